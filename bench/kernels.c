@@ -1,0 +1,276 @@
+/* kernels_bench — how near the matrix kernels come to what this machine can do.
+ *
+ *   kernels_bench [--json] [--threads N] [--type NAME] [--variant NAME] [--rounds N] [--rows N] [--cols N]
+ *
+ * For each variant and type, on one weight matrix (8192 × 2048): GMAC/s for 512 tokens and GB/s of
+ * weights for one token. Beside them the machine's limits, measured in the same run and between the
+ * rounds: a loop of vpdpbusd that touches no memory, and a loop that reads memory. All figures are
+ * medians. For one token a set of matrices larger than any cache is walked, as a model's layers are.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "compute/compute.h"
+#include "compute/pool.h"
+#include "plat/cpu.h"
+#include "plat/vm.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum {
+    TOKENS = 512,
+    PANELS_PER_TASK = 4,
+    ROUNDS_MAX = 99,
+    STREAM_BYTES = 1 << 30, /* weights walked for one token, and by the bandwidth loop */
+};
+
+typedef struct options {
+    bool json;
+    int threads, rounds;
+    uint32_t rows, cols;
+    const char *type, *variant;
+} options;
+
+static void die(const char *what) {
+    fprintf(stderr, "kernels_bench: %s\n", what);
+    exit(2);
+}
+
+static void *take(size_t bytes) {
+    err e;
+    void *p = plat_vm_alloc(bytes, true, &e);
+    if (!p) die(e.message);
+    return p;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+/* ---- limits ------------------------------------------------------------------------------- */
+
+enum { PEAK_STEPS = 2 * 1000 * 1000, PEAK_CHAINS = 12 };
+
+#if defined(__x86_64__)
+#define PEAK_ONE(i) acc##i = _mm512_dpbusd_epi32(acc##i, a, b);
+#define PEAK_ALL(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define PEAK_DECLARE(i) __m512i acc##i = a;
+#define PEAK_KEEP(i) __asm__ volatile("" : "+v"(acc##i));
+__attribute__((target("avx512f,avx512vnni"))) static void peak_task(void *ctx, uint32_t task, uint32_t thread) {
+    (void)thread;
+    __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(2), sum = a;
+    PEAK_ALL(PEAK_DECLARE)
+    for (int step = 0; step < PEAK_STEPS; step++) {
+        PEAK_ALL(PEAK_ONE)
+        PEAK_ALL(PEAK_KEEP)
+    }
+#define PEAK_SUM(i) sum = _mm512_add_epi32(sum, acc##i);
+    PEAK_ALL(PEAK_SUM)
+    ((volatile int *)ctx)[16 * task] = _mm512_reduce_add_epi32(sum);
+}
+#endif
+
+static double peak_gmac(compute_pool *pool) {
+#if defined(__x86_64__)
+    static int out[16 * COMPUTE_MAX_THREADS];
+    if (!plat_cpu_get()->avx512_vnni) return 0;
+    uint32_t n = (uint32_t)compute_pool_threads(pool);
+    uint64_t start = clock_now_ns();
+    compute_pool_run(pool, n, peak_task, out);
+    return (double)n * PEAK_STEPS * PEAK_CHAINS * 64 / (double)(clock_now_ns() - start);
+#else
+    (void)pool;
+    return 0;
+#endif
+}
+
+typedef struct read_job {
+    const uint8_t *p;
+    size_t bytes_per_task;
+    volatile uint64_t sink[COMPUTE_MAX_THREADS * 8];
+} read_job;
+
+/* Four streams' worth of loads in flight, with the vectors that the machine has. */
+#define READ_TASK(name, isa, bytes)                                                                    \
+    isa static void name(void *ctx, uint32_t task, uint32_t thread) {                                  \
+        typedef uint64_t wide __attribute__((vector_size(bytes)));                                     \
+        read_job *job = ctx;                                                                           \
+        const uint8_t *p = job->p + task * job->bytes_per_task;                                        \
+        wide s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};                                                   \
+        for (size_t i = 0; i < job->bytes_per_task; i += 256) {                                        \
+            for (int line = 0; line < 256; line += 64) __builtin_prefetch(p + i + 4096 + line);        \
+            for (size_t at = i; at < i + 256; at += 4 * sizeof(wide)) {                                \
+                const wide *v = (const wide *)(const void *)(p + at);                                  \
+                s0 ^= v[0], s1 ^= v[1], s2 ^= v[2], s3 ^= v[3];                                        \
+            }                                                                                          \
+        }                                                                                              \
+        s0 ^= s1 ^ s2 ^ s3;                                                                            \
+        job->sink[thread * 8] ^= s0[0] ^ s0[1];                                                        \
+    }
+READ_TASK(read_task, , 16)
+#if defined(__x86_64__)
+READ_TASK(read_task_512, __attribute__((target("avx512f"))), 64)
+#endif
+
+static double read_gb(compute_pool *pool, const uint8_t *p) {
+    static read_job job;
+    job.p = p;
+    job.bytes_per_task = 1 << 20;
+    uint64_t start = clock_now_ns();
+    compute_task *read_one = read_task;
+#if defined(__x86_64__)
+    if (plat_cpu_get()->avx512) read_one = read_task_512;
+#endif
+    compute_pool_run(pool, STREAM_BYTES >> 20, read_one, &job);
+    return (double)STREAM_BYTES / (double)(clock_now_ns() - start);
+}
+
+/* ---- products --------------------------------------------------------------------------------- */
+
+typedef struct product {
+    const compute_kernels *k;
+    dtype type;
+    const uint8_t *packed;
+    uint32_t cols, panels, panels_per_task, tasks_per_matrix;
+    size_t matrix_bytes;
+    const compute_acts *acts;
+    float *out;
+    size_t out_stride;
+} product;
+
+static void product_task(void *ctx, uint32_t task, uint32_t thread) {
+    (void)thread;
+    const product *j = ctx;
+    uint32_t matrix = task / j->tasks_per_matrix, p0 = task % j->tasks_per_matrix * j->panels_per_task;
+    uint32_t p1 = p0 + j->panels_per_task < j->panels ? p0 + j->panels_per_task : j->panels;
+    j->k->matmul(j->type, j->packed + matrix * j->matrix_bytes, j->cols, p0, p1, j->acts, j->out, j->out_stride);
+}
+
+/* One pass over n_matrices with n_tokens; seconds. */
+static double pass(compute_pool *pool, product *j, compute_acts *acts, uint32_t n_tokens, uint32_t n_matrices) {
+    acts->n_tokens = n_tokens;
+    j->acts = acts;
+    uint64_t start = clock_now_ns();
+    compute_pool_run(pool, n_matrices * j->tasks_per_matrix, product_task, j);
+    return (double)(clock_now_ns() - start) * 1e-9;
+}
+
+static void report(const options *o, const char *variant, const char *type, const char *test, int threads, double value,
+                   const char *unit, double limit) {
+    if (o->json) {
+        printf("{\"test\":\"%s\",\"variant\":\"%s\",\"type\":\"%s\",\"threads\":%d,\"%s\":%.2f,\"limit\":%.2f,\"ratio\":%.3f}\n",
+               test, variant, type, threads, unit, value, limit, limit > 0 ? value / limit : 0);
+    } else {
+        printf("%-10s %-5s %-6s %d threads  %8.2f %s  %5.1f %% of %.1f\n", variant, type, test, threads, value, unit,
+               limit > 0 ? 100 * value / limit : 0, limit);
+    }
+    fflush(stdout);
+}
+
+static void bench_type(const options *o, compute_pool *pool, const compute_kernels *k, dtype type, uint8_t *packed,
+                       compute_acts *acts, float *out) {
+    int threads = compute_pool_threads(pool);
+    product j = {.k = k, .type = type, .packed = packed, .cols = o->cols, .out = out, .out_stride = o->rows};
+    j.panels = o->rows / COMPUTE_PANEL_ROWS;
+    j.panels_per_task = PANELS_PER_TASK;
+    j.tasks_per_matrix = (j.panels + PANELS_PER_TASK - 1) / PANELS_PER_TASK;
+    j.matrix_bytes = compute_packed_bytes(type, o->rows, o->cols);
+    uint32_t n_matrices = (uint32_t)(STREAM_BYTES / j.matrix_bytes);
+    double macs = (double)o->rows * o->cols * TOKENS, stream = (double)n_matrices * (double)j.matrix_bytes;
+
+    /* Not the slow variants' full time: the reference gets few tokens and one matrix. */
+    bool slow = !strcmp(k->name, "ref");
+    uint32_t n_tokens = slow ? 4 : TOKENS;
+    int rounds = slow ? 1 : o->rounds;
+    double gmac[ROUNDS_MAX], peak[ROUNDS_MAX], gb[ROUNDS_MAX], limit[ROUNDS_MAX];
+    for (int r = 0; r < rounds; r++) {
+        peak[r] = peak_gmac(pool);
+        gmac[r] = macs * n_tokens / TOKENS / pass(pool, &j, acts, n_tokens, 1) * 1e-9;
+        limit[r] = read_gb(pool, packed);
+        gb[r] = stream / n_matrices * (slow ? 1 : n_matrices) / pass(pool, &j, acts, 1, slow ? 1 : n_matrices) * 1e-9;
+    }
+    report(o, k->name, dtype_get(type)->name, "gemm", threads, median(gmac, rounds), "gmac_per_s", median(peak, rounds));
+    report(o, k->name, dtype_get(type)->name, "gemv", threads, median(gb, rounds), "gb_per_s", median(limit, rounds));
+}
+
+/* Activations of every row, with the variant's own quantisation. */
+static compute_acts activations(const compute_kernels *k, uint32_t cols) {
+    float *x = take((size_t)TOKENS * cols * 4);
+    rng r;
+    rng_seed(&r, 7);
+    for (size_t i = 0; i < (size_t)TOKENS * cols; i++) x[i] = (float)(rng_unit(&r) * 2 - 1);
+    compute_acts a = {TOKENS, cols, x, take((size_t)TOKENS * compute_act_q_stride(cols)),
+                      take((size_t)TOKENS * compute_act_scale_stride(cols) * 4),
+                      take((size_t)TOKENS * compute_act_sum_stride(cols) * 4)};
+    for (size_t t = 0; t < TOKENS; t++)
+        k->quantize(x + t * cols, cols, COMPUTE_ACT_GROUP, a.q + t * compute_act_q_stride(cols), a.scale + t * compute_act_scale_stride(cols),
+                    a.sum16 + t * compute_act_sum_stride(cols));
+    return a;
+}
+
+static options parse(int argc, char **argv) {
+    options o = {.threads = 0, .rounds = 5, .rows = 8192, .cols = 2048};
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (!strcmp(argv[i], "--json")) {
+            o.json = true;
+            continue;
+        }
+        if (!strcmp(argv[i], "--threads")) o.threads = atoi(value);
+        else if (!strcmp(argv[i], "--rounds")) o.rounds = atoi(value);
+        else if (!strcmp(argv[i], "--rows")) o.rows = (uint32_t)atoi(value);
+        else if (!strcmp(argv[i], "--cols")) o.cols = (uint32_t)atoi(value);
+        else if (!strcmp(argv[i], "--type")) o.type = value;
+        else if (!strcmp(argv[i], "--variant")) o.variant = value;
+        else die("usage: kernels_bench [--json] [--threads N] [--type NAME] [--variant NAME] [--rounds N] [--rows N] [--cols N]");
+        i++;
+    }
+    if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.rows % 16 || !o.rows || o.rows > 65536 || o.cols % 256 || !o.cols || o.cols > 65536)
+        die("rounds 1-99, rows a multiple of 16, columns of 256");
+    if (o.type && dtype_by_name(str_of(o.type)) == DTYPE_COUNT) die("unknown type");
+    if (o.variant && !compute_by_name(o.variant)) die("no such variant here");
+    return o;
+}
+
+int main(int argc, char **argv) {
+    static const dtype types[] = {DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K,
+                                  DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_F16,  DTYPE_BF16, DTYPE_F32};
+    options o = parse(argc, argv);
+    uint8_t *packed = take(STREAM_BYTES);
+    rng r;
+    rng_seed(&r, 1);
+    /* Bytes of 0x38 … 0x3B: every half or float that they form is a normal number below 1. */
+    for (size_t i = 0; i < STREAM_BYTES; i += 8) {
+        uint64_t v = (rng_next(&r) & 0x0303030303030303u) | 0x3838383838383838u;
+        memcpy(packed + i, &v, 8);
+    }
+    compute_acts acts = activations(compute_variant(0), o.cols);
+    float *out = take((size_t)TOKENS * o.rows * 4);
+    int most = o.threads ? o.threads : plat_cpu_get()->usable_cores;
+    for (int threads = o.threads ? o.threads : 1; threads <= most; threads += most - threads ? most - threads : 1) {
+        err e;
+        compute_pool *pool = compute_pool_start(take(compute_pool_struct_bytes(threads)), threads, &e);
+        if (!pool) die(e.message);
+        const compute_kernels *k;
+        for (int v = 0; (k = compute_variant(v)); v++) {
+            if (o.variant ? strcmp(k->name, o.variant) : v == 0) continue; /* the reference only when asked for */
+            for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+                if (!o.type || types[t] == dtype_by_name(str_of(o.type))) bench_type(&o, pool, k, types[t], packed, &acts, out);
+        }
+        compute_pool_stop(pool);
+    }
+    return 0;
+}

@@ -1,0 +1,32 @@
+/* api/ — dialects over one neutral request, and the server's own pages (health, memory).
+ *
+ * Owns the table of routes, parsing of bodies (each field once, by table, with its type and range
+ * checked), the contexts of running answers, and their wording. Callers: http/ (the handler), cli/.
+ * Knows no tensors and no KV; dialects do not know each other.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include "engine/engine.h"
+#include "http/http.h"
+#include "sched/sched.h"
+
+typedef struct api api;
+
+typedef struct api_config {
+    const char *model_alias; /* NULL: the model's own name */
+    uint32_t max_active;     /* answers in work at once: the http slots */
+    size_t body_limit_bytes;
+    uint32_t default_max_tokens;
+} api_config;
+
+size_t api_plan_bytes(const api_config *c);
+/* Answers at once (health: loading; everything else 503) until api_ready. */
+api *api_start(const api_config *c, mem_ledger *l, err *e);
+bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e);
+void api_draining(api *a);
+void api_stop(api *a); /* after the http server has stopped: no answer is running */
+
+void api_handle(void *api, http_request *r); /* an http_handler */
+
+#endif

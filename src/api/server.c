@@ -1,0 +1,123 @@
+/* The server's own pages: is it up, what does it hold. */
+#include <stdio.h>
+
+#include "api/internal.h"
+#include "base/clock.h"
+#include "mem/books.h"
+
+enum { PAGE_BYTES = 16 * 1024 };
+
+/* A page is worded in a fixed buffer on the stack. */
+#define PAGE(body)                                          \
+    char body##_bytes[PAGE_BYTES];                          \
+    mem_arena body##_over;                                  \
+    mem_arena_over(&body##_over, body##_bytes, PAGE_BYTES); \
+    base_alloc body##_alloc = mem_arena_alloc(&body##_over); \
+    buf body;                                               \
+    buf_init(&body, &body##_alloc, PAGE_BYTES)
+
+static const char *status_name(const api *a) {
+    switch (atomic_load(&((api *)(uintptr_t)a)->state)) {
+    case API_LOADING: return "loading";
+    case API_DRAINING: return "draining";
+    default: return "ok";
+    }
+}
+
+static void put_health_memory(api *a, json_writer *w) {
+    mem_books b;
+    mem_books_read(a->ledger, &b);
+    json_key(w, "memory");
+    json_object_start(w);
+    json_put_string(w, "level", str_of(mem_level_name(b.level)));
+    json_put_uint(w, "available_bytes", b.available_bytes);
+    json_put_uint(w, "used_bytes", b.kernel_bytes);
+    json_key(w, "line_bytes");
+    if (b.ledger.line_bytes == UINT64_MAX) json_null(w);
+    else json_uint(w, b.ledger.line_bytes);
+    json_object_end(w);
+}
+
+void server_health(api *a, http_request *r) {
+    PAGE(body);
+    json_writer w;
+    char stamp[CLOCK_STAMP_BYTES];
+    sched_counts counts = {0};
+    bool ready = atomic_load(&a->state) == API_READY;
+    if (a->sched) sched_read(a->sched, &counts);
+    json_begin(&w, &body);
+    json_object_start(&w);
+    json_put_string(&w, "status", str_of(status_name(a)));
+    json_put_string(&w, "timestamp", str_of(clock_stamp(clock_wall_ms(), stamp)));
+    json_put_uint(&w, "active_jobs", counts.active);
+    json_put_uint(&w, "queued_jobs", counts.queued);
+    json_put_string(&w, "model", str_of(api_model_name(a)));
+    put_health_memory(a, &w);
+    json_put_bool(&w, "gpu_available", false);
+    json_key(&w, "gpu_memory");
+    json_null(&w);
+    json_object_end(&w);
+    if (!ready) http_set_header(r, "Retry-After", "2");
+    api_reply_json(r, ready ? 200 : 503, &body);
+}
+
+void server_live(api *a, http_request *r) {
+    (void)a;
+    http_reply(r, 200, "text/plain", STR("ok\n"));
+}
+
+void server_ready(api *a, http_request *r) {
+    bool ready = atomic_load(&a->state) == API_READY;
+    if (!ready) http_set_header(r, "Retry-After", "2");
+    http_reply(r, ready ? 200 : 503, "text/plain", ready ? STR("ready\n") : STR("not ready\n"));
+}
+
+static void put_engine(api *a, json_writer *w) {
+    kv_pool_counts kv;
+    engine_counters counters;
+    sched_engine_read(a->sched, &kv, &counters);
+    json_key(w, "kv_pool");
+    json_object_start(w);
+    json_put_uint(w, "pages", kv.n_pages);
+    json_put_uint(w, "used_pages", kv.used);
+    json_put_uint(w, "committed_pages", kv.committed);
+    json_put_uint(w, "page_bytes", kv.page_bytes);
+    json_put_uint(w, "context", engine_context(a->en));
+    json_object_end(w);
+    json_key(w, "engine");
+    json_object_start(w);
+    json_put_string(w, "kernels", str_of(engine_kernels(a->en)));
+    json_put_int(w, "threads", engine_threads(a->en));
+    json_put_uint(w, "steps", counters.steps);
+    json_put_uint(w, "tokens", counters.tokens);
+    json_put_bool(w, "mallocs_counted", plat_malloc_is_counted());
+    json_put_uint(w, "step_mallocs", counters.step_mallocs);
+    json_object_end(w);
+}
+
+void server_memory(api *a, http_request *r) {
+    PAGE(body);
+    json_writer w;
+    mem_books books;
+    mem_books_read(a->ledger, &books);
+    json_begin(&w, &body);
+    json_object_start(&w);
+    json_key(&w, "books");
+    mem_books_json(&books, &w);
+    if (a->sched) put_engine(a, &w);
+    json_object_end(&w);
+    api_reply_json(r, 200, &body);
+}
+
+void server_index(api *a, http_request *r) {
+    PAGE(body);
+    buf_printf(&body,
+               "Plimsoll " PLIMSOLL_VERSION " · %s · %s\n\n"
+               "POST /generate        {\"prompt\": …, \"max_tokens\", \"temperature\", \"top_k\", \"top_p\", "
+               "\"min_p\", \"seed\", \"stop\", \"stream\"}\n"
+               "GET  /health          status, jobs, memory\n"
+               "GET  /livez  /readyz  for balancers\n"
+               "GET  /memory          where every byte is\n",
+               api_model_name(a), status_name(a));
+    http_reply(r, 200, "text/plain; charset=utf-8", buf_str(&body));
+}

@@ -1,0 +1,37 @@
+/* cli/ — the commands. One file each; main.c has the table.
+ *
+ * A command gets its options and returns the exit status: 0 done, 1 failed, 2 refused (usage, a file
+ * that is not what it should be, a plan that does not fit). */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "cli/flags.h"
+#include "engine/engine.h"
+#include "mem/ledger.h"
+
+int cli_run(const cli_options *o, mem_ledger *l);
+int cli_serve(const cli_options *o, mem_ledger *l);
+int cli_plan(const cli_options *o, mem_ledger *l);
+int cli_inspect(const cli_options *o, mem_ledger *l);
+int cli_tokenize(const cli_options *o, mem_ledger *l);
+int cli_bench(const cli_options *o, mem_ledger *l);
+
+/* ---- what several commands share (common.c) ---- */
+
+/* Prints "plimsoll: message" and gives the exit status for it. */
+int cli_fail(const err *e);
+
+engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions);
+/* False when the line is below what the program itself takes. */
+bool cli_set_line(const cli_options *o, mem_ledger *l, err *e);
+/* The plan so far: the line and what the process holds already. */
+void cli_plan_begin(engine_plan *plan, mem_ledger *l);
+void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out);
+
+/* Prepare, plan, load; progress on a terminal. n_logits 0: as sessions. NULL with *e. */
+engine *cli_bring_up(const cli_options *o, const engine_config *c, mem_ledger *l, engine_plan *plan, err *e);
+
+/* The prompt of a command line: its arguments joined by blanks, or what stands on stdin. Static storage. */
+bool cli_text_argument(const cli_options *o, str *text, err *e);
+
+#endif

@@ -1,0 +1,122 @@
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "base/log.h"
+#include "mem/books.h"
+#include "plat/kernel.h"
+
+int cli_fail(const err *e) {
+    fprintf(stderr, "plimsoll: %s\n", e->message);
+    switch (e->code) {
+    case ERR_USAGE:
+    case ERR_FORMAT:
+    case ERR_UNSUPPORTED:
+    case ERR_NOT_FOUND:
+    case ERR_INVALID:
+    case ERR_TOO_LARGE:
+    case ERR_MEMORY: return 2;
+    default: return 1;
+    }
+}
+
+engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions) {
+    engine_config c;
+    engine_config_default(&c);
+    c.model_path = o->model;
+    c.n_context = o->context;
+    c.n_sessions = n_sessions;
+    c.n_batch = o->batch;
+    c.n_threads = (int)o->threads;
+    return c;
+}
+
+bool cli_set_line(const cli_options *o, mem_ledger *l, err *e) {
+    plat_system_memory system = {0};
+    uint64_t line = o->memory_bytes;
+    if (o->memory_percent > 0 && plat_system_memory_read(&system))
+        line = (uint64_t)((double)system.total_bytes * o->memory_percent / 100);
+    if (!line) line = mem_line_default();
+    mem_ledger_view v;
+    mem_ledger_read(l, &v);
+    if (line <= v.now_bytes) {
+        char asked[BYTES_TEXT_BYTES], own[BYTES_TEXT_BYTES];
+        return err_set_memory(e, v.now_bytes, line,
+                              "the line of %s is below the %s that the program itself takes: raise --memory",
+                              bytes_text(line, asked), bytes_text(v.now_bytes, own));
+    }
+    mem_ledger_set_line(l, line);
+    return true;
+}
+
+void cli_plan_begin(engine_plan *plan, mem_ledger *l) {
+    mem_ledger_view v;
+    mem_ledger_read(l, &v);
+    memset(plan, 0, sizeof *plan);
+    plan->rows.line_bytes = v.line_bytes;
+    mem_plan_set(&plan->rows, MEM_RUNTIME, v.rows[MEM_RUNTIME].now_bytes);
+}
+
+static void print_row(FILE *out, const char *name, uint64_t bytes, const char *help) {
+    char text[BYTES_TEXT_BYTES];
+    fprintf(out, "  %-12s %10s  %s\n", name, bytes_text(bytes, text), help);
+}
+
+void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
+    char a[BYTES_TEXT_BYTES], b[BYTES_TEXT_BYTES];
+    fprintf(out, "%s: %s of tensors\n", engine_model_name(en), bytes_text(plan->tensor_bytes, a));
+    for (mem_account i = 0; i < MEM_ACCOUNT_COUNT; i++)
+        if (plan->rows.bytes[i]) print_row(out, mem_account_name(i), plan->rows.bytes[i], mem_account_help(i));
+    print_row(out, "total", plan->rows.total_bytes, plan->rows.line_bytes == UINT64_MAX ? "" : "of a line of");
+    if (plan->rows.line_bytes != UINT64_MAX) print_row(out, "line", plan->rows.line_bytes, "never passed");
+    fprintf(out, "context %u tokens a request; KV pool %u pages of %s = %llu tokens, %s a token\n", plan->n_context,
+            plan->n_pages, bytes_text(plan->page_bytes, a), (unsigned long long)plan->n_pages * KV_PAGE_TOKENS,
+            bytes_text(plan->kv_bytes_per_token, b));
+}
+
+static void show_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {
+    int *shown = ctx, percent = total_bytes ? (int)(done_bytes * 100 / total_bytes) : 100;
+    if (percent == *shown) return;
+    *shown = percent;
+    fprintf(stderr, "\rloading %3d%%%s", percent, percent == 100 ? "\r             \r" : "");
+    fflush(stderr);
+}
+
+engine *cli_bring_up(const cli_options *o, const engine_config *c, mem_ledger *l, engine_plan *plan, err *e) {
+    int shown = -1;
+    engine *en = engine_prepare(c, l, e);
+    if (!en) return NULL;
+    bool slow_enough = isatty(STDERR_FILENO) && !o->json;
+    if (engine_plan_make(en, plan, e) && engine_load(en, plan, slow_enough ? show_progress : NULL, &shown, e))
+        return en;
+    engine_free(en);
+    return NULL;
+}
+
+enum { ARGUMENT_BYTES = 1 << 20 };
+
+static bool read_stdin(char *text, size_t *len, err *e) {
+    ssize_t n;
+    while (*len < ARGUMENT_BYTES && (n = read(STDIN_FILENO, text + *len, ARGUMENT_BYTES - *len)) > 0) *len += (size_t)n;
+    return *len < ARGUMENT_BYTES || err_set(e, ERR_TOO_LARGE, "stdin has more than %d bytes", ARGUMENT_BYTES);
+}
+
+bool cli_text_argument(const cli_options *o, str *text, err *e) {
+    static char joined[ARGUMENT_BYTES];
+    size_t len = 0;
+    if (o->n_args == 0) {
+        if (isatty(STDIN_FILENO)) return err_set(e, ERR_USAGE, "give a text as argument or on standard input");
+        if (!read_stdin(joined, &len, e)) return false;
+    }
+    for (int i = 0; i < o->n_args; i++) {
+        size_t n = strlen(o->args[i]);
+        if (len + n + 1 >= ARGUMENT_BYTES)
+            return err_set(e, ERR_TOO_LARGE, "the text has more than %d bytes", ARGUMENT_BYTES);
+        if (i) joined[len++] = ' ';
+        memcpy(joined + len, o->args[i], n);
+        len += n;
+    }
+    *text = (str){joined, len};
+    return len > 0 || err_set(e, ERR_INVALID, "the text is empty");
+}

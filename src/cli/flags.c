@@ -1,0 +1,303 @@
+#include "cli/flags.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "plat/vm.h"
+
+typedef enum kind { KIND_FLAG, KIND_TEXT, KIND_U32, KIND_I32, KIND_U64, KIND_FLOAT, KIND_BYTES, KIND_MEMORY } kind;
+
+typedef struct row {
+    const char *name;  /* "ctx-size": --ctx-size, PLIMSOLL_CTX_SIZE, "ctx-size = …" */
+    const char *brief; /* "c", "np", or NULL */
+    kind kind;
+    size_t offset;
+    unsigned commands;
+    double low, high;
+    const char *fallback; /* the default, as text; NULL: none */
+    const char *unit;     /* what stands after the flag in help */
+    const char *help;
+} row;
+
+#define AT(member) offsetof(cli_options, member)
+
+static const row rows[] = {
+    {"model", "m", KIND_TEXT, AT(model), CLI_ALL, 0, 0, NULL, "FILE",
+     "model to load (GGUF); without it, the built-in one"},
+    {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_LOADS, 0, 0, NULL, "SIZE|PERCENT",
+     "the line: never hold more than this (8G, 1500M, 60%). Default: 80% of what is available, less 1 GiB on 8 GiB "
+     "and up"},
+    {"ctx-size", "c", KIND_U32, AT(context), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
+     "context of a request; 0: the model's own, as far as it fits"},
+    {"parallel", "np", KIND_U32, AT(parallel), CLI_SERVE | CLI_PLAN, 1, 4096, "4", "N",
+     "requests that can be in work at once"},
+    {"batch-size", "b", KIND_U32, AT(batch), CLI_LOADS, 1, 8192, "256", "TOKENS", "tokens of one step"},
+    {"threads", "t", KIND_U32, AT(threads), CLI_LOADS, 0, 256, "0", "N",
+     "compute threads; 0: one for each usable core"},
+    {"host", NULL, KIND_TEXT, AT(host), CLI_SERVE, 0, 0, "127.0.0.1", "ADDRESS", "address to listen on"},
+    {"port", NULL, KIND_U32, AT(port), CLI_SERVE, 0, 65535, "8080", "PORT", "port to listen on; 0: any free one"},
+    {"alias", NULL, KIND_TEXT, AT(alias), CLI_SERVE, 0, 0, NULL, "NAME", "model name that clients see"},
+    {"max-concurrent", NULL, KIND_U32, AT(max_concurrent), CLI_SERVE | CLI_PLAN, 0, 4096, "0", "N",
+     "requests running at once; 1: strictly one after another; 0: as --parallel"},
+    {"max-queue", NULL, KIND_U32, AT(max_queue), CLI_SERVE | CLI_PLAN, 0, 65536, "64", "N",
+     "requests that may wait; more are refused with 429"},
+    {"queue-timeout", NULL, KIND_U32, AT(queue_timeout_s), CLI_SERVE, 0, 86400, "0", "SECONDS",
+     "a request waiting longer is refused; 0: never"},
+    {"drain-timeout", NULL, KIND_U32, AT(drain_timeout_s), CLI_SERVE, 0, 86400, "30", "SECONDS",
+     "after SIGTERM, how long running requests may take to finish"},
+    {"max-connections", NULL, KIND_U32, AT(max_connections), CLI_SERVE | CLI_PLAN, 1, 65536, "256", "N",
+     "open connections"},
+    {"max-active", NULL, KIND_U32, AT(max_active), CLI_SERVE | CLI_PLAN, 1, 4096, "96", "N",
+     "requests being received or answered"},
+    {"body-limit", NULL, KIND_BYTES, AT(body_limit_bytes), CLI_SERVE | CLI_PLAN, 1024, 1 << 30, "2M", "SIZE",
+     "largest request body; larger ones are refused with 413"},
+    {"predict", "n", KIND_I32, AT(predict), CLI_RUN | CLI_SERVE, -1, INT32_MAX, "256", "TOKENS",
+     "tokens to generate when a request does not say; -1: to the end of the context"},
+    {"temp", NULL, KIND_FLOAT, AT(temperature), CLI_RUN, 0, 100, "0.8", "T",
+     "temperature; 0: always the likeliest token"},
+    {"top-k", NULL, KIND_U32, AT(top_k), CLI_RUN, 0, INT32_MAX, "40", "K", "choose among the K likeliest; 0: off"},
+    {"top-p", NULL, KIND_FLOAT, AT(top_p), CLI_RUN, 0, 1, "0.95", "P",
+     "choose among the likeliest that hold P together; 1: off"},
+    {"min-p", NULL, KIND_FLOAT, AT(min_p), CLI_RUN, 0, 1, "0.05", "P",
+     "drop tokens below P of the likeliest; 0: off"},
+    {"typical", NULL, KIND_FLOAT, AT(typical_p), CLI_RUN, 0, 1, "1", "P", "locally typical sampling; 1: off"},
+    {"repeat-penalty", NULL, KIND_FLOAT, AT(repeat_penalty), CLI_RUN, 0.01, 100, "1", "R",
+     "divide logits of recent tokens by R; 1: off"},
+    {"repeat-last-n", NULL, KIND_U32, AT(repeat_last_n), CLI_RUN, 0, 4096, "64", "N",
+     "how many tokens the penalties look back"},
+    {"frequency-penalty", NULL, KIND_FLOAT, AT(frequency_penalty), CLI_RUN, -2, 2, "0", "F",
+     "subtract F for each recent occurrence"},
+    {"presence-penalty", NULL, KIND_FLOAT, AT(presence_penalty), CLI_RUN, -2, 2, "0", "F",
+     "subtract F for any recent occurrence"},
+    {"seed", NULL, KIND_U64, AT(seed), CLI_RUN, 0, 9007199254740992.0, NULL, "N", "for the same answer again"},
+    {"no-echo", NULL, KIND_FLAG, AT(no_echo), CLI_RUN, 0, 0, NULL, NULL,
+     "print only what is generated, not the prompt"},
+    {"special", NULL, KIND_FLAG, AT(special), CLI_TOKENIZE, 0, 0, NULL, NULL,
+     "text that spells a control token becomes that token"},
+    {"ids", NULL, KIND_FLAG, AT(ids), CLI_TOKENIZE, 0, 0, NULL, NULL, "print only the ids, in one line"},
+    {"pp", NULL, KIND_U32, AT(pp), CLI_BENCH, 0, 1 << 20, "512", "TOKENS", "prefill this many tokens; 0: skip"},
+    {"tg", NULL, KIND_U32, AT(tg), CLI_BENCH, 0, 1 << 20, "64", "TOKENS", "then decode this many; 0: skip"},
+    {"reps", "r", KIND_U32, AT(reps), CLI_BENCH, 1, 1000, "3", "N", "repetitions; the median is printed"},
+    {"logits", NULL, KIND_TEXT, AT(logits), CLI_BENCH, 0, 0, NULL, "FILE",
+     "write the logits of every position of --token-file instead"},
+    {"token-file", NULL, KIND_TEXT, AT(token_file), CLI_BENCH, 0, 0, NULL, "FILE",
+     "token ids, separated by blanks or commas"},
+    {"json", NULL, KIND_FLAG, AT(json), CLI_PLAN | CLI_INSPECT | CLI_TOKENIZE | CLI_BENCH, 0, 0, NULL, NULL,
+     "print JSON"},
+    {"log-level", NULL, KIND_TEXT, AT(log_level), CLI_ALL, 0, 0, "info", "LEVEL", "debug, info, warn or error"},
+    {"config", NULL, KIND_TEXT, AT(config), CLI_ALL, 0, 0, NULL, "FILE",
+     "read options from FILE: lines of name = value"},
+    {"print-config", NULL, KIND_FLAG, AT(print_config), CLI_ALL, 0, 0, NULL, NULL,
+     "print every option, its value and where it came from; then stop"},
+    {"help", "h", KIND_FLAG, AT(help), CLI_ALL, 0, 0, NULL, NULL, "print this"},
+};
+enum { N_ROWS = sizeof rows / sizeof *rows };
+
+typedef enum source { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_FLAG } source;
+static const char *const source_names[] = {"default", "config file", "environment", "flag"};
+static source sources[N_ROWS];
+static const char *values[N_ROWS]; /* as text, for --print-config */
+
+static const row *find_row(str name, unsigned command) {
+    for (int i = 0; i < N_ROWS; i++)
+        if ((rows[i].commands & command) &&
+            (str_is(name, rows[i].name) || (rows[i].brief && str_is(name, rows[i].brief))))
+            return &rows[i];
+    return NULL;
+}
+
+/* ---- values ---- */
+
+static bool parse_number(const row *r, const char *text, double *v, err *e) {
+    char *end;
+    errno = 0;
+    *v = strtod(text, &end);
+    bool whole = r->kind != KIND_FLOAT;
+    if (end == text || *end || !isfinite(*v) || (whole && *v != floor(*v)))
+        return err_set(e, ERR_USAGE, "--%s takes %s, not '%.40s'", r->name, whole ? "a whole number" : "a number",
+                       text);
+    if (*v < r->low || *v > r->high)
+        return err_set(e, ERR_USAGE, "--%s is %s; it must be %g to %g", r->name, text, r->low, r->high);
+    return true;
+}
+
+static bool parse_switch(const char *text, bool *v) {
+    static const char *const words[] = {"false", "0", "no", "off", "true", "1", "yes", "on"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(text, words[i])) return *v = i >= 4, true;
+    return false;
+}
+
+static bool parse_memory(cli_options *o, const char *text, err *e) {
+    size_t len = strlen(text);
+    char *end;
+    if (len && text[len - 1] == '%') {
+        o->memory_percent = strtod(text, &end);
+        o->memory_bytes = 0;
+        if (end == text + len - 1 && o->memory_percent >= 1 && o->memory_percent <= 100) return true;
+        return err_set(e, ERR_USAGE, "--memory is '%.40s'; a percentage must be 1%% to 100%%", text);
+    }
+    o->memory_percent = 0;
+    if (bytes_parse(str_of(text), &o->memory_bytes) && o->memory_bytes >= 1 << 20) return true;
+    return err_set(e, ERR_USAGE,
+                   "--memory is '%.40s'; it must be a size of at least 1M (8G, 1500M) or a percentage (60%%)",
+                   text);
+}
+
+static bool set_value(cli_options *o, const row *r, const char *text, source from, err *e) {
+    void *at = (char *)o + r->offset;
+    double v = 0;
+    if (r->kind == KIND_U32 || r->kind == KIND_I32 || r->kind == KIND_U64 || r->kind == KIND_FLOAT)
+        if (!parse_number(r, text, &v, e)) return false;
+    switch (r->kind) {
+    case KIND_FLAG:
+        if (!parse_switch(text, at))
+            return err_set(e, ERR_USAGE, "--%s takes true or false (yes, no, on, off, 1, 0), not '%.40s'", r->name,
+                           text);
+        break;
+    case KIND_TEXT: *(const char **)at = text; break;
+    case KIND_U32: *(uint32_t *)at = (uint32_t)v; break;
+    case KIND_I32: *(int32_t *)at = (int32_t)v; break;
+    case KIND_U64: *(uint64_t *)at = (uint64_t)v; break;
+    case KIND_FLOAT: *(float *)at = (float)v; break;
+    case KIND_BYTES:
+        if (!bytes_parse(str_of(text), (uint64_t *)at))
+            return err_set(e, ERR_USAGE, "--%s takes a size (200K, 2M), not '%.40s'", r->name, text);
+        if ((double)*(uint64_t *)at < r->low || (double)*(uint64_t *)at > r->high)
+            return err_set(e, ERR_USAGE, "--%s is %s; it must be %g to %g bytes", r->name, text, r->low, r->high);
+        break;
+    case KIND_MEMORY:
+        if (!parse_memory(o, text, e)) return false;
+        break;
+    }
+    if (r->offset == AT(seed)) o->seed_given = true;
+    sources[r - rows] = from;
+    values[r - rows] = text;
+    return true;
+}
+
+/* ---- sources, weakest first ---- */
+
+static bool read_defaults(cli_options *o, err *e) {
+    for (int i = 0; i < N_ROWS; i++)
+        if (rows[i].fallback && !set_value(o, &rows[i], rows[i].fallback, FROM_DEFAULT, e)) return false;
+    return true;
+}
+
+static char *trim(char *s) {
+    while (isspace((unsigned char)*s)) s++;
+    for (char *end = s + strlen(s); end > s && isspace((unsigned char)end[-1]);) *--end = 0;
+    return s;
+}
+
+enum { CONFIG_BYTES = 64 * 1024 };
+
+/* Lines of "name = value"; # begins a comment line. A name that belongs to another command is passed over. */
+static bool read_config(cli_options *o, unsigned command, const char *path, err *e) {
+    static char text[CONFIG_BYTES]; /* options point into it as long as the program runs */
+    plat_file f;
+    if (!plat_file_open(&f, path, e)) return err_prefix(e, "--config: ");
+    bool ok = f.bytes < sizeof text ? plat_file_read(&f, 0, text, f.bytes, e)
+                                    : err_set(e, ERR_USAGE, "%s is larger than %d bytes", path, CONFIG_BYTES);
+    text[ok ? f.bytes : 0] = 0;
+    plat_file_close(&f);
+    int number = 0;
+    for (char *line = text, *next; ok && line && *line; line = next) {
+        number++;
+        if ((next = strchr(line, '\n'))) *next++ = 0;
+        char *name = trim(line), *equals = strchr(name, '=');
+        if (!*name || *name == '#') continue;
+        if (!equals) return err_set(e, ERR_USAGE, "%s:%d: expected name = value", path, number);
+        *equals = 0;
+        name = trim(name);
+        if (!find_row(str_of(name), CLI_ALL))
+            return err_set(e, ERR_USAGE, "%s:%d: unknown option '%.40s'", path, number, name);
+        const row *r = find_row(str_of(name), command);
+        if (r && !set_value(o, r, trim(equals + 1), FROM_FILE, e)) return err_prefix(e, "%s:%d: ", path, number);
+    }
+    return ok;
+}
+
+static const char *environment_name(const row *r, char out[64]) {
+    int n = snprintf(out, 64, "PLIMSOLL_%s", r->name);
+    for (int i = 0; i < n; i++) out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
+    return out;
+}
+
+static bool read_environment(cli_options *o, unsigned command, err *e) {
+    char name[64];
+    for (int i = 0; i < N_ROWS; i++) {
+        const char *text = rows[i].commands & command ? getenv(environment_name(&rows[i], name)) : NULL;
+        if (text && !set_value(o, &rows[i], text, FROM_ENVIRONMENT, e)) return err_prefix(e, "%s: ", name);
+    }
+    return true;
+}
+
+static bool read_flags(cli_options *o, unsigned command, int argc, const char **argv, err *e) {
+    static const char *args[1024];
+    bool only_args = false;
+    o->args = args;
+    o->n_args = 0;
+    for (int i = 0; i < argc; i++) {
+        const char *a = argv[i];
+        if (only_args || a[0] != '-' || !a[1]) {
+            if (o->n_args == (int)(sizeof args / sizeof *args)) return err_set(e, ERR_USAGE, "too many arguments");
+            args[o->n_args++] = a;
+            continue;
+        }
+        if (!strcmp(a, "--")) {
+            only_args = true;
+            continue;
+        }
+        const char *name = a + (a[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
+        str key = {name, equals ? (size_t)(equals - name) : strlen(name)};
+        const row *r = find_row(key, command);
+        if (!r)
+            return err_set(e, ERR_USAGE,
+                           find_row(key, CLI_ALL) ? "%.40s is not an option of this command (--help lists them)"
+                                                  : "unknown option %.40s (--help lists them)",
+                           a);
+        const char *text = equals ? equals + 1 : r->kind == KIND_FLAG ? "true" : i + 1 < argc ? argv[++i] : NULL;
+        if (!text) return err_set(e, ERR_USAGE, "%s needs a value: %s", a, r->unit);
+        if (!set_value(o, r, text, FROM_FLAG, e)) return false;
+    }
+    return true;
+}
+
+bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **argv, err *e) {
+    memset(o, 0, sizeof *o);
+    cli_options early = {0};
+    if (!read_flags(&early, command, argc, argv, e)) return false; /* --config itself, from flags or environment */
+    const char *config = early.config ? early.config : getenv("PLIMSOLL_CONFIG");
+    memset(sources, 0, sizeof sources);
+    memset(values, 0, sizeof values);
+    return read_defaults(o, e) && (!config || read_config(o, command, config, e)) && read_environment(o, command, e) &&
+           read_flags(o, command, argc, argv, e);
+}
+
+/* ---- what the table says to people ---- */
+
+void cli_flags_help(unsigned command, FILE *out) {
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        if (!(r->commands & command)) continue;
+        char left[64];
+        int n = r->brief ? snprintf(left, sizeof left, "  -%s, --%s", r->brief, r->name)
+                         : snprintf(left, sizeof left, "      --%s", r->name);
+        if (r->unit) snprintf(left + n, sizeof left - (size_t)n, " %s", r->unit);
+        fprintf(out, "%-34s %s", left, r->help);
+        if (r->fallback && strcmp(r->fallback, "0")) fprintf(out, " [%s]", r->fallback);
+        fputc('\n', out);
+    }
+}
+
+void cli_flags_print_config(const cli_options *o, unsigned command, FILE *out) {
+    (void)o;
+    for (int i = 0; i < N_ROWS; i++)
+        if (rows[i].commands & command && rows[i].offset != AT(help) && rows[i].offset != AT(print_config))
+            fprintf(out, "%s = %s  # %s\n", rows[i].name, values[i] ? values[i] : "", source_names[sources[i]]);
+}

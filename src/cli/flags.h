@@ -1,0 +1,45 @@
+/* cli/flags — every option, declared once: flag, environment variable, config key, range, help.
+ *
+ * Owns the table and the reading of it, in this order of strength: flags > PLIMSOLL_* environment >
+ * config file > defaults. --help, --print-config and the documentation come from the same rows. */
+#ifndef CLI_FLAGS_H
+#define CLI_FLAGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+typedef struct cli_options {
+    const char *model, *host, *alias, *config, *logits, *token_file, *log_level;
+    uint64_t memory_bytes; /* 0: by itself */
+    double memory_percent; /* 0: not given as a percentage */
+    uint64_t body_limit_bytes;
+    uint32_t context, parallel, batch, threads, port;
+    uint32_t max_concurrent, max_queue, max_connections, max_active, queue_timeout_s, drain_timeout_s;
+    int32_t predict;
+    float temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;
+    uint32_t top_k, repeat_last_n;
+    uint64_t seed;
+    bool seed_given;
+    uint32_t pp, tg, reps;
+    bool json, no_echo, special, ids, print_config, help;
+    const char **args; /* what is left: prompt, file */
+    int n_args;
+} cli_options;
+
+/* Which commands a row belongs to. */
+enum {
+    CLI_RUN = 1, CLI_SERVE = 2, CLI_PLAN = 4, CLI_INSPECT = 8, CLI_TOKENIZE = 16, CLI_BENCH = 32,
+    CLI_LOADS = CLI_RUN | CLI_SERVE | CLI_PLAN | CLI_BENCH,
+    CLI_ALL = 63,
+};
+
+/* argv after the command. False with ERR_USAGE. Strings point into argv, the environment or a config
+ * text that stays mapped. */
+bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **argv, err *e);
+void cli_flags_help(unsigned command, FILE *out);
+void cli_flags_print_config(const cli_options *o, unsigned command, FILE *out);
+
+#endif

@@ -1,0 +1,72 @@
+/* The table of commands. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "mem/books.h"
+
+typedef struct command {
+    const char *name;
+    unsigned bit;
+    int (*run)(const cli_options *o, mem_ledger *l);
+    const char *arguments, *help;
+} command;
+
+static const command commands[] = {
+    {"serve", CLI_SERVE, cli_serve, "", "serve a model over HTTP, inside a memory line"},
+    {"run", CLI_RUN, cli_run, "TEXT…", "continue a text on the terminal"},
+    {"plan", CLI_PLAN, cli_plan, "", "what serving a model would take, without loading it"},
+    {"bench", CLI_BENCH, cli_bench, "", "prefill and decode speed of a model here"},
+    {"inspect", CLI_INSPECT, cli_inspect, "[FILE]", "a model file's metadata and tensors"},
+    {"tokenize", CLI_TOKENIZE, cli_tokenize, "TEXT…", "the tokens of a text"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_usage(FILE *out) {
+    fprintf(out, "Plimsoll " PLIMSOLL_VERSION
+                 " — an LLM server that is told how much memory it may use, and never uses more.\n\n"
+                 "usage: plimsoll COMMAND [options]\n\n");
+    for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\nplimsoll COMMAND --help lists a command's options. Without -m, the built-in model is used:\n"
+                 "  plimsoll run \"Once upon a time\"\n"
+                 "  plimsoll serve --memory 2G -m model.gguf\n");
+}
+
+static void print_help(const command *c) {
+    printf("usage: plimsoll %s [options] %s\n\n%s\n\n", c->name, c->arguments, c->help);
+    cli_flags_help(c->bit, stdout);
+    printf("\nEvery option can also be set as PLIMSOLL_NAME in the environment, or as name = value in a --config "
+           "file.\n");
+}
+
+static bool set_log_level(const char *name, err *e) {
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(name, names[i])) return log_set_level((log_level)i), true;
+    return err_set(e, ERR_USAGE, "--log-level is '%.20s'; it must be debug, info, warn or error", name);
+}
+
+int main(int argc, char **argv) {
+    static mem_ledger ledger;
+    mem_ledger_init(&ledger, UINT64_MAX);
+    mem_books_start(&ledger);
+    const char *name = argc > 1 ? argv[1] : "";
+    if (!strcmp(name, "--version") || !strcmp(name, "version")) return puts("plimsoll " PLIMSOLL_VERSION) < 0;
+    if (!*name || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
+        return print_usage(*name ? stdout : stderr), *name ? 0 : 2;
+    for (int i = 0; i < N_COMMANDS; i++) {
+        const command *c = &commands[i];
+        if (strcmp(name, c->name)) continue;
+        err e = {0};
+        cli_options o;
+        if (!cli_flags_read(&o, c->bit, argc - 2, (const char **)argv + 2, &e) || !set_log_level(o.log_level, &e))
+            return cli_fail(&e);
+        if (o.help) return print_help(c), 0;
+        if (o.print_config) return cli_flags_print_config(&o, c->bit, stdout), 0;
+        return c->run(&o, &ledger);
+    }
+    fprintf(stderr, "plimsoll: unknown command '%.40s'\n\n", name);
+    print_usage(stderr);
+    return 2;
+}

@@ -1,0 +1,57 @@
+/* plimsoll plan: what serving a model would take, from its header alone. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/server_parts.h"
+#include "mem/books.h"
+#include "mem/heap.h"
+
+static void print_books(mem_ledger *l) {
+    mem_books b;
+    char kernel[BYTES_TEXT_BYTES], ledger[BYTES_TEXT_BYTES], available[BYTES_TEXT_BYTES];
+    mem_books_read(l, &b);
+    printf("now: kernel %s, ledger %s, unexplained %lld B; available %s\n", bytes_text(b.kernel_bytes, kernel),
+           bytes_text(b.ledger.now_bytes, ledger), (long long)b.unexplained_bytes,
+           bytes_text(b.available_bytes, available));
+}
+
+static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l) {
+    mem_heap heap;
+    mem_heap_init(&heap, l, MEM_QUEUE);
+    buf out;
+    json_writer w;
+    mem_books b;
+    mem_books_read(l, &b);
+    buf_init(&out, &heap.alloc, 1 << 20);
+    json_begin(&w, &out);
+    json_object_start(&w);
+    json_put_string(&w, "model", str_of(engine_model_name(en)));
+    json_put_uint(&w, "tensor_bytes", plan->tensor_bytes);
+    json_put_uint(&w, "context", plan->n_context);
+    json_put_uint(&w, "kv_pages", plan->n_pages);
+    json_put_uint(&w, "kv_page_bytes", plan->page_bytes);
+    json_put_uint(&w, "kv_bytes_per_token", plan->kv_bytes_per_token);
+    json_key(&w, "plan");
+    mem_plan_json(&plan->rows, &w);
+    json_key(&w, "books");
+    mem_books_json(&b, &w);
+    json_object_end(&w);
+    printf("%.*s\n", STR_ARG(buf_str(&out)));
+    buf_free(&out);
+}
+
+int cli_plan(const cli_options *o, mem_ledger *l) {
+    err e = {0};
+    if (!cli_set_line(o, l, &e)) return cli_fail(&e);
+    server_parts parts = server_parts_of(o);
+    engine *en = engine_prepare(&parts.engine, l, &e);
+    if (!en) return cli_fail(&e);
+    engine_plan plan;
+    cli_plan_begin(&plan, l);
+    server_parts_plan(&parts, en, &plan);
+    bool fits = engine_plan_make(en, &plan, &e);
+    if (fits && o->json) print_json(en, &plan, l);
+    else if (fits) cli_print_plan(en, &plan, stdout), print_books(l);
+    engine_free(en);
+    return fits ? 0 : cli_fail(&e);
+}

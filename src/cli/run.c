@@ -1,0 +1,90 @@
+/* plimsoll run: one continuation on the terminal. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "engine/generation.h"
+#include "mem/heap.h"
+
+static engine_sampling sampling_of(const cli_options *o) {
+    engine_sampling s;
+    engine_sampling_default(&s);
+    s.temperature = o->temperature;
+    s.top_k = (int32_t)o->top_k;
+    s.top_p = o->top_p;
+    s.min_p = o->min_p;
+    s.typical_p = o->typical_p;
+    s.repeat_penalty = o->repeat_penalty;
+    s.repeat_last_n = (int32_t)o->repeat_last_n;
+    s.frequency_penalty = o->frequency_penalty;
+    s.presence_penalty = o->presence_penalty;
+    s.seed = o->seed;
+    if (!o->seed_given && getrandom(&s.seed, sizeof s.seed, 0) < 0) s.seed = 0;
+    return s;
+}
+
+static bool tokenize(engine *en, mem_heap *heap, str text, int32_t *tokens, uint32_t *n, err *e) {
+    size_t n_tokens = 0;
+    text_scratch *scratch = text_scratch_new(engine_vocab(en), &heap->alloc);
+    if (!scratch) return err_set(e, ERR_MEMORY, "no memory to tokenize in");
+    bool ok = text_encode(engine_vocab(en), scratch, text, true, true, tokens, engine_context(en) - 1, &n_tokens, e);
+    text_scratch_free(scratch);
+    *n = (uint32_t)n_tokens;
+    return ok;
+}
+
+static void show(str text) {
+    fwrite(text.data, 1, text.len, stdout);
+    fflush(stdout);
+}
+
+static bool on_text(void *ctx, str text) {
+    (void)ctx;
+    show(text);
+    return true;
+}
+
+static bool run(const cli_options *o, engine *en, mem_heap *heap, int32_t *tokens, str prompt, err *e) {
+    engine_sampling sampling = sampling_of(o);
+    uint32_t n_prompt = 0;
+    if (!engine_sampling_check(en, &sampling, e) || !tokenize(en, heap, prompt, tokens, &n_prompt, e)) return false;
+    uint32_t left = engine_context(en) - n_prompt, wanted = o->predict < 0 ? left : (uint32_t)o->predict;
+    if (wanted > left) wanted = left;
+    if (!o->no_echo) show(prompt);
+    if (wanted == 0) return true;
+    engine_session *session = engine_session_open(en, e);
+    if (!session) return false;
+    static engine_generation g;
+    g = (engine_generation){.en = en,
+                            .session = session,
+                            .sampling = &sampling,
+                            .tokens = tokens,
+                            .n_prompt = n_prompt,
+                            .max_tokens = wanted};
+    bool ok = engine_session_reserve(en, session, n_prompt + wanted, e) && engine_generation_run(&g, on_text, NULL, e);
+    engine_session_close(en, session);
+    if (ok) show(STR("\n"));
+    return ok;
+}
+
+int cli_run(const cli_options *o, mem_ledger *l) {
+    err e = {0};
+    str prompt;
+    if (!cli_text_argument(o, &prompt, &e)) return cli_fail(&e);
+    if (!cli_set_line(o, l, &e)) return cli_fail(&e);
+    engine_plan plan;
+    cli_plan_begin(&plan, l);
+    engine_config c = cli_engine_config(o, 1);
+    engine *en = cli_bring_up(o, &c, l, &plan, &e);
+    if (!en) return cli_fail(&e);
+    mem_heap heap;
+    mem_heap_init(&heap, l, MEM_QUEUE);
+    size_t token_bytes = engine_context(en) * sizeof(int32_t);
+    int32_t *tokens = mem_heap_take(&heap, token_bytes, &e);
+    bool ok = tokens && run(o, en, &heap, tokens, prompt, &e);
+    mem_heap_give(&heap, tokens, token_bytes);
+    engine_free(en);
+    return ok ? 0 : cli_fail(&e);
+}

@@ -1,0 +1,154 @@
+/* plimsoll serve: bring up, answer, drain. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "cli/server_parts.h"
+
+enum { BODY_SLOT_BYTES = 256 * 1024 }; /* the pool is cut into these; one more leaves room for rounding */
+
+server_parts server_parts_of(const cli_options *o) {
+    server_parts p = {.engine = cli_engine_config(o, o->parallel)};
+    sched_config_default(&p.sched);
+    p.sched.max_concurrent = o->max_concurrent && o->max_concurrent < o->parallel ? o->max_concurrent : o->parallel;
+    p.sched.max_queue = o->max_queue;
+    p.sched.queue_timeout_ms = o->queue_timeout_s * 1000;
+    http_config_default(&p.http);
+    if (o->host) p.http.host = o->host;
+    p.http.port = (uint16_t)o->port;
+    p.http.max_connections = o->max_connections > o->max_active ? o->max_connections : o->max_active;
+    p.http.max_active = o->max_active;
+    p.http.body_limit_bytes = o->body_limit_bytes;
+    if (p.http.body_pool_bytes < o->body_limit_bytes + BODY_SLOT_BYTES)
+        p.http.body_pool_bytes = o->body_limit_bytes + BODY_SLOT_BYTES;
+    uint32_t predict = o->predict < 0 ? UINT32_MAX : o->predict ? (uint32_t)o->predict : 1;
+    p.api = (api_config){.model_alias = o->alias,
+                         .max_active = o->max_active,
+                         .body_limit_bytes = o->body_limit_bytes,
+                         .default_max_tokens = predict};
+    return p;
+}
+
+void server_parts_plan(const server_parts *p, const engine *en, engine_plan *plan) {
+    uint32_t context = p->engine.n_context ? p->engine.n_context : engine_hparams(en)->n_context_train;
+    mem_plan_set(&plan->rows, MEM_HTTP, http_server_plan_bytes(&p->http) + api_plan_bytes(&p->api));
+    mem_plan_set(&plan->rows, MEM_QUEUE, sched_plan_bytes(&p->sched, context) + context * sizeof(int32_t));
+}
+
+typedef struct server {
+    server_parts parts;
+    mem_ledger *ledger;
+    api *api;
+    http_server *http;
+    engine *en;
+    engine_plan plan;
+    sched *sched;
+} server;
+
+/* Before anything is taken or the port opened: a file that is no model, or a line too low for it, is refused whole. */
+static bool plan(server *s, err *e) {
+    s->en = engine_prepare(&s->parts.engine, s->ledger, e);
+    if (!s->en) return false;
+    cli_plan_begin(&s->plan, s->ledger);
+    server_parts_plan(&s->parts, s->en, &s->plan);
+    if (!engine_plan_make(s->en, &s->plan, e)) return false;
+    cli_print_plan(s->en, &s->plan, stderr);
+    return true;
+}
+
+static bool start(server *s, err *e) {
+    if (!plan(s, e)) return false;
+    s->api = api_start(&s->parts.api, s->ledger, e);
+    if (!s->api) return false;
+    s->http = http_server_start(&s->parts.http, s->ledger, api_handle, s->api, e);
+    if (!s->http || !engine_load(s->en, &s->plan, NULL, NULL, e)) return false;
+    s->sched = sched_start(&s->parts.sched, s->en, s->ledger, e);
+    if (!s->sched) return false;
+    return api_ready(s->api, s->en, s->sched, s->http, e);
+}
+
+static void stop(server *s) {
+    if (s->http) http_server_stop(s->http); /* every answer is gone now */
+    sched_stop(s->sched);
+    api_stop(s->api);
+    engine_free(s->en);
+}
+
+static void say_ready(const server *s) {
+    const char *host = s->parts.http.host;
+    uint16_t port = http_server_port(s->http);
+    log_info("serve", "ready: %s on http://%s:%u, kernels %s, %d threads", engine_model_name(s->en), host, port,
+             engine_kernels(s->en), engine_threads(s->en));
+    fprintf(stderr,
+            "\nTry:  curl -N http://%s:%u/generate -d '{\"prompt\": \"Once upon a time\", \"stream\": true}'\n\n",
+            host, port);
+}
+
+static void wait_for_signal(void) {
+    sigset_t set;
+    int signal_number;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigwait(&set, &signal_number);
+    log_info("serve", "signal %d: draining", signal_number);
+}
+
+/* A second signal does not wait for the drain. */
+static void *exit_at_second_signal(void *unused) {
+    (void)unused;
+    wait_for_signal();
+    _exit(1);
+}
+
+static void drain(server *s, uint32_t timeout_ms) {
+    pthread_t second;
+    pthread_create(&second, NULL, exit_at_second_signal, NULL);
+    pthread_detach(second);
+    api_draining(s->api);
+    sched_drain(s->sched);
+    if (!sched_wait_idle(s->sched, timeout_ms))
+        log_warn("serve", "requests still running after %u ms are cancelled", timeout_ms);
+    http_server_drain(s->http);
+    http_counts counts;
+    for (int i = 0; i < 200; i++) { /* the last bytes of the last answers */
+        http_server_counts(s->http, &counts);
+        if (!counts.active) break;
+        usleep(10000);
+    }
+}
+
+static void check_books(mem_ledger *l) {
+    mem_ledger_view v;
+    mem_ledger_read(l, &v);
+    for (mem_account a = 0; a < MEM_ACCOUNT_COUNT; a++)
+        if (a != MEM_RUNTIME && v.rows[a].now_bytes)
+            log_error("serve", "%llu bytes are still in account %s", (unsigned long long)v.rows[a].now_bytes,
+                      mem_account_name(a));
+}
+
+int cli_serve(const cli_options *o, mem_ledger *l) {
+    err e = {0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: only the waits below see them */
+    signal(SIGPIPE, SIG_IGN);
+    if (!cli_set_line(o, l, &e)) return cli_fail(&e);
+    server s = {.parts = server_parts_of(o), .ledger = l};
+    bool ok = start(&s, &e);
+    if (ok) {
+        say_ready(&s);
+        wait_for_signal();
+        drain(&s, o->drain_timeout_s * 1000);
+    }
+    stop(&s);
+    check_books(l);
+    if (ok) log_info("serve", "stopped");
+    return ok ? 0 : cli_fail(&e);
+}

@@ -1,0 +1,167 @@
+/* compute/ — kernels over packed weights, activations and KV pages; the variant is chosen once.
+ *
+ * Owns the packed layout of weights, the arithmetic of every operation, and its order. Callers:
+ * device/cpu. Knows no model names, allocates nothing, keeps no state but the chosen variant.
+ *
+ * THE CONTRACT OF BITS. Every variant (scalar reference, AVX2, AVX-512, VNNI, NEON) returns the same
+ * bits as compute/ref for the same input, and a result for one token does not depend on which or how
+ * many tokens are computed beside it, nor on how rows are split over threads:
+ *   - integer dot products are exact, so their order is free;
+ *   - float accumulation over k runs in ascending groups, one fused multiply-add a group and lane;
+ *   - reductions over a vector use LANES (16) partial sums, element i going to lane i mod 16, folded
+ *     as ((l0+l8)+(l4+l12)) + … : halves added pairwise 16→8→4→2→1;
+ *   - exp, and all that uses it, is compute_exp's polynomial, not libm's.
+ * Files are compiled with -ffp-contract=off; a fused multiply-add is written as one.
+ *
+ * PACKED LAYOUT. A weight matrix [rows × cols] is cut into panels of 16 rows (the last one padded with
+ * zero rows). Inside a panel, the blocks of the 16 rows are interleaved so that one 64-byte vector
+ * holds, for 16 rows, 4 consecutive columns (a "k-step"): what vpdpbusd wants, with the activation's
+ * 4 bytes broadcast. Bytes are those of the file's blocks rearranged: packed size = 16-row-padded
+ * file size. Each type's layout is written above its pack function in compute/pack.c.
+ *
+ * ACTIVATIONS for quantised types are int8 with one float scale per 32 columns, or per 256 for K types (written
+ * 8 times; the last group may be shorter): the scale's group is as wide as the weights' blocks.
+ * q = round-half-even(x · (127 / max|x|)) clamped to ±127, scale = max|x| / 127, and exact sums per 16 columns. A
+ * group whose max|x| is below 2^-100 has scale 0 and q 0; NaN counts as 0, infinities as the largest finite value.
+ * For a group g of 32 columns (Q6_K: 16), row r and token t:
+ *     symmetric types (Q4_0 off 8, Q5_0 off 16, Q8_0 off 128, Q6_K off 32):
+ *       i = Σ(w+off)·q − off·Σq ; acc = fma(scale_r, (float)i, acc)
+ *     affine types (Q4_1 Q5_1 Q4_K Q5_K): acc = fma(scale_r, (float)Σ(w·q), acc) ; acc = fma(min_r, (float)Σq, acc)
+ *       where for K types scale_r = d·sc and min_r = −(dmin·m), each product rounded to float once
+ * and total = fma(acc, act_scale, total), acc = 0, at the end of every group of 32; for K types, of every 256.
+ * F32/F16/BF16: total = fma(w, x, total) over ascending k, weights widened exactly to float.
+ * Weights or activations that are not finite give results that are not, whose NaNs may differ in their bits.
+ */
+#ifndef COMPUTE_COMPUTE_H
+#define COMPUTE_COMPUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/err.h"
+
+enum {
+    COMPUTE_PANEL_ROWS = 16,
+    COMPUTE_ACT_GROUP = 32,  /* columns per entry of an activation's scales */
+    COMPUTE_ACT_GROUP_K = 256, /* columns that share one scale (8 equal entries) for K types */
+    COMPUTE_SUM_GROUP = 16,  /* columns per activation sum */
+    COMPUTE_PAGE_TOKENS = 32 /* tokens per KV page; see compute_attend */
+};
+
+/* ---- packed weights ---------------------------------------------------------------------- */
+
+/* Types that can be packed (F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K). */
+bool compute_type_supported(dtype type);
+
+size_t compute_panel_bytes(dtype type, uint32_t cols);
+size_t compute_packed_bytes(dtype type, uint32_t rows, uint32_t cols);
+
+/* Packs n_rows (1–16) consecutive rows in the file's layout into one panel; missing rows become 0.
+ * src and panel must not overlap. panel: 64-byte aligned. */
+void compute_pack_panel(dtype type, uint32_t cols, uint32_t n_rows, const void *src, void *panel);
+
+/* The exact values of one row of a packed matrix, as floats (embedding look-up; tests). */
+void compute_unpack_row(dtype type, const void *packed, uint32_t cols, uint32_t row, float *out);
+
+/* A row in the file's block layout to floats, and back with round-to-nearest (plain absmax/minmax
+ * rounding, no search). For quantize, forge, tests; not hot. */
+void compute_dequantize_row(dtype type, const void *row, uint32_t cols, float *out);
+void compute_quantize_row(dtype type, const float *x, uint32_t cols, void *row);
+
+uint16_t compute_f16_from_f32(float f); /* round to nearest even, IEEE half */
+float compute_f32_from_f16(uint16_t h);
+float compute_exp(float x); /* the polynomial every variant uses; 0 below −87.3, relative error < 2e-7 */
+
+/* ---- activations ------------------------------------------------------------------------- */
+
+/* n_tokens rows of activations in the form the matmul of `type` wants. For float weight types only
+ * `x` is read; for quantised ones only q, scale, sum16. Row strides follow from cols:
+ * q: compute_act_q_stride(cols) bytes, zero-padded; scale: ceil(cols/32); sum16: ceil(cols/16). */
+typedef struct compute_acts {
+    uint32_t n_tokens, cols;
+    const float *x; /* [n_tokens][cols] */
+    int8_t *q;
+    float *scale;
+    int32_t *sum16;
+} compute_acts;
+
+/* Columns that share a scale in the activations that weights of this type meet; 0: they meet floats. */
+uint32_t compute_act_group(dtype type);
+
+static inline uint32_t compute_act_q_stride(uint32_t cols) { return (cols + 63u) & ~63u; }
+static inline uint32_t compute_act_scale_stride(uint32_t cols) { return (cols + 31u) / 32u; }
+static inline uint32_t compute_act_sum_stride(uint32_t cols) { return (cols + 15u) / 16u; }
+
+/* ---- attention over KV pages --------------------------------------------------------------
+ * A page holds COMPUTE_PAGE_TOKENS tokens. For one layer and kv head, at an offset inside the page:
+ *   K, transposed: f16 [head_dim][32]  (so that one query value meets 32 keys a vector load apart)
+ *   V:             f16 [32][head_dim_v]
+ * Scores of a page: s[j] = Σ_d q[d]·K[d][j], one FMA chain per j over ascending d, then ·scale (then
+ * softcap if > 0: c·tanh(s/c)). Pages are visited in order with a running maximum ("online softmax"):
+ * per page m' = max(m, max_j s[j]); correction = exp(m−m'); p[j] = exp(s[j]−m') (0 for masked j);
+ * sum = fma(sum, correction, fold(p)), lane l of the fold being p[l] + p[l+16]; out[d] = out[d]·correction,
+ * then FMA over ascending j. Finally out = out / sum. tanh(u) = 1 − 2/(exp(2u) + 1). Slots outside
+ * first … last take no part at all: whatever bytes they hold, the result is the same. */
+typedef struct compute_attend_args {
+    const float *q; /* [n_heads][head_dim]: the query heads that share this kv head, one token */
+    uint32_t n_heads;
+    uint32_t q_stride; /* floats between heads */
+    uint32_t head_dim, head_dim_v; /* multiples of 2; unless head_dim_v is one of 16, ref does the work */
+    float scale, softcap;
+    const uint8_t *const *pages; /* page base addresses, page i holds positions 32i … 32i+31 */
+    size_t k_offset, v_offset;   /* bytes from a page's base to this layer's and head's K and V */
+    uint32_t first, last;        /* attend to positions first … last inclusive */
+    float *out;                  /* [n_heads][head_dim_v] */
+    uint32_t out_stride;
+} compute_attend_args;
+
+enum { COMPUTE_HEAD_DIM_MAX = 512, COMPUTE_GROUP_MAX = 64 };
+
+/* ---- the kernel table ---------------------------------------------------------------------- */
+
+typedef struct compute_kernels {
+    const char *name; /* "ref", "avx2", "avx512", "avx512vnni" */
+
+    /* One token's activations; group_cols: COMPUTE_ACT_GROUP or COMPUTE_ACT_GROUP_K columns share a scale. q has
+     * compute_act_q_stride(cols) bytes. */
+    void (*quantize)(const float *x, uint32_t cols, uint32_t group_cols, int8_t *q, float *scale, int32_t *sum16);
+
+    /* out[t * out_stride + 16·p + lane] for panels p in [panel0, panel1) and all tokens of acts: the
+     * dot products of 16 rows with each token. out is indexed by absolute row. Padded rows are
+     * written too: out_stride ≥ rows rounded up to 16. */
+    void (*matmul)(dtype type, const void *packed, uint32_t cols, uint32_t panel0, uint32_t panel1,
+                   const compute_acts *acts, float *out, size_t out_stride);
+
+    /* out = (x · r) · w, r = 1 / sqrtf(fold(x²) / n + eps); w may be NULL (all ones). */
+    void (*rmsnorm)(const float *x, const float *w, uint32_t n, float eps, float *out);
+
+    /* In-place rotation of n_heads vectors. cos_sin: [rot_dim/2][2] for this position. paired: pairs
+     * (2i, 2i+1), the "norm" style; otherwise (i, i + rot_dim/2), the "neox" style.
+     * a' = a·cos − b·sin, b' = fma(a, sin, b·cos) with a' = fma(a, cos, −(b·sin)). */
+    void (*rope)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rot_dim, const float *cos_sin, bool paired);
+
+    void (*silu_mul)(const float *gate, const float *up, uint32_t n,
+                     float *out); /* silu(gate)·up; silu(x)=x/(1+exp(−x)) */
+    /* gelu(gate)·up, the tanh form written as x/(1+exp(−2u)), u = x·fma(x², √(2/π)·0.044715, √(2/π)). */
+    void (*gelu_mul)(const float *gate, const float *up, uint32_t n, float *out);
+    void (*add)(float *y, const float *x, uint32_t n);                            /* y += x */
+    void (*axpy)(float *y, float a, const float *x, uint32_t n);                  /* y = fma(a, x, y) */
+    void (*softmax)(float *x, uint32_t n); /* in place: max, exp, fold-sum, divide */
+
+    /* Writes one token's K and V of one kv head into a page at slot (0–31), rounding to f16. */
+    void (*kv_store)(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                     uint32_t head_dim_v, uint32_t slot);
+    void (*attend)(const compute_attend_args *args);
+} compute_kernels;
+
+/* The best variant this machine can run, or the one named in the environment variable
+ * PLIMSOLL_KERNELS (a name unknown or not runnable here is an error). */
+const compute_kernels *compute_select(err *e);
+/* By name; NULL when unknown or not runnable here. "ref" always is. */
+const compute_kernels *compute_by_name(const char *name);
+/* The i-th variant runnable here, ref first; NULL past the end. */
+const compute_kernels *compute_variant(int i);
+
+#endif

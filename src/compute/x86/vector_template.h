@@ -1,0 +1,389 @@
+/* compute/x86/vector_template — vector operations and attention for every x86 instruction set, over the operations
+ * that an ISA file defines (see matmul_template.h; here also vf_load_first/vf_store_first for fewer than WIDTH values,
+ * vf_where_less(x, bound, then, otherwise), vf_add_exponent(p, z), vf_fold16, and for rope vf_even_odd,
+ * vf_dup_even, vf_dup_odd, vf_swap_pairs, vf_fma_sub_add). Operation by operation what ref.c and scalar.h
+ * do: vectors that are shorter than LANES take turns, so that element i meets lane i mod 16. */
+#ifndef COMPUTE_X86_VECTOR_TEMPLATE_H
+#define COMPUTE_X86_VECTOR_TEMPLATE_H
+
+#include <math.h>
+
+#include "compute/compute.h"
+#include "compute/layout.h"
+#include "compute/scalar.h"
+#include "compute/variants.h"
+
+enum { TURNS = LANES / WIDTH }; /* vectors that make up the lanes */
+
+ALWAYS_INLINE vf vf_exp(vf x) {
+    vf z = vf_fma(x, vf_set1(EXP_LOG2E), vf_set1(EXP_ROUND)), n = vf_sub(z, vf_set1(EXP_ROUND));
+    vf r = vf_fma(n, vf_set1(-EXP_LN2_LOW), vf_fma(n, vf_set1(-EXP_LN2_HIGH), x));
+    vf p = vf_fma(vf_set1(EXP_C6), r, vf_set1(EXP_C5));
+    p = vf_fma(p, r, vf_set1(EXP_C4));
+    p = vf_fma(p, r, vf_set1(EXP_C3));
+    p = vf_fma(p, r, vf_set1(EXP_C2));
+    p = vf_fma(p, r, vf_set1(EXP_C1));
+    p = vf_fma(p, r, vf_set1(EXP_C0));
+    vf y = vf_where_less(x, vf_set1(EXP_LEAST), vf_zero(), vf_add_exponent(p, z));
+    return vf_where_less(vf_set1(EXP_MOST), x, vf_set1(INFINITY), y);
+}
+
+ALWAYS_INLINE vf vf_silu(vf x) { return vf_div(x, vf_add(vf_set1(1), vf_exp(vf_negate(x)))); }
+
+ALWAYS_INLINE vf vf_gelu(vf x) {
+    vf u = vf_mul(x, vf_fma(vf_mul(x, x), vf_set1(GELU_CUBIC), vf_set1(GELU_LINEAR)));
+    return vf_div(x, vf_add(vf_set1(1), vf_exp(vf_mul(vf_set1(-2), u))));
+}
+
+ALWAYS_INLINE vf vf_tanh(vf x) {
+    vf e = vf_exp(vf_mul(vf_set1(2), x));
+    return vf_sub(vf_set1(1), vf_div(vf_set1(2), vf_add(e, vf_set1(1))));
+}
+
+/* Values i … of n: a whole vector, or what is left with zeros behind. */
+ALWAYS_INLINE vf load_at(const float *x, uint32_t i, uint32_t n) {
+    return n - i >= WIDTH ? vf_load(x + i) : vf_load_first(x + i, n - i);
+}
+ALWAYS_INLINE void store_at(float *x, uint32_t i, uint32_t n, vf v) {
+    if (n - i >= WIDTH) vf_store(x + i, v);
+    else vf_store_first(x + i, n - i, v);
+}
+
+/* ---- activations ------------------------------------------------------------------------------- */
+
+ALWAYS_INLINE vf finite_at(const float *x, uint32_t i, uint32_t n) {
+    const float most = 0x1.fffffep+127f;
+    vf v = vf_zero_if_nan(load_at(x, i, n));
+    return vf_min(vf_max(v, vf_set1(-most)), vf_set1(most));
+}
+
+/* n values (at most 256) with one scale, repeated for each 32; q is zero already and may be written up to a
+ * multiple of 16. */
+ALWAYS_INLINE void quantize_group(const float *x, uint32_t n, int8_t *q, float *scale, int32_t *sum16) {
+    vf most_v = vf_zero();
+    for (uint32_t i = 0; i < n; i += WIDTH) most_v = vf_max(vf_abs(finite_at(x, i, n)), most_v);
+    float most = vf_largest(most_v);
+    bool tiny = most < ACT_TINY;
+    vf inverse = vf_set1(tiny ? 0 : 127.0f / most), round = vf_set1(EXP_ROUND);
+    for (uint32_t g = 0; g * COMPUTE_ACT_GROUP < n; g++) scale[g] = tiny ? 0 : most / 127.0f;
+    for (uint32_t i = 0; i < n; i += LANES) {
+        vf v[TURNS];
+        UNROLL(2)
+        for (uint32_t turn = 0; turn < TURNS; turn++) {
+            uint32_t at = i + turn * WIDTH;
+            vf value = at < n ? finite_at(x, at, n) : vf_zero();
+            value = vf_sub(vf_add(vf_mul(value, inverse), round), round);
+            v[turn] = vf_min(vf_max(value, vf_set1(-127)), vf_set1(127));
+            vf_store_i8(q + at, v[turn]);
+        }
+        sum16[i / LANES] = (int32_t)vf_fold16(v); /* whole numbers: exact in any order */
+    }
+}
+
+static void quantize(const float *x, uint32_t cols, uint32_t group_cols, int8_t *q, float *scale, int32_t *sum16) {
+    uint32_t stride = compute_act_q_stride(cols);
+    memset(q + stride - (stride < 64 ? stride : 64), 0, stride < 64 ? stride : 64);
+    for (uint32_t at = 0; at < cols; at += group_cols) {
+        uint32_t n = cols - at < group_cols ? cols - at : group_cols;
+        quantize_group(x + at, n, q + at, scale + at / COMPUTE_ACT_GROUP, sum16 + at / COMPUTE_SUM_GROUP);
+    }
+}
+
+/* ---- vectors ------------------------------------------------------------------------------------- */
+
+static void rmsnorm(const float *x, const float *w, uint32_t n, float eps, float *out) {
+    vf lane[TURNS];
+    UNROLL(2)
+    for (uint32_t turn = 0; turn < TURNS; turn++) lane[turn] = vf_zero();
+    for (uint32_t i = 0; i < n; i += LANES) {
+        UNROLL(2)
+        for (uint32_t turn = 0; turn < TURNS; turn++) {
+            uint32_t at = i + turn * WIDTH;
+            if (at >= n) break;
+            vf v = load_at(x, at, n);
+            lane[turn] = vf_fma(v, v, lane[turn]);
+        }
+    }
+    vf scale = vf_set1(1.0f / sqrtf(vf_fold16(lane) / (float)n + eps));
+    for (uint32_t i = 0; i < n; i += WIDTH) {
+        vf v = vf_mul(load_at(x, i, n), scale);
+        store_at(out, i, n, w ? vf_mul(v, load_at(w, i, n)) : v);
+    }
+}
+
+static void rope_one(float *a, float *b, float c, float s) {
+    float was = *a, other = *b;
+    *a = fmaf(was, c, -(other * s));
+    *b = fmaf(was, s, other * c);
+}
+
+/* Pairs (2i, 2i + 1): even lanes a·c − b·s, odd ones a·s + b·c. */
+static void rope_paired(float *x, uint32_t half, const float *cos_sin) {
+    uint32_t i = 0;
+    for (; i + WIDTH / 2 <= half; i += WIDTH / 2) {
+        vf v = vf_load(x + 2 * i), cs = vf_load(cos_sin + 2 * i);
+        vf_store(x + 2 * i, vf_fma_sub_add(vf_dup_even(v), cs, vf_mul(vf_dup_odd(v), vf_swap_pairs(cs))));
+    }
+    for (; i < half; i++) rope_one(x + 2 * i, x + 2 * i + 1, cos_sin[2 * i], cos_sin[2 * i + 1]);
+}
+
+static void rope_split(float *x, uint32_t half, const float *cos_sin) {
+    uint32_t i = 0;
+    for (; i + WIDTH <= half; i += WIDTH) {
+        vf a = vf_load(x + i), b = vf_load(x + half + i), c, s;
+        vf_even_odd(vf_load(cos_sin + 2 * i), vf_load(cos_sin + 2 * i + WIDTH), &c, &s);
+        vf_store(x + i, vf_fma(a, c, vf_negate(vf_mul(b, s))));
+        vf_store(x + half + i, vf_fma(a, s, vf_mul(b, c)));
+    }
+    for (; i < half; i++) rope_one(x + i, x + half + i, cos_sin[2 * i], cos_sin[2 * i + 1]);
+}
+
+static void rope(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rot_dim, const float *cos_sin, bool paired) {
+    for (uint32_t h = 0; h < n_heads; h++, x += head_dim) {
+        if (paired) rope_paired(x, rot_dim / 2, cos_sin);
+        else rope_split(x, rot_dim / 2, cos_sin);
+    }
+}
+
+static void silu_mul(const float *gate, const float *up, uint32_t n, float *out) {
+    for (uint32_t i = 0; i < n; i += WIDTH)
+        store_at(out, i, n, vf_mul(vf_silu(load_at(gate, i, n)), load_at(up, i, n)));
+}
+
+static void gelu_mul(const float *gate, const float *up, uint32_t n, float *out) {
+    for (uint32_t i = 0; i < n; i += WIDTH)
+        store_at(out, i, n, vf_mul(vf_gelu(load_at(gate, i, n)), load_at(up, i, n)));
+}
+
+static void add(float *y, const float *x, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += WIDTH) store_at(y, i, n, vf_add(load_at(y, i, n), load_at(x, i, n)));
+}
+
+static void axpy(float *y, float a, const float *x, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += WIDTH)
+        store_at(y, i, n, vf_fma(vf_set1(a), load_at(x, i, n), load_at(y, i, n)));
+}
+
+static void softmax(float *x, uint32_t n) {
+    vf most_v = vf_set1(-INFINITY), lane[TURNS];
+    uint32_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) most_v = vf_max(vf_load(x + i), most_v);
+    float most = vf_largest(most_v);
+    for (; i < n; i++) most = x[i] > most ? x[i] : most;
+
+    UNROLL(2)
+    for (uint32_t turn = 0; turn < TURNS; turn++) lane[turn] = vf_zero();
+    for (i = 0; i < n; i += LANES) {
+        UNROLL(2)
+        for (uint32_t turn = 0; turn < TURNS; turn++) {
+            uint32_t at = i + turn * WIDTH;
+            if (at >= n) break;
+            store_at(x, at, n, vf_exp(vf_sub(load_at(x, at, n), vf_set1(most))));
+            lane[turn] = vf_add(lane[turn], load_at(x, at, n));
+        }
+    }
+    vf sum = vf_set1(vf_fold16(lane));
+    for (i = 0; i < n; i += WIDTH) store_at(x, i, n, vf_div(load_at(x, i, n), sum));
+}
+
+/* ---- attention ------------------------------------------------------------------------------------ */
+
+static void kv_store(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                     uint32_t head_dim_v, uint32_t slot) {
+    uint16_t *to_k = (uint16_t *)(void *)k + slot, *to_v = (uint16_t *)(void *)v + (size_t)slot * head_dim_v;
+    for (uint32_t d = 0; d < head_dim; d += WIDTH) {
+        uint16_t h[WIDTH];
+        vf_f16_store(h, load_at(kx, d, head_dim));
+        for (uint32_t i = 0; i < WIDTH && d + i < head_dim; i++) to_k[(size_t)(d + i) * COMPUTE_PAGE_TOKENS] = h[i];
+    }
+    uint32_t d = 0;
+    for (; d + WIDTH <= head_dim_v; d += WIDTH) vf_f16_store(to_v + d, vf_load(vx + d));
+    for (; d < head_dim_v; d++) to_v[d] = f32_to_f16(vx[d]);
+}
+
+enum {
+    KEY_VECTORS = COMPUTE_PAGE_TOKENS / WIDTH,
+    HEADS_TOGETHER = WIDTH == 16 ? 8 : 2, /* query heads that share one conversion of keys and values */
+};
+
+typedef struct page_view {
+    const uint8_t *k, *v;
+    uint32_t first, end; /* slots */
+} page_view;
+
+typedef struct attend_state {
+    float most[COMPUTE_GROUP_MAX], sum[COMPUTE_GROUP_MAX];
+    _Alignas(64) float p[HEADS_TOGETHER][COMPUTE_PAGE_TOKENS]; /* of the heads at hand */
+    float correction[HEADS_TOGETHER];
+} attend_state;
+
+/* Scores of H heads against a page's 32 keys. */
+ALWAYS_INLINE void page_scores(const int H, const compute_attend_args *a, const float *q, const uint8_t *k,
+                               vf s[][KEY_VECTORS]) {
+    UNROLL(8)
+    for (int h = 0; h < H; h++) {
+        UNROLL(4)
+        for (int i = 0; i < KEY_VECTORS; i++) s[h][i] = vf_zero();
+    }
+    for (uint32_t d = 0; d < a->head_dim; d++) {
+        vf key[KEY_VECTORS];
+        UNROLL(4)
+        for (uint32_t i = 0; i < KEY_VECTORS; i++) key[i] = vf_f16_load(k + 2 * (d * COMPUTE_PAGE_TOKENS + i * WIDTH));
+        UNROLL(8)
+        for (int h = 0; h < H; h++) {
+            vf qd = vf_set1(q[(size_t)h * a->q_stride + d]);
+            UNROLL(4)
+            for (int i = 0; i < KEY_VECTORS; i++) s[h][i] = vf_fma(qd, key[i], s[h][i]);
+        }
+    }
+}
+
+/* Slots outside first … end − 1 get `value`. */
+ALWAYS_INLINE void mask_slots(const page_view *page, float value, vf s[KEY_VECTORS]) {
+    static const float slot[COMPUTE_PAGE_TOKENS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                                    16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    if (page->first == 0 && page->end == COMPUTE_PAGE_TOKENS) return;
+    vf first = vf_set1((float)page->first), last = vf_set1((float)page->end - 1);
+    for (int i = 0; i < KEY_VECTORS; i++) {
+        vf at = vf_load(slot + i * WIDTH);
+        s[i] = vf_where_less(at, first, vf_set1(value), s[i]);
+        s[i] = vf_where_less(last, at, vf_set1(value), s[i]);
+    }
+}
+
+/* From one head's scores to probabilities, updating its running maximum and sum. */
+ALWAYS_INLINE void page_softmax(const compute_attend_args *a, const page_view *page, vf s[KEY_VECTORS], float *most,
+                                float *sum, float *correction, float *p) {
+    UNROLL(4)
+    for (int i = 0; i < KEY_VECTORS; i++) {
+        s[i] = vf_mul(s[i], vf_set1(a->scale));
+        if (a->softcap > 0) s[i] = vf_mul(vf_set1(a->softcap), vf_tanh(vf_div(s[i], vf_set1(a->softcap))));
+    }
+    mask_slots(page, -INFINITY, s);
+    vf most_v = vf_set1(*most);
+    UNROLL(4)
+    for (int i = 0; i < KEY_VECTORS; i++) most_v = vf_max(s[i], most_v);
+    float now = vf_largest(most_v);
+    *correction = scalar_exp(*most - now);
+    *most = now;
+    UNROLL(4)
+    for (int i = 0; i < KEY_VECTORS; i++) s[i] = vf_exp(vf_sub(s[i], vf_set1(now)));
+    mask_slots(page, 0, s);
+    vf lane[TURNS];
+    UNROLL(4)
+    for (int i = 0; i < KEY_VECTORS; i++) vf_store(p + i * WIDTH, s[i]);
+    UNROLL(2)
+    for (int i = 0; i < TURNS; i++) lane[i] = vf_add(s[i], s[i + TURNS]);
+    *sum = fmaf(*sum, *correction, vf_fold16(lane));
+}
+
+/* out = out · correction + Σ p[j] · V[j], for H heads and B vectors of the value from d0 on. */
+ALWAYS_INLINE void values_block(const int H, const int B, const compute_attend_args *a, const page_view *page,
+                                const attend_state *st, uint32_t d0, float *out) {
+    vf o[16];
+    UNROLL(8)
+    for (int h = 0; h < H; h++) {
+        vf correction = vf_set1(st->correction[h]);
+        UNROLL(4)
+        for (int b = 0; b < B; b++)
+            o[h * B + b] = vf_mul(vf_load(out + (size_t)h * a->out_stride + d0 + (uint32_t)b * WIDTH), correction);
+    }
+    for (uint32_t j = page->first; j < page->end; j++) {
+        vf v[4];
+        UNROLL(4)
+        for (int b = 0; b < B; b++)
+            v[b] = vf_f16_load(page->v + 2 * ((size_t)j * a->head_dim_v + d0 + (uint32_t)b * WIDTH));
+        UNROLL(8)
+        for (int h = 0; h < H; h++) {
+            vf p = vf_set1(st->p[h][j]);
+            UNROLL(4)
+            for (int b = 0; b < B; b++) o[h * B + b] = vf_fma(p, v[b], o[h * B + b]);
+        }
+    }
+    UNROLL(8)
+    for (int h = 0; h < H; h++) {
+        UNROLL(4)
+        for (int b = 0; b < B; b++)
+            vf_store(out + (size_t)h * a->out_stride + d0 + (uint32_t)b * WIDTH, o[h * B + b]);
+    }
+}
+
+/* Heads h0 … h0 + H − 1 against one page. */
+ALWAYS_INLINE void heads_page(const int H, const compute_attend_args *a, const page_view *page, uint32_t h0,
+                              attend_state *st) {
+    vf s[HEADS_TOGETHER][KEY_VECTORS];
+    page_scores(H, a, a->q + (size_t)h0 * a->q_stride, page->k, s);
+    UNROLL(8)
+    for (int h = 0; h < H; h++)
+        page_softmax(a, page, s[h], &st->most[h0 + (uint32_t)h], &st->sum[h0 + (uint32_t)h], &st->correction[h],
+                     st->p[h]);
+    const int B = H == 8 ? 2 : 4;
+    float *out = a->out + (size_t)h0 * a->out_stride;
+    uint32_t d = 0;
+    for (; d + (uint32_t)B * WIDTH <= a->head_dim_v; d += (uint32_t)B * WIDTH) values_block(H, B, a, page, st, d, out);
+    for (; d < a->head_dim_v; d += WIDTH) values_block(H, 1, a, page, st, d, out);
+}
+
+static __attribute__((noinline)) void heads_page_1(const compute_attend_args *a, const page_view *page,
+                                                   uint32_t h, attend_state *st) {
+    heads_page(1, a, page, h, st);
+}
+static __attribute__((noinline)) void heads_page_2(const compute_attend_args *a, const page_view *page,
+                                                   uint32_t h, attend_state *st) {
+    heads_page(2, a, page, h, st);
+}
+#if WIDTH == 16
+static __attribute__((noinline)) void heads_page_4(const compute_attend_args *a, const page_view *page,
+                                                   uint32_t h, attend_state *st) {
+    heads_page(4, a, page, h, st);
+}
+static __attribute__((noinline)) void heads_page_8(const compute_attend_args *a, const page_view *page,
+                                                   uint32_t h, attend_state *st) {
+    heads_page(8, a, page, h, st);
+}
+#endif
+
+static void attend_one_page(const compute_attend_args *a, const page_view *page, attend_state *st) {
+    uint32_t h = 0, n = a->n_heads;
+#if WIDTH == 16
+    for (; h + 8 <= n; h += 8) heads_page_8(a, page, h, st);
+    if (h + 4 <= n) heads_page_4(a, page, h, st), h += 4;
+#endif
+    for (; h + 2 <= n; h += 2) heads_page_2(a, page, h, st);
+    if (h < n) heads_page_1(a, page, h, st);
+}
+
+static void attend(const compute_attend_args *a) {
+    CHECK(a->first <= a->last && a->n_heads <= COMPUTE_GROUP_MAX);
+    if (a->head_dim_v % 16) {
+        compute_ref.attend(a);
+        return;
+    }
+    attend_state st;
+    for (uint32_t h = 0; h < a->n_heads; h++) {
+        st.most[h] = -INFINITY;
+        st.sum[h] = 0;
+        memset(a->out + (size_t)h * a->out_stride, 0, a->head_dim_v * sizeof(float));
+    }
+    for (uint32_t i = a->first / COMPUTE_PAGE_TOKENS; i <= a->last / COMPUTE_PAGE_TOKENS; i++) {
+        uint32_t base = i * COMPUTE_PAGE_TOKENS;
+        page_view page = {a->pages[i] + a->k_offset, a->pages[i] + a->v_offset, 0, COMPUTE_PAGE_TOKENS};
+        if (a->first > base) page.first = a->first - base;
+        if (a->last - base < COMPUTE_PAGE_TOKENS) page.end = a->last - base + 1;
+        attend_one_page(a, &page, &st);
+    }
+    for (uint32_t h = 0; h < a->n_heads; h++) {
+        float *out = a->out + (size_t)h * a->out_stride;
+        vf sum = vf_set1(st.sum[h]);
+        for (uint32_t d = 0; d < a->head_dim_v; d += WIDTH) vf_store(out + d, vf_div(vf_load(out + d), sum));
+    }
+}
+
+#define X86_KERNELS(title)                                                                                 \
+    {                                                                                                      \
+        .name = title, .quantize = quantize, .matmul = matmul, .rmsnorm = rmsnorm, .rope = rope,           \
+        .silu_mul = silu_mul, .gelu_mul = gelu_mul, .add = add, .axpy = axpy, .softmax = softmax,          \
+        .kv_store = kv_store, .attend = attend,                                                            \
+    }
+
+#endif

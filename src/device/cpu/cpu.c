@@ -1,0 +1,404 @@
+/* The CPU device: compute/'s kernels, split over the pool's threads. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "compute/compute.h"
+#include "compute/pool.h"
+#include "device/device.h"
+
+typedef struct cpu {
+    const compute_kernels *kernels;
+    compute_pool *pool;
+    uint32_t max_tokens, max_cols;
+    size_t bytes;
+    /* activations of the matmul in flight */
+    int8_t *q;
+    float *scale;
+    int32_t *sum16;
+} cpu;
+
+/* Below this many multiply-adds waking the other threads costs more than it saves. */
+enum { WORTH_WAKING_MACS = 48 * 1024 };
+
+static cpu *state(device *d) { return d->state; }
+
+static void layout(cpu **c, void **pool_memory, const device_cpu_config *config, mem_arena *a) {
+    size_t tokens = config->max_tokens;
+    *c = mem_arena_take(a, sizeof **c, 64);
+    *pool_memory = mem_arena_take(a, compute_pool_struct_bytes(config->n_threads), 64);
+    int8_t *q = mem_arena_take(a, tokens * compute_act_q_stride(config->max_cols), 64);
+    float *scale = mem_arena_take(a, tokens * compute_act_scale_stride(config->max_cols) * sizeof *scale, 64);
+    int32_t *sum16 = mem_arena_take(a, tokens * compute_act_sum_stride(config->max_cols) * sizeof *sum16, 64);
+    if (*c)
+        **c = (cpu){
+            .q = q, .scale = scale, .sum16 = sum16, .max_tokens = config->max_tokens, .max_cols = config->max_cols};
+}
+
+size_t device_cpu_plan_bytes(const device_cpu_config *c) {
+    mem_arena a;
+    mem_arena_measure(&a);
+    cpu *unused;
+    void *pool_memory;
+    layout(&unused, &pool_memory, c, &a);
+    return a.used;
+}
+
+/* ---- work split over threads ---- */
+
+typedef struct chunked {
+    uint32_t n_items, items_per_task;
+    void (*run)(void *ctx, uint32_t begin, uint32_t end);
+    void *ctx;
+} chunked;
+
+static void chunked_task(void *ctx, uint32_t task, uint32_t thread) {
+    (void)thread;
+    chunked *c = ctx;
+    uint32_t begin = task * c->items_per_task;
+    uint32_t end = begin + c->items_per_task < c->n_items ? begin + c->items_per_task : c->n_items;
+    c->run(c->ctx, begin, end);
+}
+
+/* Runs items [0, n) in pieces; work_per_item in multiply-adds decides whether threads are worth it. */
+static void split(cpu *c, uint32_t n_items, uint64_t work_per_item, void (*run)(void *, uint32_t, uint32_t),
+                  void *ctx) {
+    if (n_items == 0) return;
+    uint32_t threads = (uint32_t)compute_pool_threads(c->pool);
+    if (threads == 1 || n_items == 1 || work_per_item * n_items < WORTH_WAKING_MACS) {
+        run(ctx, 0, n_items);
+        return;
+    }
+    /* Several pieces a thread, so that a core slowed by others does not hold up the rest; each piece
+     * still long enough to be worth handing out. */
+    uint64_t enough = WORTH_WAKING_MACS / (work_per_item ? work_per_item : 1) + 1;
+    uint32_t per_task = (n_items + threads * 8 - 1) / (threads * 8);
+    if (per_task < enough) per_task = enough < n_items ? (uint32_t)enough : n_items;
+    uint32_t even = (n_items + threads - 1) / threads;
+    if (per_task > even) per_task = even;
+    chunked work = {n_items, per_task, run, ctx};
+    compute_pool_run(c->pool, (n_items + per_task - 1) / per_task, chunked_task, &work);
+}
+
+/* ---- weights ---- */
+
+static size_t cpu_matrix_bytes(dtype type, uint32_t rows, uint32_t cols) {
+    return compute_packed_bytes(type, rows, cols);
+}
+
+static uint32_t cpu_row_stride(uint32_t rows) {
+    return (rows + COMPUTE_PANEL_ROWS - 1) / COMPUTE_PANEL_ROWS * COMPUTE_PANEL_ROWS;
+}
+
+static size_t scratch_per_thread(dtype type, uint32_t cols) {
+    return (COMPUTE_PANEL_ROWS * dtype_row_bytes(type, cols) + 63) & ~(size_t)63;
+}
+
+static size_t cpu_matrix_scratch_bytes(dtype type, uint32_t cols, int n_threads) {
+    return scratch_per_thread(type, cols) * (size_t)n_threads;
+}
+
+typedef struct load_work {
+    device_matrix *m;
+    device_read_rows *read;
+    void *ctx;
+    char *scratch;
+    _Atomic bool failed;
+    err failure; /* of whoever set failed first */
+} load_work;
+
+static void load_panel(void *ctx, uint32_t panel, uint32_t thread) {
+    load_work *w = ctx;
+    if (atomic_load_explicit(&w->failed, memory_order_relaxed)) return;
+    device_matrix *m = w->m;
+    char *rows = w->scratch + thread * scratch_per_thread(m->type, m->cols);
+    uint32_t first = panel * COMPUTE_PANEL_ROWS;
+    uint32_t n = m->rows - first < COMPUTE_PANEL_ROWS ? m->rows - first : COMPUTE_PANEL_ROWS;
+    err e = {0};
+    if (!w->read(w->ctx, first, n, rows, &e)) {
+        if (!atomic_exchange(&w->failed, true)) w->failure = e;
+        return;
+    }
+    compute_pack_panel(m->type, m->cols, n, rows, (char *)m->data + panel * compute_panel_bytes(m->type, m->cols));
+}
+
+static bool cpu_matrix_load(device *d, device_matrix *m, device_read_rows *read, void *ctx, void *scratch, err *e) {
+    load_work work = {.m = m, .read = read, .ctx = ctx, .scratch = scratch};
+    compute_pool_run(state(d)->pool, cpu_row_stride(m->rows) / COMPUTE_PANEL_ROWS, load_panel, &work);
+    if (!atomic_load(&work.failed)) return true;
+    if (e) *e = work.failure;
+    return false;
+}
+
+/* ---- operations ---- */
+
+static void cpu_embed(device *d, const device_matrix *table, const int32_t *tokens, uint32_t n, float scale, float *x) {
+    (void)d;
+    for (uint32_t i = 0; i < n; i++) {
+        float *row = x + (size_t)i * table->cols;
+        compute_unpack_row(table->type, table->data, table->cols, (uint32_t)tokens[i], row);
+        if (scale != 1.0f)
+            for (uint32_t j = 0; j < table->cols; j++) row[j] *= scale;
+    }
+}
+
+typedef struct norm_work {
+    const compute_kernels *k;
+    const float *x, *weight;
+    float *out, eps;
+    uint32_t width;
+} norm_work;
+
+static void norm_run(void *ctx, uint32_t begin, uint32_t end) {
+    norm_work *w = ctx;
+    for (uint32_t i = begin; i < end; i++)
+        w->k->rmsnorm(w->x + (size_t)i * w->width, w->weight, w->width, w->eps, w->out + (size_t)i * w->width);
+}
+
+static void cpu_rmsnorm(device *d, const float *x, const float *weight, uint32_t n, uint32_t width, float eps,
+                        float *out) {
+    norm_work w = {state(d)->kernels, x, weight, out, eps, width};
+    split(state(d), n, width * 2, norm_run, &w);
+}
+
+typedef struct matmul_work {
+    cpu *c;
+    const device_matrix *const *ms;
+    uint32_t n_ms, n, group_cols;
+    uint32_t first_panel[DEVICE_MATMUL_MAX + 1];
+    const compute_acts *acts;
+    float *const *outs;
+    const size_t *strides;
+} matmul_work;
+
+static void quantize_run(void *ctx, uint32_t begin, uint32_t end) {
+    matmul_work *w = ctx;
+    const compute_acts *a = w->acts;
+    for (uint32_t i = begin; i < end; i++)
+        w->c->kernels->quantize(a->x + (size_t)i * a->cols, a->cols, w->group_cols,
+                                a->q + (size_t)i * compute_act_q_stride(a->cols),
+                                a->scale + (size_t)i * compute_act_scale_stride(a->cols),
+                                a->sum16 + (size_t)i * compute_act_sum_stride(a->cols));
+}
+
+static void add_bias(const device_matrix *m, uint32_t row0, uint32_t row1, uint32_t n, float *out, size_t stride) {
+    if (row1 > m->rows) row1 = m->rows;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t r = row0; r < row1; r++) out[i * stride + r] += m->bias[r];
+}
+
+static void panels_run(void *ctx, uint32_t begin, uint32_t end) {
+    matmul_work *w = ctx;
+    for (uint32_t m = 0; m < w->n_ms; m++) {
+        uint32_t lo = begin > w->first_panel[m] ? begin : w->first_panel[m];
+        uint32_t hi = end < w->first_panel[m + 1] ? end : w->first_panel[m + 1];
+        if (lo >= hi) continue;
+        const device_matrix *mat = w->ms[m];
+        lo -= w->first_panel[m];
+        hi -= w->first_panel[m];
+        w->c->kernels->matmul(mat->type, mat->data, mat->cols, lo, hi, w->acts, w->outs[m], w->strides[m]);
+        if (mat->bias) add_bias(mat, lo * COMPUTE_PANEL_ROWS, hi * COMPUTE_PANEL_ROWS, w->n, w->outs[m], w->strides[m]);
+    }
+}
+
+/* Matrices whose types want their activations alike, in one sweep over the threads. */
+static void matmul_alike(cpu *c, uint32_t group_cols, const compute_acts *acts, const device_matrix *const *ms,
+                         uint32_t n_ms, float *const *outs, const size_t *strides) {
+    matmul_work w = {.c = c, .ms = ms, .n_ms = n_ms, .n = acts->n_tokens, .group_cols = group_cols, .acts = acts,
+                     .outs = outs, .strides = strides};
+    for (uint32_t m = 0; m < n_ms; m++)
+        w.first_panel[m + 1] = w.first_panel[m] + cpu_row_stride(ms[m]->rows) / COMPUTE_PANEL_ROWS;
+    if (group_cols) split(c, w.n, acts->cols * 2, quantize_run, &w);
+    split(c, w.first_panel[n_ms], (uint64_t)w.n * acts->cols * COMPUTE_PANEL_ROWS, panels_run, &w);
+}
+
+static void cpu_matmul(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x, uint32_t n,
+                       float *const *outs, const size_t *strides) {
+    static const uint32_t groups[] = {0, COMPUTE_ACT_GROUP, COMPUTE_ACT_GROUP_K};
+    cpu *c = state(d);
+    uint32_t cols = ms[0]->cols;
+    CHECK(n <= c->max_tokens && cols <= c->max_cols && n_ms <= DEVICE_MATMUL_MAX);
+    compute_acts acts = {.n_tokens = n, .cols = cols, .x = x, .q = c->q, .scale = c->scale, .sum16 = c->sum16};
+    for (int g = 0; g < 3; g++) {
+        const device_matrix *alike[DEVICE_MATMUL_MAX];
+        float *alike_outs[DEVICE_MATMUL_MAX];
+        size_t alike_strides[DEVICE_MATMUL_MAX];
+        uint32_t n_alike = 0;
+        for (uint32_t m = 0; m < n_ms; m++) {
+            CHECK(ms[m]->cols == cols);
+            if (compute_act_group(ms[m]->type) != groups[g]) continue;
+            alike[n_alike] = ms[m];
+            alike_outs[n_alike] = outs[m];
+            alike_strides[n_alike++] = strides[m];
+        }
+        if (n_alike) matmul_alike(c, groups[g], &acts, alike, n_alike, alike_outs, alike_strides);
+    }
+}
+
+typedef struct rope_work {
+    const compute_kernels *k;
+    const device_rope *rope;
+    float *x;
+    size_t stride;
+    uint32_t n_heads;
+} rope_work;
+
+static void rope_run(void *ctx, uint32_t begin, uint32_t end) {
+    rope_work *w = ctx;
+    for (uint32_t i = begin; i < end; i++)
+        w->k->rope(w->x + i * w->stride, w->n_heads, w->rope->head_dim, w->rope->rot_dim,
+                   w->rope->cos_sin + (size_t)i * w->rope->rot_dim, w->rope->paired);
+}
+
+static void cpu_rope(device *d, const device_rope *rope, float *x, size_t stride, uint32_t n_heads, uint32_t n) {
+    rope_work w = {state(d)->kernels, rope, x, stride, n_heads};
+    split(state(d), n, (uint64_t)n_heads * rope->rot_dim * 2, rope_run, &w);
+}
+
+typedef struct kv_work {
+    const compute_kernels *k;
+    const device_attention *a;
+    const device_kv_view *views;
+    const float *in, *in_v;
+    size_t in_stride, in_v_stride;
+    float *out;
+    size_t out_stride;
+} kv_work;
+
+static void kv_store_run(void *ctx, uint32_t begin, uint32_t end) {
+    kv_work *w = ctx;
+    const device_attention *a = w->a;
+    for (uint32_t i = begin; i < end; i++) {
+        uint32_t position = w->views[i].position;
+        uint8_t *page = w->views[i].pages[position / COMPUTE_PAGE_TOKENS];
+        for (uint32_t h = 0; h < a->n_kv_heads; h++)
+            w->k->kv_store(page + a->layer.k_offset + h * a->layer.k_stride,
+                           page + a->layer.v_offset + h * a->layer.v_stride,
+                           w->in + i * w->in_stride + (size_t)h * a->head_dim,
+                           w->in_v + i * w->in_v_stride + (size_t)h * a->head_dim_v, a->head_dim, a->head_dim_v,
+                           position % COMPUTE_PAGE_TOKENS);
+    }
+}
+
+static void cpu_kv_store(device *d, const device_attention *a, const device_kv_view *views, uint32_t n,
+                         const float *k, size_t k_stride, const float *v, size_t v_stride) {
+    kv_work w = {.k = state(d)->kernels,
+                 .a = a,
+                 .views = views,
+                 .in = k,
+                 .in_stride = k_stride,
+                 .in_v = v,
+                 .in_v_stride = v_stride};
+    split(state(d), n, (uint64_t)a->n_kv_heads * (a->head_dim + a->head_dim_v) * 4, kv_store_run, &w);
+}
+
+/* Items are (token, kv head) pairs. */
+static void attend_run(void *ctx, uint32_t begin, uint32_t end) {
+    kv_work *w = ctx;
+    const device_attention *a = w->a;
+    uint32_t group = a->n_heads / a->n_kv_heads;
+    for (uint32_t item = begin; item < end; item++) {
+        uint32_t i = item / a->n_kv_heads, h = item % a->n_kv_heads;
+        compute_attend_args args = {
+            .q = w->in + i * w->in_stride + (size_t)h * group * a->head_dim,
+            .n_heads = group,
+            .q_stride = a->head_dim,
+            .head_dim = a->head_dim,
+            .head_dim_v = a->head_dim_v,
+            .scale = a->scale,
+            .softcap = a->softcap,
+            .pages = (const uint8_t *const *)w->views[i].pages,
+            .k_offset = a->layer.k_offset + h * a->layer.k_stride,
+            .v_offset = a->layer.v_offset + h * a->layer.v_stride,
+            .first = w->views[i].first,
+            .last = w->views[i].position,
+            .out = w->out + i * w->out_stride + (size_t)h * group * a->head_dim_v,
+            .out_stride = a->head_dim_v,
+        };
+        w->k->attend(&args);
+    }
+}
+
+static void cpu_attend(device *d, const device_attention *a, const device_kv_view *views, uint32_t n,
+                       const float *q, size_t q_stride, float *out, size_t out_stride) {
+    kv_work w = {.k = state(d)->kernels,
+                 .a = a,
+                 .views = views,
+                 .in = q,
+                 .in_stride = q_stride,
+                 .out = out,
+                 .out_stride = out_stride};
+    uint64_t keys = 0;
+    for (uint32_t i = 0; i < n; i++) keys += views[i].position - views[i].first + 1;
+    uint64_t work = keys / n * (a->n_heads / a->n_kv_heads) * (a->head_dim + a->head_dim_v);
+    split(state(d), n * a->n_kv_heads, work, attend_run, &w);
+}
+
+typedef struct gated_work {
+    void (*act)(const float *, const float *, uint32_t, float *);
+    const float *gate, *up;
+    float *out;
+    size_t stride;
+    uint32_t width;
+} gated_work;
+
+static void gated_run(void *ctx, uint32_t begin, uint32_t end) {
+    gated_work *w = ctx;
+    for (uint32_t i = begin; i < end; i++)
+        w->act(w->gate + i * w->stride, w->up + i * w->stride, w->width, w->out + (size_t)i * w->width);
+}
+
+static void cpu_gated(device *d, device_activation act, const float *gate, const float *up, size_t stride,
+                      uint32_t n, uint32_t width, float *out) {
+    const compute_kernels *k = state(d)->kernels;
+    gated_work w = {act == DEVICE_GELU ? k->gelu_mul : k->silu_mul, gate, up, out, stride, width};
+    split(state(d), n, width * 8, gated_run, &w);
+}
+
+static void cpu_add(device *d, float *y, const float *x, size_t x_stride, uint32_t n, uint32_t width) {
+    for (uint32_t i = 0; i < n; i++) state(d)->kernels->add(y + (size_t)i * width, x + i * x_stride, width);
+}
+
+static const device_ops cpu_ops = {
+    .name = "cpu",
+    .supports = compute_type_supported,
+    .matrix_bytes = cpu_matrix_bytes,
+    .row_stride = cpu_row_stride,
+    .matrix_scratch_bytes = cpu_matrix_scratch_bytes,
+    .matrix_load = cpu_matrix_load,
+    .embed = cpu_embed,
+    .rmsnorm = cpu_rmsnorm,
+    .matmul = cpu_matmul,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .attend = cpu_attend,
+    .gated = cpu_gated,
+    .add = cpu_add,
+};
+
+const device_ops *device_cpu_ops(void) { return &cpu_ops; }
+
+bool device_cpu_init(device *d, const device_cpu_config *config, mem_arena *a, err *e) {
+    const compute_kernels *kernels = compute_select(e);
+    if (!kernels) return false;
+    size_t before = a->used;
+    cpu *c;
+    void *pool_memory;
+    layout(&c, &pool_memory, config, a);
+    if (a->failed) return err_set(e, ERR_MEMORY, "the workspace is smaller than its plan");
+    c->kernels = kernels;
+    c->bytes = a->used - before;
+    c->pool = compute_pool_start(pool_memory, config->n_threads, e);
+    if (!c->pool) return false;
+    *d = (device){.ops = &cpu_ops, .n_threads = config->n_threads, .state = c};
+    return true;
+}
+
+size_t device_cpu_bytes(const device *d) { return ((const cpu *)d->state)->bytes; }
+const char *device_cpu_kernels(const device *d) { return ((const cpu *)d->state)->kernels->name; }
+
+void device_cpu_stop(device *d) {
+    if (!d->state) return;
+    compute_pool_stop(((cpu *)d->state)->pool);
+    d->state = NULL;
+}

@@ -1,0 +1,118 @@
+/* device/ — a place where tensors live and one step's arithmetic runs.
+ *
+ * Owns the vtable that a backend fills (cpu/ here; an accelerator is another folder) and the plain
+ * data it works on. Callers: model/ (operations), engine/ (weights). A device knows no model code and
+ * no KV policy: it is told addresses, shapes and positions. Nothing here allocates while a step runs;
+ * all pointers are into arenas that the caller owns and that outlive the device's use of them.
+ *
+ * Every operation works on n tokens at once and treats each by itself: a token's result never depends
+ * on its neighbours in the batch (promise 7).
+ */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/err.h"
+#include "mem/arena.h"
+
+typedef struct device device;
+
+/* A weight matrix, packed as the device wants it. data NULL: the matrix is absent. */
+typedef struct device_matrix {
+    dtype type;
+    uint32_t rows, cols;
+    void *data;
+    const float *bias; /* [rows] or NULL */
+} device_matrix;
+
+/* Reads rows of a matrix from wherever they are, in the file's layout. */
+typedef bool device_read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e);
+
+/* Where one token's keys and values are. pages[i] holds positions 32i … 32i+31. */
+typedef struct device_kv_view {
+    uint8_t *const *pages;
+    uint32_t position; /* of this token; it sees positions first … position */
+    uint32_t first;
+} device_kv_view;
+
+/* The offsets of one layer inside a page: head h's K at k_offset + h·k_stride, V likewise. */
+typedef struct device_kv_layer {
+    size_t k_offset, v_offset, k_stride, v_stride;
+} device_kv_layer;
+
+typedef struct device_attention {
+    uint32_t n_heads, n_kv_heads, head_dim, head_dim_v;
+    float scale, softcap;
+    device_kv_layer layer;
+} device_attention;
+
+typedef struct device_rope {
+    uint32_t head_dim, rot_dim;
+    bool paired;           /* pairs (2i, 2i+1); otherwise (i, i + rot_dim/2) */
+    const float *cos_sin;  /* [n][rot_dim/2][2] */
+} device_rope;
+
+typedef enum device_activation { DEVICE_SILU, DEVICE_GELU } device_activation;
+
+enum { DEVICE_MATMUL_MAX = 4 };
+
+typedef struct device_ops {
+    const char *name;
+
+    bool (*supports)(dtype type); /* as a weight matrix */
+    size_t (*matrix_bytes)(dtype type, uint32_t rows, uint32_t cols);
+    /* Floats that one output row of a matmul takes (rows rounded up to the kernels' panel). */
+    uint32_t (*row_stride)(uint32_t rows);
+    /* Fills m->data (already placed) from read; scratch holds matrix_scratch_bytes. */
+    size_t (*matrix_scratch_bytes)(dtype type, uint32_t cols, int n_threads);
+    bool (*matrix_load)(device *d, device_matrix *m, device_read_rows *read, void *ctx, void *scratch, err *e);
+
+    /* x[i] = row tokens[i] of table, times scale */
+    void (*embed)(device *d, const device_matrix *table, const int32_t *tokens, uint32_t n, float scale, float *x);
+    void (*rmsnorm)(device *d, const float *x, const float *weight, uint32_t n, uint32_t width, float eps, float *out);
+    /* outs[m][i · strides[m] + r] = row r of ms[m] · x[i] + bias, for up to DEVICE_MATMUL_MAX matrices
+     * of the same cols */
+    void (*matmul)(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x, uint32_t n,
+                   float *const *outs, const size_t *strides);
+    void (*rope)(device *d, const device_rope *rope, float *x, size_t stride, uint32_t n_heads, uint32_t n);
+    void (*kv_store)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *k,
+                     size_t k_stride, const float *v, size_t v_stride);
+    void (*attend)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *q,
+                   size_t q_stride, float *out, size_t out_stride);
+    /* out[i] = act(gate[i]) · up[i] */
+    void (*gated)(device *d, device_activation act, const float *gate, const float *up, size_t stride, uint32_t n,
+                  uint32_t width, float *out);
+    void (*add)(device *d, float *y, const float *x, size_t x_stride, uint32_t n,
+                uint32_t width); /* y rows are width apart */
+} device_ops;
+
+struct device {
+    const device_ops *ops;
+    int n_threads;
+    void *state;
+};
+
+/* ---- the CPU device ---- */
+
+typedef struct device_cpu_config {
+    int n_threads;         /* 1 … COMPUTE_MAX_THREADS */
+    uint32_t max_tokens;   /* largest n of any operation */
+    uint32_t max_cols;     /* widest matmul input */
+} device_cpu_config;
+
+/* The vtable, without a device: sizes for a plan. */
+const device_ops *device_cpu_ops(void);
+
+/* The CPU's own buffers (quantised activations, pool) as one arena block; plan equals fact. */
+size_t device_cpu_plan_bytes(const device_cpu_config *c);
+/* Takes its buffers from a, chooses the kernels and starts the threads. One thread at a time runs steps. */
+bool device_cpu_init(device *d, const device_cpu_config *c, mem_arena *a, err *e);
+size_t device_cpu_bytes(const device *d);
+void device_cpu_stop(device *d);
+const char *device_cpu_kernels(const device *d); /* name of the chosen variant */
+
+#endif

@@ -1,0 +1,111 @@
+/* engine/ — a loaded model: the load plan, sessions over the KV pool, and the batch step.
+ *
+ * Owns the weights, the tokenizer, the workspace and the KV pool, all reserved in one ledger. Callers:
+ * sched/ (the server), cli/ (run, bench), and programs that link the library (include/plimsoll.h). One
+ * thread at a time steps an engine; text_vocab may be used from any thread. Knows no sockets, no
+ * dialects, no queues: whoever calls decides what runs next.
+ *
+ * Coming up has two halves. engine_prepare reads the header and builds the tokenizer; engine_plan
+ * says exactly what the rest will take; engine_load takes it, once, or gives everything back.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "kv/pool.h"
+#include "mem/ledger.h"
+#include "mem/plan.h"
+#include "model/model.h"
+#include "text/vocab.h"
+
+typedef struct engine_config {
+    const char *model_path; /* NULL: the built-in model */
+    uint32_t n_context;     /* tokens a session can hold; 0: what the model was trained for, as far as it fits */
+    uint32_t n_sessions;    /* at once */
+    uint32_t n_batch;       /* tokens of one step */
+    uint32_t n_logits;      /* logits rows of one step; 0: n_sessions */
+    int n_threads;          /* 0: all usable cores */
+} engine_config;
+
+void engine_config_default(engine_config *c);
+
+typedef struct engine engine;
+typedef struct engine_session engine_session;
+
+/* Opens and validates the file, builds the tokenizer. Errors name the file. */
+engine *engine_prepare(const engine_config *c, mem_ledger *l, err *e);
+/* Only the tokenizer: for files that hold nothing else, too. Such an engine cannot be planned or loaded. */
+engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e);
+/* The built-in model's file, as it is in the program. */
+void engine_builtin(const void **bytes, size_t *len);
+
+typedef struct engine_plan {
+    mem_plan rows;         /* weights, kv, workspace, tokenizer, plus what the caller had set */
+    uint64_t tensor_bytes; /* of the file */
+    uint32_t n_context, n_pages;
+    size_t page_bytes, kv_bytes_per_token;
+} engine_plan;
+
+/* Fills the rows this engine will take beside those already set in plan->rows (http, queue, runtime),
+ * and chooses context and pool within plan->rows.line_bytes. ERR_MEMORY, saying what would fit, when
+ * not even one context of the wanted size does. */
+bool engine_plan_make(engine *en, engine_plan *plan, err *e);
+
+bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, void *ctx, err *e);
+void engine_free(engine *en); /* at any stage; everything is back in the ledger */
+
+const text_vocab *engine_vocab(const engine *en);
+const model_hparams *engine_hparams(const engine *en);
+const char *engine_model_name(const engine *en); /* general.name, else the file's name */
+uint32_t engine_context(const engine *en);       /* after engine_load */
+uint32_t engine_batch(const engine *en);
+uint32_t engine_max_sessions(const engine *en);
+const char *engine_kernels(const engine *en);
+int engine_threads(const engine *en);
+void engine_kv_counts(const engine *en, kv_pool_counts *out);
+str engine_chat_template(const engine *en); /* empty when the model has none */
+
+/* ---- sessions ---- */
+
+/* ERR_BUSY when all are open. */
+engine_session *engine_session_open(engine *en, err *e);
+void engine_session_close(engine *en, engine_session *s); /* its pages go back to the pool */
+/* Takes pages so that the session can hold n_tokens: from then on no step of it can fail for memory.
+ * ERR_TOO_LARGE beyond the context; ERR_BUSY when others hold the pages. */
+bool engine_session_reserve(engine *en, engine_session *s, uint32_t n_tokens, err *e);
+uint32_t engine_session_length(const engine_session *s);
+size_t engine_session_bytes(const engine *en, const engine_session *s); /* of KV pages held */
+void engine_session_rewind(engine_session *s, uint32_t n_tokens);      /* forget all after the first n */
+
+/* ---- a step ---- */
+
+typedef enum engine_want { ENGINE_WANT_NONE, ENGINE_WANT_LAST, ENGINE_WANT_ALL } engine_want;
+
+typedef struct engine_feed {
+    engine_session *session;
+    const int32_t *tokens;
+    uint32_t n_tokens;
+    engine_want want;
+} engine_feed;
+
+/* Runs the feeds as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits; sessions must hold
+ * the pages). Logits rows follow the order of feeds. On ERR_CANCELLED the sessions' lengths are as before.*/
+bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _Atomic bool *cancel, err *e);
+/* Row i of the last step: n_vocab floats, valid until the next. */
+const float *engine_logits(const engine *en, uint32_t row);
+
+/* Gives idle KV pages back to the kernel, keeping at most keep_pages committed; returns bytes. */
+size_t engine_trim(engine *en, uint32_t keep_pages);
+
+/* malloc calls made by the thread that steps, during steps and samplings so far (promise: 0 per token). */
+typedef struct engine_counters {
+    uint64_t steps, tokens, step_mallocs;
+} engine_counters;
+void engine_counters_read(const engine *en, engine_counters *out);
+
+#endif

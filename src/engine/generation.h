@@ -1,0 +1,64 @@
+/* engine/generation — one continuation of one prompt: what to feed next, when to stop, what to say.
+ *
+ * Owns the path from a sampled token to text that may be shown: penalties' history, the streaming
+ * detokenizer, stop strings (text that could still become one is held back), the token limit and the
+ * reason of the end. It does not run steps: its owner asks for the next feed, runs it (alone or in a
+ * batch with others), and hands the logits row back. Memory is the owner's.
+ */
+#ifndef ENGINE_GENERATION_H
+#define ENGINE_GENERATION_H
+
+#include "engine/sampler.h"
+
+enum {
+    GENERATION_STOPS_MAX = 16,
+    GENERATION_STOP_BYTES = 256,
+    GENERATION_TEXT_BYTES = 3 * TEXT_TOKEN_BYTES_MAX + 64 + GENERATION_STOP_BYTES, /* most one token can release */
+};
+
+typedef enum engine_finish { ENGINE_RUNNING, ENGINE_FINISH_STOP, ENGINE_FINISH_LENGTH } engine_finish;
+
+typedef struct engine_stop {
+    uint16_t len;
+    char text[GENERATION_STOP_BYTES];
+} engine_stop;
+
+typedef struct engine_generation {
+    /* set by the owner before engine_generation_start */
+    engine *en;
+    engine_session *session;
+    const engine_sampling *sampling;
+    const engine_stop *stops;
+    uint32_t n_stops;
+    int32_t *tokens; /* [n_prompt + max_tokens]: the prompt, then what is generated */
+    uint32_t n_prompt, max_tokens;
+
+    /* progress */
+    uint32_t n_fed, n_generated;
+    engine_finish finish;
+    int32_t stopped_by; /* index of the stop string, or −1 */
+    rng random;
+    text_stream stream;
+    uint32_t n_held;
+    char held[GENERATION_TEXT_BYTES], shown[GENERATION_TEXT_BYTES];
+} engine_generation;
+
+void engine_generation_start(engine_generation *g);
+
+/* The next tokens to run, at most max_tokens of them. want is LAST when they end the prompt or are a
+ * decode step. Call only while g->finish is ENGINE_RUNNING. */
+void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed);
+
+/* After the feed has run: logits is its row (NULL when none was wanted). Samples; *text is what may now
+ * be shown, possibly empty, valid until the next call. Returns false while still in the prompt. */
+bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *logits,
+                              engine_sample *sample, str *text);
+
+/* The whole generation at once, for an owner with nothing else to run beside it. on_text gets each piece that is
+ * not empty; returning false stops with ERR_CANCELLED. */
+typedef bool engine_on_text(void *ctx, str text);
+bool engine_generation_run(engine_generation *g, engine_on_text *on_text, void *ctx, err *e);
+
+const char *engine_finish_name(engine_finish f); /* "stop", "length" */
+
+#endif

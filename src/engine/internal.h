@@ -1,0 +1,57 @@
+/* engine/internal — the engine's parts, shared by the files of this room only. */
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "mem/arena.h"
+#include "mem/heap.h"
+
+typedef struct engine_candidate {
+    float logit;
+    int32_t id;
+} engine_candidate;
+
+struct engine_session {
+    bool open;
+    uint32_t n_tokens, n_pages;
+    uint8_t **pages; /* [pages_for(context)] */
+};
+
+struct engine {
+    mem_arena self; /* holds this struct */
+    engine_config config;
+    mem_ledger *ledger;
+    mem_heap tokenizer_heap, directory_heap;
+    gguf file;
+    bool file_open;
+    model_hparams hparams;
+    text_vocab *vocab;
+    char *chat_template;
+    size_t chat_template_bytes;
+    char name[128];
+
+    /* from the plan */
+    uint32_t n_context, n_pages;
+    size_t weights_bytes;
+    device_cpu_config device_config;
+
+    mem_arena weights, work;
+    device dev;
+    model model;
+    model_workspace step;
+    kv_pool *pool;
+    engine_session *sessions;
+    model_token *batch;
+
+    /* for the sampler: one at a time */
+    engine_candidate *candidates;
+    float *adjusted;        /* by token: logits after bias and penalties, for the typical step */
+    uint16_t *token_counts; /* zero between uses */
+
+    engine_counters counters;
+};
+
+/* engine/vocab.c: the vocabulary that the file carries. */
+text_vocab *engine_vocab_read(const gguf *g, const base_alloc *alloc, err *e);
+
+#endif

@@ -1,0 +1,260 @@
+/* Coming up: header → plan → weights; and going away. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "compute/pool.h"
+#include "engine/internal.h"
+#include "plat/cpu.h"
+#include "plat/kernel.h"
+
+enum { DEFAULT_BATCH = 256, MAX_SESSIONS = 4096, MAX_BATCH = 8192 };
+
+void engine_config_default(engine_config *c) { *c = (engine_config){.n_sessions = 4, .n_batch = DEFAULT_BATCH}; }
+
+/* ---- prepare ---- */
+
+static bool check_config(const engine_config *c, err *e) {
+    if (c->n_sessions < 1 || c->n_sessions > MAX_SESSIONS)
+        return err_set(e, ERR_USAGE, "sessions must be 1 to %d", MAX_SESSIONS);
+    if (c->n_batch < 1 || c->n_batch > MAX_BATCH)
+        return err_set(e, ERR_USAGE, "the batch must be 1 to %d tokens", MAX_BATCH);
+    if (c->n_threads < 0 || c->n_threads > COMPUTE_MAX_THREADS)
+        return err_set(e, ERR_USAGE, "threads must be 1 to %d", COMPUTE_MAX_THREADS);
+    return true;
+}
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bool open_file(engine *en, err *e) {
+    if (en->config.model_path)
+        return en->file_open = gguf_open(&en->file, en->config.model_path, &en->directory_heap.alloc, e);
+    const void *bytes;
+    size_t len;
+    engine_builtin(&bytes, &len);
+    return en->file_open = gguf_open_memory(&en->file, bytes, len, "built-in model", &en->directory_heap.alloc, e);
+}
+
+static bool read_name_and_template(engine *en, err *e) {
+    const char *path = en->config.model_path ? en->config.model_path : "built-in";
+    str name = str_of(file_name(path)), chat = STR("");
+    if (!gguf_str(&en->file, "general.name", false, &name, e)) return false;
+    if (!gguf_str(&en->file, "tokenizer.chat_template", false, &chat, e)) return false;
+    if (name.len == 0) name = str_of(file_name(path));
+    snprintf(en->name, sizeof en->name, "%.*s", (int)(name.len < sizeof en->name ? name.len : sizeof en->name - 1),
+             name.data);
+    str_make_printable(en->name);
+    if (chat.len == 0) return true;
+    en->chat_template = mem_heap_take(&en->tokenizer_heap, chat.len, e);
+    if (!en->chat_template) return false;
+    memcpy(en->chat_template, chat.data, chat.len);
+    en->chat_template_bytes = chat.len;
+    return true;
+}
+
+static bool read_header(engine *en, bool whole, err *e) {
+    if (whole && !model_hparams_read(&en->file, &en->hparams, e)) return false;
+    if (whole && !model_plan_bytes(&en->file, &en->hparams, device_cpu_ops(), &en->weights_bytes, e)) return false;
+    if (!(en->vocab = engine_vocab_read(&en->file, &en->tokenizer_heap.alloc, e))) return false;
+    if (whole && text_vocab_size(en->vocab) != en->hparams.n_vocab)
+        return err_set(e, ERR_FORMAT, "the tokenizer has %u tokens, the embedding %u rows",
+                       text_vocab_size(en->vocab), en->hparams.n_vocab);
+    if (!read_name_and_template(en, e)) return false;
+    /* The strings have been copied out: the header's pages need not stay resident. */
+    if (en->file.file.fd >= 0)
+        plat_file_forget(&en->file.file, 0, en->file.data_offset);
+    else
+        plat_vm_forget(en->file.base, en->file.bytes);
+    return true;
+}
+
+static engine *prepare(const engine_config *c, bool whole, mem_ledger *l, err *e) {
+    if (!check_config(c, e)) return NULL;
+    mem_arena self = {0};
+    if (!mem_arena_init(&self, l, MEM_WORKSPACE, sizeof(engine), false, e)) return NULL;
+    engine *en = mem_arena_take(&self, sizeof *en, 64);
+    memset(en, 0, sizeof *en);
+    en->self = self;
+    en->config = *c;
+    en->ledger = l;
+    if (!en->config.n_threads) en->config.n_threads = plat_cpu_get()->usable_cores;
+    if (!en->config.n_logits) en->config.n_logits = c->n_sessions;
+    mem_heap_init(&en->tokenizer_heap, l, MEM_TOKENIZER);
+    mem_heap_init(&en->directory_heap, l, MEM_TOKENIZER);
+    if (open_file(en, e)) {
+        if (read_header(en, whole, e)) return en;
+        err_prefix(e, "%s: ", c->model_path ? file_name(c->model_path) : "built-in model");
+    }
+    engine_free(en);
+    return NULL;
+}
+
+engine *engine_prepare(const engine_config *c, mem_ledger *l, err *e) { return prepare(c, true, l, e); }
+
+engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e) { return prepare(c, false, l, e); }
+
+/* ---- plan ---- */
+
+static void work_layout(engine *en, model_workspace *step, mem_arena *a, uint32_t n_context) {
+    uint32_t n_sessions = en->config.n_sessions, n_vocab = en->hparams.n_vocab;
+    model_workspace_layout(step, &en->hparams, device_cpu_ops(), en->config.n_batch, en->config.n_logits, a);
+    en->batch = mem_arena_take(a, en->config.n_batch * sizeof *en->batch, 64);
+    en->candidates = mem_arena_take(a, n_vocab * sizeof *en->candidates, 64);
+    en->adjusted = mem_arena_take(a, n_vocab * sizeof *en->adjusted, 64);
+    en->token_counts = mem_arena_take(a, n_vocab * sizeof *en->token_counts, 64);
+    engine_session *sessions = mem_arena_take(a, n_sessions * sizeof *sessions, 64);
+    for (uint32_t i = 0; i < n_sessions; i++) {
+        uint8_t **pages = mem_arena_take(a, kv_pages_for(n_context) * sizeof *pages, 64);
+        if (sessions) sessions[i] = (engine_session){.pages = pages};
+    }
+    en->sessions = sessions;
+}
+
+static size_t work_bytes(engine *en, uint32_t n_context) {
+    mem_arena a;
+    model_workspace unused;
+    mem_arena_measure(&a);
+    work_layout(en, &unused, &a, n_context);
+    size_t load_scratch = model_load_scratch_bytes(&en->file, device_cpu_ops(), en->config.n_threads);
+    if (a.used < load_scratch) a.used = load_scratch; /* the load borrows the same bytes before the first step */
+    a.used = (a.used + 63) & ~(size_t)63;
+    return a.used + ((device_cpu_plan_bytes(&en->device_config) + 63) & ~(size_t)63);
+}
+
+/* The row of the plan: the arena, and the engine's own struct. */
+static uint64_t workspace_row(engine *en, uint32_t n_context) {
+    return plat_vm_round(work_bytes(en, n_context)) + plat_vm_round(sizeof *en);
+}
+
+/* Sets the rows that follow from a context and a pool; the whole plan's bytes. */
+static uint64_t total_with(engine *en, engine_plan *plan, uint32_t n_context, uint32_t n_pages) {
+    kv_shape shape = model_kv_shape(&en->hparams);
+    mem_plan_set(&plan->rows, MEM_WORKSPACE, workspace_row(en, n_context));
+    mem_plan_set(&plan->rows, MEM_KV, kv_pool_plan_bytes(&shape, n_pages) + n_pages * plan->page_bytes);
+    return plan->rows.total_bytes;
+}
+
+/* The longest context, in pages up to most, of which one fits under the line. */
+static uint32_t context_that_fits(engine *en, engine_plan *plan, uint32_t most) {
+    uint32_t low = 0, high = most;
+    while (low < high) {
+        uint32_t middle = low + (high - low + 1) / 2;
+        if (total_with(en, plan, middle * KV_PAGE_TOKENS, middle) <= plan->rows.line_bytes) low = middle;
+        else high = middle - 1;
+    }
+    return low;
+}
+
+/* The largest pool, from least pages (which fit) to most. */
+static uint32_t pool_that_fits(engine *en, engine_plan *plan, uint32_t least, uint64_t most) {
+    uint32_t low = least, high = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2 + 1;
+        if (total_with(en, plan, plan->n_context, middle) <= plan->rows.line_bytes) low = middle;
+        else high = middle - 1;
+    }
+    return low;
+}
+
+static bool refuse_plan(engine *en, engine_plan *plan, uint32_t fitting_pages, err *e) {
+    char need[BYTES_TEXT_BYTES], line[BYTES_TEXT_BYTES], fixed[BYTES_TEXT_BYTES];
+    uint64_t wanted = total_with(en, plan, plan->n_context, kv_pages_for(plan->n_context));
+    bytes_text(wanted, need);
+    bytes_text(plan->rows.line_bytes, line);
+    bytes_text(total_with(en, plan, 0, 0), fixed);
+    if (fitting_pages > 0)
+        return err_set_memory(e, wanted, plan->rows.line_bytes,
+                              "this needs %s and the line is %s: with -c %u it would fit "
+                              "(%s are taken before any context)",
+                              need, line, fitting_pages * KV_PAGE_TOKENS, fixed);
+    return err_set_memory(e, wanted, plan->rows.line_bytes,
+                          "this needs %s and the line is %s: %s are taken before any context; "
+                          "raise --memory%s, or take a smaller model",
+                          need, line, fixed, en->config.n_batch > 64 ? ", lower -b or -np" : "");
+}
+
+enum { LEAST_OWN_CONTEXT = 512 }; /* a context that nobody asked for is not made smaller than this */
+
+bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
+    const model_hparams *h = &en->hparams;
+    kv_shape shape = model_kv_shape(h);
+    en->device_config = (device_cpu_config){en->config.n_threads, en->config.n_batch, model_max_cols(h)};
+    plan->tensor_bytes = en->file.tensor_bytes;
+    plan->page_bytes = kv_page_bytes(&shape);
+    plan->kv_bytes_per_token = plan->page_bytes / KV_PAGE_TOKENS;
+    plan->n_context = en->config.n_context ? en->config.n_context : h->n_context_train;
+    mem_plan_set(&plan->rows, MEM_WEIGHTS, plat_vm_round(en->weights_bytes));
+    mem_plan_set(&plan->rows, MEM_TOKENIZER, mem_heap_bytes(&en->tokenizer_heap) + mem_heap_bytes(&en->directory_heap));
+
+    uint32_t one = kv_pages_for(plan->n_context);
+    if (total_with(en, plan, plan->n_context, one) > plan->rows.line_bytes) {
+        uint32_t fit = context_that_fits(en, plan, one - 1);
+        if (en->config.n_context || fit * KV_PAGE_TOKENS < LEAST_OWN_CONTEXT) return refuse_plan(en, plan, fit, e);
+        plan->n_context = fit * KV_PAGE_TOKENS; /* no size was asked for: the largest that fits */
+        one = fit;
+    }
+    plan->n_pages = pool_that_fits(en, plan, one, (uint64_t)one * en->config.n_sessions);
+    total_with(en, plan, plan->n_context, plan->n_pages);
+    return mem_plan_check(&plan->rows, e);
+}
+
+/* ---- load ---- */
+
+static bool load_work(engine *en, err *e) {
+    if (!mem_arena_init(&en->work, en->ledger, MEM_WORKSPACE, work_bytes(en, en->n_context), true, e)) return false;
+    return device_cpu_init(&en->dev, &en->device_config, &en->work, e);
+}
+
+static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e) {
+    if (!mem_arena_init(&en->weights, en->ledger, MEM_WEIGHTS, en->weights_bytes, true, e)) return false;
+    size_t mark = mem_arena_mark(&en->work);
+    bool ok = model_init(&en->model, &en->file, &en->hparams, &en->dev, &en->weights, &en->work, progress, ctx, e);
+    mem_arena_reset(&en->work, mark);
+    if (en->file.file.fd < 0) plat_vm_forget(en->file.base, en->file.bytes); /* one copy: the packed one */
+    return ok || err_prefix(e, "%s: ", en->config.model_path ? file_name(en->config.model_path) : "built-in model");
+}
+
+static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
+    kv_shape shape = model_kv_shape(&en->hparams);
+    if (!load_work(en, e) || !load_weights(en, progress, ctx, e)) return false;
+    work_layout(en, &en->step, &en->work, en->n_context);
+    CHECK(!en->work.failed);
+    memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
+    return (en->pool = kv_pool_new(&shape, en->n_pages, en->ledger, e)) != NULL;
+}
+
+static void unload(engine *en) {
+    kv_pool_free(en->pool);
+    en->pool = NULL;
+    device_cpu_stop(&en->dev);
+    mem_arena_free(&en->work);
+    mem_arena_free(&en->weights);
+}
+
+bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, void *ctx, err *e) {
+    en->n_context = plan->n_context;
+    en->n_pages = plan->n_pages;
+    if (!load(en, progress, ctx, e)) {
+        unload(en);
+        return false;
+    }
+    gguf_close(&en->file);
+    en->file_open = false;
+    return true;
+}
+
+void engine_free(engine *en) {
+    if (!en) return;
+    if (en->pool)
+        for (uint32_t i = 0; i < en->config.n_sessions; i++) engine_session_close(en, &en->sessions[i]);
+    unload(en);
+    if (en->file_open) gguf_close(&en->file);
+    text_vocab_free(en->vocab);
+    mem_heap_give(&en->tokenizer_heap, en->chat_template, en->chat_template_bytes);
+    CHECK(mem_heap_bytes(&en->tokenizer_heap) == 0 && mem_heap_bytes(&en->directory_heap) == 0);
+    mem_arena self = en->self;
+    mem_arena_free(&self);
+}

@@ -1,0 +1,291 @@
+#include "engine/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "engine/internal.h"
+#include "plat/kernel.h"
+
+void engine_sampling_default(engine_sampling *s) {
+    memset(s, 0, sizeof *s);
+    s->temperature = 0.8f;
+    s->top_k = 40;
+    s->top_p = 0.95f;
+    s->min_p = 0.05f;
+    s->typical_p = 1.0f;
+    s->repeat_penalty = 1.0f;
+    s->repeat_last_n = 64;
+}
+
+static bool in_range(const char *name, double v, double low, double high, err *e) {
+    if (v >= low && v <= high) return true; /* NaN fails */
+    return err_set(e, ERR_INVALID, "%s is %g; it must be %g to %g", name, v, low, high);
+}
+
+bool engine_sampling_check(const engine *en, const engine_sampling *s, err *e) {
+    uint32_t n_vocab = en->hparams.n_vocab;
+    for (uint32_t i = 0; i < s->n_bias; i++) {
+        if (s->bias[i].token < 0 || (uint32_t)s->bias[i].token >= n_vocab)
+            return err_set(e, ERR_INVALID, "logit_bias names token %d; the vocabulary has %u", s->bias[i].token,
+                           n_vocab);
+        if (!(s->bias[i].bias >= -100 && s->bias[i].bias <= 100) && s->bias[i].bias != -INFINITY)
+            return err_set(e, ERR_INVALID, "logit_bias of token %d is %g; it must be -100 to 100", s->bias[i].token,
+                           (double)s->bias[i].bias);
+    }
+    return in_range("temperature", (double)s->temperature, 0, 100, e) &&
+           in_range("top_k", s->top_k, 0, INT32_MAX, e) && in_range("top_p", (double)s->top_p, 0, 1, e) &&
+           in_range("min_p", (double)s->min_p, 0, 1, e) && in_range("typical_p", (double)s->typical_p, 0, 1, e) &&
+           in_range("repeat_penalty", (double)s->repeat_penalty, 0.01, 100, e) &&
+           in_range("frequency_penalty", (double)s->frequency_penalty, -2, 2, e) &&
+           in_range("presence_penalty", (double)s->presence_penalty, -2, 2, e) &&
+           in_range("repeat_last_n", s->repeat_last_n, 0, SAMPLER_LAST_N_MAX, e) &&
+           in_range("top_logprobs", s->top_logprobs, 0, SAMPLER_TOP_LOGPROBS_MAX, e);
+}
+
+/* ---- the model's own distribution ---- */
+
+static float log_sum_exp(const float *logits, uint32_t n) {
+    float most = logits[0];
+    for (uint32_t i = 1; i < n; i++) most = logits[i] > most ? logits[i] : most;
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += (double)expf(logits[i] - most);
+    return most + (float)log(sum);
+}
+
+static void fill_top(const float *logits, uint32_t n, float log_total, uint32_t wanted, engine_sample *out) {
+    out->n_top = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = out->n_top;
+        if (at == wanted && (wanted == 0 || logits[i] - log_total <= out->top[at - 1].logprob)) continue;
+        if (at < wanted) out->n_top++;
+        else at--;
+        for (; at > 0 && out->top[at - 1].logprob < logits[i] - log_total; at--) out->top[at] = out->top[at - 1];
+        out->top[at] = (engine_logprob){(int32_t)i, logits[i] - log_total};
+    }
+}
+
+/* ---- steps on the candidates ---- */
+
+typedef struct pool {
+    engine_candidate *c;
+    uint32_t n;
+    bool sorted; /* by falling logit */
+} pool;
+
+static int by_falling_logit(const void *a, const void *b) {
+    const engine_candidate *x = a, *y = b;
+    if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
+    return x->id < y->id ? -1 : x->id > y->id; /* ties by id: the order is total, the result reproducible */
+}
+
+static bool before(const engine_candidate *x, const engine_candidate *y) { return by_falling_logit(x, y) < 0; }
+
+/* Heapsort in place: qsort of the C library may call malloc. */
+static void sift_down(engine_candidate *c, uint32_t i, uint32_t n) {
+    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(&c[child], &c[child + 1])) child++;
+        if (!before(&c[i], &c[child])) return;
+        engine_candidate t = c[i];
+        c[i] = c[child];
+        c[child] = t;
+    }
+}
+
+static void sort_candidates(engine_candidate *c, uint32_t n) {
+    for (uint32_t i = n / 2; i-- > 0;) sift_down(c, i, n);
+    for (uint32_t end = n; end > 1;) {
+        engine_candidate t = c[0];
+        c[0] = c[--end];
+        c[end] = t;
+        sift_down(c, 0, end);
+    }
+}
+
+/* The k best, sorted, in the first k places. */
+static void select_best(pool *p, uint32_t k) {
+    uint32_t low = 0, high = p->n;
+    while (high - low > 32 && k > low && k < high) { /* quickselect around the middle of three */
+        engine_candidate a = p->c[low], b = p->c[(low + high) / 2], c = p->c[high - 1];
+        engine_candidate pivot = before(&a, &b) ? (before(&b, &c)   ? b
+                                                   : before(&a, &c) ? c
+                                                                    : a)
+                                                : (before(&a, &c)   ? a
+                                                   : before(&b, &c) ? c
+                                                                    : b);
+        uint32_t i = low, j = high - 1;
+        for (;;) {
+            while (before(&p->c[i], &pivot)) i++;
+            while (before(&pivot, &p->c[j])) j--;
+            if (i >= j) break;
+            engine_candidate t = p->c[i];
+            p->c[i++] = p->c[j];
+            p->c[j--] = t;
+        }
+        if (k <= i) high = i;
+        else low = i;
+    }
+    sort_candidates(p->c + low, high - low); /* the part that holds place k: now all before it are the best */
+    sort_candidates(p->c, k);
+    p->n = k;
+    p->sorted = true;
+}
+
+static float best_logit(const pool *p) {
+    if (p->sorted) return p->c[0].logit;
+    float most = p->c[0].logit;
+    for (uint32_t i = 1; i < p->n; i++) most = p->c[i].logit > most ? p->c[i].logit : most;
+    return most;
+}
+
+static double total_weight(const pool *p, float most) {
+    double sum = 0;
+    for (uint32_t i = 0; i < p->n; i++) sum += exp((double)(p->c[i].logit - most));
+    return sum;
+}
+
+static void apply_top_p(pool *p, double top_p) {
+    float most = best_logit(p);
+    double total = total_weight(p, most), wanted = top_p * total, sum = 0;
+    if (!p->sorted) {
+        /* Sorting a whole vocabulary is dear: try the head of the distribution first. */
+        for (float reach = 6; !p->sorted; reach *= 2) {
+            uint32_t n = 0;
+            sum = 0;
+            for (uint32_t i = 0; i < p->n; i++)
+                if (p->c[i].logit >= most - reach) n++, sum += exp((double)(p->c[i].logit - most));
+            if (sum >= wanted || n == p->n) select_best(p, n);
+        }
+    }
+    sum = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        sum += exp((double)(p->c[i].logit - most));
+        if (sum >= wanted) {
+            p->n = i + 1;
+            return;
+        }
+    }
+}
+
+static void apply_min_p(pool *p, double min_p) {
+    double least = (double)best_logit(p) + log(min_p);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if ((double)p->c[i].logit >= least) p->c[n++] = p->c[i]; /* keeps the order */
+    p->n = n;
+}
+
+/* Keeps the tokens whose surprise is nearest the entropy, until they hold typical_p. Sorts by the
+ * distance in the logit's place, with the logit kept aside by its id. */
+static void apply_typical(pool *p, const float *logit_of, double typical_p) {
+    float most = best_logit(p);
+    double total = total_weight(p, most), log_total = log(total) + (double)most, entropy = 0, sum = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        double lp = (double)p->c[i].logit - log_total;
+        if (isfinite(lp)) entropy -= exp(lp) * lp;
+    }
+    for (uint32_t i = 0; i < p->n; i++) p->c[i].logit = (float)-fabs(log_total - (double)p->c[i].logit - entropy);
+    sort_candidates(p->c, p->n);
+    uint32_t n = 0;
+    while (n < p->n && sum < typical_p * total) {
+        p->c[n].logit = logit_of[p->c[n].id];
+        sum += exp((double)(p->c[n++].logit - most));
+    }
+    p->n = n ? n : 1;
+    p->sorted = false;
+}
+
+static void count_recent(engine *en, const engine_sampling *s, const int32_t *tokens, uint32_t n_tokens, bool add) {
+    uint32_t last = (uint32_t)s->repeat_last_n < n_tokens ? (uint32_t)s->repeat_last_n : n_tokens;
+    for (uint32_t i = n_tokens - last; i < n_tokens; i++) {
+        if (add) en->token_counts[tokens[i]]++;
+        else en->token_counts[tokens[i]] = 0;
+    }
+}
+
+static void apply_penalties(engine *en, const engine_sampling *s, engine_candidate *c, const int32_t *tokens,
+                            uint32_t n_tokens) {
+    if (s->repeat_penalty == 1.0f && s->frequency_penalty == 0.0f && s->presence_penalty == 0.0f) return;
+    count_recent(en, s, tokens, n_tokens, true);
+    uint32_t last = (uint32_t)s->repeat_last_n < n_tokens ? (uint32_t)s->repeat_last_n : n_tokens;
+    for (uint32_t i = n_tokens - last; i < n_tokens; i++) {
+        int32_t id = tokens[i];
+        uint16_t count = en->token_counts[id];
+        if (!count) continue; /* done already */
+        float *logit = &c[id].logit;
+        *logit = *logit > 0 ? *logit / s->repeat_penalty : *logit * s->repeat_penalty;
+        *logit -= (float)count * s->frequency_penalty + s->presence_penalty;
+        en->token_counts[id] = 0;
+    }
+    count_recent(en, s, tokens, n_tokens, false);
+}
+
+static void ban_ends(engine *en, engine_candidate *c) {
+    for (uint32_t i = 0; i < en->hparams.n_vocab; i++)
+        if (text_vocab_type(en->vocab, (text_token)i) == TEXT_CONTROL ||
+            text_vocab_is_end(en->vocab, (text_token)i))
+            c[i].logit = -INFINITY;
+}
+
+static int32_t draw(pool *p, float temperature, rng *r) {
+    float most = best_logit(p);
+    double total = 0, scale = 1.0 / (double)temperature;
+    for (uint32_t i = 0; i < p->n; i++) total += exp((double)(p->c[i].logit - most) * scale);
+    double at = rng_unit(r) * total, sum = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        sum += exp((double)(p->c[i].logit - most) * scale);
+        if (at < sum) return p->c[i].id;
+    }
+    return p->c[p->n - 1].id;
+}
+
+static void apply_bias(const engine_sampling *s, engine_candidate *c) {
+    for (uint32_t i = 0; i < s->n_bias; i++) {
+        float *logit = &c[s->bias[i].token].logit;
+        *logit =
+            s->bias[i].bias == -INFINITY ? -INFINITY : *logit + s->bias[i].bias; /* a ban holds against any logit */
+    }
+}
+
+/* Logits that are not numbers (a broken model) must not break the order: they count as impossible. */
+static void fill_candidates(engine_candidate *c, const float *logits, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) c[i] = (engine_candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i};
+}
+
+static int32_t choose(engine *en, const engine_sampling *s, rng *r, const float *logits, const int32_t *tokens,
+                      uint32_t n_tokens) {
+    pool p = {en->candidates, en->hparams.n_vocab, false};
+    fill_candidates(p.c, logits, p.n);
+    if (s->ignore_end) ban_ends(en, p.c);
+    apply_bias(s, p.c);
+    apply_penalties(en, s, p.c, tokens, n_tokens);
+    float most = best_logit(&p);
+    if (s->temperature <= 0 || s->top_k == 1 || !isfinite(most)) {
+        for (uint32_t i = 0; i < p.n; i++)
+            if (p.c[i].logit == most) return p.c[i].id;
+        return 0;
+    }
+    if (s->top_k > 0 && (uint32_t)s->top_k < p.n) select_best(&p, (uint32_t)s->top_k);
+    if (s->typical_p < 1.0f) {
+        for (uint32_t i = 0; i < p.n; i++) en->adjusted[p.c[i].id] = p.c[i].logit;
+        apply_typical(&p, en->adjusted, (double)s->typical_p);
+    }
+    if (s->top_p < 1.0f) apply_top_p(&p, (double)s->top_p);
+    if (s->min_p > 0.0f) apply_min_p(&p, (double)s->min_p);
+    return draw(&p, s->temperature, r);
+}
+
+void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const int32_t *tokens,
+                        uint32_t n_tokens, engine_sample *out) {
+    uint64_t mallocs = plat_malloc_calls();
+    out->token = choose(en, s, r, logits, tokens, n_tokens);
+    out->n_top = 0;
+    out->logprob = 0;
+    if (s->logprobs) {
+        float log_total = log_sum_exp(logits, en->hparams.n_vocab);
+        out->logprob = logits[out->token] - log_total;
+        fill_top(logits, en->hparams.n_vocab, log_total, s->top_logprobs, out);
+    }
+    en->counters.step_mallocs += plat_malloc_calls() - mallocs;
+}

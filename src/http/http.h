@@ -1,0 +1,101 @@
+/* http/ — listener, connections, bodies and streams over libmicrohttpd. Knows no language models.
+ *
+ * Owns: the listening socket and its event thread(s), a fixed number of connection slots, one prefaulted pool of
+ * body buffers, response writing, and noticing that a client has gone. All of it reserved in the
+ * ledger account `http` at start; nothing grows with load.
+ *
+ * A request's way: headers are checked (method, path length, body length, Transfer-Encoding, Host,
+ * deadlines) → the body arrives into a pooled buffer → the handler is called once on the event
+ * thread, and answers at once (http_reply), or opens a stream (http_stream) whose bytes it is later
+ * asked for. What is refused before the handler: 400, 408, 413, 414, 429, 431, 503 as JSON
+ * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close; what the
+ * library's own parser refuses comes in its own words. One slot in eight is kept for requests without
+ * a body, so that health and metrics answer under any load.
+ *
+ * Refuses to be more than it is: no TLS, and a parser that is strict only as far as can be seen from
+ * outside it. On a hostile network a reverse proxy stands in front.
+ */
+#ifndef HTTP_HTTP_H
+#define HTTP_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "mem/ledger.h"
+
+typedef struct http_server http_server;
+typedef struct http_request http_request;
+
+typedef struct http_config {
+    const char *host; /* "127.0.0.1", "::1", "0.0.0.0" */
+    uint16_t port;    /* 0: any free one */
+    uint32_t max_connections;  /* open at once */
+    uint32_t max_active;       /* bodies and answers in work at once: slots */
+    size_t body_limit_bytes;   /* larger: 413 */
+    size_t body_pool_bytes;    /* prefaulted; a multiple of the 256 KiB slot is used */
+    uint32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms; /* total deadlines */
+} http_config;
+
+void http_config_default(http_config *c);
+
+typedef void http_handler(void *ctx, http_request *r);
+
+size_t http_server_plan_bytes(const http_config *c);
+http_server *http_server_start(const http_config *c, mem_ledger *l, http_handler *handler, void *ctx, err *e);
+uint16_t http_server_port(const http_server *s);
+/* New requests get 503 and their connection is closed; running answers go on. */
+void http_server_drain(http_server *s);
+/* Ends all streams and joins the threads. */
+void http_server_stop(http_server *s);
+
+typedef struct http_counts {
+    uint32_t connections, active;
+    uint64_t requests, disconnects, refused;
+} http_counts;
+void http_server_counts(http_server *s, http_counts *out);
+
+/* ---- inside the handler, and until the answer ends ---- */
+str http_method(const http_request *r);
+str http_path(const http_request *r); /* without the query */
+str http_body(const http_request *r); /* valid until the answer is begun (http_reply / http_stream) */
+/* Empty when absent. Valid until the answer ends. */
+str http_header(const http_request *r, const char *name);
+str http_query(const http_request *r, const char *name);
+const char *http_request_id(const http_request *r); /* "req_…", also sent as x-request-id */
+
+/* Extra response headers, before the answer is begun (a late one: before http_late_reply). At most 8; values
+ * are copied, cut at 207 bytes, and hold no line breaks. */
+void http_set_header(http_request *r, const char *name, const char *value);
+
+/* A whole answer. The body is copied, into the request's own buffer or the pool: 429 instead when none is
+ * free, 500 when it is larger than the pool. */
+void http_reply(http_request *r, int status, const char *content_type, str body);
+
+/* For streams and late answers: open the answer first, then let other threads know of r.
+ *
+ * A streamed answer. The event thread calls pull whenever the socket can take bytes: it fills out and
+ * returns how many bytes it wrote, 0 when there is nothing yet (the connection then sleeps until
+ * http_stream_wake), or HTTP_STREAM_END. gone is called exactly once when the answer is over, however
+ * it ended: completed is false when the client left or the server stopped. After gone, r is dead.
+ * A client that leaves is noticed within 50 ms even while the stream sleeps (one that closes only its
+ * sending side counts as having left). pull and gone are called on the event thread, with no lock held;
+ * a wake that crosses gone on its way does no harm. */
+enum { HTTP_STREAM_END = -1 };
+typedef long http_pull(void *ctx, char *out, size_t max);
+typedef void http_gone(void *ctx, bool completed);
+void http_stream(http_request *r, int status, const char *content_type, http_pull *pull, http_gone *gone, void *ctx);
+/* From any thread, any number of times, until gone has been called. */
+void http_stream_wake(http_request *r);
+
+/* A late whole answer: as http_stream, but status and headers are not sent until http_late_reply is
+ * called (from any thread, once; body is copied) — for non-streaming generations. gone as above. */
+void http_late(http_request *r, http_gone *gone, void *ctx);
+void http_late_reply(http_request *r, int status, const char *content_type, str body);
+
+/* {"error":{"message":…,"type":…,"param":…,"code":…}} into out. param, code may be NULL (written as null). */
+void http_error_json(buf *out, const char *message, const char *type, const char *param, const char *code);
+
+#endif

@@ -1,0 +1,159 @@
+/* http/internal — what the files of this room share. Not for other rooms.
+ *
+ * Threads: libmicrohttpd's one event thread (all its callbacks, hence handlers, pulls and gones), the
+ * watcher (deadlines, clients that left), and whoever calls http_stream_wake or http_late_reply. One
+ * lock guards connections, slots and the pool; it is never held while a callback of ours runs. Order:
+ * our lock, then the library's own (suspend and resume are called under ours, so that a wake can never
+ * fall between "nothing to send" and "asleep").
+ */
+#ifndef HTTP_INTERNAL_H
+#define HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/json.h"
+#include "base/rng.h"
+#include "http/http.h"
+#include "mem/arena.h"
+
+enum {
+    HTTP_UNIT_BYTES = 256 * 1024,       /* the pool is handed out in contiguous runs of these */
+    HTTP_INLINE_BYTES = 16 * 1024,      /* each slot's own buffer: small bodies and answers need no run */
+    HTTP_CONNECTION_POOL_BYTES = 16 * 1024,
+    HTTP_CONNECTION_BYTES = HTTP_CONNECTION_POOL_BYTES + 2048, /* the library's cost of one, and the ledger's */
+    HTTP_HEADERS_LIMIT_BYTES = 12 * 1024, /* the rest of the connection's memory is for answering */
+    HTTP_PATH_LIMIT_BYTES = 2048,
+    HTTP_LINGER_MS = 2000,              /* how long a refused client may take to notice */
+    HTTP_ANSWER_HEADERS = 8,
+    HTTP_ID_BYTES = 32,
+};
+
+/* ---- the pool of body buffers ---- */
+
+typedef struct http_pool {
+    char *memory;
+    bool *used; /* per unit */
+    uint32_t units;
+} http_pool;
+
+/* A growing buffer: the slot's own bytes first, then a run of units. */
+typedef struct http_buffer {
+    char *data;
+    size_t len, cap;
+    uint32_t first_unit, units; /* units 0: the slot's own */
+} http_buffer;
+
+/* Keeps the content. False when no run is long enough; the buffer then stands as it was. */
+bool http_buffer_reserve(http_pool *p, http_buffer *b, size_t bytes);
+void http_buffer_release(http_pool *p, http_buffer *b, char *own);
+/* Content that may lie inside this very buffer. */
+bool http_buffer_set(http_pool *p, http_buffer *b, char *own, str content);
+
+/* ---- connections and slots ---- */
+
+typedef enum http_phase {
+    CONN_FREE,
+    CONN_WAITING, /* for a request's headers to be complete */
+    CONN_BODY,    /* a slot is held, its body arrives */
+    CONN_ANSWER,  /* the handler has the request, or its answer goes out */
+    CONN_REFUSED, /* answered without a handler; what still arrives is dropped */
+} http_phase;
+
+typedef struct http_conn {
+    http_server *server;
+    int fd;
+    http_phase phase;
+    bool reserved;        /* its bytes are in the ledger */
+    bool used_before;     /* a request was completed on it: waiting is idling */
+    uint64_t deadline_ns; /* of the phase; 0: none */
+    uint32_t generation;  /* counts answers, so that a late event of the watcher finds no stranger */
+    http_request *request;
+} http_conn;
+
+typedef enum http_answer { ANSWER_NONE, ANSWER_WHOLE, ANSWER_STREAM, ANSWER_LATE } http_answer;
+
+struct http_request {
+    http_server *server;
+    http_conn *conn; /* NULL: the slot is free */
+    struct MHD_Connection *mhd;
+    char id[HTTP_ID_BYTES];
+    str method, path;
+    char *own_bytes; /* HTTP_INLINE_BYTES */
+    http_buffer buffer; /* the body; from http_reply on the answer */
+
+    http_answer answer;
+    int status;
+    char content_type[96];
+    struct {
+        char name[48], value[208];
+    } headers[HTTP_ANSWER_HEADERS];
+    uint32_t header_count;
+    http_pull *pull;
+    http_gone *gone;
+    void *ctx;
+
+    /* under the server's lock */
+    bool asleep;      /* suspended in the library */
+    bool woken;       /* since the last pull began */
+    bool client_gone; /* seen by the watcher */
+    bool has_reply;   /* http_late_reply was called */
+    bool ended;       /* nothing more is to come from the answerer */
+};
+
+struct http_server {
+    pthread_mutex_t lock;
+    http_config config;
+    mem_ledger *ledger;
+    mem_arena arena;
+    size_t library_bytes; /* reserved for what libmicrohttpd takes itself */
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+    http_handler *handler;
+    void *ctx;
+
+    http_conn *conns;
+    uint32_t conn_count;
+    http_request *slots;
+    uint32_t slot_count, slots_used;
+    http_pool pool;
+    rng ids;
+    bool draining, stopping;
+    http_counts counts;
+
+    pthread_t watcher;
+    bool watching;
+    int epoll_fd, poke_fd;
+};
+
+static inline void http_lock(http_server *s) { pthread_mutex_lock(&s->lock); }
+static inline void http_unlock(http_server *s) { pthread_mutex_unlock(&s->lock); }
+
+/* ---- request.c: from the first header to the handler ---- */
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                const char *version, const char *data, size_t *len, void **context);
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why);
+void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                        enum MHD_ConnectionNotificationCode what);
+size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
+
+/* ---- refuse.c: answers to what never reaches the handler ---- */
+void http_make_id(http_server *s, char out[HTTP_ID_BYTES]); /* lock held */
+/* Sends the whole answer past the library (which could not answer before the body's end), says that
+ * nothing follows, and leaves the connection to be drained for HTTP_LINGER_MS. Lock held. */
+void http_refuse(http_conn *c, int status, const char *code, const char *message, bool without_body);
+
+/* ---- stream.c: answers ---- */
+/* Hands the request's answer, as far as there is one, to the library. Event thread. */
+enum MHD_Result http_send_answer(http_request *r);
+void http_wake_locked(http_request *r);
+
+/* ---- watch.c ---- */
+bool http_watch_start(http_server *s, err *e);
+void http_watch_stop(http_server *s);
+void http_watch_poke(http_server *s); /* a deadline was set where there was none */
+void http_watch_client(http_conn *c); /* from now until http_unwatch_client, leaving is noticed. Lock held */
+void http_unwatch_client(http_conn *c);
+
+#endif

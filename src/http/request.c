@@ -1,0 +1,317 @@
+/* From the first header to the handler: checks, body, deadlines, and the one exit of every request. */
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "http/internal.h"
+
+static uint64_t deadline_in(uint32_t ms) { return clock_now_ns() + ms * 1000000ull; }
+
+/* ---- what the headers say ---- */
+
+typedef struct headers {
+    const char *cursor; /* end of what was seen last, in the library's own buffer */
+    bool in_place, bad_name;
+    int hosts, lengths, encodings;
+    bool chunked;
+    str length_text;
+} headers;
+
+static bool is_token(str s) {
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!alnum && (!c || !strchr(others, c))) return false;
+    }
+    return s.len > 0;
+}
+
+static bool is_name(str s, const char *name) { return s.len == strlen(name) && !strncasecmp(s.data, name, s.len); }
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len, const char *value,
+                                 size_t value_len) {
+    (void)kind;
+    headers *h = cls;
+    str name = {key, key_len}, text = {value ? value : "", value ? value_len : 0};
+    h->bad_name |= !is_token(name);
+    h->in_place &= key == h->cursor + 2; /* CR and LF, and nothing else, lay between */
+    h->cursor = text.data + text.len;
+    if (is_name(name, "Host")) h->hosts++;
+    if (is_name(name, "Content-Length")) h->lengths++, h->length_text = text;
+    if (is_name(name, "Transfer-Encoding")) h->encodings++, h->chunked = is_name(text, "chunked");
+    return MHD_YES;
+}
+
+/* The library parses in place and is lenient: bare LF, NULs and folded lines leave no trace in what it
+ * hands out but this one: names and values then do not lie side by side. Known of this version; later
+ * ones are strict themselves. */
+static bool parses_in_place(void) { return !strcmp(MHD_get_version(), "0.9.75"); }
+
+typedef struct refusal {
+    int status;
+    const char *code, *message;
+} refusal;
+
+/* A number of any size is one: what does not fit is merely too large. */
+static bool length_is_number(str s, uint64_t *length) {
+    *length = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.data[i] < '0' || s.data[i] > '9') return false;
+        *length = *length > UINT64_MAX / 16 ? UINT64_MAX - 1 : *length * 10 + (uint64_t)(s.data[i] - '0');
+    }
+    return s.len > 0;
+}
+
+/* NULL when the request may have a slot; body_bytes: UINT64_MAX when chunked. */
+static const refusal *check_headers(http_server *s, struct MHD_Connection *mhd, const char *method, const char *url,
+                                    const char *version, uint64_t *body_bytes) {
+    static const refusal malformed = {400, "malformed_request", "the request's header is malformed"},
+                         two_lengths = {400, "malformed_request", "more than one Content-Length"},
+                         both = {400, "malformed_request", "Content-Length and Transfer-Encoding together"},
+                         encoding = {400, "malformed_request", "a Transfer-Encoding other than chunked"},
+                         host = {400, "malformed_request", "exactly one Host header is required"},
+                         too_long = {414, "uri_too_long", "the path is longer than 2048 bytes"},
+                         too_many = {431, "headers_too_large", "the headers are larger than 12 KiB"},
+                         too_large = {413, "body_too_large", "the body is larger than this server accepts"};
+    headers h = {.in_place = true, .cursor = version + strlen(version)};
+    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, on_header, &h);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    size_t header_bytes = info ? info->header_size : 0;
+    h.in_place &= h.cursor + 4 == method + header_bytes;
+
+    if (h.bad_name || (parses_in_place() && !h.in_place)) return &malformed;
+    if (url[0] != '/' && strcmp(url, "*") != 0) return &malformed;
+    if (strlen(url) > HTTP_PATH_LIMIT_BYTES) return &too_long;
+    if (header_bytes > HTTP_HEADERS_LIMIT_BYTES) return &too_many;
+    if (h.hosts > 1 || (h.hosts == 0 && strcmp(version, "HTTP/1.0") != 0)) return &host;
+    if (h.encodings && h.lengths) return &both;
+    if (h.encodings > 1 || (h.encodings && !h.chunked)) return &encoding;
+    if (h.lengths > 1) return &two_lengths;
+    *body_bytes = h.chunked ? UINT64_MAX : 0;
+    if (h.lengths && !length_is_number(h.length_text, body_bytes)) return &malformed;
+    if (h.lengths && *body_bytes > s->config.body_limit_bytes) return &too_large;
+    return NULL;
+}
+
+/* ---- slots ---- */
+
+/* One slot in eight is kept for requests without a body: health and metrics answer under any load. */
+static http_request *take_slot(http_server *s, bool has_body) {
+    uint32_t kept = has_body ? s->slot_count / 8 : 0;
+    if (s->slots_used + kept >= s->slot_count) return NULL;
+    for (uint32_t i = 0; i < s->slot_count; i++) {
+        http_request *r = &s->slots[i];
+        if (r->conn) continue;
+        *r = (http_request){.server = s, .own_bytes = r->own_bytes};
+        http_buffer_release(&s->pool, &r->buffer, r->own_bytes);
+        http_make_id(s, r->id);
+        s->slots_used++;
+        return r;
+    }
+    return NULL;
+}
+
+static void give_slot(http_server *s, http_request *r) {
+    http_buffer_release(&s->pool, &r->buffer, r->own_bytes);
+    r->conn->request = NULL;
+    r->conn = NULL;
+    s->slots_used--;
+}
+
+/* ---- the request's way ---- */
+
+static enum MHD_Result refuse_headers(http_conn *c, const refusal *why, bool head) {
+    http_refuse(c, why->status, why->code, why->message, head);
+    return MHD_YES; /* on to the body, which is dropped */
+}
+
+/* All headers are in. Lock held. */
+static enum MHD_Result begin(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method,
+                             const char *version) {
+    static const refusal draining = {503, "draining", "the server is shutting down"},
+                         busy = {429, "too_many_requests", "too many requests at once"},
+                         no_buffer = {429, "too_many_requests", "no buffer is free for this body"};
+    http_server *s = c->server;
+    if (c->phase == CONN_REFUSED) return MHD_NO; /* its deadline passed */
+    CHECK(c->phase == CONN_WAITING);
+    s->counts.requests++;
+
+    uint64_t body_bytes = 0;
+    bool head = !strcmp(method, "HEAD");
+    const refusal *why = check_headers(s, mhd, method, url, version, &body_bytes);
+    if (why) return refuse_headers(c, why, head);
+    if (s->draining) return refuse_headers(c, &draining, head);
+    http_request *r = take_slot(s, body_bytes > 0);
+    if (!r) return refuse_headers(c, &busy, head);
+    r->conn = c;
+    r->mhd = mhd;
+    r->method = str_of(method);
+    r->path = str_of(url);
+    c->request = r;
+    c->phase = CONN_BODY;
+    c->deadline_ns = deadline_in(s->config.body_timeout_ms);
+    if (body_bytes == UINT64_MAX || http_buffer_reserve(&s->pool, &r->buffer, body_bytes)) return MHD_YES;
+    give_slot(s, r);
+    return refuse_headers(c, &no_buffer, head);
+}
+
+/* Lock held. */
+static void take_body(http_conn *c, const char *data, size_t len) {
+    http_server *s = c->server;
+    http_request *r = c->request;
+    size_t total = r->buffer.len + len;
+    const char *refused = NULL;
+    int status = 0;
+    if (total > s->config.body_limit_bytes) {
+        status = 413;
+        refused = "the body is larger than this server accepts";
+    } else if (!http_buffer_reserve(&s->pool, &r->buffer, total)) {
+        status = 429;
+        refused = "no buffer is free for this body";
+    }
+    if (refused) {
+        give_slot(s, r);
+        return http_refuse(c, status, status == 413 ? "body_too_large" : "too_many_requests", refused, false);
+    }
+    memcpy(r->buffer.data + r->buffer.len, data, len);
+    r->buffer.len = total;
+}
+
+static enum MHD_Result run_handler(http_conn *c) {
+    http_server *s = c->server;
+    http_request *r = c->request;
+    http_unlock(s);
+    s->handler(s->ctx, r);
+    CHECK(r->answer != ANSWER_NONE); /* a handler replies or streams */
+    return http_send_answer(r);
+}
+
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                const char *version, const char *data, size_t *len, void **context) {
+    http_server *s = cls;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    http_conn *c = info ? info->socket_context : NULL;
+    if (!c) return MHD_NO;
+    enum MHD_Result result = MHD_YES;
+    http_lock(s);
+    if (!*context) {
+        *context = c;
+        result = begin(c, mhd, url, method, version);
+    } else if (*len) {
+        if (c->phase == CONN_BODY) take_body(c, data, *len);
+        *len = 0;
+    } else if (c->phase == CONN_REFUSED) {
+        result = MHD_NO;
+    } else if (c->phase == CONN_BODY) {
+        c->phase = CONN_ANSWER;
+        c->deadline_ns = 0;
+        c->generation++;
+        return run_handler(c);
+    } else {
+        http_unlock(s);
+        return http_send_answer(c->request); /* a late answer was woken */
+    }
+    http_unlock(s);
+    return result;
+}
+
+/* The one exit: the answer has gone out, or the connection has ended some other way. */
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why) {
+    (void)mhd;
+    http_server *s = cls;
+    http_conn *c = *context;
+    *context = NULL;
+    if (!c) return;
+    http_lock(s);
+    http_request *r = c->request;
+    bool completed = r && why == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->client_gone;
+    if (r && !completed) s->counts.disconnects++;
+    if (r) {
+        if (r->gone) http_unwatch_client(c);
+        r->ended = true;
+        http_unlock(s);
+        if (r->gone) r->gone(r->ctx, completed); /* whoever wakes this stream still finds it, and does no harm */
+        http_lock(s);
+        give_slot(s, r);
+    }
+    if (c->phase != CONN_REFUSED) {
+        c->phase = CONN_WAITING;
+        c->used_before = true;
+        c->deadline_ns = deadline_in(s->config.idle_timeout_ms);
+    }
+    http_unlock(s);
+}
+
+void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                        enum MHD_ConnectionNotificationCode what) {
+    http_server *s = cls;
+    http_lock(s);
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        http_conn *c = *context;
+        if (c) {
+            c->phase = CONN_FREE;
+            s->counts.connections--;
+            if (c->reserved) mem_ledger_release(s->ledger, MEM_HTTP, HTTP_CONNECTION_BYTES);
+        }
+        http_unlock(s);
+        return;
+    }
+    http_conn *c = NULL;
+    for (uint32_t i = 0; i < s->conn_count && !c; i++)
+        if (s->conns[i].phase == CONN_FREE) c = &s->conns[i];
+    CHECK(c); /* there is one for each connection that the library may hold */
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *c = (http_conn){.server = s, .fd = info->connect_fd, .phase = CONN_WAITING, .generation = c->generation + 1,
+                     .deadline_ns = deadline_in(s->config.header_timeout_ms)};
+    *context = c;
+    /* The library has taken them already. The plan has room for every connection; where the line refuses all
+     * the same, this one must not stay. */
+    c->reserved = mem_ledger_reserve(s->ledger, MEM_HTTP, HTTP_CONNECTION_BYTES, NULL);
+    if (!c->reserved) shutdown(c->fd, SHUT_RDWR);
+    bool first = s->counts.connections++ == 0;
+    http_unlock(s);
+    if (first) http_watch_poke(s);
+}
+
+static int hex_value(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* %00 stays as it is, so that no text is cut short; so does what is no escape. */
+size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text) {
+    (void)cls, (void)mhd;
+    char *out = text;
+    for (const char *in = text; *in;) {
+        int high = *in == '%' ? hex_value(in[1]) : -1, low = high >= 0 ? hex_value(in[2]) : -1;
+        if (low >= 0 && high + low > 0) {
+            *out++ = (char)(high << 4 | low);
+            in += 3;
+        } else {
+            *out++ = *in++;
+        }
+    }
+    *out = 0;
+    return (size_t)(out - text);
+}
+
+/* ---- what a handler may ask ---- */
+
+str http_method(const http_request *r) { return r->method; }
+str http_path(const http_request *r) { return r->path; }
+str http_body(const http_request *r) { return (str){r->buffer.data, r->buffer.len}; }
+const char *http_request_id(const http_request *r) { return r->id; }
+
+static str look_up(const http_request *r, enum MHD_ValueKind kind, const char *name) {
+    const char *value = NULL;
+    size_t len = 0;
+    if (MHD_lookup_connection_value_n(r->mhd, kind, name, strlen(name), &value, &len) == MHD_NO || !value)
+        return STR("");
+    return (str){value, len};
+}
+
+str http_header(const http_request *r, const char *name) { return look_up(r, MHD_HEADER_KIND, name); }
+str http_query(const http_request *r, const char *name) { return look_up(r, MHD_GET_ARGUMENT_KIND, name); }

@@ -1,0 +1,157 @@
+/* Answers: whole, streamed, late. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "http/internal.h"
+
+/* HTTP/1.0 clients get no chunks, so the library needs a buffer of its own for their streams. */
+enum { STREAM_BLOCK_BYTES = 4096 };
+
+void http_set_header(http_request *r, const char *name, const char *value) {
+    CHECK(r->header_count < HTTP_ANSWER_HEADERS);
+    CHECK(strlen(name) < sizeof r->headers[0].name);
+    snprintf(r->headers[r->header_count].name, sizeof r->headers[0].name, "%s", name);
+    snprintf(r->headers[r->header_count].value, sizeof r->headers[0].value, "%s", value);
+    for (char *p = r->headers[r->header_count].value; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = ' '; /* no value may begin a header of its own */
+    r->header_count++;
+}
+
+static void begin_answer(http_request *r, http_answer kind, int status, const char *content_type) {
+    CHECK(r->answer == ANSWER_NONE); /* one answer for each request */
+    r->answer = kind;
+    r->status = status;
+    snprintf(r->content_type, sizeof r->content_type, "%s", content_type);
+}
+
+/* The body's buffer becomes the answer's. Lock held. */
+static void set_content(http_request *r, str body) {
+    http_pool *pool = &r->server->pool;
+    if (http_buffer_set(pool, &r->buffer, r->own_bytes, body)) return;
+    bool ever = body.len <= (size_t)pool->units * HTTP_UNIT_BYTES;
+    r->status = ever ? 429 : 500;
+    r->header_count = 0;
+    if (ever) http_set_header(r, "Retry-After", "1");
+    snprintf(r->content_type, sizeof r->content_type, "application/json");
+    mem_arena arena;
+    mem_arena_over(&arena, r->own_bytes, HTTP_INLINE_BYTES); /* the buffer is back in the slot's own bytes */
+    base_alloc alloc = mem_arena_alloc(&arena);
+    buf json;
+    buf_init(&json, &alloc, HTTP_INLINE_BYTES);
+    http_error_json(
+        &json, ever ? "no buffer is free for this answer" : "the answer is larger than this server's buffers",
+        ever ? "rate_limit_error" : "server_error", NULL, ever ? "too_many_requests" : "answer_too_large");
+    CHECK(!json.failed && http_buffer_set(pool, &r->buffer, r->own_bytes, buf_str(&json)));
+}
+
+void http_reply(http_request *r, int status, const char *content_type, str body) {
+    begin_answer(r, ANSWER_WHOLE, status, content_type);
+    http_lock(r->server);
+    set_content(r, body);
+    r->has_reply = r->ended = true;
+    http_unlock(r->server);
+}
+
+void http_stream(http_request *r, int status, const char *content_type, http_pull *pull, http_gone *gone, void *ctx) {
+    CHECK(pull && gone);
+    begin_answer(r, ANSWER_STREAM, status, content_type);
+    r->pull = pull;
+    r->gone = gone;
+    r->ctx = ctx;
+    http_lock(r->server);
+    http_buffer_release(&r->server->pool, &r->buffer, r->own_bytes); /* the body has been read */
+    http_watch_client(r->conn);
+    http_unlock(r->server);
+}
+
+void http_late(http_request *r, http_gone *gone, void *ctx) {
+    CHECK(gone);
+    begin_answer(r, ANSWER_LATE, 0, "");
+    r->gone = gone;
+    r->ctx = ctx;
+    http_lock(r->server);
+    http_buffer_release(&r->server->pool, &r->buffer, r->own_bytes);
+    http_watch_client(r->conn);
+    http_unlock(r->server);
+}
+
+void http_wake_locked(http_request *r) {
+    r->woken = true;
+    if (!r->asleep) return;
+    r->asleep = false;
+    MHD_resume_connection(r->mhd);
+}
+
+void http_stream_wake(http_request *r) {
+    http_lock(r->server);
+    http_wake_locked(r);
+    http_unlock(r->server);
+}
+
+void http_late_reply(http_request *r, int status, const char *content_type, str body) {
+    CHECK(r->answer == ANSWER_LATE);
+    http_lock(r->server);
+    CHECK(!r->has_reply);
+    r->status = status;
+    snprintf(r->content_type, sizeof r->content_type, "%s", content_type);
+    set_content(r, body);
+    r->has_reply = r->ended = true;
+    http_wake_locked(r);
+    http_unlock(r->server);
+}
+
+/* Lock held. Event thread. */
+static bool is_over(const http_request *r) { return r->client_gone || r->server->stopping; }
+
+/* Asleep until woken, unless something happened since the last look. Lock held. Event thread. */
+static bool fall_asleep(http_request *r) {
+    if (r->woken || is_over(r)) return false;
+    r->asleep = true;
+    MHD_suspend_connection(r->mhd);
+    return true;
+}
+
+static ssize_t on_pull(void *cls, uint64_t at, char *out, size_t max) {
+    (void)at;
+    http_request *r = cls;
+    http_server *s = r->server;
+    for (;;) {
+        http_lock(s);
+        r->woken = false;
+        bool over = is_over(r);
+        http_unlock(s);
+        if (over) return MHD_CONTENT_READER_END_WITH_ERROR;
+
+        long n = r->pull(r->ctx, out, max);
+        CHECK(n <= (long)max);
+        if (n > 0) return (ssize_t)n;
+        http_lock(s);
+        if (n == HTTP_STREAM_END) r->ended = true;
+        bool asleep = n == 0 && fall_asleep(r);
+        http_unlock(s);
+        if (n == HTTP_STREAM_END) return MHD_CONTENT_READER_END_OF_STREAM;
+        if (asleep) return 0;
+    }
+}
+
+static enum MHD_Result queue(http_request *r, struct MHD_Response *response) {
+    if (!response) return MHD_NO;
+    bool good = MHD_add_response_header(response, "x-request-id", r->id) == MHD_YES;
+    if (r->content_type[0]) good &= MHD_add_response_header(response, "Content-Type", r->content_type) == MHD_YES;
+    for (uint32_t i = 0; i < r->header_count; i++)
+        good &= MHD_add_response_header(response, r->headers[i].name, r->headers[i].value) == MHD_YES;
+    enum MHD_Result result = good ? MHD_queue_response(r->mhd, (unsigned)r->status, response) : MHD_NO;
+    MHD_destroy_response(response);
+    return result;
+}
+
+enum MHD_Result http_send_answer(http_request *r) {
+    if (r->answer == ANSWER_STREAM)
+        return queue(r, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_pull, r, NULL));
+    http_lock(r->server);
+    bool ready = r->has_reply, over = is_over(r);
+    if (!ready && !over) r->woken = false, fall_asleep(r);
+    http_unlock(r->server);
+    if (!ready) return over ? MHD_NO : MHD_YES;
+    return queue(r, MHD_create_response_from_buffer(r->buffer.len, r->buffer.data, MHD_RESPMEM_PERSISTENT));
+}

@@ -1,0 +1,84 @@
+#include "mem/arena.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "plat/vm.h"
+
+/* A real base is page-aligned and a measuring one is 0: with align at most a page, padding is the same. */
+enum { MAX_ALIGN_BYTES = 4096 };
+
+void mem_arena_measure(mem_arena *a) { *a = (mem_arena){.size = SIZE_MAX, .measuring = true}; }
+
+bool mem_arena_init(mem_arena *a, mem_ledger *l, mem_account account, size_t bytes, bool huge, err *e) {
+    *a = (mem_arena){0};
+    bytes = plat_vm_round(bytes);
+    if (!mem_ledger_reserve(l, account, bytes, e)) return false;
+    void *base = plat_vm_alloc(bytes, huge, e);
+    if (!base) {
+        mem_ledger_release(l, account, bytes);
+        return false;
+    }
+    *a = (mem_arena){.base = base, .size = bytes, .ledger = l, .account = account};
+    return true;
+}
+
+void mem_arena_over(mem_arena *a, void *base, size_t bytes) { *a = (mem_arena){.base = base, .size = bytes}; }
+
+void mem_arena_free(mem_arena *a) {
+    if (a->ledger) {
+        plat_vm_free(a->base, a->size);
+        mem_ledger_release(a->ledger, a->account, a->size);
+    }
+    *a = (mem_arena){0};
+}
+
+static void *does_not_fit(mem_arena *a) {
+    a->failed = true;
+    if (a->measuring) a->used = a->high = SIZE_MAX; /* a plan nobody can grant */
+    return NULL;
+}
+
+void *mem_arena_take(mem_arena *a, size_t bytes, size_t align) {
+    CHECK(align > 0 && (align & (align - 1)) == 0 && align <= MAX_ALIGN_BYTES);
+    size_t padding = (size_t)(-((uintptr_t)a->base + a->used) & (align - 1));
+    size_t left = a->size - a->used;
+    if (padding > left || bytes > left - padding) return does_not_fit(a);
+    char *p = a->measuring ? NULL : a->base + a->used + padding;
+    a->used += padding + bytes;
+    if (a->used > a->high) a->high = a->used;
+    return p;
+}
+
+void mem_arena_reset(mem_arena *a, size_t mark) {
+    CHECK(mark <= a->high);
+    if (mark < a->used) a->used = mark; /* a freed newest block may have gone below the mark already */
+    a->failed = false;
+}
+
+static bool is_newest(const mem_arena *a, const char *p, size_t bytes) { return p + bytes == a->base + a->used; }
+
+static void *arena_resize(void *ctx, void *ptr, size_t old_bytes, size_t new_bytes) {
+    mem_arena *a = ctx;
+    CHECK(!a->measuring);
+    if (!ptr) return new_bytes ? mem_arena_take(a, new_bytes, 16) : NULL;
+
+    bool newest = is_newest(a, ptr, old_bytes);
+    size_t start = (size_t)((char *)ptr - a->base);
+    CHECK(old_bytes <= a->used && start <= a->used - old_bytes);
+    if (new_bytes <= old_bytes) {
+        if (newest) a->used = start + new_bytes;
+        return new_bytes ? ptr : NULL;
+    }
+    if (newest) {
+        if (new_bytes > a->size - start) return does_not_fit(a);
+        a->used = start + new_bytes;
+        if (a->used > a->high) a->high = a->used;
+        return ptr;
+    }
+    void *moved = mem_arena_take(a, new_bytes, 16);
+    return moved ? memcpy(moved, ptr, old_bytes) : NULL;
+}
+
+base_alloc mem_arena_alloc(mem_arena *a) { return (base_alloc){arena_resize, a}; }

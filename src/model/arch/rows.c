@@ -1,0 +1,22 @@
+/* The table of architectures: one row each. A new one is a line here, its golden vectors in
+ * tests/golden, and, where it has a trait no other has, a field in model_arch. */
+#include <stdio.h>
+
+#include "model/model.h"
+
+static const model_arch rows[] = {
+    {.name = "llama", .rope_paired = true, .activation = DEVICE_SILU}, /* Llama 1–3, Mistral, and most of their kin */
+    {.name = "qwen2", .rope_paired = false, .activation = DEVICE_SILU}, /* biases on q, k, v come with the file */
+};
+
+const model_arch *model_arch_find(str name, err *e) {
+    char known[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (str_is(name, rows[i].name)) return &rows[i];
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", rows[i].name);
+    }
+    err_set(e, ERR_UNSUPPORTED, "architecture '%.*s' is not supported (known: %s)",
+            (int)(name.len < 64 ? name.len : 64), name.data, known);
+    return NULL;
+}

@@ -1,0 +1,152 @@
+/* The forward pass: one sequence of device operations for every architecture, steered by the row. */
+#include <math.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "model/model.h"
+
+void model_workspace_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,
+                            uint32_t max_logits, mem_arena *a) {
+    size_t n = max_tokens;
+    uint32_t q = ops->row_stride(h->n_heads * h->head_dim), k = ops->row_stride(h->n_kv_heads * h->head_dim);
+    uint32_t v = ops->row_stride(h->n_kv_heads * h->head_dim_v), ff = ops->row_stride(h->ff_width);
+    *w = (model_workspace){
+        .max_tokens = max_tokens, .max_logits = max_logits, .logits_stride = ops->row_stride(h->n_vocab)};
+    w->x = mem_arena_take(a, n * h->width * sizeof(float), 64);
+    w->norm = mem_arena_take(a, n * h->width * sizeof(float), 64);
+    w->q = mem_arena_take(a, n * q * sizeof(float), 64);
+    w->k = mem_arena_take(a, n * k * sizeof(float), 64);
+    w->v = mem_arena_take(a, n * v * sizeof(float), 64);
+    w->attn = mem_arena_take(a, n * h->n_heads * h->head_dim_v * sizeof(float), 64);
+    w->proj = mem_arena_take(a, n * ops->row_stride(h->width) * sizeof(float), 64);
+    w->gate = mem_arena_take(a, n * ff * sizeof(float), 64);
+    w->up = mem_arena_take(a, n * ff * sizeof(float), 64);
+    w->act = mem_arena_take(a, n * h->ff_width * sizeof(float), 64);
+    w->cos_sin = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
+    w->last = mem_arena_take(a, (size_t)max_logits * h->width * sizeof(float), 64);
+    w->ids = mem_arena_take(a, n * sizeof *w->ids, 64);
+    w->views = mem_arena_take(a, n * sizeof *w->views, 64);
+    w->logits = mem_arena_take(a, (size_t)max_logits * w->logits_stride * sizeof(float), 64);
+}
+
+uint32_t model_max_cols(const model_hparams *h) {
+    uint32_t most = h->width > h->ff_width ? h->width : h->ff_width;
+    uint32_t attn = h->n_heads * h->head_dim_v;
+    return most > attn ? most : attn;
+}
+
+static void fill_cos_sin(const model *m, const model_token *tokens, uint32_t n, float *out) {
+    uint32_t pairs = m->h.rot_dim / 2;
+    for (uint32_t i = 0; i < n; i++) {
+        double position = tokens[i].kv.position;
+        for (uint32_t j = 0; j < pairs; j++) {
+            double angle = position * (double)m->rope_freqs[j];
+            *out++ = (float)cos(angle) * m->rope_mscale;
+            *out++ = (float)sin(angle) * m->rope_mscale;
+        }
+    }
+}
+
+typedef struct step {
+    const model *m;
+    model_workspace *w;
+    uint32_t n;
+    const _Atomic bool *cancel;
+} step;
+
+static bool cancelled(const step *s) { return s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed); }
+
+/* x += o · attend(rope(q · norm(x)), …) */
+static bool attention_block(const step *s, const model_layer *l, uint32_t index) {
+    const model *m = s->m;
+    const model_hparams *h = &m->h;
+    const device_ops *ops = m->dev->ops;
+    model_workspace *w = s->w;
+    size_t q_stride = ops->row_stride(l->q.rows), k_stride = ops->row_stride(l->k.rows),
+           v_stride = ops->row_stride(l->v.rows);
+    const device_matrix *qkv[] = {&l->q, &l->k, &l->v};
+    float *outs[] = {w->q, w->k, w->v};
+    size_t strides[] = {q_stride, k_stride, v_stride};
+    ops->rmsnorm(m->dev, w->x, l->attn_norm, s->n, h->width, h->norm_eps, w->norm);
+    ops->matmul(m->dev, qkv, 3, w->norm, s->n, outs, strides);
+    if (cancelled(s)) return false;
+
+    device_rope rope = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin};
+    ops->rope(m->dev, &rope, w->q, q_stride, h->n_heads, s->n);
+    ops->rope(m->dev, &rope, w->k, k_stride, h->n_kv_heads, s->n);
+    kv_shape shape = model_kv_shape(h);
+    device_attention a = {h->n_heads, h->n_kv_heads, h->head_dim, h->head_dim_v, h->attention_scale, h->softcap,
+                          kv_layer_view(&shape, index)};
+    ops->kv_store(m->dev, &a, w->views, s->n, w->k, k_stride, w->v, v_stride);
+    ops->attend(m->dev, &a, w->views, s->n, w->q, q_stride, w->attn, (size_t)h->n_heads * h->head_dim_v);
+    if (cancelled(s)) return false;
+
+    const device_matrix *o[] = {&l->o};
+    float *out[] = {w->proj};
+    size_t stride[] = {ops->row_stride(h->width)};
+    ops->matmul(m->dev, o, 1, w->attn, s->n, out, stride);
+    ops->add(m->dev, w->x, w->proj, stride[0], s->n, h->width);
+    return !cancelled(s);
+}
+
+/* x += down · (act(gate · norm(x)) · (up · norm(x))) */
+static bool ffn_block(const step *s, const model_layer *l) {
+    const model *m = s->m;
+    const model_hparams *h = &m->h;
+    const device_ops *ops = m->dev->ops;
+    model_workspace *w = s->w;
+    size_t ff_stride = ops->row_stride(h->ff_width);
+    const device_matrix *gate_up[] = {&l->gate, &l->up};
+    float *outs[] = {w->gate, w->up};
+    size_t strides[] = {ff_stride, ff_stride};
+    ops->rmsnorm(m->dev, w->x, l->ffn_norm, s->n, h->width, h->norm_eps, w->norm);
+    ops->matmul(m->dev, gate_up, 2, w->norm, s->n, outs, strides);
+    ops->gated(m->dev, h->arch->activation, w->gate, w->up, ff_stride, s->n, h->ff_width, w->act);
+    if (cancelled(s)) return false;
+
+    const device_matrix *down[] = {&l->down};
+    float *out[] = {w->proj};
+    size_t stride[] = {ops->row_stride(h->width)};
+    ops->matmul(m->dev, down, 1, w->act, s->n, out, stride);
+    ops->add(m->dev, w->x, w->proj, stride[0], s->n, h->width);
+    return !cancelled(s);
+}
+
+/* Logits of the tokens that want them, packed in order. */
+static void output_block(const step *s, const model_token *tokens) {
+    const model *m = s->m;
+    const model_hparams *h = &m->h;
+    model_workspace *w = s->w;
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (tokens[i].want_logits)
+            memcpy(w->last + (size_t)wanted++ * h->width, w->x + (size_t)i * h->width, h->width * sizeof(float));
+    CHECK(wanted <= w->max_logits);
+    if (!wanted) return;
+    m->dev->ops->rmsnorm(m->dev, w->last, m->output_norm, wanted, h->width, h->norm_eps, w->last);
+    for (uint32_t done = 0; done < wanted; done += w->max_tokens) { /* a device takes max_tokens at once */
+        uint32_t n = wanted - done < w->max_tokens ? wanted - done : w->max_tokens;
+        const device_matrix *output[] = {&m->output};
+        float *out[] = {w->logits + (size_t)done * w->logits_stride};
+        size_t stride[] = {w->logits_stride};
+        m->dev->ops->matmul(m->dev, output, 1, w->last + (size_t)done * h->width, n, out, stride);
+    }
+}
+
+bool model_forward(const model *m, model_workspace *w, const model_token *tokens, uint32_t n,
+                   const _Atomic bool *cancel, err *e) {
+    CHECK(n > 0 && n <= w->max_tokens);
+    step s = {m, w, n, cancel};
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK(tokens[i].token >= 0 && (uint32_t)tokens[i].token < m->h.n_vocab);
+        w->ids[i] = tokens[i].token;
+        w->views[i] = tokens[i].kv;
+    }
+    fill_cos_sin(m, tokens, n, w->cos_sin);
+    m->dev->ops->embed(m->dev, &m->embed, w->ids, n, m->h.embed_scale, w->x);
+    for (uint32_t i = 0; i < m->h.n_layers; i++)
+        if (!attention_block(&s, &m->layers[i], i) || !ffn_block(&s, &m->layers[i]))
+            return err_set(e, ERR_CANCELLED, "the step was cancelled");
+    output_block(&s, tokens);
+    return true;
+}

@@ -1,0 +1,112 @@
+/* A model's shape, from the metadata of its file. */
+#include <math.h>
+#include <stdio.h>
+
+#include "compute/compute.h"
+#include "model/model.h"
+
+enum { KEY_BYTES = 128 };
+
+static const char *key_of(char out[KEY_BYTES], const model_hparams *h, const char *tail) {
+    snprintf(out, KEY_BYTES, "%s.%s", h->arch->name, tail);
+    return out;
+}
+
+static bool get_u32(const gguf *g, const model_hparams *h, const char *tail, bool required, uint32_t low,
+                    uint32_t high, uint32_t *out, err *e) {
+    char key[KEY_BYTES];
+    if (!gguf_u32(g, key_of(key, h, tail), required, out, e)) return false;
+    if (*out < low || *out > high) return err_set(e, ERR_FORMAT, "%s is %u; it must be %u to %u", key, *out, low, high);
+    return true;
+}
+
+static bool get_f32(const gguf *g, const model_hparams *h, const char *tail, bool required, float *out, err *e) {
+    char key[KEY_BYTES];
+    if (!gguf_f32(g, key_of(key, h, tail), required, out, e)) return false;
+    if (!isfinite(*out) || *out < 0)
+        return err_set(e, ERR_FORMAT, "%s is %g; it must be a finite positive number", key, (double)*out);
+    return true;
+}
+
+static bool read_vocab_size(const gguf *g, model_hparams *h, err *e) {
+    const gguf_tensor *t = gguf_find_tensor(g, STR("token_embd.weight"));
+    if (!t) return err_set(e, ERR_FORMAT, "tensor token_embd.weight is missing");
+    if (t->n_dims != 2 || t->dims[1] > MODEL_MAX_VOCAB)
+        return err_set(e, ERR_FORMAT, "token_embd.weight has %u dimensions, %llu rows", t->n_dims,
+                       (unsigned long long)t->dims[1]);
+    h->n_vocab = (uint32_t)t->dims[1];
+    return true;
+}
+
+static bool read_rope(const gguf *g, model_hparams *h, err *e) {
+    h->rot_dim = h->head_dim;
+    h->rope_base = 10000.0f;
+    h->rope_factor = 1.0f;
+    h->rope_context_original = h->n_context_train;
+    h->rope_attn_factor = 1.0f;
+    h->rope_beta_fast = 32.0f;
+    h->rope_beta_slow = 1.0f;
+    float linear = 0;
+    str scaling = STR("");
+    char key[KEY_BYTES];
+    if (!get_u32(g, h, "rope.dimension_count", false, 2, h->head_dim, &h->rot_dim, e)) return false;
+    if (!get_f32(g, h, "rope.freq_base", false, &h->rope_base, e)) return false;
+    if (!gguf_str(g, key_of(key, h, "rope.scaling.type"), false, &scaling, e)) return false;
+    if (!get_f32(g, h, "rope.scale_linear", false, &linear, e)) return false;
+    if (!get_f32(g, h, "rope.scaling.factor", false, &linear, e)) return false;
+    if (!get_f32(g, h, "rope.scaling.attn_factor", false, &h->rope_attn_factor, e)) return false;
+    if (!get_u32(g, h, "rope.scaling.original_context_length", false, 1, 1u << 30, &h->rope_context_original, e))
+        return false;
+    if (h->rot_dim % 2) return err_set(e, ERR_FORMAT, "rope.dimension_count is %u; it must be even", h->rot_dim);
+    if (h->rope_base < 1)
+        return err_set(e, ERR_FORMAT, "rope.freq_base is %g; it must be at least 1", (double)h->rope_base);
+    if (scaling.len == 0 || str_is(scaling, "none")) {
+        h->rope_scaling = scaling.len == 0 && linear > 0 ? MODEL_ROPE_LINEAR : MODEL_ROPE_PLAIN;
+    } else if (str_is(scaling, "linear")) {
+        h->rope_scaling = MODEL_ROPE_LINEAR;
+    } else if (str_is(scaling, "yarn")) {
+        h->rope_scaling = MODEL_ROPE_YARN;
+    } else {
+        return err_set(e, ERR_UNSUPPORTED, "rope.scaling.type '%.*s' is not supported (known: none, linear, yarn)",
+                       (int)(scaling.len < 32 ? scaling.len : 32), scaling.data);
+    }
+    if (h->rope_scaling != MODEL_ROPE_PLAIN && linear > 0) h->rope_factor = linear;
+    return true;
+}
+
+bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
+    *h = (model_hparams){.embed_scale = 1.0f, .norm_eps = 1e-5f};
+    str arch;
+    if (!gguf_str(g, "general.architecture", true, &arch, e)) return false;
+    if (!(h->arch = model_arch_find(arch, e))) return false;
+    if (!read_vocab_size(g, h, e)) return false;
+    if (!get_u32(g, h, "context_length", true, 1, 1u << 30, &h->n_context_train, e)) return false;
+    if (!get_u32(g, h, "embedding_length", true, 1, 1u << 20, &h->width, e)) return false;
+    if (!get_u32(g, h, "block_count", true, 1, MODEL_MAX_LAYERS, &h->n_layers, e)) return false;
+    if (!get_u32(g, h, "feed_forward_length", true, 1, 1u << 22, &h->ff_width, e)) return false;
+    if (!get_u32(g, h, "attention.head_count", true, 1, 4096, &h->n_heads, e)) return false;
+    h->n_kv_heads = h->n_heads;
+    if (!get_u32(g, h, "attention.head_count_kv", false, 1, h->n_heads, &h->n_kv_heads, e)) return false;
+    if (h->n_heads % h->n_kv_heads || h->n_heads / h->n_kv_heads > COMPUTE_GROUP_MAX)
+        return err_set(e, ERR_FORMAT, "%u heads cannot share %u kv heads", h->n_heads, h->n_kv_heads);
+    h->head_dim = h->width / h->n_heads;
+    if (!get_u32(g, h, "attention.key_length", h->width % h->n_heads != 0, 2, COMPUTE_HEAD_DIM_MAX, &h->head_dim,
+                 e))
+        return false;
+    h->head_dim_v = h->head_dim;
+    if (!get_u32(g, h, "attention.value_length", false, 2, COMPUTE_HEAD_DIM_MAX, &h->head_dim_v, e)) return false;
+    if (h->head_dim % 2 || h->head_dim_v % 2)
+        return err_set(e, ERR_FORMAT, "head size %u (values %u) must be even", h->head_dim, h->head_dim_v);
+    if (!get_f32(g, h, "attention.layer_norm_rms_epsilon", false, &h->norm_eps, e)) return false;
+    h->attention_scale = 1.0f / sqrtf((float)h->head_dim);
+    uint32_t n_experts = 0;
+    if (!get_u32(g, h, "expert_count", false, 0, 4096, &n_experts, e)) return false;
+    if (n_experts)
+        return err_set(e, ERR_UNSUPPORTED, "mixture-of-experts models (%u experts) are not supported yet",
+                       n_experts);
+    return read_rope(g, h, e);
+}
+
+kv_shape model_kv_shape(const model_hparams *h) {
+    return (kv_shape){h->n_layers, h->n_kv_heads, h->head_dim, h->head_dim_v};
+}

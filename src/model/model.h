@@ -1,0 +1,109 @@
+/* model/ — hyper-parameters, weights, and the one forward pass, described by data.
+ *
+ * Owns what a model file means: which keys give its shape, which tensors it must have and of what
+ * dimensions (checked against each other before anything is loaded), and the order of operations of
+ * a step. An architecture is a row in arch/ (model_arch below), not code. Callers: engine/. Knows
+ * nothing of sampling, scheduling, HTTP; it runs operations on a device and is handed KV views.
+ */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "device/device.h"
+#include "format/gguf.h"
+#include "kv/pool.h"
+#include "mem/arena.h"
+
+enum { MODEL_MAX_LAYERS = 512, MODEL_MAX_VOCAB = 1 << 22 };
+
+typedef enum model_rope_scaling { MODEL_ROPE_PLAIN, MODEL_ROPE_LINEAR, MODEL_ROPE_YARN } model_rope_scaling;
+
+/* A row: what distinguishes one family from the next. Keys in the file are "<name>.…". */
+typedef struct model_arch {
+    const char *name; /* general.architecture */
+    bool rope_paired; /* rotate (2i, 2i+1); otherwise (i, i + half) */
+    device_activation activation;
+} model_arch;
+
+/* The row for a name, or NULL with ERR_UNSUPPORTED that lists what there is. */
+const model_arch *model_arch_find(str name, err *e);
+
+typedef struct model_hparams {
+    const model_arch *arch;
+    uint32_t n_vocab, n_layers, width, n_heads, n_kv_heads, head_dim, head_dim_v, ff_width, n_context_train;
+    float norm_eps, embed_scale, attention_scale, softcap;
+    /* rotary embedding */
+    uint32_t rot_dim;
+    float rope_base, rope_factor;
+    model_rope_scaling rope_scaling;
+    uint32_t rope_context_original;
+    float rope_attn_factor, rope_beta_fast, rope_beta_slow;
+} model_hparams;
+
+/* Reads and validates the shape from a header: every number has a sane bound, heads divide, and so on. */
+bool model_hparams_read(const gguf *g, model_hparams *h, err *e);
+kv_shape model_kv_shape(const model_hparams *h);
+
+typedef struct model_layer {
+    const float *attn_norm, *ffn_norm;
+    device_matrix q, k, v, o, gate, up, down;
+} model_layer;
+
+typedef struct model {
+    model_hparams h;
+    device *dev;
+    model_layer *layers;
+    device_matrix embed, output; /* output.data == embed.data when tied */
+    bool tied;
+    const float *output_norm;
+    float *rope_freqs; /* [rot_dim/2] radians per position, scaling applied */
+    float rope_mscale;
+    size_t bytes; /* what the weights arena gave */
+} model;
+
+/* What the weights take in memory on a device of these operations, from the header alone. Also says
+ * what is wrong with a model: missing tensors, wrong dimensions, types no kernel knows. */
+bool model_plan_bytes(const gguf *g, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e);
+
+typedef void model_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+
+/* Places and loads all weights into a (exactly model_plan_bytes are taken). scratch is used during the
+ * load only. */
+bool model_init(model *m, const gguf *g, const model_hparams *h, device *dev, mem_arena *a, mem_arena *scratch,
+                model_progress *progress, void *progress_ctx, err *e);
+size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_threads);
+
+/* ---- a step ---- */
+
+typedef struct model_token {
+    int32_t token;
+    device_kv_view kv;   /* where it is written, and what it sees */
+    bool want_logits;
+} model_token;
+
+/* Buffers of a step: activations for up to max_tokens, logits for up to max_logits of them. */
+typedef struct model_workspace {
+    uint32_t max_tokens, max_logits;
+    float *x, *norm, *q, *k, *v, *attn, *proj, *gate, *up, *act, *cos_sin, *last;
+    int32_t *ids;
+    device_kv_view *views;
+    float *logits; /* [max_logits][logits_stride] */
+    uint32_t logits_stride;
+} model_workspace;
+
+void model_workspace_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,
+                            uint32_t max_logits, mem_arena *a);
+uint32_t model_max_cols(const model_hparams *h); /* widest matmul input */
+
+/* Runs n tokens (of any sessions, a session's in ascending order) through the model: writes their K and
+ * V, and for those that want it leaves logits in w->logits, in order. Stops early with ERR_CANCELLED
+ * when *cancel turns true (checked between operations; may be NULL); the tokens' K and V are then
+ * undefined. Allocates nothing. */
+bool model_forward(const model *m, model_workspace *w, const model_token *tokens, uint32_t n,
+                   const _Atomic bool *cancel, err *e);
+
+#endif

@@ -1,0 +1,270 @@
+/* Which tensors a model has, where they go, and bringing them there. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "compute/compute.h"
+#include "model/model.h"
+
+/* Placing runs twice, once measuring: `place` notes where each tensor goes and, in the second pass, the
+ * load reads it. A slot is a matrix or a float vector. */
+typedef struct placing {
+    const gguf *g;
+    const device_ops *ops;
+    mem_arena *arena;
+    err *e;
+} placing;
+
+static const gguf_tensor *find(placing *p, bool required, const char *name) {
+    const gguf_tensor *t = gguf_find_tensor(p->g, str_of(name));
+    if (!t && required) err_set(p->e, ERR_FORMAT, "tensor %s is missing", name);
+    return t;
+}
+
+static bool place_matrix(placing *p, device_matrix *m, const char *name, uint32_t rows, uint32_t cols) {
+    const gguf_tensor *t = find(p, true, name);
+    if (!t) return false;
+    if (t->n_dims != 2 || t->dims[0] != cols || t->dims[1] != rows)
+        return err_set(p->e, ERR_FORMAT, "tensor %s is %llu × %llu; this model's shape wants %u × %u", name,
+                       (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], cols, rows);
+    if (!p->ops->supports(t->type))
+        return err_set(p->e, ERR_UNSUPPORTED, "tensor %s has type %s, which no kernel here computes with yet", name,
+                       dtype_get(t->type)->name);
+    *m = (device_matrix){.type = t->type, .rows = rows, .cols = cols};
+    m->data = mem_arena_take(p->arena, p->ops->matrix_bytes(t->type, rows, cols), 64);
+    return true;
+}
+
+static bool place_vector(placing *p, const float **v, bool required, const char *name, uint32_t n) {
+    const gguf_tensor *t = find(p, required, name);
+    *v = NULL;
+    if (!t) return !required;
+    if (t->n_dims != 1 || t->dims[0] != n || t->type != DTYPE_F32)
+        return err_set(p->e, ERR_FORMAT, "tensor %s is %s of %llu; it must be F32 of %u", name,
+                       dtype_get(t->type)->name, (unsigned long long)t->dims[0], n);
+    *v = mem_arena_take(p->arena, n * sizeof **v, 64);
+    return true;
+}
+
+enum { NAME_BYTES = 64 };
+
+static const char *in_block(char out[NAME_BYTES], uint32_t layer, const char *tail) {
+    snprintf(out, NAME_BYTES, "blk.%u.%s", layer, tail);
+    return out;
+}
+
+/* One table for placing and loading: the slots of a layer by name. */
+typedef struct matrix_slot {
+    const char *name;
+    size_t offset; /* of the device_matrix in model_layer */
+    uint32_t (*rows)(const model_hparams *h), (*cols)(const model_hparams *h);
+} matrix_slot;
+
+static uint32_t width(const model_hparams *h) { return h->width; }
+static uint32_t ff_width(const model_hparams *h) { return h->ff_width; }
+static uint32_t q_width(const model_hparams *h) { return h->n_heads * h->head_dim; }
+static uint32_t k_width(const model_hparams *h) { return h->n_kv_heads * h->head_dim; }
+static uint32_t v_width(const model_hparams *h) { return h->n_kv_heads * h->head_dim_v; }
+static uint32_t o_width(const model_hparams *h) { return h->n_heads * h->head_dim_v; }
+
+static const matrix_slot layer_matrices[] = {
+    {"attn_q", offsetof(model_layer, q), q_width, width},
+    {"attn_k", offsetof(model_layer, k), k_width, width},
+    {"attn_v", offsetof(model_layer, v), v_width, width},
+    {"attn_output", offsetof(model_layer, o), width, o_width},
+    {"ffn_gate", offsetof(model_layer, gate), ff_width, width},
+    {"ffn_up", offsetof(model_layer, up), ff_width, width},
+    {"ffn_down", offsetof(model_layer, down), width, ff_width},
+};
+enum { N_LAYER_MATRICES = sizeof layer_matrices / sizeof *layer_matrices };
+
+static device_matrix *slot_of(model_layer *l, const matrix_slot *s) {
+    return (device_matrix *)(void *)((char *)l + s->offset);
+}
+
+static bool place_layer(placing *p, const model_hparams *h, model_layer *l, uint32_t index) {
+    char name[NAME_BYTES], tail[32];
+    if (!place_vector(p, &l->attn_norm, true, in_block(name, index, "attn_norm.weight"), h->width)) return false;
+    if (!place_vector(p, &l->ffn_norm, true, in_block(name, index, "ffn_norm.weight"), h->width)) return false;
+    for (int i = 0; i < N_LAYER_MATRICES; i++) {
+        const matrix_slot *s = &layer_matrices[i];
+        device_matrix *m = slot_of(l, s);
+        snprintf(tail, sizeof tail, "%s.weight", s->name);
+        if (!place_matrix(p, m, in_block(name, index, tail), s->rows(h), s->cols(h))) return false;
+        snprintf(tail, sizeof tail, "%s.bias", s->name);
+        if (!place_vector(p, &m->bias, false, in_block(name, index, tail), m->rows)) return false;
+    }
+    return true;
+}
+
+/* Fills *m's slots. layers may be one scratch entry when measuring (m->layers == NULL then). */
+static bool place_model(placing *p, const model_hparams *h, model *m) {
+    m->layers = mem_arena_take(p->arena, h->n_layers * sizeof *m->layers, 64);
+    m->rope_freqs = mem_arena_take(p->arena, h->rot_dim / 2 * sizeof *m->rope_freqs, 64);
+    if (!place_matrix(p, &m->embed, "token_embd.weight", h->n_vocab, h->width)) return false;
+    if (!place_vector(p, &m->output_norm, true, "output_norm.weight", h->width)) return false;
+    m->tied = !gguf_find_tensor(p->g, STR("output.weight"));
+    if (m->tied)
+        m->output = m->embed;
+    else if (!place_matrix(p, &m->output, "output.weight", h->n_vocab, h->width))
+        return false;
+    if (!place_vector(p, &m->output.bias, false, "output.bias", h->n_vocab)) return false;
+    for (uint32_t i = 0; i < h->n_layers; i++) {
+        model_layer scratch = {0};
+        if (!place_layer(p, h, m->layers ? &m->layers[i] : &scratch, i)) return false;
+    }
+    return true;
+}
+
+bool model_plan_bytes(const gguf *g, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e) {
+    mem_arena a;
+    mem_arena_measure(&a);
+    placing p = {g, ops, &a, e};
+    model unused = {0};
+    if (!place_model(&p, h, &unused)) return false;
+    *bytes = a.used;
+    return true;
+}
+
+/* ---- loading ---- */
+
+typedef struct loading {
+    const gguf *g;
+    const gguf_tensor *t;
+    uint64_t row_bytes;
+} loading;
+
+static bool read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e) {
+    loading *l = ctx;
+    return gguf_tensor_read(l->g, l->t, row * l->row_bytes, out, n_rows * l->row_bytes, e);
+}
+
+typedef struct load_state {
+    model *m;
+    const gguf *g;
+    mem_arena *scratch;
+    model_progress *progress;
+    void *progress_ctx;
+    uint64_t done_bytes;
+    err *e;
+} load_state;
+
+static bool load_matrix(load_state *s, device_matrix *m, const char *name) {
+    const gguf_tensor *t = gguf_find_tensor(s->g, str_of(name));
+    loading l = {s->g, t, dtype_row_bytes(t->type, t->dims[0])};
+    size_t mark = mem_arena_mark(s->scratch);
+    device *dev = s->m->dev;
+    void *scratch = mem_arena_take(s->scratch, dev->ops->matrix_scratch_bytes(m->type, m->cols, dev->n_threads), 64);
+    CHECK(scratch);
+    bool ok = dev->ops->matrix_load(dev, m, read_rows, &l, scratch, s->e);
+    mem_arena_reset(s->scratch, mark);
+    s->done_bytes += t->bytes;
+    if (s->progress) s->progress(s->progress_ctx, s->done_bytes, s->g->tensor_bytes);
+    return ok || err_prefix(s->e, "tensor %s: ", name);
+}
+
+static bool load_vector(load_state *s, const float *v, const char *name) {
+    if (!v) return true;
+    const gguf_tensor *t = gguf_find_tensor(s->g, str_of(name));
+    s->done_bytes += t->bytes;
+    return gguf_tensor_read(s->g, t, 0, (void *)(uintptr_t)v, t->bytes, s->e) || err_prefix(s->e, "tensor %s: ", name);
+}
+
+static bool load_layer(load_state *s, model_layer *l, uint32_t index) {
+    char name[NAME_BYTES], tail[32];
+    if (!load_vector(s, l->attn_norm, in_block(name, index, "attn_norm.weight"))) return false;
+    if (!load_vector(s, l->ffn_norm, in_block(name, index, "ffn_norm.weight"))) return false;
+    for (int i = 0; i < N_LAYER_MATRICES; i++) {
+        device_matrix *m = slot_of(l, &layer_matrices[i]);
+        snprintf(tail, sizeof tail, "%s.weight", layer_matrices[i].name);
+        if (!load_matrix(s, m, in_block(name, index, tail))) return false;
+        snprintf(tail, sizeof tail, "%s.bias", layer_matrices[i].name);
+        if (!load_vector(s, m->bias, in_block(name, index, tail))) return false;
+    }
+    return true;
+}
+
+/* Radians per position of each pair. factors: the file's own divisors (Llama 3.1's rope_freqs), or NULL.
+ * YaRN as in Peng et al. 2023 (arXiv 2309.00071): pairs that turn often over the original context keep
+ * their frequency, pairs that turn less than once are interpolated, a linear ramp between. */
+static void fill_rope(model *m, const float *factors) {
+    const model_hparams *h = &m->h;
+    double pairs = h->rot_dim / 2;
+    double low = 0, high = 0;
+    m->rope_mscale = h->rope_attn_factor;
+    if (h->rope_scaling == MODEL_ROPE_YARN) {
+        double base = log((double)h->rope_base), context = h->rope_context_original;
+        low = floor(h->rot_dim * log(context / (h->rope_beta_fast * 2 * M_PI)) / (2 * base));
+        high = ceil(h->rot_dim * log(context / (h->rope_beta_slow * 2 * M_PI)) / (2 * base));
+        if (low < 0) low = 0;
+        if (high > h->rot_dim - 1) high = h->rot_dim - 1;
+        m->rope_mscale *= (float)(1.0 + 0.1 * log((double)h->rope_factor));
+    }
+    for (uint32_t i = 0; i < (uint32_t)pairs; i++) {
+        double f = pow((double)h->rope_base, -2.0 * i / h->rot_dim);
+        if (factors) f /= (double)factors[i];
+        double interpolated = f / (double)h->rope_factor;
+        if (h->rope_scaling == MODEL_ROPE_LINEAR) f = interpolated;
+        if (h->rope_scaling == MODEL_ROPE_YARN) {
+            double ramp = (i - low) / fmax(0.001, high - low);
+            ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+            f = interpolated * ramp + f * (1 - ramp);
+        }
+        m->rope_freqs[i] = (float)f;
+    }
+}
+
+static bool load_rope(load_state *s) {
+    float factors[COMPUTE_HEAD_DIM_MAX / 2];
+    const gguf_tensor *t = gguf_find_tensor(s->g, STR("rope_freqs.weight"));
+    uint32_t pairs = s->m->h.rot_dim / 2;
+    if (!t) return fill_rope(s->m, NULL), true;
+    if (t->type != DTYPE_F32 || t->n_dims != 1 || t->dims[0] != pairs)
+        return err_set(s->e, ERR_FORMAT, "tensor rope_freqs.weight must be F32 of %u", pairs);
+    if (!gguf_tensor_read(s->g, t, 0, factors, pairs * sizeof *factors, s->e)) return false;
+    for (uint32_t i = 0; i < pairs; i++)
+        if (!isfinite(factors[i]) || factors[i] <= 0)
+            return err_set(s->e, ERR_FORMAT, "tensor rope_freqs.weight holds %g", (double)factors[i]);
+    fill_rope(s->m, factors);
+    return true;
+}
+
+static bool load_all(load_state *s) {
+    model *m = s->m;
+    if (!load_rope(s) || !load_matrix(s, &m->embed, "token_embd.weight")) return false;
+    if (!load_vector(s, m->output_norm, "output_norm.weight")) return false;
+    if (m->tied)
+        m->output.data = m->embed.data;
+    else if (!load_matrix(s, &m->output, "output.weight"))
+        return false;
+    if (!load_vector(s, m->output.bias, "output.bias")) return false;
+    for (uint32_t i = 0; i < m->h.n_layers; i++)
+        if (!load_layer(s, &m->layers[i], i)) return false;
+    return true;
+}
+
+size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_threads) {
+    size_t most = 0;
+    for (uint64_t i = 0; i < g->n_tensors; i++) {
+        const gguf_tensor *t = &g->tensors[i];
+        if (t->n_dims != 2 || !ops->supports(t->type) || t->dims[0] > UINT32_MAX) continue;
+        size_t bytes = ops->matrix_scratch_bytes(t->type, (uint32_t)t->dims[0], n_threads);
+        if (bytes > most) most = bytes;
+    }
+    return most + 64;
+}
+
+bool model_init(model *m, const gguf *g, const model_hparams *h, device *dev, mem_arena *a, mem_arena *scratch,
+                model_progress *progress, void *progress_ctx, err *e) {
+    size_t plan, before = a->used;
+    if (!model_plan_bytes(g, h, dev->ops, &plan, e)) return false;
+    *m = (model){.h = *h, .dev = dev};
+    placing p = {g, dev->ops, a, e};
+    if (!place_model(&p, h, m)) return false;
+    if (a->failed) return err_set(e, ERR_MEMORY, "the weights arena is smaller than the plan");
+    m->bytes = a->used - before;
+    CHECK(m->bytes == plan);
+    load_state s = {m, g, scratch, progress, progress_ctx, 0, e};
+    return load_all(&s);
+}

@@ -1,0 +1,37 @@
+/* plat/proc — /proc and /sys as text, read without allocating. Within plat/ and its tests only.
+ *
+ * Each reading exists as …_at(root): root "" is this machine, tests give a folder that holds recorded
+ * files at the same paths.
+ */
+#ifndef PLAT_PROC_H
+#define PLAT_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "plat/kernel.h"
+
+enum { PLAT_PATH_BYTES = 1024, PLAT_LINE_BYTES = 2048 };
+
+/* Line by line out of a file of any length; a longer line comes cut to PLAT_LINE_BYTES − 1. */
+typedef struct plat_lines {
+    int fd;
+    size_t start, end; /* what was read and not yet handed out */
+    bool skipping;     /* inside the rest of a cut line */
+    char text[PLAT_LINE_BYTES];
+} plat_lines;
+
+bool plat_lines_open(plat_lines *r, const char *path);
+char *plat_lines_next(plat_lines *r); /* without its newline; NULL at the end */
+void plat_lines_close(plat_lines *r);
+
+/* The decimal number that text begins with (after blanks); saturates; "max" is UINT64_MAX. */
+bool plat_number_parse(const char *text, uint64_t *value);
+
+bool plat_process_memory_at(const char *root, const char *pid, plat_process_memory *out);
+bool plat_system_memory_at(const char *root, plat_system_memory *out);
+void plat_cgroup_memory_at(const char *root, plat_cgroup_memory *out);
+int plat_cgroup_cores_at(const char *root); /* CPU quota in cores, rounded up; 0 when there is none */
+
+#endif

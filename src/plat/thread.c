@@ -1,0 +1,50 @@
+#include "plat/thread.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "plat/affinity.h"
+
+#ifdef PLIMSOLL_SANITIZED
+enum { STACK_BYTES = 4 * PLAT_THREAD_STACK_BYTES }; /* instrumented frames are several times larger */
+#else
+enum { STACK_BYTES = PLAT_THREAD_STACK_BYTES };
+#endif
+
+bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), void *arg, err *e) {
+    pthread_attr_t attr;
+    int failure = pthread_attr_init(&attr);
+    if (failure) return err_set(e, ERR_IO, "cannot start thread %s: %s", name, strerror(failure));
+    failure = pthread_attr_setstacksize(&attr, STACK_BYTES);
+    if (!failure) failure = pthread_attr_setguardsize(&attr, (size_t)sysconf(_SC_PAGESIZE));
+    if (!failure) failure = pthread_create(thread, &attr, fn, arg);
+    pthread_attr_destroy(&attr);
+    if (failure) return err_set(e, ERR_IO, "cannot start thread %s: %s", name, strerror(failure));
+
+    char short_name[16]; /* the kernel keeps 15 characters */
+    snprintf(short_name, sizeof short_name, "%s", name);
+    (void)pthread_setname_np(*thread, short_name);
+    return true;
+}
+
+void plat_thread_pin(int index) {
+    int core = plat_affinity_nth(index);
+    if (core < 0) return;
+    plat_affinity one;
+    memset(&one, 0, sizeof one);
+    CPU_SET_S((size_t)core, sizeof one, one.sets);
+    (void)sched_setaffinity(0, sizeof one, one.sets);
+}
+
+void plat_futex_wait(_Atomic uint32_t *word, uint32_t seen) {
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+void plat_futex_wake(_Atomic uint32_t *word, int n) {
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}

@@ -1,0 +1,33 @@
+/* plat/thread — threads with small known stacks, and sleeping on a word. */
+#ifndef PLAT_THREAD_H
+#define PLAT_THREAD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { PLAT_THREAD_STACK_BYTES = 256 * 1024 };
+
+/* Starts fn(arg) with the stack size above, named for ps and gdb. Join with pthread_join. */
+bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), void *arg, err *e);
+
+/* Binds the calling thread to the index-th usable core. Failure is not an error. */
+void plat_thread_pin(int index);
+
+/* Sleeps while *word == seen (may wake early); wakes up to n sleepers. */
+void plat_futex_wait(_Atomic uint32_t *word, uint32_t seen);
+void plat_futex_wake(_Atomic uint32_t *word, int n);
+
+static inline void plat_cpu_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,328 @@
+/* The doors of the scheduler: start, submit, read, release, stop. */
+#include "sched/sched.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "plat/thread.h"
+#include "sched/internal.h"
+#include "sched/loop.h"
+
+/* What a token of output is priced at when all of it must wait for the end: its record and, on average,
+ * so many bytes of text. (Vocabularies average 4–6.) */
+enum { WHOLE_TEXT_BYTES = 16, STREAM_RING_BYTES = 32 * 1024, LEAST_QUEUE_BYTES = 4 << 20 };
+
+void sched_config_default(sched_config *c) {
+    *c = (sched_config){.max_concurrent = 4, .max_queue = 64, .queue_timeout_ms = 0, .stall_timeout_ms = 60000};
+}
+
+static uint32_t ring_bytes(bool whole, uint32_t max_tokens, uint32_t top_logprobs) {
+    uint64_t all =
+        (uint64_t)max_tokens * (RING_RECORD_BYTES + WHOLE_TEXT_BYTES + top_logprobs * sizeof(engine_logprob)) +
+        RING_LARGEST_BYTES;
+    if (!whole && all > STREAM_RING_BYTES) all = STREAM_RING_BYTES;
+    return (uint32_t)(all < (1u << 31) ? all : (1u << 31));
+}
+
+static size_t block_bytes(uint32_t n_prompt, uint32_t max_tokens, uint32_t n_stops, uint32_t ring) {
+    return ((size_t)n_prompt + max_tokens) * sizeof(int32_t) + n_stops * sizeof(engine_stop) + ring;
+}
+
+/* Room for at least two of the largest plain jobs. */
+static size_t region_bytes(const sched_config *c, uint32_t n_context) {
+    size_t largest = block_bytes(0, n_context, GENERATION_STOPS_MAX, ring_bytes(true, n_context, 0));
+    size_t wanted = c->queue_bytes ? c->queue_bytes : LEAST_QUEUE_BYTES, bytes = mem_buddy_block_bytes(largest) * 2;
+    while (bytes < wanted) bytes *= 2;
+    return bytes;
+}
+
+typedef struct parts {
+    sched *s;
+    void *region;
+    uint8_t *state;
+} parts;
+
+static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
+    parts p;
+    p.region = mem_arena_take(a, region_bytes(c, n_context), 4096);
+    p.state = mem_arena_take(a, mem_buddy_state_bytes(region_bytes(c, n_context)), 64);
+    p.s = mem_arena_take(a, sizeof *p.s, 64);
+    uint32_t n_jobs = (c->max_queue + c->max_concurrent) * 2; /* ended jobs keep their slot until released */
+    sched_job *jobs = mem_arena_take(a, n_jobs * sizeof *jobs, 64);
+    engine_feed *feeds = mem_arena_take(a, c->max_concurrent * sizeof *feeds, 64);
+    sched_job **feed_jobs = mem_arena_take(a, c->max_concurrent * sizeof *feed_jobs, 64);
+    if (p.s) *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .feeds = feeds, .feed_jobs = feed_jobs};
+    return p;
+}
+
+size_t sched_plan_bytes(const sched_config *c, uint32_t n_context) {
+    mem_arena a;
+    mem_arena_measure(&a);
+    layout(c, n_context, &a);
+    return plat_vm_round(a.used);
+}
+
+static void init_cond(pthread_cond_t *c) {
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static bool check_config(const sched_config *c, const engine *en, err *e) {
+    if (c->max_concurrent < 1 || c->max_concurrent > engine_max_sessions(en))
+        return err_set(e, ERR_USAGE, "%u concurrent requests; the engine has %u sessions", c->max_concurrent,
+                       engine_max_sessions(en));
+    if (c->max_queue > 65536) return err_set(e, ERR_USAGE, "a queue of %u; at most 65536", c->max_queue);
+    return true;
+}
+
+sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
+    mem_arena arena = {0};
+    uint32_t n_context = engine_context(en);
+    if (!check_config(c, en, e) || !mem_arena_init(&arena, l, MEM_QUEUE, sched_plan_bytes(c, n_context), false, e))
+        return NULL;
+    parts p = layout(c, n_context, &arena);
+    sched *s = p.s;
+    s->arena = arena;
+    s->config = *c;
+    s->en = en;
+    memset(s->jobs, 0, s->n_jobs * sizeof *s->jobs);
+    mem_buddy_init(&s->blocks, p.region, region_bytes(c, n_context), p.state);
+    pthread_mutex_init(&s->lock, NULL);
+    init_cond(&s->work);
+    init_cond(&s->idle);
+    engine_kv_counts(en, &s->kv);
+    if (!plat_thread_start(&s->thread, "engine", sched_loop, s, e)) {
+        mem_arena_free(&arena);
+        return NULL;
+    }
+    return s;
+}
+
+void sched_drain(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    s->draining = true;
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool sched_wait_idle(sched *s, uint32_t timeout_ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    pthread_mutex_lock(&s->lock);
+    int rc = 0;
+    while ((s->counts.queued || s->counts.active) && rc == 0) rc = pthread_cond_timedwait(&s->idle, &s->lock, &until);
+    bool idle = !s->counts.queued && !s->counts.active;
+    pthread_mutex_unlock(&s->lock);
+    return idle;
+}
+
+void sched_stop(sched *s) {
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    s->stopping = s->draining = true;
+    atomic_store(&s->abort_step, true);
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    for (uint32_t i = 0; i < s->n_jobs; i++) CHECK(s->jobs[i].state == JOB_FREE);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->idle);
+    mem_arena arena = s->arena;
+    mem_arena_free(&arena);
+}
+
+/* ---- submit ---- */
+
+static bool check_request(const sched *s, const sched_request *r, err *e) {
+    uint32_t n_context = engine_context(s->en), n_vocab = text_vocab_size(engine_vocab(s->en));
+    if (r->n_prompt == 0) return err_set(e, ERR_INVALID, "the prompt is empty");
+    if (r->n_prompt >= n_context)
+        return err_set(e, ERR_TOO_LARGE, "the prompt has %u tokens; with one to answer, the context of %u holds %u",
+                       r->n_prompt, n_context, n_context - 1);
+    if (r->max_tokens == 0) return err_set(e, ERR_INVALID, "max_tokens is 0; it must be at least 1");
+    if (r->n_stops > GENERATION_STOPS_MAX)
+        return err_set(e, ERR_INVALID, "%u stop strings; at most %d", r->n_stops, GENERATION_STOPS_MAX);
+    for (uint32_t i = 0; i < r->n_stops; i++)
+        if (r->stops[i].len == 0 || r->stops[i].len > GENERATION_STOP_BYTES)
+            return err_set(e, ERR_INVALID, "a stop string has %u bytes; it must be 1 to %d", r->stops[i].len,
+                           GENERATION_STOP_BYTES);
+    for (uint32_t i = 0; i < r->n_prompt; i++)
+        if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= n_vocab)
+            return err_set(e, ERR_INVALID, "the prompt names token %d; the vocabulary has %u", r->prompt[i], n_vocab);
+    return engine_sampling_check(s->en, &r->sampling, e);
+}
+
+static sched_job *free_slot(sched *s) {
+    for (uint32_t i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i].state == JOB_FREE) return &s->jobs[i];
+    return NULL;
+}
+
+static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t max_tokens, uint32_t ring, void *block) {
+    memset(j, 0, sizeof *j);
+    char *at = block;
+    j->block = block;
+    j->block_bytes = mem_buddy_block_bytes(block_bytes(r->n_prompt, max_tokens, r->n_stops, ring));
+    j->sampling = r->sampling;
+    j->whole = r->whole;
+    j->gen = (engine_generation){.en = s->en,
+                                 .sampling = &j->sampling,
+                                 .tokens = (int32_t *)(void *)at,
+                                 .n_prompt = r->n_prompt,
+                                 .max_tokens = max_tokens};
+    memcpy(at, r->prompt, r->n_prompt * sizeof *r->prompt);
+    at += ((size_t)r->n_prompt + max_tokens) * sizeof *r->prompt;
+    j->gen.n_stops = r->n_stops;
+    j->gen.stops = memcpy(at, r->stops, r->n_stops * sizeof *r->stops);
+    at += r->n_stops * sizeof *r->stops;
+    j->ring = (sched_ring){.data = at, .size = ring};
+    j->submit_ns = j->read_ns = clock_now_ns();
+    j->number = s->next_number++;
+    j->state = JOB_QUEUED;
+}
+
+static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens, err *e) {
+    if (s->draining) return err_set(e, ERR_BUSY, "the server is shutting down"), NULL;
+    if (s->counts.queued >= s->config.max_queue &&
+        s->counts.active + s->counts.queued >= s->config.max_concurrent + s->config.max_queue)
+        return err_set(e, ERR_BUSY, "the queue is full: %u requests wait", s->counts.queued), NULL;
+    uint32_t ring = ring_bytes(r->whole, max_tokens, r->sampling.logprobs ? r->sampling.top_logprobs : 0);
+    size_t bytes = block_bytes(r->n_prompt, max_tokens, r->n_stops, ring);
+    if (mem_buddy_block_bytes(bytes) > s->blocks.bytes)
+        return err_set(e, ERR_TOO_LARGE,
+                       "the output of %u tokens with %u alternatives each would take %zu bytes; ask for fewer",
+                       max_tokens, r->sampling.top_logprobs, bytes),
+               NULL;
+    sched_job *j = free_slot(s);
+    void *block = j ? mem_buddy_take(&s->blocks, bytes) : NULL;
+    if (!block) return err_set(e, ERR_BUSY, "no room for another waiting request (%zu bytes needed)", bytes), NULL;
+    fill_job(s, j, r, max_tokens, ring, block);
+    return j;
+}
+
+sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
+    if (!check_request(s, r, e)) return NULL;
+    uint32_t left = engine_context(s->en) - r->n_prompt, max_tokens = r->max_tokens < left ? r->max_tokens : left;
+    pthread_mutex_lock(&s->lock);
+    sched_job *j = enqueue(s, r, max_tokens, e);
+    if (j) {
+        s->counts.submitted++;
+        s->counts.queued++;
+        pthread_cond_signal(&s->work);
+    } else {
+        s->counts.refused++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return j;
+}
+
+/* ---- the consumer's side ---- */
+
+void sched_job_listen(sched *s, sched_job *j, sched_wake *wake, void *ctx) {
+    pthread_mutex_lock(&s->lock);
+    j->wake = wake;
+    j->wake_ctx = ctx;
+    j->wake_due = j->state == JOB_ENDED || (j->ring.used && !j->whole);
+    if (j->wake_due) pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void free_job(sched *s, sched_job *j) {
+    mem_buddy_give(&s->blocks, j->block);
+    j->block = NULL;
+    j->state = JOB_FREE;
+}
+
+void sched_job_read(sched *s, sched_job *j, sched_output *out) {
+    pthread_mutex_lock(&s->lock);
+    bool was_full = !sched_ring_has_room(&j->ring, RING_LARGEST_BYTES);
+    j->read_ns = clock_now_ns();
+    if (sched_ring_get(&j->ring, &out->sample, &out->text, out->storage)) {
+        out->what = SCHED_TOKEN;
+        if (was_full) pthread_cond_signal(&s->work);
+    } else if (j->state != JOB_ENDED) {
+        out->what = SCHED_NOTHING;
+    } else if (j->failure.code) {
+        out->what = SCHED_FAILED;
+        out->failure = j->failure;
+    } else {
+        out->what = SCHED_END;
+        out->finish = j->gen.finish;
+        out->stopped_by = j->gen.stopped_by;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool sched_job_done(sched *s, sched_job *j) {
+    pthread_mutex_lock(&s->lock);
+    bool done = j->state == JOB_ENDED;
+    pthread_mutex_unlock(&s->lock);
+    return done;
+}
+
+static double ms_between(uint64_t from_ns, uint64_t to_ns) {
+    return from_ns && to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
+}
+
+void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
+    pthread_mutex_lock(&s->lock);
+    uint64_t end = j->end_ns ? j->end_ns : clock_now_ns();
+    *out = (sched_usage){
+        .prompt_tokens = j->gen.n_prompt,
+        .completion_tokens = j->gen.n_generated,
+        .queue_ms = ms_between(j->submit_ns, j->admit_ns ? j->admit_ns : end),
+        .prefill_ms = ms_between(j->admit_ns, j->first_ns ? j->first_ns : end),
+        .decode_ms = ms_between(j->first_ns, end),
+        .total_ms = ms_between(j->submit_ns, end),
+        .peak_bytes = j->kv_bytes + j->block_bytes,
+    };
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sched_job_release(sched *s, sched_job *j) {
+    pthread_mutex_lock(&s->lock);
+    j->wake = NULL;
+    j->wake_due = false;
+    while (j->waking) pthread_cond_wait(&s->idle, &s->lock);
+    if (j->state == JOB_ENDED) {
+        free_job(s, j);
+    } else {
+        j->cancelled = true; /* the engine thread takes it out, at once when it is in the running step */
+        if (j->state != JOB_QUEUED) atomic_store(&s->abort_step, true);
+        pthread_cond_signal(&s->work);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- readings ---- */
+
+void sched_read(sched *s, sched_counts *out) {
+    pthread_mutex_lock(&s->lock);
+    *out = s->counts;
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint32_t sched_retry_after_s(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    double ms = s->mean_job_ms * (s->counts.queued + s->counts.active) / s->config.max_concurrent;
+    pthread_mutex_unlock(&s->lock);
+    double seconds = ms / 1000 + 1;
+    return seconds > 59 ? 59 : (uint32_t)seconds;
+}
+
+void sched_engine_read(sched *s, kv_pool_counts *kv, engine_counters *counters) {
+    pthread_mutex_lock(&s->lock);
+    *kv = s->kv;
+    *counters = s->counters;
+    pthread_mutex_unlock(&s->lock);
+}

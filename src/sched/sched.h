@@ -1,0 +1,101 @@
+/* sched/ — which request runs next: queue, admission, batching, cancellation, a request's life.
+ *
+ * Owns the engine thread (the only one that steps the engine), a fixed number of job slots, and one
+ * prefaulted region in the ledger account `queue` from which each job takes one block for its prompt,
+ * its tokens and its output ring. Callers: api/ (from event threads) and cli/. Knows no dialects and no
+ * sockets; text only as bytes to pass on.
+ *
+ * A job's life:  queued → prefill → decode → finished,  and from each of them an exit (cancelled, timed
+ * out, failed). Every way out passes job_exit, which closes the session and so gives its pages back. The slot is
+ * free when the exit has happened and the consumer has let go (sched_job_release).
+ *
+ * Admission: first in, first out. A job is admitted when a session is free and the KV pool holds pages for its
+ * prompt and all it may generate; those are taken at once, so an admitted job always finishes. Admitted jobs share
+ * steps: every decoding job has one token in each, prompts are fed in chunks beside them.
+ *
+ * Refused at the door: ERR_TOO_LARGE (a prompt that no context holds), ERR_INVALID (parameters),
+ * ERR_BUSY (queue full, its memory full, draining): come back after sched_retry_after_s.
+ */
+#ifndef SCHED_SCHED_H
+#define SCHED_SCHED_H
+
+#include "engine/generation.h"
+
+typedef struct sched_config {
+    uint32_t max_concurrent;   /* jobs running at once; at most the engine's sessions; 1: strictly one after another */
+    uint32_t max_queue;        /* jobs waiting */
+    uint32_t queue_timeout_ms; /* a job waiting longer ends with ERR_BUSY; 0: never */
+    uint32_t stall_timeout_ms; /* a consumer that reads nothing for so long loses its job */
+    size_t queue_bytes;        /* the region; 0: chosen from the context */
+} sched_config;
+
+void sched_config_default(sched_config *c);
+
+typedef struct sched sched;
+typedef struct sched_job sched_job;
+
+/* n_context: what a session can hold. */
+size_t sched_plan_bytes(const sched_config *c, uint32_t n_context);
+sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e);
+void sched_drain(sched *s); /* refuse new jobs; queued and running ones go on */
+/* Waits until no job is left, up to timeout_ms; true when none is. */
+bool sched_wait_idle(sched *s, uint32_t timeout_ms);
+void sched_stop(sched *s); /* cancels what is left, joins the engine thread; all jobs must be released */
+
+typedef struct sched_request {
+    const int32_t *prompt;
+    uint32_t n_prompt;
+    uint32_t max_tokens; /* clipped to what the context leaves */
+    bool whole;          /* the consumer reads only at the end: the output must fit the ring */
+    engine_sampling sampling;
+    uint32_t n_stops;
+    engine_stop stops[GENERATION_STOPS_MAX];
+} sched_request;
+
+/* Checks and copies the request. NULL with the reason when refused. */
+sched_job *sched_submit(sched *s, const sched_request *r, err *e);
+
+/* From now on wake(ctx) is called on the engine thread, holding no lock, when there is something to read
+ * (for a whole job: when it has ended), at once if there is already. It may read the job, not release
+ * it. It is never running, nor called again, once sched_job_release has returned. */
+typedef void sched_wake(void *ctx);
+void sched_job_listen(sched *s, sched_job *j, sched_wake *wake, void *ctx);
+
+typedef enum sched_what { SCHED_NOTHING, SCHED_TOKEN, SCHED_END, SCHED_FAILED } sched_what;
+
+typedef struct sched_usage {
+    uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    double queue_ms, prefill_ms, decode_ms, total_ms;
+    uint64_t peak_bytes; /* of this job: KV pages and its block */
+} sched_usage;
+
+typedef struct sched_output {
+    sched_what what;
+    engine_sample sample; /* SCHED_TOKEN */
+    str text;             /* SCHED_TOKEN; in storage */
+    engine_finish finish; /* SCHED_END */
+    int32_t stopped_by;   /* SCHED_END: index of the stop string, or −1 */
+    err failure;          /* SCHED_FAILED */
+    char storage[GENERATION_TEXT_BYTES];
+} sched_output;
+
+/* The next piece of output, in order; SCHED_NOTHING when there is none yet. SCHED_END or SCHED_FAILED
+ * is the last and repeats. */
+void sched_job_read(sched *s, sched_job *j, sched_output *out);
+bool sched_job_done(sched *s, sched_job *j); /* it has ended (output may still be unread) */
+void sched_job_usage(sched *s, sched_job *j, sched_usage *out);
+/* The consumer lets go; a job that has not ended is cancelled. j is dead afterwards. Not from wake. */
+void sched_job_release(sched *s, sched_job *j);
+
+typedef struct sched_counts {
+    uint32_t queued, active;
+    uint64_t submitted, finished, cancelled, failed, refused;
+    uint64_t prompt_tokens, completion_tokens;
+} sched_counts;
+void sched_read(sched *s, sched_counts *out);
+uint32_t sched_retry_after_s(sched *s); /* 1 – 59, from the backlog */
+
+/* The KV pool and the engine's counters, read between two steps. */
+void sched_engine_read(sched *s, kv_pool_counts *kv, engine_counters *counters);
+
+#endif

@@ -1,0 +1,206 @@
+/* The table of fields: each type and range, null, duplicates, unknown names, values of a shape of their own. */
+#include "../test.h"
+
+#include "api/fields.h"
+
+typedef struct target {
+    bool flag;
+    uint32_t count;
+    int32_t offset;
+    uint64_t seed;
+    float ratio;
+    int n_events, deepest, sum;
+} target;
+
+static bool on_list(void *ctx, const json_event *ev, int depth, err *e) {
+    target *t = ctx;
+    t->n_events++;
+    if (depth > t->deepest) t->deepest = depth;
+    if (ev->kind == JSON_INT) t->sum += (int)ev->integer;
+    if (ev->kind == JSON_STRING) return err_set(e, ERR_INVALID, "'list' holds a string");
+    return true;
+}
+
+#define AT(member) offsetof(target, member)
+static const field table[] = {
+    {"flag", FIELD_BOOL, AT(flag)},
+    {"count", FIELD_U32, AT(count), 1, UINT32_MAX},
+    {"offset", FIELD_I32, AT(offset), -5, INT32_MAX},
+    {"seed", FIELD_U64, AT(seed), 0, 9007199254740992.0},
+    {"ratio", FIELD_FLOAT, AT(ratio), 0, 2},
+    {"list", FIELD_CUSTOM, .events = on_list},
+    {"model", FIELD_IGNORED},
+};
+enum { N_FIELDS = sizeof table / sizeof *table };
+
+static uint64_t seen;
+
+static bool parse(const char *text, bool allow_unknown, target *t, err *e) {
+    test_alloc a;
+    test_alloc_init(&a, 0);
+    *t = (target){.count = 77};
+    *e = (err){0};
+    bool ok = fields_parse(&a.alloc, str_of(text), table, N_FIELDS, allow_unknown, t, &seen, e);
+    assert_int_equal(a.outstanding_bytes, 0);
+    return ok;
+}
+
+static target accept(const char *text) {
+    target t;
+    err e;
+    if (!parse(text, false, &t, &e)) fail_msg("%s: %s", text, e.message);
+    return t;
+}
+
+/* Refused as a fault of the request, in words that hold the expected ones. */
+static void refuse(const char *text, const char *words) {
+    target t;
+    err e;
+    if (parse(text, false, &t, &e)) fail_msg("%s was accepted", text);
+    assert_int_equal(e.code, ERR_INVALID);
+    if (!strstr(e.message, words)) fail_msg("%s: '%s' does not say '%s'", text, e.message, words);
+}
+
+static void types(void **state) {
+    (void)state;
+    target t =
+        accept("{\"flag\": true, \"count\": 4294967295, \"offset\": -5, \"seed\": 9007199254740992, \"ratio\": 0.25}");
+    assert_true(t.flag);
+    assert_int_equal(t.count, UINT32_MAX);
+    assert_int_equal(t.offset, -5);
+    assert_true(t.seed == UINT64_C(9007199254740992));
+    assert_true(t.ratio == 0.25f);
+    assert_int_equal(seen, 31);
+    assert_true(accept("{\"ratio\": 2}").ratio == 2.0f);
+    assert_int_equal(accept("{\"count\": 1e3}").count, 1000);
+    assert_int_equal(accept("{\"count\": 12.0}").count, 12);
+    assert_false(accept("{\"flag\": false}").flag);
+}
+
+static void wrong_types_are_named(void **state) {
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"{\"flag\": 1}", "'flag' must be a boolean, not an integer"},
+        {"{\"flag\": \"true\"}", "'flag' must be a boolean, not a string"},
+        {"{\"flag\": []}", "'flag' must be a boolean, not an array"},
+        {"{\"count\": \"12\"}", "'count' must be an integer, not a string"},
+        {"{\"count\": 12.5}", "'count' must be an integer, not a number"},
+        {"{\"count\": true}", "'count' must be an integer, not a boolean"},
+        {"{\"count\": {\"count\": 1}}", "'count' must be an integer, not an object"},
+        {"{\"ratio\": {}}", "'ratio' must be a number, not an object"},
+        {"{\"ratio\": false}", "'ratio' must be a number, not a boolean"},
+        {"{\"seed\": [1]}", "'seed' must be an integer, not an array"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) refuse(wrong[i][0], wrong[i][1]);
+}
+
+static void ranges(void **state) {
+    (void)state;
+    assert_int_equal(accept("{\"count\": 1}").count, 1);
+    refuse("{\"count\": 0}", "'count' is 0; it must be 1 to");
+    refuse("{\"count\": -1}", "'count'");
+    refuse("{\"count\": 4294967296}", "'count'");
+    refuse("{\"count\": 1e300}", "'count'");
+    refuse("{\"offset\": -6}", "'offset'");
+    refuse("{\"offset\": 2147483648}", "'offset'");
+    refuse("{\"seed\": -1}", "'seed'");
+    refuse("{\"seed\": 99999999999999999999999}", "'seed'");
+    refuse("{\"ratio\": 2.0000001}", "'ratio'");
+    refuse("{\"ratio\": -1e-9}", "'ratio'");
+    refuse("{\"ratio\": 1e400}", "");
+    refuse("{\"ratio\": NaN}", "");
+}
+
+static void null_means_absent(void **state) {
+    (void)state;
+    target t = accept("{\"count\": null, \"flag\": true, \"list\": null}");
+    assert_int_equal(t.count, 77);
+    assert_int_equal(t.n_events, 0);
+    assert_int_equal(seen, 1);
+    assert_int_equal(accept("{}").count, 77);
+    assert_int_equal(seen, 0);
+}
+
+static void duplicates_are_refused(void **state) {
+    (void)state;
+    refuse("{\"count\": 1, \"flag\": true, \"count\": 1}", "'count' is there twice");
+    refuse("{\"list\": [], \"list\": []}", "'list' is there twice");
+    refuse("{\"count\": 3, \"count\": null}", "'count' is there twice");
+}
+
+static void unknown_fields(void **state) {
+    (void)state;
+    refuse("{\"cuont\": 1}", "unknown field 'cuont'");
+    refuse("{\"\": 1}", "unknown field ''");
+    target t;
+    err e;
+    const char *text = "{\"x\": {\"count\": [5, {\"flag\": true}]}, \"x\": 2, \"count\": 3, \"y\": null}";
+    assert_ok(parse(text, true, &t, &e), e);
+    assert_int_equal(t.count, 3);
+    assert_false(t.flag);
+    assert_int_equal(seen, 2);
+}
+
+static void ignored_fields_take_anything(void **state) {
+    (void)state;
+    assert_int_equal(accept("{\"model\": {\"count\": {\"list\": [1, 2]}}, \"count\": 9}").count, 9);
+    accept("{\"model\": \"x\"}");
+    accept("{\"model\": null}");
+}
+
+static void custom_fields_see_their_whole_value(void **state) {
+    (void)state;
+    target t = accept("{\"list\": [1, [2, {\"count\": 3, \"k\": null}]], \"count\": 4}");
+    assert_int_equal(t.sum, 6);
+    assert_int_equal(t.count, 4);
+    assert_int_equal(t.deepest, 3);
+    assert_int_equal(t.n_events, 2 + 1 + 2 + 1 + 2 + 2 + 2); /* two arrays, 1 and 2, an object of two keys and values */
+    refuse("{\"list\": [[\"x\"]]}", "'list' holds a string");
+}
+
+static void only_objects(void **state) {
+    (void)state;
+    static const char *const texts[] = {"[]", "1", "\"count\"", "true", "null", "[{\"count\": 1}]"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) refuse(texts[i], "must be a JSON object");
+    static const char *const broken[] = {
+        "", "{", "{\"count\": }", "{\"count\": 1,}", "{\"count\": 1} x", "{'count': 1}", "{\"count\": 1}{}", "\xff"};
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) refuse(broken[i], "");
+}
+
+/* Every allocation refused once: an error each time, and nothing left behind. */
+static void refused_allocations(void **state) {
+    (void)state;
+    const char *text = "{\"flag\": true, \"count\": 5, \"list\": [1, 2, 3], \"model\": \"a long enough string, with "
+                       "\\u00e4n escape\"}";
+    for (size_t n = 1;; n++) {
+        test_alloc a;
+        target t = {0};
+        err e = {0};
+        test_alloc_init(&a, n);
+        bool ok = fields_parse(&a.alloc, str_of(text), table, N_FIELDS, false, &t, NULL, &e);
+        assert_int_equal(a.outstanding_bytes, 0);
+        if (a.calls < n) {
+            assert_ok(ok, e);
+            assert_true(n > 1);
+            return;
+        }
+        if (!ok) assert_int_equal(e.code, ERR_MEMORY);
+        assert_true(n < 1000);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(types),
+        cmocka_unit_test(wrong_types_are_named),
+        cmocka_unit_test(ranges),
+        cmocka_unit_test(null_means_absent),
+        cmocka_unit_test(duplicates_are_refused),
+        cmocka_unit_test(unknown_fields),
+        cmocka_unit_test(ignored_fields_take_anything),
+        cmocka_unit_test(custom_fields_see_their_whole_value),
+        cmocka_unit_test(only_objects),
+        cmocka_unit_test(refused_allocations),
+    };
+    return cmocka_run_group_tests_name("api_fields", tests, NULL, NULL);
+}

@@ -1,0 +1,239 @@
+/* The CPU device: its operations split over threads give what one gives, each token by itself; loads that fail say why.
+ */
+#include "../test.h"
+
+#include <math.h>
+
+#include "base/rng.h"
+#include "compute/compute.h"
+#include "device/device.h"
+
+enum { MAX_TOKENS = 33, COLS = 96 };
+
+typedef struct rig {
+    mem_ledger ledger;
+    mem_arena arena;
+    device dev;
+} rig;
+
+static void up(rig *r, int n_threads) {
+    err e = {0};
+    mem_ledger_init(&r->ledger, UINT64_MAX);
+    assert_ok(mem_arena_init(&r->arena, &r->ledger, MEM_WORKSPACE, 4 << 20, false, &e), e);
+    device_cpu_config c = {n_threads, MAX_TOKENS, 4096};
+    size_t before = r->arena.used;
+    assert_ok(device_cpu_init(&r->dev, &c, &r->arena, &e), e);
+    assert_int_equal(device_cpu_bytes(&r->dev), device_cpu_plan_bytes(&c));
+    assert_int_equal(r->arena.used - before, device_cpu_plan_bytes(&c));
+    assert_int_equal(r->dev.n_threads, n_threads);
+}
+
+static void down(rig *r) {
+    device_cpu_stop(&r->dev);
+    device_cpu_stop(&r->dev); /* twice does no harm */
+    mem_arena_free(&r->arena);
+}
+
+/* ---- matrices ---- */
+
+typedef struct rows {
+    uint8_t *bytes;
+    size_t row_bytes;
+    uint32_t fail_at; /* this row cannot be read; UINT32_MAX: all can */
+} rows;
+
+static bool read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e) {
+    rows *r = ctx;
+    if (r->fail_at >= row && r->fail_at < row + n_rows) return err_set(e, ERR_IO, "row %u cannot be read", r->fail_at);
+    memcpy(out, r->bytes + row * r->row_bytes, n_rows * r->row_bytes);
+    return true;
+}
+
+static bool load(rig *r, device_matrix *m, rows *from, err *e) {
+    const device_ops *ops = r->dev.ops;
+    m->data = mem_arena_take(&r->arena, ops->matrix_bytes(m->type, m->rows, m->cols), 64);
+    void *scratch = mem_arena_take(&r->arena, ops->matrix_scratch_bytes(m->type, m->cols, r->dev.n_threads), 64);
+    assert_true(m->data && scratch);
+    return ops->matrix_load(&r->dev, m, read_rows, from, scratch, e);
+}
+
+/* Rows of random values as the file has them; values: what they mean. */
+static rows make_rows(rng *r, dtype type, uint32_t n, uint32_t cols, float *values) {
+    rows from = {NULL, dtype_row_bytes(type, cols), UINT32_MAX};
+    from.bytes = malloc(n * from.row_bytes);
+    for (uint32_t i = 0; i < n; i++) {
+        float *v = values + (size_t)i * cols;
+        for (uint32_t j = 0; j < cols; j++) v[j] = (float)(rng_unit(r) - 0.5);
+        compute_quantize_row(type, v, cols, from.bytes + i * from.row_bytes);
+        compute_dequantize_row(type, from.bytes + i * from.row_bytes, cols, v);
+    }
+    return from;
+}
+
+static void random_floats(rng *r, float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)(2 * rng_unit(r) - 1);
+}
+
+/* Three matrices of differing rows and types at once, two with biases, against sums in double; then token by token,
+ * and with other numbers of threads: the same bits. */
+static void matmul(void **state) {
+    (void)state;
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_Q8_0};
+    static const uint32_t n_rows[] = {500, 17, 1};
+    static float x[MAX_TOKENS * COLS], bias[500], values[3][500 * COLS], first[3][MAX_TOKENS * 512],
+        again[3][MAX_TOKENS * 512];
+    for (int n_threads = 1; n_threads <= 4; n_threads++) {
+        rig r;
+        rng random;
+        err e = {0};
+        up(&r, n_threads);
+        rng_seed(&random, 1);
+        random_floats(&random, x, MAX_TOKENS * COLS);
+        random_floats(&random, bias, 500);
+        device_matrix m[3];
+        const device_matrix *ms[3];
+        float *outs[3];
+        size_t strides[3];
+        for (int i = 0; i < 3; i++) {
+            rows from = make_rows(&random, types[i], n_rows[i], COLS, values[i]);
+            m[i] = (device_matrix){.type = types[i], .rows = n_rows[i], .cols = COLS, .bias = i < 2 ? bias : NULL};
+            assert_ok(load(&r, &m[i], &from, &e), e);
+            free(from.bytes);
+            ms[i] = &m[i], strides[i] = r.dev.ops->row_stride(n_rows[i]);
+            assert_true(strides[i] >= n_rows[i] && strides[i] <= 512);
+            outs[i] = again[i];
+        }
+        r.dev.ops->matmul(&r.dev, ms, 3, x, MAX_TOKENS, outs, strides);
+        for (int i = 0; i < 3; i++)
+            for (uint32_t t = 0; t < MAX_TOKENS; t++)
+                for (uint32_t row = 0; row < n_rows[i]; row++) {
+                    double sum = i < 2 ? (double)bias[row] : 0;
+                    for (uint32_t j = 0; j < COLS; j++)
+                        sum += (double)values[i][row * COLS + j] * (double)x[t * COLS + j];
+                    double got = (double)again[i][t * strides[i] + row];
+                    assert_true(fabs(got - sum) < (types[i] == DTYPE_Q8_0 ? 0.1 : 1e-4));
+                    if (n_threads == 1) first[i][t * strides[i] + row] = again[i][t * strides[i] + row];
+                    assert_memory_equal(&first[i][t * strides[i] + row], &again[i][t * strides[i] + row], 4);
+                }
+        for (uint32_t t = 0; t < MAX_TOKENS; t++) {
+            r.dev.ops->matmul(&r.dev, ms, 3, x + t * COLS, 1, outs, strides);
+            for (int i = 0; i < 3; i++)
+                assert_memory_equal(again[i], first[i] + t * strides[i], n_rows[i] * sizeof(float));
+        }
+        down(&r);
+    }
+}
+
+static void embedding(void **state) {
+    (void)state;
+    static float values[40 * COLS], out[3 * COLS];
+    static const int32_t tokens[] = {39, 0, 17};
+    rig r;
+    rng random;
+    err e = {0};
+    up(&r, 2);
+    rng_seed(&random, 2);
+    rows from = make_rows(&random, DTYPE_Q8_0, 40, COLS, values);
+    device_matrix m = {.type = DTYPE_Q8_0, .rows = 40, .cols = COLS};
+    assert_ok(load(&r, &m, &from, &e), e);
+    free(from.bytes);
+    r.dev.ops->embed(&r.dev, &m, tokens, 3, 1, out);
+    for (int i = 0; i < 3; i++) assert_memory_equal(out + i * COLS, values + tokens[i] * COLS, COLS * sizeof(float));
+    r.dev.ops->embed(&r.dev, &m, tokens, 3, 2.5f, out);
+    for (int i = 0; i < 3 * COLS; i++) assert_true(out[i] == values[tokens[i / COLS] * COLS + i % COLS] * 2.5f);
+    down(&r);
+}
+
+/* A row that cannot be read, wherever it is and whoever reads it. */
+static void a_load_that_fails_says_why(void **state) {
+    (void)state;
+    static float values[200 * COLS];
+    static const uint32_t places[] = {0, 15, 16, 130, 199};
+    for (int n_threads = 1; n_threads <= 3; n_threads++)
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            rig r;
+            rng random;
+            err e = {0};
+            up(&r, n_threads);
+            rng_seed(&random, 3);
+            rows from = make_rows(&random, DTYPE_F32, 200, COLS, values);
+            from.fail_at = places[i];
+            device_matrix m = {.type = DTYPE_F32, .rows = 200, .cols = COLS};
+            assert_false(load(&r, &m, &from, &e));
+            assert_int_equal(e.code, ERR_IO);
+            assert_non_null(strstr(e.message, "cannot be read"));
+            free(from.bytes);
+            down(&r);
+        }
+}
+
+/* Element-wise operations: threads do not change a bit, and rows further apart than they are wide stay apart. */
+static void element_wise(void **state) {
+    (void)state;
+    enum { STRIDE = 1024, WIDTH = 1000 };
+    static float gate[MAX_TOKENS * STRIDE], to_add[MAX_TOKENS * STRIDE], first[2][MAX_TOKENS * WIDTH],
+        out[2][MAX_TOKENS * WIDTH];
+    for (int n_threads = 1; n_threads <= 4; n_threads++) {
+        rig r;
+        rng random;
+        up(&r, n_threads);
+        rng_seed(&random, 4);
+        random_floats(&random, gate, MAX_TOKENS * STRIDE);
+        random_floats(&random, to_add, MAX_TOKENS * STRIDE);
+        r.dev.ops->gated(&r.dev, DEVICE_SILU, gate, to_add, STRIDE, MAX_TOKENS, WIDTH, out[0]);
+        for (uint32_t t = 0; t < MAX_TOKENS; t++)
+            for (uint32_t i = 0; i < WIDTH; i++) {
+                double g = (double)gate[t * STRIDE + i];
+                assert_true(fabs((double)out[0][t * WIDTH + i] - g / (1 + exp(-g)) * (double)to_add[t * STRIDE + i]) <
+                            1e-6);
+            }
+        r.dev.ops->rmsnorm(&r.dev, out[0], gate, MAX_TOKENS, WIDTH, 1e-5f, out[1]);
+        r.dev.ops->add(&r.dev, out[1], to_add, STRIDE, MAX_TOKENS, WIDTH);
+        for (uint32_t t = 0; t < MAX_TOKENS; t++) {
+            double square = 0;
+            for (uint32_t i = 0; i < WIDTH; i++)
+                square += (double)out[0][t * WIDTH + i] * (double)out[0][t * WIDTH + i];
+            for (uint32_t i = 0; i < WIDTH; i++) {
+                double norm = (double)out[0][t * WIDTH + i] / sqrt(square / WIDTH + 1e-5) * (double)gate[i];
+                assert_true(fabs((double)out[1][t * WIDTH + i] - norm - (double)to_add[t * STRIDE + i]) < 1e-5);
+            }
+        }
+        if (n_threads == 1) memcpy(first, out, sizeof first);
+        assert_memory_equal(first, out, sizeof first);
+        down(&r);
+    }
+}
+
+static void kernels_by_name(void **state) {
+    (void)state;
+    rig r;
+    for (int i = 0; compute_variant(i); i++) {
+        setenv("PLIMSOLL_KERNELS", compute_variant(i)->name, 1);
+        up(&r, 1);
+        assert_string_equal(device_cpu_kernels(&r.dev), compute_variant(i)->name);
+        down(&r);
+    }
+    setenv("PLIMSOLL_KERNELS", "abacus", 1);
+    err e = {0};
+    device dev;
+    device_cpu_config c = {1, 1, 16};
+    mem_ledger_init(&r.ledger, UINT64_MAX);
+    assert_ok(mem_arena_init(&r.arena, &r.ledger, MEM_WORKSPACE, 1 << 20, false, &e), e);
+    assert_false(device_cpu_init(&dev, &c, &r.arena, &e));
+    assert_non_null(strstr(e.message, "abacus"));
+    unsetenv("PLIMSOLL_KERNELS");
+    mem_arena_free(&r.arena);
+    assert_ok(mem_arena_init(&r.arena, &r.ledger, MEM_WORKSPACE, 64, false, &e), e);
+    c.max_tokens = 1000, c.max_cols = 1000; /* an arena that is too small is refused, too */
+    assert_false(device_cpu_init(&dev, &c, &r.arena, &e));
+    assert_int_equal(e.code, ERR_MEMORY);
+    mem_arena_free(&r.arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matmul),       cmocka_unit_test(embedding),       cmocka_unit_test(a_load_that_fails_says_why),
+        cmocka_unit_test(element_wise), cmocka_unit_test(kernels_by_name),
+    };
+    return cmocka_run_group_tests_name("device_cpu", tests, NULL, NULL);
+}

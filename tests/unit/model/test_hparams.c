@@ -1,0 +1,266 @@
+/* A model's shape from its header: what is read, and each way to be refused, by the name of what is wrong. */
+#include "../test.h"
+
+#include "model/model.h"
+#include "model_build.h"
+
+static const model_spec plain = {
+    .n_vocab = 20, .n_layers = 2, .width = 24, .n_heads = 6, .n_kv_heads = 3, .ff_width = 40, .context = 64};
+
+typedef struct opened {
+    model_file file;
+    test_alloc alloc;
+    gguf g;
+} opened;
+
+static void open_spec(opened *o, const model_spec *s) {
+    err e = {0};
+    model_file_make(&o->file, s);
+    test_alloc_init(&o->alloc, 0);
+    assert_ok(gguf_open_memory(&o->g, o->file.bytes, o->file.len, "test", &o->alloc.alloc, &e), e);
+}
+
+static void close_spec(opened *o) {
+    gguf_close(&o->g);
+    assert_int_equal(o->alloc.outstanding_bytes, 0);
+    model_file_free(&o->file);
+}
+
+/* Shape and plan: whatever of the two refuses. */
+static bool read_spec(const model_spec *s, model_hparams *h, err *e) {
+    opened o;
+    size_t bytes;
+    *e = (err){0};
+    open_spec(&o, s);
+    bool ok = model_hparams_read(&o.g, h, e) && model_plan_bytes(&o.g, h, device_cpu_ops(), &bytes, e);
+    close_spec(&o);
+    return ok;
+}
+
+static void refuse(const model_spec *s, err_code code, const char *words) {
+    model_hparams h;
+    err e;
+    if (read_spec(s, &h, &e)) fail_msg("accepted; expected '%s'", words);
+    if (!strstr(e.message, words)) fail_msg("'%s' does not say '%s'", e.message, words);
+    assert_int_equal(e.code, code);
+}
+
+static void reads_the_shape(void **state) {
+    (void)state;
+    model_hparams h;
+    err e;
+    assert_ok(read_spec(&plain, &h, &e), e);
+    assert_string_equal(h.arch->name, "llama");
+    assert_int_equal(h.n_vocab, 20);
+    assert_int_equal(h.n_layers, 2);
+    assert_int_equal(h.width, 24);
+    assert_int_equal(h.n_heads, 6);
+    assert_int_equal(h.n_kv_heads, 3);
+    assert_int_equal(h.head_dim, 4);
+    assert_int_equal(h.head_dim_v, 4);
+    assert_int_equal(h.rot_dim, 4);
+    assert_int_equal(h.ff_width, 40);
+    assert_int_equal(h.n_context_train, 64);
+    assert_int_equal(h.rope_scaling, MODEL_ROPE_PLAIN);
+    assert_true(h.attention_scale == 0.5f && h.rope_base == 10000.0f && h.norm_eps == 1e-5f);
+    kv_shape shape = model_kv_shape(&h);
+    assert_true(shape.n_layers == 2 && shape.n_kv_heads == 3 && shape.head_dim == 4 && shape.head_dim_v == 4);
+}
+
+static void reads_what_is_optional(void **state) {
+    (void)state;
+    model_hparams h;
+    err e;
+    model_spec s = plain;
+    s.n_kv_heads = 6;
+    s.omit = "llama.attention.head_count_kv"; /* then every head has its own */
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_int_equal(h.n_kv_heads, 6);
+    s = plain;
+    s.head_dim = 10, s.head_dim_v = 6, s.rot_dim = 8;
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(h.head_dim == 10 && h.head_dim_v == 6 && h.rot_dim == 8);
+    s = plain;
+    s.set_key = "llama.embedding_length", s.set_type = GGUF_U64, s.set_value = 24; /* any integer type that fits */
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_int_equal(h.width, 24);
+    s = plain;
+    s.arch = "qwen2", s.biases = true;
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_false(h.arch->rope_paired);
+}
+
+static void missing_keys(void **state) {
+    (void)state;
+    static const char *const keys[] = {"general.architecture",      "llama.context_length",
+                                       "llama.embedding_length",    "llama.block_count",
+                                       "llama.feed_forward_length", "llama.attention.head_count"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        model_spec s = plain;
+        s.omit = keys[i];
+        refuse(&s, ERR_FORMAT, keys[i]);
+    }
+    model_spec s = plain;
+    s.width = 26, s.head_dim = 4; /* 26 / 6 heads is no head size: the key must be there */
+    s.omit = "llama.attention.key_length";
+    refuse(&s, ERR_FORMAT, "llama.attention.key_length");
+}
+
+static void values_out_of_range(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        gguf_type type;
+        double value;
+    } wrong[] = {
+        {"llama.context_length", GGUF_U32, 0},
+        {"llama.context_length", GGUF_U32, 1073741825},
+        {"llama.embedding_length", GGUF_U32, 0},
+        {"llama.embedding_length", GGUF_U32, 1048577},
+        {"llama.block_count", GGUF_U32, 0},
+        {"llama.block_count", GGUF_U32, 513},
+        {"llama.feed_forward_length", GGUF_U32, 0},
+        {"llama.feed_forward_length", GGUF_U32, 4294967295.0},
+        {"llama.attention.head_count", GGUF_U32, 0},
+        {"llama.attention.head_count", GGUF_U32, 4097},
+        {"llama.attention.head_count_kv", GGUF_U32, 0},
+        {"llama.attention.head_count_kv", GGUF_U32, 7},
+        {"llama.attention.key_length", GGUF_U32, 1},
+        {"llama.attention.key_length", GGUF_U32, 514},
+        {"llama.attention.value_length", GGUF_U32, 0},
+        {"llama.attention.value_length", GGUF_U32, 514},
+        {"llama.rope.dimension_count", GGUF_U32, 0},
+        {"llama.rope.dimension_count", GGUF_U32, 6}, /* beyond the head */
+        {"llama.attention.layer_norm_rms_epsilon", GGUF_F32, -1},
+        {"llama.attention.layer_norm_rms_epsilon", GGUF_F32, NAN},
+        {"llama.attention.layer_norm_rms_epsilon", GGUF_F32, INFINITY},
+        {"llama.rope.freq_base", GGUF_F32, 0.5},
+        {"llama.rope.freq_base", GGUF_F32, NAN},
+        {"llama.rope.scaling.factor", GGUF_F32, -2},
+        {"llama.rope.scaling.attn_factor", GGUF_F32, INFINITY},
+        {"llama.rope.scaling.original_context_length", GGUF_U32, 0},
+        /* wrong types */
+        {"llama.block_count", GGUF_F32, 2},
+        {"llama.block_count", GGUF_I32, -2},
+        {"llama.context_length", GGUF_BOOL, 1},
+        {"llama.rope.freq_base", GGUF_BOOL, 1},
+        {"llama.rope.scaling.type", GGUF_U32, 1},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        model_spec s = plain;
+        s.set_key = wrong[i].key, s.set_type = wrong[i].type, s.set_value = wrong[i].value;
+        const char *tail = strncmp(wrong[i].key, "llama.rope.freq", 15) ? wrong[i].key : "rope.freq_base";
+        refuse(&s, ERR_FORMAT, tail);
+    }
+}
+
+static void combinations_that_cannot_be(void **state) {
+    (void)state;
+    model_spec s = plain;
+    s.set_key = "llama.attention.head_count_kv", s.set_type = GGUF_U32, s.set_value = 4;
+    refuse(&s, ERR_FORMAT, "6 heads cannot share 4 kv heads");
+    s = plain;
+    s.head_dim = 5;
+    refuse(&s, ERR_FORMAT, "must be even");
+    s = plain;
+    s.head_dim = 8, s.head_dim_v = 3;
+    refuse(&s, ERR_FORMAT, "must be even");
+    s = plain;
+    s.head_dim = 10, s.rot_dim = 5;
+    refuse(&s, ERR_FORMAT, "rope.dimension_count is 5");
+    s = plain;
+    s.n_heads = 12, s.n_kv_heads = 1, s.head_dim = 2, s.width = 24;
+    s.set_key = "llama.attention.head_count", s.set_type = GGUF_U32,
+    s.set_value = 130; /* more than a group can share */
+    refuse(&s, ERR_FORMAT, "130 heads");
+}
+
+static void what_is_not_supported(void **state) {
+    (void)state;
+    model_spec s = plain;
+    s.arch = "mamba";
+    refuse(&s, ERR_UNSUPPORTED, "'mamba' is not supported (known: llama, qwen2");
+    s = plain;
+    s.set_key = "llama.expert_count", s.set_type = GGUF_U32, s.set_value = 8;
+    refuse(&s, ERR_UNSUPPORTED, "8 experts");
+    s = plain;
+    s.rope_scaling = "longrope";
+    refuse(&s, ERR_UNSUPPORTED, "'longrope'");
+    s = plain;
+    s.bend = "blk.1.ffn_up.weight", s.bend_type = DTYPE_I16, s.bend_n_dims = 2, s.bend_dims[0] = 24,
+    s.bend_dims[1] = 40;
+    refuse(&s, ERR_UNSUPPORTED, "blk.1.ffn_up.weight has type I16");
+}
+
+static void missing_tensors(void **state) {
+    (void)state;
+    static const char *const names[] = {
+        "token_embd.weight",     "output_norm.weight",  "blk.0.attn_norm.weight", "blk.1.ffn_norm.weight",
+        "blk.0.attn_q.weight",   "blk.0.attn_k.weight", "blk.0.attn_v.weight",    "blk.1.attn_output.weight",
+        "blk.1.ffn_gate.weight", "blk.1.ffn_up.weight", "blk.1.ffn_down.weight",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        model_spec s = plain;
+        s.omit = names[i];
+        refuse(&s, ERR_FORMAT, names[i]);
+    }
+}
+
+static void tensors_of_another_shape(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        dtype type;
+        uint32_t n_dims;
+        uint64_t dims[3];
+    } bent[] = {
+        {"token_embd.weight", DTYPE_F32, 1, {24}},
+        {"token_embd.weight", DTYPE_F32, 2, {20, 24}},
+        {"output.weight", DTYPE_F32, 2, {24, 19}},
+        {"output.weight", DTYPE_F32, 2, {25, 20}},
+        {"output_norm.weight", DTYPE_F32, 1, {23}},
+        {"output_norm.weight", DTYPE_F16, 1, {24}},
+        {"output_norm.weight", DTYPE_F32, 2, {24, 2}},
+        {"blk.0.attn_q.weight", DTYPE_F32, 2, {24, 12}},
+        {"blk.0.attn_k.weight", DTYPE_F32, 2, {24, 24}},
+        {"blk.1.attn_v.weight", DTYPE_F32, 2, {12, 24}},
+        {"blk.1.attn_output.weight", DTYPE_F32, 2, {24, 23}},
+        {"blk.1.ffn_gate.weight", DTYPE_F32, 2, {24, 41}},
+        {"blk.1.ffn_up.weight", DTYPE_F32, 3, {24, 40, 2}},
+        {"blk.1.ffn_down.weight", DTYPE_F32, 2, {24, 40}},
+        {"blk.0.attn_norm.weight", DTYPE_F32, 1, {48}},
+        {"blk.1.attn_q.bias", DTYPE_F32, 1, {23}},
+        {"blk.1.attn_q.bias", DTYPE_F16, 1, {24}},
+    };
+    for (size_t i = 0; i < sizeof bent / sizeof *bent; i++) {
+        model_spec s = plain;
+        s.biases = true;
+        s.bend = bent[i].name, s.bend_type = bent[i].type, s.bend_n_dims = bent[i].n_dims;
+        memcpy(s.bend_dims, bent[i].dims, sizeof s.bend_dims);
+        refuse(&s, ERR_FORMAT, bent[i].name);
+    }
+}
+
+/* A matrix of one row, written with one dimension, is not one: nothing prices its load. */
+static void a_row_is_not_a_matrix(void **state) {
+    (void)state;
+    model_spec s = plain;
+    s.ff_width = 1;
+    s.bend = "blk.0.ffn_gate.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 1, s.bend_dims[0] = 24;
+    refuse(&s, ERR_FORMAT, "blk.0.ffn_gate.weight");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_the_shape),
+        cmocka_unit_test(reads_what_is_optional),
+        cmocka_unit_test(missing_keys),
+        cmocka_unit_test(values_out_of_range),
+        cmocka_unit_test(combinations_that_cannot_be),
+        cmocka_unit_test(what_is_not_supported),
+        cmocka_unit_test(missing_tensors),
+        cmocka_unit_test(tensors_of_another_shape),
+        cmocka_unit_test(a_row_is_not_a_matrix),
+    };
+    return cmocka_run_group_tests_name("model_hparams", tests, NULL, NULL);
+}
