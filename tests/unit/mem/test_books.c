@@ -111,6 +111,7 @@ static void runtime_follows_the_image(void **state) {
     mem_ledger l;
     mem_ledger_init(&l, UINT64_MAX);
     mem_books_start(&l);
+    plat_vm_forget((const void *)(uintptr_t)untouched, sizeof untouched); /* a neighbour's fault may have brought it */
     mem_books before, after;
     mem_books_read(&l, &before);
     int sum = 0;
@@ -121,10 +122,11 @@ static void runtime_follows_the_image(void **state) {
     uint64_t growth = after.ledger.rows[MEM_RUNTIME].now_bytes - before.ledger.rows[MEM_RUNTIME].now_bytes;
     assert_true(growth > sizeof untouched / 2);
     assert_true(magnitude(after.unexplained_bytes - before.unexplained_bytes) < MIB / 4);
+    /* A kernel that maps whole folios may have had these in already, as the file's: what must grow is what is our own. */
     for (size_t i = 0; i < sizeof unwritten; i += 4096) unwritten[i] = 5;
     mem_books_read(&l, &after);
     growth = after.ledger.rows[MEM_RUNTIME].now_bytes - before.ledger.rows[MEM_RUNTIME].now_bytes;
-    assert_true(growth > (sizeof untouched + sizeof unwritten) / 4 * 3);
+    assert_true(after.process.rss_anon_bytes - before.process.rss_anon_bytes > sizeof unwritten / 4 * 3);
     assert_true(magnitude(after.unexplained_bytes - before.unexplained_bytes) < MIB / 4);
     plat_vm_forget((const void *)(uintptr_t)untouched, sizeof untouched);
     mem_books_read(&l, &after);
