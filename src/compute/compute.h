@@ -104,15 +104,31 @@ static inline uint32_t compute_act_sum_stride(uint32_t cols) { return (cols + 15
  * sum = fma(sum, correction, fold(p)), lane l of the fold being p[l] + p[l+16]; out[d] = out[d]·correction,
  * then FMA over ascending j. Finally out = out / sum. tanh(u) = 1 − 2/(exp(2u) + 1). Slots outside
  * first … last take no part at all: whatever bytes they hold, the result is the same. */
+typedef enum compute_kv_type { COMPUTE_KV_F16, COMPUTE_KV_Q8, COMPUTE_KV_Q4, COMPUTE_KV_TYPES } compute_kv_type;
+const char *compute_kv_name(compute_kv_type type); /* "f16", "q8", "q4" */
+/* Bytes that one kv head's keys (values) take in a page; head_dim: even, at most COMPUTE_HEAD_DIM_MAX. */
+size_t compute_kv_k_bytes(compute_kv_type type, uint32_t head_dim);
+size_t compute_kv_v_bytes(compute_kv_type type, uint32_t head_dim_v);
+
+/* Which entry of a page table holds positions 32·i … 32·i + 31. A rotating table keeps its first pages and goes
+ * round in the rest; ring_pages 0: a straight table. */
+static inline uint32_t compute_kv_entry(uint32_t i, uint32_t keep_pages, uint32_t ring_pages) {
+    return i < keep_pages || !ring_pages ? i : keep_pages + (i - keep_pages) % ring_pages;
+}
+
 typedef struct compute_attend_args {
+    compute_kv_type type;
     const float *q; /* [n_heads][head_dim]: the query heads that share this kv head, one token */
+    const float *q_keep; /* the same as seen by positions 0 … keep − 1; read only when keep > 0 */
     uint32_t n_heads;
     uint32_t q_stride; /* floats between heads */
     uint32_t head_dim, head_dim_v; /* multiples of 2; unless head_dim_v is one of 16, ref does the work */
     float scale, softcap;
-    const uint8_t *const *pages; /* page base addresses, page i holds positions 32i … 32i+31 */
+    const uint8_t *const *pages; /* page base addresses; compute_kv_entry says which holds what */
+    uint32_t keep_pages, ring_pages;
     size_t k_offset, v_offset;   /* bytes from a page's base to this layer's and head's K and V */
-    uint32_t first, last;        /* attend to positions first … last inclusive */
+    uint32_t keep;               /* attend to positions 0 … min(keep − 1, last) with q_keep, */
+    uint32_t first, last;        /* then to max(first, keep) … last with q */
     float *out;                  /* [n_heads][head_dim_v] */
     uint32_t out_stride;
 } compute_attend_args;
@@ -150,8 +166,8 @@ typedef struct compute_kernels {
     void (*axpy)(float *y, float a, const float *x, uint32_t n);                  /* y = fma(a, x, y) */
     void (*softmax)(float *x, uint32_t n); /* in place: max, exp, fold-sum, divide */
 
-    /* Writes one token's K and V of one kv head into a page at slot (0–31), rounding to f16. */
-    void (*kv_store)(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+    /* Writes one token's K and V of one kv head into a page at slot (0–31), rounding to the type. */
+    void (*kv_store)(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
                      uint32_t head_dim_v, uint32_t slot);
     void (*attend)(const compute_attend_args *args);
 } compute_kernels;

@@ -17,6 +17,7 @@
 
 #include "base/dtype.h"
 #include "base/err.h"
+#include "compute/compute.h"
 #include "mem/arena.h"
 
 typedef struct device device;
@@ -32,11 +33,13 @@ typedef struct device_matrix {
 /* Reads rows of a matrix from wherever they are, in the file's layout. */
 typedef bool device_read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e);
 
-/* Where one token's keys and values are. pages[i] holds positions 32i … 32i+31. */
+/* Where one token's keys and values are, and what it sees of them: positions 0 … keep − 1 (with the query as
+ * rotated for them, see attend) and first … position. */
 typedef struct device_kv_view {
-    uint8_t *const *pages;
-    uint32_t position; /* of this token; it sees positions first … position */
-    uint32_t first;
+    uint8_t *const *pages;            /* which entry holds what: compute_kv_entry */
+    uint32_t keep_pages, ring_pages;
+    uint32_t position, first, keep;
+    compute_kv_type type;
 } device_kv_view;
 
 /* The offsets of one layer inside a page: head h's K at k_offset + h·k_stride, V likewise. */
@@ -47,7 +50,7 @@ typedef struct device_kv_layer {
 typedef struct device_attention {
     uint32_t n_heads, n_kv_heads, head_dim, head_dim_v;
     float scale, softcap;
-    device_kv_layer layer;
+    device_kv_layer layer[COMPUTE_KV_TYPES];
 } device_attention;
 
 typedef struct device_rope {
@@ -81,8 +84,9 @@ typedef struct device_ops {
     void (*rope)(device *d, const device_rope *rope, float *x, size_t stride, uint32_t n_heads, uint32_t n);
     void (*kv_store)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *k,
                      size_t k_stride, const float *v, size_t v_stride);
+    /* q_keep: the queries as the kept first positions see them, laid out as q; NULL when no view keeps any. */
     void (*attend)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *q,
-                   size_t q_stride, float *out, size_t out_stride);
+                   const float *q_keep, size_t q_stride, float *out, size_t out_stride);
     /* out[i] = act(gate[i]) · up[i] */
     void (*gated)(device *d, device_activation act, const float *gate, const float *up, size_t stride, uint32_t n,
                   uint32_t width, float *out);

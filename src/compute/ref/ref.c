@@ -166,8 +166,9 @@ static void softmax(float *x, uint32_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-static void kv_store(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
                      uint32_t head_dim_v, uint32_t slot) {
+    CHECK(type == COMPUTE_KV_F16);
     uint16_t *to_k = (uint16_t *)(void *)k + slot, *to_v = (uint16_t *)(void *)v + (size_t)slot * head_dim_v;
     for (uint32_t d = 0; d < head_dim; d++) to_k[(size_t)d * COMPUTE_PAGE_TOKENS] = f32_to_f16(kx[d]);
     for (uint32_t d = 0; d < head_dim_v; d++) to_v[d] = f32_to_f16(vx[d]);
@@ -202,17 +203,30 @@ static void attend_page(const compute_attend_args *a, const float *q, const uint
     }
 }
 
+typedef struct head_state {
+    float most, sum, *out;
+} head_state;
+
+/* Positions first … last, seen by q; nothing when there are none. */
+static void attend_range(const compute_attend_args *a, const float *q, uint32_t first, uint32_t last, head_state *h) {
+    for (uint32_t at = first; at <= last; at = (at / COMPUTE_PAGE_TOKENS + 1) * COMPUTE_PAGE_TOKENS) {
+        uint32_t i = at / COMPUTE_PAGE_TOKENS, base = i * COMPUTE_PAGE_TOKENS;
+        const uint8_t *page = a->pages[compute_kv_entry(i, a->keep_pages, a->ring_pages)];
+        uint32_t j1 = smaller(last - base + 1, COMPUTE_PAGE_TOKENS);
+        attend_page(a, q, page, at - base, j1, &h->most, &h->sum, h->out);
+    }
+}
+
 static void attend(const compute_attend_args *a) {
+    CHECK(a->type == COMPUTE_KV_F16);
     CHECK(a->first <= a->last && a->head_dim <= COMPUTE_HEAD_DIM_MAX && a->head_dim_v <= COMPUTE_HEAD_DIM_MAX);
     for (uint32_t h = 0; h < a->n_heads; h++) {
-        float most = -INFINITY, sum = 0, *out = a->out + (size_t)h * a->out_stride;
-        for (uint32_t d = 0; d < a->head_dim_v; d++) out[d] = 0;
-        for (uint32_t page = a->first / COMPUTE_PAGE_TOKENS; page <= a->last / COMPUTE_PAGE_TOKENS; page++) {
-            uint32_t base = page * COMPUTE_PAGE_TOKENS;
-            uint32_t j0 = a->first > base ? a->first - base : 0, j1 = smaller(a->last - base + 1, COMPUTE_PAGE_TOKENS);
-            attend_page(a, a->q + (size_t)h * a->q_stride, a->pages[page], j0, j1, &most, &sum, out);
-        }
-        for (uint32_t d = 0; d < a->head_dim_v; d++) out[d] /= sum;
+        head_state state = {.most = -INFINITY, .sum = 0, .out = a->out + (size_t)h * a->out_stride};
+        for (uint32_t d = 0; d < a->head_dim_v; d++) state.out[d] = 0;
+        size_t q = (size_t)h * a->q_stride;
+        if (a->keep) attend_range(a, a->q_keep + q, 0, smaller(a->keep - 1, a->last), &state);
+        attend_range(a, a->q + q, a->first > a->keep ? a->first : a->keep, a->last, &state);
+        for (uint32_t d = 0; d < a->head_dim_v; d++) state.out[d] /= state.sum;
     }
 }
 

@@ -188,8 +188,9 @@ static void softmax(float *x, uint32_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------------ */
 
-static void kv_store(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
                      uint32_t head_dim_v, uint32_t slot) {
+    CHECK(type == COMPUTE_KV_F16);
     uint16_t *to_k = (uint16_t *)(void *)k + slot, *to_v = (uint16_t *)(void *)v + (size_t)slot * head_dim_v;
     for (uint32_t d = 0; d < head_dim; d += WIDTH) {
         uint16_t h[WIDTH];
@@ -208,6 +209,7 @@ enum {
 
 typedef struct page_view {
     const uint8_t *k, *v;
+    const float *q; /* the queries as this part of the positions sees them */
     uint32_t first, end; /* slots */
 } page_view;
 
@@ -312,7 +314,7 @@ ALWAYS_INLINE void values_block(const int H, const int B, const compute_attend_a
 ALWAYS_INLINE void heads_page(const int H, const compute_attend_args *a, const page_view *page, uint32_t h0,
                               attend_state *st) {
     vf s[HEADS_TOGETHER][KEY_VECTORS];
-    page_scores(H, a, a->q + (size_t)h0 * a->q_stride, page->k, s);
+    page_scores(H, a, page->q + (size_t)h0 * a->q_stride, page->k, s);
     UNROLL(8)
     for (int h = 0; h < H; h++)
         page_softmax(a, page, s[h], &st->most[h0 + (uint32_t)h], &st->sum[h0 + (uint32_t)h], &st->correction[h],
@@ -353,7 +355,20 @@ static void attend_one_page(const compute_attend_args *a, const page_view *page,
     if (h < n) heads_page_1(a, page, h, st);
 }
 
+/* Positions first … last, seen by q; nothing when there are none. */
+static void attend_range(const compute_attend_args *a, const float *q, uint32_t first, uint32_t last,
+                         attend_state *st) {
+    for (uint32_t at = first; at <= last; at = (at / COMPUTE_PAGE_TOKENS + 1) * COMPUTE_PAGE_TOKENS) {
+        uint32_t i = at / COMPUTE_PAGE_TOKENS, base = i * COMPUTE_PAGE_TOKENS;
+        const uint8_t *p = a->pages[compute_kv_entry(i, a->keep_pages, a->ring_pages)];
+        page_view page = {p + a->k_offset, p + a->v_offset, q, at - base, COMPUTE_PAGE_TOKENS};
+        if (last - base < COMPUTE_PAGE_TOKENS) page.end = last - base + 1;
+        attend_one_page(a, &page, st);
+    }
+}
+
 static void attend(const compute_attend_args *a) {
+    CHECK(a->type == COMPUTE_KV_F16);
     CHECK(a->first <= a->last && a->n_heads <= COMPUTE_GROUP_MAX);
     if (a->head_dim_v % 16) {
         compute_ref.attend(a);
@@ -365,13 +380,8 @@ static void attend(const compute_attend_args *a) {
         st.sum[h] = 0;
         memset(a->out + (size_t)h * a->out_stride, 0, a->head_dim_v * sizeof(float));
     }
-    for (uint32_t i = a->first / COMPUTE_PAGE_TOKENS; i <= a->last / COMPUTE_PAGE_TOKENS; i++) {
-        uint32_t base = i * COMPUTE_PAGE_TOKENS;
-        page_view page = {a->pages[i] + a->k_offset, a->pages[i] + a->v_offset, 0, COMPUTE_PAGE_TOKENS};
-        if (a->first > base) page.first = a->first - base;
-        if (a->last - base < COMPUTE_PAGE_TOKENS) page.end = a->last - base + 1;
-        attend_one_page(a, &page, &st);
-    }
+    if (a->keep) attend_range(a, a->q_keep, 0, a->keep - 1 < a->last ? a->keep - 1 : a->last, &st);
+    attend_range(a, a->q, a->first > a->keep ? a->first : a->keep, a->last, &st);
     for (uint32_t h = 0; h < a->n_heads; h++) {
         float *out = a->out + (size_t)h * a->out_stride;
         vf sum = vf_set1(st.sum[h]);

@@ -259,7 +259,7 @@ typedef struct kv_work {
     const compute_kernels *k;
     const device_attention *a;
     const device_kv_view *views;
-    const float *in, *in_v;
+    const float *in, *in_v, *q_keep;
     size_t in_stride, in_v_stride;
     float *out;
     size_t out_stride;
@@ -269,11 +269,13 @@ static void kv_store_run(void *ctx, uint32_t begin, uint32_t end) {
     kv_work *w = ctx;
     const device_attention *a = w->a;
     for (uint32_t i = begin; i < end; i++) {
-        uint32_t position = w->views[i].position;
-        uint8_t *page = w->views[i].pages[position / COMPUTE_PAGE_TOKENS];
+        const device_kv_view *view = &w->views[i];
+        const device_kv_layer *layer = &a->layer[view->type];
+        uint32_t position = view->position, page_at = position / COMPUTE_PAGE_TOKENS;
+        uint8_t *page = view->pages[compute_kv_entry(page_at, view->keep_pages, view->ring_pages)];
         for (uint32_t h = 0; h < a->n_kv_heads; h++)
-            w->k->kv_store(page + a->layer.k_offset + h * a->layer.k_stride,
-                           page + a->layer.v_offset + h * a->layer.v_stride,
+            w->k->kv_store(view->type, page + layer->k_offset + h * layer->k_stride,
+                           page + layer->v_offset + h * layer->v_stride,
                            w->in + i * w->in_stride + (size_t)h * a->head_dim,
                            w->in_v + i * w->in_v_stride + (size_t)h * a->head_dim_v, a->head_dim, a->head_dim_v,
                            position % COMPUTE_PAGE_TOKENS);
@@ -299,19 +301,27 @@ static void attend_run(void *ctx, uint32_t begin, uint32_t end) {
     uint32_t group = a->n_heads / a->n_kv_heads;
     for (uint32_t item = begin; item < end; item++) {
         uint32_t i = item / a->n_kv_heads, h = item % a->n_kv_heads;
+        const device_kv_view *view = &w->views[i];
+        const device_kv_layer *layer = &a->layer[view->type];
+        size_t q_at = i * w->in_stride + (size_t)h * group * a->head_dim;
         compute_attend_args args = {
-            .q = w->in + i * w->in_stride + (size_t)h * group * a->head_dim,
+            .type = view->type,
+            .q = w->in + q_at,
+            .q_keep = w->q_keep ? w->q_keep + q_at : w->in + q_at,
             .n_heads = group,
             .q_stride = a->head_dim,
             .head_dim = a->head_dim,
             .head_dim_v = a->head_dim_v,
             .scale = a->scale,
             .softcap = a->softcap,
-            .pages = (const uint8_t *const *)w->views[i].pages,
-            .k_offset = a->layer.k_offset + h * a->layer.k_stride,
-            .v_offset = a->layer.v_offset + h * a->layer.v_stride,
-            .first = w->views[i].first,
-            .last = w->views[i].position,
+            .pages = (const uint8_t *const *)view->pages,
+            .keep_pages = view->keep_pages,
+            .ring_pages = view->ring_pages,
+            .k_offset = layer->k_offset + h * layer->k_stride,
+            .v_offset = layer->v_offset + h * layer->v_stride,
+            .keep = view->keep,
+            .first = view->first,
+            .last = view->position,
             .out = w->out + i * w->out_stride + (size_t)h * group * a->head_dim_v,
             .out_stride = a->head_dim_v,
         };
@@ -320,16 +330,17 @@ static void attend_run(void *ctx, uint32_t begin, uint32_t end) {
 }
 
 static void cpu_attend(device *d, const device_attention *a, const device_kv_view *views, uint32_t n,
-                       const float *q, size_t q_stride, float *out, size_t out_stride) {
+                       const float *q, const float *q_keep, size_t q_stride, float *out, size_t out_stride) {
     kv_work w = {.k = state(d)->kernels,
                  .a = a,
                  .views = views,
                  .in = q,
+                 .q_keep = q_keep,
                  .in_stride = q_stride,
                  .out = out,
                  .out_stride = out_stride};
     uint64_t keys = 0;
-    for (uint32_t i = 0; i < n; i++) keys += views[i].position - views[i].first + 1;
+    for (uint32_t i = 0; i < n; i++) keys += views[i].position - views[i].first + 1 + views[i].keep;
     uint64_t work = keys / n * (a->n_heads / a->n_kv_heads) * (a->head_dim + a->head_dim_v);
     split(state(d), n * a->n_kv_heads, work, attend_run, &w);
 }

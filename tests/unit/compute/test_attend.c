@@ -21,7 +21,7 @@ static void set_up(setting *s, rng *r, const compute_kernels *k, uint32_t dim, u
         for (uint32_t slot = 0; slot < 32; slot++) {
             for (uint32_t d = 0; d < dim; d++) kx[d] = random_float(r);
             for (uint32_t d = 0; d < dim_v; d++) vx[d] = random_float(r);
-            k->kv_store(s->page[p] + K_OFFSET, s->page[p] + K_OFFSET + k_bytes, kx, vx, dim, dim_v, slot);
+            k->kv_store(COMPUTE_KV_F16, s->page[p] + K_OFFSET, s->page[p] + K_OFFSET + k_bytes, kx, vx, dim, dim_v, slot);
         }
     }
     s->q = aligned((size_t)heads * (dim + 16) * 4);
@@ -150,7 +150,7 @@ static void other_slots_do_not_matter(void **state) {
         k->attend(&s.args);
         for (uint32_t at = 32; at < 96; at++)
             if (at < 40 || at > 70)
-                k->kv_store(s.page[at / 32] + s.args.k_offset, s.page[at / 32] + s.args.v_offset, nan, nan, 64, 64, at % 32);
+                k->kv_store(COMPUTE_KV_F16, s.page[at / 32] + s.args.k_offset, s.page[at / 32] + s.args.v_offset, nan, nan, 64, 64, at % 32);
         s.args.out = after;
         k->attend(&s.args);
         assert_memory_equal(before, after, sizeof before);
@@ -171,7 +171,7 @@ static void kv_store_is_the_same(void **state) {
             float kx[96], vx[96];
             memset(kp, 0xA5, sizeof kp), memset(vp, 0xA5, sizeof vp);
             for (uint32_t d = 0; d < dim; d++) kx[d] = random_float(&r), vx[d] = random_float(&r) * 1e5f;
-            k->kv_store((uint8_t *)kp, (uint8_t *)vp, kx, vx, dim, dim, 5);
+            k->kv_store(COMPUTE_KV_F16, (uint8_t *)kp, (uint8_t *)vp, kx, vx, dim, dim, 5);
             for (uint32_t d = 0; d < dim; d++) {
                 assert_int_equal(kp[d * 32 + 5], compute_f16_from_f32(kx[d]));
                 assert_int_equal(vp[5 * dim + d], compute_f16_from_f32(vx[d]));
