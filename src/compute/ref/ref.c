@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "compute/kv.h"
 #include "compute/layout.h"
 #include "compute/scalar.h"
 #include "compute/variants.h"
@@ -166,17 +167,66 @@ static void softmax(float *x, uint32_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
-                     uint32_t head_dim_v, uint32_t slot) {
-    CHECK(type == COMPUTE_KV_F16);
+static void kv_store_f16(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                         uint32_t head_dim_v, uint32_t slot) {
     uint16_t *to_k = (uint16_t *)(void *)k + slot, *to_v = (uint16_t *)(void *)v + (size_t)slot * head_dim_v;
     for (uint32_t d = 0; d < head_dim; d++) to_k[(size_t)d * COMPUTE_PAGE_TOKENS] = f32_to_f16(kx[d]);
     for (uint32_t d = 0; d < head_dim_v; d++) to_v[d] = f32_to_f16(vx[d]);
 }
 
-static float score(const compute_attend_args *a, const float *q, const uint16_t *k, uint32_t j) {
+static uint8_t kv_whole(float x, float least, float most) {
+    return (uint8_t)(int8_t)kv_clamp((x + EXP_ROUND) - EXP_ROUND, least, most);
+}
+
+static void kv_quantise_group(compute_kv_type type, const float *x, uint32_t n, uint8_t *q, uint8_t *scale_at,
+                              uint8_t *min_at) {
+    float least = x[0], most = x[0];
+    for (uint32_t i = 1; i < n; i++) least = fminf(least, x[i]), most = fmaxf(most, x[i]);
+    bool q8 = type == COMPUTE_KV_Q8;
+    float min = q8 ? 0 : kv_put_f16(min_at, least + 0.0f);
+    float scale = kv_put_f16(scale_at, q8 ? fmaxf(-least, most) / 127.0f : (most - least) / 15.0f);
+    for (uint32_t i = 0; i < n; i++)
+        q[i] = scale > 0 ? kv_whole((x[i] - min) / scale, q8 ? -127 : 0, q8 ? 127 : 15) : 0;
+}
+
+static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                     uint32_t head_dim_v, uint32_t slot) {
+    CHECK(type < COMPUTE_KV_TYPES && head_dim <= COMPUTE_HEAD_DIM_MAX && head_dim_v <= COMPUTE_HEAD_DIM_MAX);
+    if (type == COMPUTE_KV_F16) kv_store_f16(k, v, kx, vx, head_dim, head_dim_v, slot);
+    else kv_store_quantised(kv_quantise_group, type, k, v, kx, vx, head_dim, head_dim_v, slot);
+}
+
+static float half_at(const uint8_t *p, size_t i) {
+    uint16_t h;
+    memcpy(&h, p + 2 * i, 2);
+    return f16_to_f32(h);
+}
+
+static float kv_dequantised(compute_kv_type type, uint8_t q, const uint8_t *scales, size_t at, uint32_t head_dim) {
+    float scale = half_at(scales, at);
+    if (type == COMPUTE_KV_Q8) return (float)(int8_t)q * scale;
+    return fmaf((float)(q & 15), scale, half_at(scales + kv_scale_bytes(head_dim), at));
+}
+
+static float key_at(const compute_attend_args *a, const uint8_t *k, uint32_t d, uint32_t j) {
+    size_t plain = (size_t)d * COMPUTE_PAGE_TOKENS + j, group = d / kv_group(a->head_dim);
+    if (a->type == COMPUTE_KV_F16) return half_at(k, plain);
+    uint8_t q = a->type == COMPUTE_KV_Q8 ? k[plain] : k[kv_q4_key_at(d) + j] >> kv_q4_key_shift(d);
+    const uint8_t *scales = k + kv_value_bytes(a->type, a->head_dim);
+    return kv_dequantised(a->type, q, scales, group * COMPUTE_PAGE_TOKENS + j, a->head_dim);
+}
+
+static float value_at(const compute_attend_args *a, const uint8_t *v, uint32_t d, uint32_t j) {
+    uint32_t dim = a->head_dim_v, group = kv_group(dim);
+    if (a->type == COMPUTE_KV_F16) return half_at(v, (size_t)j * dim + d);
+    uint8_t q = a->type == COMPUTE_KV_Q8 ? v[(size_t)j * dim + d]
+                                         : v[(size_t)j * (dim / 2) + kv_q4_value_at(dim, d)] >> kv_q4_value_shift(dim, d);
+    return kv_dequantised(a->type, q, v + kv_value_bytes(a->type, dim), j * (dim / group) + d / group, dim);
+}
+
+static float score(const compute_attend_args *a, const float *q, const uint8_t *k, uint32_t j) {
     float s = 0;
-    for (uint32_t d = 0; d < a->head_dim; d++) s = fmaf(q[d], f16_to_f32(k[(size_t)d * COMPUTE_PAGE_TOKENS + j]), s);
+    for (uint32_t d = 0; d < a->head_dim; d++) s = fmaf(q[d], key_at(a, k, d, j), s);
     s *= a->scale;
     return a->softcap > 0 ? a->softcap * scalar_tanh(s / a->softcap) : s;
 }
@@ -184,8 +234,7 @@ static float score(const compute_attend_args *a, const float *q, const uint16_t 
 /* Slots j0 … j1−1 of one page, for one head. */
 static void attend_page(const compute_attend_args *a, const float *q, const uint8_t *page, uint32_t j0, uint32_t j1,
                         float *most, float *sum, float *out) {
-    const uint16_t *k = (const uint16_t *)(const void *)(page + a->k_offset);
-    const uint16_t *v = (const uint16_t *)(const void *)(page + a->v_offset);
+    const uint8_t *k = page + a->k_offset, *v = page + a->v_offset;
     float p[COMPUTE_PAGE_TOKENS] = {0}, lane[LANES], now = *most;
     for (uint32_t j = j0; j < j1; j++) {
         p[j] = score(a, q, k, j);
@@ -198,7 +247,7 @@ static void attend_page(const compute_attend_args *a, const float *q, const uint
     *most = now;
     for (uint32_t d = 0; d < a->head_dim_v; d++) {
         float o = out[d] * correction;
-        for (uint32_t j = j0; j < j1; j++) o = fmaf(p[j], f16_to_f32(v[(size_t)j * a->head_dim_v + d]), o);
+        for (uint32_t j = j0; j < j1; j++) o = fmaf(p[j], value_at(a, v, d, j), o);
         out[d] = o;
     }
 }
@@ -209,17 +258,20 @@ typedef struct head_state {
 
 /* Positions first … last, seen by q; nothing when there are none. */
 static void attend_range(const compute_attend_args *a, const float *q, uint32_t first, uint32_t last, head_state *h) {
+    float rotated[COMPUTE_HEAD_DIM_MAX];
+    memcpy(rotated, q, a->head_dim * sizeof *q);
+    if (a->type != COMPUTE_KV_F16) kv_rotate(rotated, a->head_dim);
     for (uint32_t at = first; at <= last; at = (at / COMPUTE_PAGE_TOKENS + 1) * COMPUTE_PAGE_TOKENS) {
         uint32_t i = at / COMPUTE_PAGE_TOKENS, base = i * COMPUTE_PAGE_TOKENS;
         const uint8_t *page = a->pages[compute_kv_entry(i, a->keep_pages, a->ring_pages)];
         uint32_t j1 = smaller(last - base + 1, COMPUTE_PAGE_TOKENS);
-        attend_page(a, q, page, at - base, j1, &h->most, &h->sum, h->out);
+        attend_page(a, rotated, page, at - base, j1, &h->most, &h->sum, h->out);
     }
 }
 
 static void attend(const compute_attend_args *a) {
-    CHECK(a->type == COMPUTE_KV_F16);
-    CHECK(a->first <= a->last && a->head_dim <= COMPUTE_HEAD_DIM_MAX && a->head_dim_v <= COMPUTE_HEAD_DIM_MAX);
+    CHECK(a->type < COMPUTE_KV_TYPES && a->first <= a->last);
+    CHECK(a->head_dim <= COMPUTE_HEAD_DIM_MAX && a->head_dim_v <= COMPUTE_HEAD_DIM_MAX);
     for (uint32_t h = 0; h < a->n_heads; h++) {
         head_state state = {.most = -INFINITY, .sum = 0, .out = a->out + (size_t)h * a->out_stride};
         for (uint32_t d = 0; d < a->head_dim_v; d++) state.out[d] = 0;

@@ -65,6 +65,18 @@ ALWAYS_INLINE vf vf_of_i8(__m128i v, int half) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half ? _mm_srli_si128(v, 8) : v));
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+ALWAYS_INLINE __m128i load64(const void *p) { return _mm_loadl_epi64((const __m128i *)p); }
+ALWAYS_INLINE vf vf_i8_load(const void *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
+ALWAYS_INLINE void vf_nibbles_load(const void *p, vf *low, vf *high) {
+    vi bytes = _mm256_cvtepu8_epi32(load64(p));
+    *low = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
+    *high = _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes, 4));
+}
+ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d) {
+    vf low, high;
+    vf_nibbles_load(run, &low, &high);
+    return d % 16 ? high : low;
+}
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm256_cvtph_ps(load128(p)); }
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -59,6 +59,21 @@ ALWAYS_INLINE vf vf_of_i8(__m128i v, int half) {
     (void)half;
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v));
 }
+ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+ALWAYS_INLINE vf vf_i8_load(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
+ALWAYS_INLINE void vf_nibbles_load(const void *p, vf *low, vf *high) {
+    vi bytes = _mm512_cvtepu8_epi32(load128(p));
+    *low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+    *high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
+}
+ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d) {
+    (void)d;
+    const vi shift = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4);
+    long long both;
+    memcpy(&both, run, 8);
+    vi bytes = _mm512_srlv_epi32(_mm512_cvtepu8_epi32(_mm_set1_epi64x(both)), shift);
+    return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+}
 ALWAYS_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm512_cvtph_ps(load256(p)); }
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {

@@ -1,14 +1,17 @@
 /* compute/x86/vector_template — vector operations and attention for every x86 instruction set, over the operations
  * that an ISA file defines (see matmul_template.h; here also vf_load_first/vf_store_first for fewer than WIDTH values,
- * vf_where_less(x, bound, then, otherwise), vf_add_exponent(p, z), vf_fold16, and for rope vf_even_odd,
- * vf_dup_even, vf_dup_odd, vf_swap_pairs, vf_fma_sub_add). Operation by operation what ref.c and scalar.h
- * do: vectors that are shorter than LANES take turns, so that element i meets lane i mod 16. */
+ * vf_where_less(x, bound, then, otherwise), vf_add_exponent(p, z), vf_fold16, for rope vf_even_odd, vf_dup_even,
+ * vf_dup_odd, vf_swap_pairs, vf_fma_sub_add, and for KV pages vf_i8_load, vf_nibbles_load(bytes, &low, &high) and
+ * vf_nibble_run_load, which reads the values from d on of 16 whose first 8 are the low halves of 8 bytes).
+ * Operation by operation what ref.c and scalar.h do: vectors that are shorter than LANES take turns, so that
+ * element i meets lane i mod 16. */
 #ifndef COMPUTE_X86_VECTOR_TEMPLATE_H
 #define COMPUTE_X86_VECTOR_TEMPLATE_H
 
 #include <math.h>
 
 #include "compute/compute.h"
+#include "compute/kv.h"
 #include "compute/layout.h"
 #include "compute/scalar.h"
 #include "compute/variants.h"
@@ -188,9 +191,8 @@ static void softmax(float *x, uint32_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------------ */
 
-static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
-                     uint32_t head_dim_v, uint32_t slot) {
-    CHECK(type == COMPUTE_KV_F16);
+static void kv_store_f16(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                         uint32_t head_dim_v, uint32_t slot) {
     uint16_t *to_k = (uint16_t *)(void *)k + slot, *to_v = (uint16_t *)(void *)v + (size_t)slot * head_dim_v;
     for (uint32_t d = 0; d < head_dim; d += WIDTH) {
         uint16_t h[WIDTH];
@@ -202,6 +204,42 @@ static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *
     for (; d < head_dim_v; d++) to_v[d] = f32_to_f16(vx[d]);
 }
 
+/* n: a multiple of 16. */
+static void kv_quantise_group(compute_kv_type type, const float *x, uint32_t n, uint8_t *q, uint8_t *scale_at,
+                              uint8_t *min_at) {
+    bool q8 = type == COMPUTE_KV_Q8;
+    vf most_v = vf_load(x), least_v = vf_negate(most_v), round = vf_set1(EXP_ROUND);
+    for (uint32_t i = WIDTH; i < n; i += WIDTH) {
+        vf v = vf_load(x + i);
+        most_v = vf_max(v, most_v);
+        least_v = vf_max(vf_negate(v), least_v);
+    }
+    float most = vf_largest(most_v), least = -vf_largest(least_v);
+    float min = q8 ? 0 : kv_put_f16(min_at, least + 0.0f);
+    float scale = kv_put_f16(scale_at, q8 ? fmaxf(-least, most) / 127.0f : (most - least) / 15.0f);
+    if (!(scale > 0)) {
+        memset(q, 0, n);
+        return;
+    }
+    vf low = vf_set1(q8 ? -127 : 0), high = vf_set1(q8 ? 127 : 15);
+    for (uint32_t i = 0; i < n; i += WIDTH) {
+        vf v = vf_div(vf_sub(vf_load(x + i), vf_set1(min)), vf_set1(scale));
+        v = vf_sub(vf_add(v, round), round);
+        vf_store_i8((int8_t *)q + i, vf_min(vf_max(v, low), high));
+    }
+}
+
+static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                     uint32_t head_dim_v, uint32_t slot) {
+    if (type == COMPUTE_KV_F16) {
+        kv_store_f16(k, v, kx, vx, head_dim, head_dim_v, slot);
+        return;
+    }
+    CHECK(type < COMPUTE_KV_TYPES && head_dim <= COMPUTE_HEAD_DIM_MAX && head_dim_v <= COMPUTE_HEAD_DIM_MAX);
+    if (head_dim % 16 || head_dim_v % 16) compute_ref.kv_store(type, k, v, kx, vx, head_dim, head_dim_v, slot);
+    else kv_store_quantised(kv_quantise_group, type, k, v, kx, vx, head_dim, head_dim_v, slot);
+}
+
 enum {
     KEY_VECTORS = COMPUTE_PAGE_TOKENS / WIDTH,
     HEADS_TOGETHER = WIDTH == 16 ? 8 : 2, /* query heads that share one conversion of keys and values */
@@ -209,35 +247,79 @@ enum {
 
 typedef struct page_view {
     const uint8_t *k, *v;
-    const float *q; /* the queries as this part of the positions sees them */
+    const float *q; /* the queries as these positions see them, rotated when the keys are */
     uint32_t first, end; /* slots */
 } page_view;
+
+enum { V_SCALES_MOST = COMPUTE_PAGE_TOKENS * (COMPUTE_HEAD_DIM_MAX / 16) };
 
 typedef struct attend_state {
     float most[COMPUTE_GROUP_MAX], sum[COMPUTE_GROUP_MAX];
     _Alignas(64) float p[HEADS_TOGETHER][COMPUTE_PAGE_TOKENS]; /* of the heads at hand */
     float correction[HEADS_TOGETHER];
+    uint32_t v_group, v_groups; /* values that share a scale; such groups in a token */
+    _Alignas(64) float v_scale[V_SCALES_MOST], v_min[V_SCALES_MOST]; /* of the page at hand, widened */
 } attend_state;
 
+/* s += q[d] · key for H heads. */
+ALWAYS_INLINE void meet_key(const int H, const float *q, uint32_t q_stride, const vf key[KEY_VECTORS],
+                            vf s[][KEY_VECTORS]) {
+    UNROLL(8)
+    for (int h = 0; h < H; h++) {
+        vf qd = vf_set1(q[(size_t)h * q_stride]);
+        UNROLL(4)
+        for (int i = 0; i < KEY_VECTORS; i++) s[h][i] = vf_fma(qd, key[i], s[h][i]);
+    }
+}
+
+/* The keys of one group of dimensions, from d on; scales: of this group. */
+ALWAYS_INLINE void group_scores(const compute_kv_type T, const int H, const compute_attend_args *a, const float *q,
+                                const uint8_t *k, uint32_t d, uint32_t end, const uint8_t *scales,
+                                vf s[][KEY_VECTORS]) {
+    vf scale[KEY_VECTORS], min[KEY_VECTORS], key[KEY_VECTORS], next[KEY_VECTORS];
+    UNROLL(4)
+    for (uint32_t i = 0; i < KEY_VECTORS; i++) {
+        scale[i] = vf_f16_load(scales + 2 * i * WIDTH);
+        if (T == COMPUTE_KV_Q4) min[i] = vf_f16_load(scales + kv_scale_bytes(a->head_dim) + 2 * i * WIDTH);
+    }
+    for (; d < end; d += T == COMPUTE_KV_Q4 ? 2 : 1) {
+        UNROLL(4)
+        for (uint32_t i = 0; i < KEY_VECTORS; i++) {
+            if (T == COMPUTE_KV_Q8) {
+                key[i] = vf_mul(vf_i8_load(k + d * COMPUTE_PAGE_TOKENS + i * WIDTH), scale[i]);
+            } else {
+                vf_nibbles_load(k + kv_q4_key_at(d) + i * WIDTH, &key[i], &next[i]);
+                key[i] = vf_fma(key[i], scale[i], min[i]);
+                next[i] = vf_fma(next[i], scale[i], min[i]);
+            }
+        }
+        meet_key(H, q + d, a->q_stride, key, s);
+        if (T == COMPUTE_KV_Q4) meet_key(H, q + d + 1, a->q_stride, next, s);
+    }
+}
+
 /* Scores of H heads against a page's 32 keys. */
-ALWAYS_INLINE void page_scores(const int H, const compute_attend_args *a, const float *q, const uint8_t *k,
-                               vf s[][KEY_VECTORS]) {
+ALWAYS_INLINE void page_scores(const compute_kv_type T, const int H, const compute_attend_args *a, const float *q,
+                               const uint8_t *k, vf s[][KEY_VECTORS]) {
     UNROLL(8)
     for (int h = 0; h < H; h++) {
         UNROLL(4)
         for (int i = 0; i < KEY_VECTORS; i++) s[h][i] = vf_zero();
     }
-    for (uint32_t d = 0; d < a->head_dim; d++) {
-        vf key[KEY_VECTORS];
-        UNROLL(4)
-        for (uint32_t i = 0; i < KEY_VECTORS; i++) key[i] = vf_f16_load(k + 2 * (d * COMPUTE_PAGE_TOKENS + i * WIDTH));
-        UNROLL(8)
-        for (int h = 0; h < H; h++) {
-            vf qd = vf_set1(q[(size_t)h * a->q_stride + d]);
+    if (T == COMPUTE_KV_F16) {
+        for (uint32_t d = 0; d < a->head_dim; d++) {
+            vf key[KEY_VECTORS];
             UNROLL(4)
-            for (int i = 0; i < KEY_VECTORS; i++) s[h][i] = vf_fma(qd, key[i], s[h][i]);
+            for (uint32_t i = 0; i < KEY_VECTORS; i++)
+                key[i] = vf_f16_load(k + 2 * (d * COMPUTE_PAGE_TOKENS + i * WIDTH));
+            meet_key(H, q + d, a->q_stride, key, s);
         }
+        return;
     }
+    const uint8_t *scales = k + kv_value_bytes(T, a->head_dim);
+    uint32_t group = kv_group(a->head_dim);
+    for (uint32_t d = 0; d < a->head_dim; d += group, scales += 2 * COMPUTE_PAGE_TOKENS)
+        group_scores(T, H, a, q, k, d, d + group, scales, s);
 }
 
 /* Slots outside first … end − 1 get `value`. */
@@ -279,10 +361,24 @@ ALWAYS_INLINE void page_softmax(const compute_attend_args *a, const page_view *p
     *sum = fmaf(*sum, *correction, vf_fold16(lane));
 }
 
+/* WIDTH values of slot j from d on; scale: of slot 0 for the group that d is in. */
+ALWAYS_INLINE vf load_values(const compute_kv_type T, const compute_attend_args *a, const page_view *page,
+                             const attend_state *st, uint32_t j, uint32_t d, uint32_t scale) {
+    size_t dim = a->head_dim_v;
+    if (T == COMPUTE_KV_F16) return vf_f16_load(page->v + 2 * (j * dim + d));
+    scale += j * st->v_groups;
+    if (T == COMPUTE_KV_Q8) return vf_mul(vf_i8_load(page->v + j * dim + d), vf_set1(st->v_scale[scale]));
+    vf q = vf_nibble_run_load(page->v + j * (dim / 2) + d / 16 * 8, d);
+    return vf_fma(q, vf_set1(st->v_scale[scale]), vf_set1(st->v_min[scale]));
+}
+
 /* out = out · correction + Σ p[j] · V[j], for H heads and B vectors of the value from d0 on. */
-ALWAYS_INLINE void values_block(const int H, const int B, const compute_attend_args *a, const page_view *page,
-                                const attend_state *st, uint32_t d0, float *out) {
+ALWAYS_INLINE void values_block(const compute_kv_type T, const int H, const int B, const compute_attend_args *a,
+                                const page_view *page, const attend_state *st, uint32_t d0, float *out) {
     vf o[16];
+    uint32_t scale[4];
+    UNROLL(4)
+    for (int b = 0; b < B; b++) scale[b] = T == COMPUTE_KV_F16 ? 0 : (d0 + (uint32_t)b * WIDTH) / st->v_group;
     UNROLL(8)
     for (int h = 0; h < H; h++) {
         vf correction = vf_set1(st->correction[h]);
@@ -293,8 +389,7 @@ ALWAYS_INLINE void values_block(const int H, const int B, const compute_attend_a
     for (uint32_t j = page->first; j < page->end; j++) {
         vf v[4];
         UNROLL(4)
-        for (int b = 0; b < B; b++)
-            v[b] = vf_f16_load(page->v + 2 * ((size_t)j * a->head_dim_v + d0 + (uint32_t)b * WIDTH));
+        for (int b = 0; b < B; b++) v[b] = load_values(T, a, page, st, j, d0 + (uint32_t)b * WIDTH, scale[b]);
         UNROLL(8)
         for (int h = 0; h < H; h++) {
             vf p = vf_set1(st->p[h][j]);
@@ -311,10 +406,10 @@ ALWAYS_INLINE void values_block(const int H, const int B, const compute_attend_a
 }
 
 /* Heads h0 … h0 + H − 1 against one page. */
-ALWAYS_INLINE void heads_page(const int H, const compute_attend_args *a, const page_view *page, uint32_t h0,
-                              attend_state *st) {
+ALWAYS_INLINE void heads_page(const compute_kv_type T, const int H, const compute_attend_args *a,
+                              const page_view *page, uint32_t h0, attend_state *st) {
     vf s[HEADS_TOGETHER][KEY_VECTORS];
-    page_scores(H, a, page->q + (size_t)h0 * a->q_stride, page->k, s);
+    page_scores(T, H, a, page->q + (size_t)h0 * a->q_stride, page->k, s);
     UNROLL(8)
     for (int h = 0; h < H; h++)
         page_softmax(a, page, s[h], &st->most[h0 + (uint32_t)h], &st->sum[h0 + (uint32_t)h], &st->correction[h],
@@ -322,37 +417,50 @@ ALWAYS_INLINE void heads_page(const int H, const compute_attend_args *a, const p
     const int B = H == 8 ? 2 : 4;
     float *out = a->out + (size_t)h0 * a->out_stride;
     uint32_t d = 0;
-    for (; d + (uint32_t)B * WIDTH <= a->head_dim_v; d += (uint32_t)B * WIDTH) values_block(H, B, a, page, st, d, out);
-    for (; d < a->head_dim_v; d += WIDTH) values_block(H, 1, a, page, st, d, out);
+    for (; d + (uint32_t)B * WIDTH <= a->head_dim_v; d += (uint32_t)B * WIDTH)
+        values_block(T, H, B, a, page, st, d, out);
+    for (; d < a->head_dim_v; d += WIDTH) values_block(T, H, 1, a, page, st, d, out);
 }
 
-static __attribute__((noinline)) void heads_page_1(const compute_attend_args *a, const page_view *page,
-                                                   uint32_t h, attend_state *st) {
-    heads_page(1, a, page, h, st);
-}
-static __attribute__((noinline)) void heads_page_2(const compute_attend_args *a, const page_view *page,
-                                                   uint32_t h, attend_state *st) {
-    heads_page(2, a, page, h, st);
-}
+typedef void heads_page_kernel(const compute_attend_args *a, const page_view *page, uint32_t h, attend_state *st);
+
+#define HEADS_PAGE(name, T, H)                                                                                  \
+    static __attribute__((noinline)) void heads_page_##name##_##H(const compute_attend_args *a,                 \
+                                                                  const page_view *page, uint32_t h,            \
+                                                                  attend_state *st) {                           \
+        heads_page(T, H, a, page, h, st);                                                                       \
+    }
+#define HEADS_PAGE_TYPES(H)                                                                                     \
+    HEADS_PAGE(f16, COMPUTE_KV_F16, H)                                                                          \
+    HEADS_PAGE(q8, COMPUTE_KV_Q8, H)                                                                            \
+    HEADS_PAGE(q4, COMPUTE_KV_Q4, H)                                                                            \
+    static heads_page_kernel *const heads_page_##H[COMPUTE_KV_TYPES] = {heads_page_f16_##H, heads_page_q8_##H,  \
+                                                                        heads_page_q4_##H};
+HEADS_PAGE_TYPES(1)
+HEADS_PAGE_TYPES(2)
 #if WIDTH == 16
-static __attribute__((noinline)) void heads_page_4(const compute_attend_args *a, const page_view *page,
-                                                   uint32_t h, attend_state *st) {
-    heads_page(4, a, page, h, st);
-}
-static __attribute__((noinline)) void heads_page_8(const compute_attend_args *a, const page_view *page,
-                                                   uint32_t h, attend_state *st) {
-    heads_page(8, a, page, h, st);
-}
+HEADS_PAGE_TYPES(4)
+HEADS_PAGE_TYPES(8)
 #endif
+
+static void widen_v_scales(const compute_attend_args *a, const page_view *page, attend_state *st) {
+    const uint8_t *scales = page->v + kv_value_bytes(a->type, a->head_dim_v);
+    uint32_t bytes = (uint32_t)kv_scale_bytes(a->head_dim_v);
+    for (uint32_t i = 0; i < bytes / 2; i += WIDTH) {
+        vf_store(st->v_scale + i, vf_f16_load(scales + 2 * i));
+        if (a->type == COMPUTE_KV_Q4) vf_store(st->v_min + i, vf_f16_load(scales + bytes + 2 * i));
+    }
+}
 
 static void attend_one_page(const compute_attend_args *a, const page_view *page, attend_state *st) {
     uint32_t h = 0, n = a->n_heads;
+    if (a->type != COMPUTE_KV_F16) widen_v_scales(a, page, st);
 #if WIDTH == 16
-    for (; h + 8 <= n; h += 8) heads_page_8(a, page, h, st);
-    if (h + 4 <= n) heads_page_4(a, page, h, st), h += 4;
+    for (; h + 8 <= n; h += 8) heads_page_8[a->type](a, page, h, st);
+    if (h + 4 <= n) heads_page_4[a->type](a, page, h, st), h += 4;
 #endif
-    for (; h + 2 <= n; h += 2) heads_page_2(a, page, h, st);
-    if (h < n) heads_page_1(a, page, h, st);
+    for (; h + 2 <= n; h += 2) heads_page_2[a->type](a, page, h, st);
+    if (h < n) heads_page_1[a->type](a, page, h, st);
 }
 
 /* Positions first … last, seen by q; nothing when there are none. */
@@ -367,25 +475,55 @@ static void attend_range(const compute_attend_args *a, const float *q, uint32_t 
     }
 }
 
+enum { HEADS_ROTATED = 8 }; /* query heads whose rotated queries are held at once */
+
+/* The queries as the keys of this type want them: as they are, or rotated into `rotated`. */
+static const float *queries(const compute_attend_args *a, const float *q, float *rotated) {
+    if (a->type == COMPUTE_KV_F16) return q;
+    for (uint32_t h = 0; h < a->n_heads; h++) {
+        float *to = rotated + (size_t)h * a->head_dim;
+        memcpy(to, q + (size_t)h * a->q_stride, a->head_dim * sizeof *q);
+        kv_rotate(to, a->head_dim);
+    }
+    return rotated;
+}
+
+static void attend_heads(const compute_attend_args *heads, attend_state *st) {
+    _Alignas(64) float rotated[HEADS_ROTATED * COMPUTE_HEAD_DIM_MAX];
+    compute_attend_args a = *heads;
+    if (a.type != COMPUTE_KV_F16) a.q_stride = a.head_dim;
+    for (uint32_t h = 0; h < a.n_heads; h++) {
+        st->most[h] = -INFINITY;
+        st->sum[h] = 0;
+        memset(a.out + (size_t)h * a.out_stride, 0, a.head_dim_v * sizeof(float));
+    }
+    uint32_t keep_end = a.keep < a.last + 1 ? a.keep : a.last + 1, first = a.first > a.keep ? a.first : a.keep;
+    if (keep_end) attend_range(&a, queries(heads, a.q_keep, rotated), 0, keep_end - 1, st);
+    if (first <= a.last) attend_range(&a, queries(heads, a.q, rotated), first, a.last, st);
+    for (uint32_t h = 0; h < a.n_heads; h++) {
+        float *out = a.out + (size_t)h * a.out_stride;
+        vf sum = vf_set1(st->sum[h]);
+        for (uint32_t d = 0; d < a.head_dim_v; d += WIDTH) vf_store(out + d, vf_div(vf_load(out + d), sum));
+    }
+}
+
 static void attend(const compute_attend_args *a) {
-    CHECK(a->type == COMPUTE_KV_F16);
-    CHECK(a->first <= a->last && a->n_heads <= COMPUTE_GROUP_MAX);
+    CHECK(a->type < COMPUTE_KV_TYPES && a->first <= a->last && a->n_heads <= COMPUTE_GROUP_MAX);
+    CHECK(a->head_dim <= COMPUTE_HEAD_DIM_MAX && a->head_dim_v <= COMPUTE_HEAD_DIM_MAX);
     if (a->head_dim_v % 16) {
         compute_ref.attend(a);
         return;
     }
     attend_state st;
-    for (uint32_t h = 0; h < a->n_heads; h++) {
-        st.most[h] = -INFINITY;
-        st.sum[h] = 0;
-        memset(a->out + (size_t)h * a->out_stride, 0, a->head_dim_v * sizeof(float));
-    }
-    if (a->keep) attend_range(a, a->q_keep, 0, a->keep - 1 < a->last ? a->keep - 1 : a->last, &st);
-    attend_range(a, a->q, a->first > a->keep ? a->first : a->keep, a->last, &st);
-    for (uint32_t h = 0; h < a->n_heads; h++) {
-        float *out = a->out + (size_t)h * a->out_stride;
-        vf sum = vf_set1(st.sum[h]);
-        for (uint32_t d = 0; d < a->head_dim_v; d += WIDTH) vf_store(out + d, vf_div(vf_load(out + d), sum));
+    st.v_group = kv_group(a->head_dim_v), st.v_groups = a->head_dim_v / st.v_group;
+    compute_attend_args heads = *a;
+    uint32_t together = a->type == COMPUTE_KV_F16 ? a->n_heads : HEADS_ROTATED;
+    for (uint32_t h = 0; h < a->n_heads; h += together) {
+        heads.n_heads = a->n_heads - h < together ? a->n_heads - h : together;
+        heads.q = a->q + (size_t)h * a->q_stride;
+        if (a->keep) heads.q_keep = a->q_keep + (size_t)h * a->q_stride;
+        heads.out = a->out + (size_t)h * a->out_stride;
+        attend_heads(&heads, &st);
     }
 }
 
