@@ -1,11 +1,16 @@
 /* kernels_bench — how near the matrix kernels come to what this machine can do.
  *
  *   kernels_bench [--json] [--threads N] [--type NAME] [--variant NAME] [--rounds N] [--rows N] [--cols N]
+ *   kernels_bench --attend [--json] [--threads N] [--variant NAME] [--rounds N]
  *
  * For each variant and type, on one weight matrix (8192 × 2048): GMAC/s for 512 tokens and GB/s of
  * weights for one token. Beside them the machine's limits, measured in the same run and between the
  * rounds: a loop of vpdpbusd that touches no memory, and a loop that reads memory. All figures are
  * medians. For one token a set of matrices larger than any cache is walked, as a model's layers are.
+ *
+ * With --attend: one token's attention over 4096 positions (16 layers of 8 kv heads, 4 query heads each, dimension
+ * 64) for every page type, in GB/s of pages and tokens/s; the ratio is of tokens/s, to f16 pages. The types take
+ * turns within a round.
  */
 #include <math.h>
 #include <stdio.h>
@@ -32,7 +37,7 @@ enum {
 };
 
 typedef struct options {
-    bool json;
+    bool json, attend;
     int threads, rounds;
     uint32_t rows, cols;
     const char *type, *variant;
@@ -206,6 +211,61 @@ static void bench_type(const options *o, compute_pool *pool, const compute_kerne
     report(o, k->name, dtype_get(type)->name, "gemv", threads, median(gb, rounds), "gb_per_s", median(limit, rounds));
 }
 
+/* ---- attention ----------------------------------------------------------------------------------- */
+
+enum { POSITIONS = 4096, HEADS = 16 * 8, QUERIES = 4, HEAD_DIM = 64, ATTEND_PAGES = POSITIONS / COMPUTE_PAGE_TOKENS };
+
+typedef struct attention {
+    const compute_kernels *k;
+    compute_kv_type type;
+    const uint8_t *pages[ATTEND_PAGES];
+    size_t k_bytes, head_bytes;
+    const float *q;
+    float *out;
+} attention;
+
+static void attend_task(void *ctx, uint32_t task, uint32_t thread) {
+    (void)thread;
+    const attention *j = ctx;
+    compute_attend_args args = {
+        .type = j->type, .q = j->q, .n_heads = QUERIES, .q_stride = HEAD_DIM, .head_dim = HEAD_DIM,
+        .head_dim_v = HEAD_DIM, .scale = 0.125f, .pages = j->pages, .k_offset = task * j->head_bytes,
+        .v_offset = task * j->head_bytes + j->k_bytes, .last = POSITIONS - 1,
+        .out = j->out + (size_t)task * QUERIES * HEAD_DIM, .out_stride = HEAD_DIM};
+    j->k->attend(&args);
+}
+
+/* Pages of a type, every one holding the same random keys and values for all heads. */
+static attention attention_of(compute_kv_type type, const float *q, float *out) {
+    attention j = {.type = type, .q = q, .out = out, .k_bytes = compute_kv_k_bytes(type, HEAD_DIM)};
+    j.head_bytes = j.k_bytes + compute_kv_v_bytes(type, HEAD_DIM);
+    uint8_t *pages = take(j.head_bytes * HEADS * ATTEND_PAGES);
+    for (uint32_t slot = 0; slot < COMPUTE_PAGE_TOKENS; slot++)
+        compute_variant(0)->kv_store(type, pages, pages + j.k_bytes, q + slot * HEAD_DIM, q + slot * HEAD_DIM, HEAD_DIM,
+                                     HEAD_DIM, slot);
+    for (size_t i = 1; i < (size_t)HEADS * ATTEND_PAGES; i++) memcpy(pages + i * j.head_bytes, pages, j.head_bytes);
+    for (size_t i = 0; i < ATTEND_PAGES; i++) j.pages[i] = pages + i * HEADS * j.head_bytes;
+    return j;
+}
+
+static void bench_attend(const options *o, compute_pool *pool, const compute_kernels *k, attention *types) {
+    double seconds[COMPUTE_KV_TYPES][ROUNDS_MAX], tokens[COMPUTE_KV_TYPES];
+    for (int r = 0; r < o->rounds; r++)
+        for (int t = 0; t < COMPUTE_KV_TYPES; t++) {
+            types[t].k = k;
+            uint64_t start = clock_now_ns();
+            compute_pool_run(pool, HEADS, attend_task, &types[t]);
+            seconds[t][r] = (double)(clock_now_ns() - start) * 1e-9;
+        }
+    for (int t = 0; t < COMPUTE_KV_TYPES; t++) {
+        tokens[t] = 1 / median(seconds[t], o->rounds);
+        double gb = tokens[t] * (double)types[t].head_bytes * HEADS * ATTEND_PAGES * 1e-9;
+        const char *name = compute_kv_name((compute_kv_type)t);
+        report(o, k->name, name, "attend", compute_pool_threads(pool), tokens[t], "tokens_per_s", tokens[0]);
+        report(o, k->name, name, "attend", compute_pool_threads(pool), gb, "gb_per_s", 0);
+    }
+}
+
 /* Activations of every row, with the variant's own quantisation. */
 static compute_acts activations(const compute_kernels *k, uint32_t cols) {
     float *x = take((size_t)TOKENS * cols * 4);
@@ -229,13 +289,17 @@ static options parse(int argc, char **argv) {
             o.json = true;
             continue;
         }
+        if (!strcmp(argv[i], "--attend")) {
+            o.attend = true;
+            continue;
+        }
         if (!strcmp(argv[i], "--threads")) o.threads = atoi(value);
         else if (!strcmp(argv[i], "--rounds")) o.rounds = atoi(value);
         else if (!strcmp(argv[i], "--rows")) o.rows = (uint32_t)atoi(value);
         else if (!strcmp(argv[i], "--cols")) o.cols = (uint32_t)atoi(value);
         else if (!strcmp(argv[i], "--type")) o.type = value;
         else if (!strcmp(argv[i], "--variant")) o.variant = value;
-        else die("usage: kernels_bench [--json] [--threads N] [--type NAME] [--variant NAME] [--rounds N] [--rows N] [--cols N]");
+        else die("usage: kernels_bench [--attend] [--json] [--threads N] [--type NAME] [--variant NAME] [--rounds N] [--rows N] [--cols N]");
         i++;
     }
     if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.rows % 16 || !o.rows || o.rows > 65536 || o.cols % 256 || !o.cols || o.cols > 65536)
@@ -245,10 +309,34 @@ static options parse(int argc, char **argv) {
     return o;
 }
 
+static compute_pool *start_pool(int threads) {
+    err e;
+    compute_pool *pool = compute_pool_start(take(compute_pool_struct_bytes(threads)), threads, &e);
+    if (!pool) die(e.message);
+    return pool;
+}
+
+static int attend_main(const options *o) {
+    enum { N = COMPUTE_PAGE_TOKENS * HEAD_DIM };
+    float *q = take(N * sizeof *q), *out = take((size_t)HEADS * QUERIES * HEAD_DIM * sizeof *out);
+    rng r;
+    rng_seed(&r, 1);
+    for (int i = 0; i < N; i++) q[i] = (float)(rng_unit(&r) * 2 - 1);
+    attention types[COMPUTE_KV_TYPES];
+    for (int t = 0; t < COMPUTE_KV_TYPES; t++) types[t] = attention_of((compute_kv_type)t, q, out);
+    compute_pool *pool = start_pool(o->threads ? o->threads : 1);
+    const compute_kernels *k;
+    for (int v = 0; (k = compute_variant(v)); v++)
+        if (o->variant ? !strcmp(k->name, o->variant) : v > 0) bench_attend(o, pool, k, types);
+    compute_pool_stop(pool);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static const dtype types[] = {DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q4_K,
                                   DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_F16,  DTYPE_BF16, DTYPE_F32};
     options o = parse(argc, argv);
+    if (o.attend) return attend_main(&o);
     uint8_t *packed = take(STREAM_BYTES);
     rng r;
     rng_seed(&r, 1);
@@ -261,9 +349,7 @@ int main(int argc, char **argv) {
     float *out = take((size_t)TOKENS * o.rows * 4);
     int most = o.threads ? o.threads : plat_cpu_get()->usable_cores;
     for (int threads = o.threads ? o.threads : 1; threads <= most; threads += most - threads ? most - threads : 1) {
-        err e;
-        compute_pool *pool = compute_pool_start(take(compute_pool_struct_bytes(threads)), threads, &e);
-        if (!pool) die(e.message);
+        compute_pool *pool = start_pool(threads);
         const compute_kernels *k;
         for (int v = 0; (k = compute_variant(v)); v++) {
             if (o.variant ? strcmp(k->name, o.variant) : v == 0) continue; /* the reference only when asked for */
