@@ -20,6 +20,11 @@ static inline size_t kv_value_bytes(compute_kv_type type, uint32_t head_dim) {
     return type == COMPUTE_KV_F16 ? 2 * n : type == COMPUTE_KV_Q8 ? n : (n / 2 + 63) / 64 * 64;
 }
 
+/* Bytes of n of a token's values. */
+static inline size_t kv_value_row(compute_kv_type type, uint32_t n) {
+    return type == COMPUTE_KV_F16 ? 2 * (size_t)n : type == COMPUTE_KV_Q8 ? n : n / 2;
+}
+
 /* Bytes of the scales, and again of the minima that follow them for q4. */
 static inline size_t kv_scale_bytes(uint32_t head_dim) {
     return (size_t)(head_dim / kv_group(head_dim)) * COMPUTE_PAGE_TOKENS * 2;

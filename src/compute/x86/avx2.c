@@ -72,10 +72,10 @@ ALWAYS_INLINE void vf_nibbles_load(const void *p, vf *low, vf *high) {
     *low = _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15)));
     *high = _mm256_cvtepi32_ps(_mm256_srli_epi32(bytes, 4));
 }
-ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d) {
+ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d, vf scale, vf min) {
     vf low, high;
     vf_nibbles_load(run, &low, &high);
-    return d % 16 ? high : low;
+    return _mm256_fmadd_ps(d % 16 ? high : low, scale, min);
 }
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm256_cvtph_ps(load128(p)); }
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {

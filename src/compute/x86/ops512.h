@@ -66,13 +66,14 @@ ALWAYS_INLINE void vf_nibbles_load(const void *p, vf *low, vf *high) {
     *low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
     *high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
 }
-ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d) {
+ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d, vf scale, vf min) {
     (void)d;
     const vi shift = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4);
+    const vf level = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     long long both;
     memcpy(&both, run, 8);
     vi bytes = _mm512_srlv_epi32(_mm512_cvtepu8_epi32(_mm_set1_epi64x(both)), shift);
-    return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+    return _mm512_permutexvar_ps(bytes, _mm512_fmadd_ps(level, scale, min)); /* looks at the low 4 bits alone */
 }
 ALWAYS_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm512_cvtph_ps(load256(p)); }

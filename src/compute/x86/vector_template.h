@@ -2,7 +2,8 @@
  * that an ISA file defines (see matmul_template.h; here also vf_load_first/vf_store_first for fewer than WIDTH values,
  * vf_where_less(x, bound, then, otherwise), vf_add_exponent(p, z), vf_fold16, for rope vf_even_odd, vf_dup_even,
  * vf_dup_odd, vf_swap_pairs, vf_fma_sub_add, and for KV pages vf_i8_load, vf_nibbles_load(bytes, &low, &high) and
- * vf_nibble_run_load, which reads the values from d on of 16 whose first 8 are the low halves of 8 bytes).
+ * vf_nibble_run_load(run, d, scale, min): fma(q, scale, min) for the values from d on of 16 whose first 8 are the
+ * low halves of the run's 8 bytes).
  * Operation by operation what ref.c and scalar.h do: vectors that are shorter than LANES take turns, so that
  * element i meets lane i mod 16. */
 #ifndef COMPUTE_X86_VECTOR_TEMPLATE_H
@@ -248,6 +249,7 @@ enum {
 typedef struct page_view {
     const uint8_t *k, *v;
     const float *q; /* the queries as these positions see them, rotated when the keys are */
+    const uint8_t *next_k, *next_v; /* of the page that is met next: pages lie far apart, nothing else foresees it */
     uint32_t first, end; /* slots */
 } page_view;
 
@@ -274,8 +276,9 @@ ALWAYS_INLINE void meet_key(const int H, const float *q, uint32_t q_stride, cons
 
 /* The keys of one group of dimensions, from d on; scales: of this group. */
 ALWAYS_INLINE void group_scores(const compute_kv_type T, const int H, const compute_attend_args *a, const float *q,
-                                const uint8_t *k, uint32_t d, uint32_t end, const uint8_t *scales,
+                                const page_view *page, uint32_t d, uint32_t end, const uint8_t *scales,
                                 vf s[][KEY_VECTORS]) {
+    const uint8_t *k = page->k;
     vf scale[KEY_VECTORS], min[KEY_VECTORS], key[KEY_VECTORS], next[KEY_VECTORS];
     UNROLL(4)
     for (uint32_t i = 0; i < KEY_VECTORS; i++) {
@@ -283,6 +286,7 @@ ALWAYS_INLINE void group_scores(const compute_kv_type T, const int H, const comp
         if (T == COMPUTE_KV_Q4) min[i] = vf_f16_load(scales + kv_scale_bytes(a->head_dim) + 2 * i * WIDTH);
     }
     for (; d < end; d += T == COMPUTE_KV_Q4 ? 2 : 1) {
+        __builtin_prefetch(page->next_k + (T == COMPUTE_KV_Q4 ? kv_q4_key_at(d) : (size_t)d * COMPUTE_PAGE_TOKENS));
         UNROLL(4)
         for (uint32_t i = 0; i < KEY_VECTORS; i++) {
             if (T == COMPUTE_KV_Q8) {
@@ -300,7 +304,8 @@ ALWAYS_INLINE void group_scores(const compute_kv_type T, const int H, const comp
 
 /* Scores of H heads against a page's 32 keys. */
 ALWAYS_INLINE void page_scores(const compute_kv_type T, const int H, const compute_attend_args *a, const float *q,
-                               const uint8_t *k, vf s[][KEY_VECTORS]) {
+                               const page_view *page, vf s[][KEY_VECTORS]) {
+    const uint8_t *k = page->k;
     UNROLL(8)
     for (int h = 0; h < H; h++) {
         UNROLL(4)
@@ -309,6 +314,7 @@ ALWAYS_INLINE void page_scores(const compute_kv_type T, const int H, const compu
     if (T == COMPUTE_KV_F16) {
         for (uint32_t d = 0; d < a->head_dim; d++) {
             vf key[KEY_VECTORS];
+            __builtin_prefetch(page->next_k + (size_t)d * 2 * COMPUTE_PAGE_TOKENS);
             UNROLL(4)
             for (uint32_t i = 0; i < KEY_VECTORS; i++)
                 key[i] = vf_f16_load(k + 2 * (d * COMPUTE_PAGE_TOKENS + i * WIDTH));
@@ -319,7 +325,7 @@ ALWAYS_INLINE void page_scores(const compute_kv_type T, const int H, const compu
     const uint8_t *scales = k + kv_value_bytes(T, a->head_dim);
     uint32_t group = kv_group(a->head_dim);
     for (uint32_t d = 0; d < a->head_dim; d += group, scales += 2 * COMPUTE_PAGE_TOKENS)
-        group_scores(T, H, a, q, k, d, d + group, scales, s);
+        group_scores(T, H, a, q, page, d, d + group, scales, s);
 }
 
 /* Slots outside first … end − 1 get `value`. */
@@ -368,14 +374,15 @@ ALWAYS_INLINE vf load_values(const compute_kv_type T, const compute_attend_args 
     if (T == COMPUTE_KV_F16) return vf_f16_load(page->v + 2 * (j * dim + d));
     scale += j * st->v_groups;
     if (T == COMPUTE_KV_Q8) return vf_mul(vf_i8_load(page->v + j * dim + d), vf_set1(st->v_scale[scale]));
-    vf q = vf_nibble_run_load(page->v + j * (dim / 2) + d / 16 * 8, d);
-    return vf_fma(q, vf_set1(st->v_scale[scale]), vf_set1(st->v_min[scale]));
+    const uint8_t *run = page->v + j * (dim / 2) + d / 16 * 8;
+    return vf_nibble_run_load(run, d, vf_set1(st->v_scale[scale]), vf_set1(st->v_min[scale]));
 }
 
 /* out = out · correction + Σ p[j] · V[j], for H heads and B vectors of the value from d0 on. */
 ALWAYS_INLINE void values_block(const compute_kv_type T, const int H, const int B, const compute_attend_args *a,
                                 const page_view *page, const attend_state *st, uint32_t d0, float *out) {
     vf o[16];
+    size_t row_bytes = kv_value_row(T, a->head_dim_v), next = page->first * row_bytes + kv_value_row(T, d0);
     uint32_t scale[4];
     UNROLL(4)
     for (int b = 0; b < B; b++) scale[b] = T == COMPUTE_KV_F16 ? 0 : (d0 + (uint32_t)b * WIDTH) / st->v_group;
@@ -388,6 +395,9 @@ ALWAYS_INLINE void values_block(const compute_kv_type T, const int H, const int 
     }
     for (uint32_t j = page->first; j < page->end; j++) {
         vf v[4];
+        __builtin_prefetch(page->next_v + next);
+        if (T == COMPUTE_KV_F16 && B * WIDTH > 32) __builtin_prefetch(page->next_v + next + 64);
+        next += row_bytes;
         UNROLL(4)
         for (int b = 0; b < B; b++) v[b] = load_values(T, a, page, st, j, d0 + (uint32_t)b * WIDTH, scale[b]);
         UNROLL(8)
@@ -409,7 +419,7 @@ ALWAYS_INLINE void values_block(const compute_kv_type T, const int H, const int 
 ALWAYS_INLINE void heads_page(const compute_kv_type T, const int H, const compute_attend_args *a,
                               const page_view *page, uint32_t h0, attend_state *st) {
     vf s[HEADS_TOGETHER][KEY_VECTORS];
-    page_scores(T, H, a, page->q + (size_t)h0 * a->q_stride, page->k, s);
+    page_scores(T, H, a, page->q + (size_t)h0 * a->q_stride, page, s);
     UNROLL(8)
     for (int h = 0; h < H; h++)
         page_softmax(a, page, s[h], &st->most[h0 + (uint32_t)h], &st->sum[h0 + (uint32_t)h], &st->correction[h],
@@ -469,8 +479,10 @@ static void attend_range(const compute_attend_args *a, const float *q, uint32_t 
     for (uint32_t at = first; at <= last; at = (at / COMPUTE_PAGE_TOKENS + 1) * COMPUTE_PAGE_TOKENS) {
         uint32_t i = at / COMPUTE_PAGE_TOKENS, base = i * COMPUTE_PAGE_TOKENS;
         const uint8_t *p = a->pages[compute_kv_entry(i, a->keep_pages, a->ring_pages)];
-        page_view page = {p + a->k_offset, p + a->v_offset, q, at - base, COMPUTE_PAGE_TOKENS};
-        if (last - base < COMPUTE_PAGE_TOKENS) page.end = last - base + 1;
+        page_view page = {.k = p + a->k_offset, .v = p + a->v_offset, .q = q, .first = at - base};
+        page.end = last - base < COMPUTE_PAGE_TOKENS ? last - base + 1 : COMPUTE_PAGE_TOKENS;
+        if (last - base >= COMPUTE_PAGE_TOKENS) p = a->pages[compute_kv_entry(i + 1, a->keep_pages, a->ring_pages)];
+        page.next_k = p + a->k_offset, page.next_v = p + a->v_offset;
         attend_one_page(a, &page, st);
     }
 }
