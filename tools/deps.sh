@@ -3,7 +3,7 @@
 #   tools/deps.sh          what `make build` and `make run` need
 #   tools/deps.sh test     and what `make test` needs
 set -eu
-packages="gcc make cmake ninja-build pkg-config libmicrohttpd-dev libyajl-dev libpcre2-dev"
+packages="gcc make cmake ninja-build pkg-config libmicrohttpd-dev libyajl-dev libpcre2-dev libxxhash-dev"
 [ "${1:-}" = test ] && packages="$packages libcmocka-dev clang libclang-rt-14-dev llvm python3 curl"
 missing=""
 for p in $packages; do
