@@ -281,18 +281,28 @@ static bool start_afresh(kv_spill *s, const char *path, err *e) {
     return err_set(e, ERR_IO, "spill file %s: %s", path, strerror(errno));
 }
 
+static bool no_room(const kv_spill *s, const char *path, uint64_t need_bytes, uint64_t free_bytes, err *e) {
+    return err_set(e, ERR_IO, "spill file %s: needs %llu bytes (%llu more), the disk has %llu free", path,
+                   (unsigned long long)s->form.file_bytes, (unsigned long long)need_bytes,
+                   (unsigned long long)free_bytes);
+}
+
+/* Asks before it takes: an allocation that fails at its end would have filled the disk for a moment. */
 static bool preallocate(kv_spill *s, const char *path, bool fresh, err *e) {
-    int error;
-    do error = posix_fallocate(s->fd, 0, (off_t)s->form.file_bytes);
-    while (error == EINTR);
+    struct stat st;
+    struct statvfs disk;
+    if (fstat(s->fd, &st) != 0 || fstatvfs(s->fd, &disk) != 0)
+        return err_set(e, ERR_IO, "spill file %s: %s", path, strerror(errno));
+    uint64_t bytes = s->form.file_bytes, have_bytes = (uint64_t)st.st_blocks * 512;
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t need_bytes = bytes > have_bytes ? bytes - have_bytes : 0;
+    int error = need_bytes > free_bytes ? ENOSPC : EINTR;
+    while (error == EINTR) error = posix_fallocate(s->fd, 0, (off_t)bytes);
     if (!error) return true;
     if (fresh) (void)!ftruncate(s->fd, 0); /* what it got before it failed */
-    struct statvfs disk;
-    if (error != ENOSPC || fstatvfs(s->fd, &disk) != 0)
-        return err_set(e, ERR_IO, "spill file %s: cannot allocate %llu bytes: %s", path,
-                       (unsigned long long)s->form.file_bytes, strerror(error));
-    return err_set(e, ERR_IO, "spill file %s: needs %llu bytes, the disk has %llu free", path,
-                   (unsigned long long)s->form.file_bytes, (unsigned long long)(disk.f_bavail * disk.f_frsize));
+    if (error == ENOSPC) return no_room(s, path, need_bytes, free_bytes, e);
+    return err_set(e, ERR_IO, "spill file %s: cannot allocate %llu bytes: %s", path, (unsigned long long)bytes,
+                   strerror(error));
 }
 
 /* Makes the file ours, or finds that it is. */
