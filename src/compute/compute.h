@@ -95,15 +95,33 @@ static inline uint32_t compute_act_scale_stride(uint32_t cols) { return (cols + 
 static inline uint32_t compute_act_sum_stride(uint32_t cols) { return (cols + 15u) / 16u; }
 
 /* ---- attention over KV pages --------------------------------------------------------------
- * A page holds COMPUTE_PAGE_TOKENS tokens. For one layer and kv head, at an offset inside the page:
- *   K, transposed: f16 [head_dim][32]  (so that one query value meets 32 keys a vector load apart)
- *   V:             f16 [32][head_dim_v]
+ * A page holds COMPUTE_PAGE_TOKENS tokens, as f16, q8 or q4. For one layer and kv head, at an offset inside the page:
+ *   f16:  K, transposed: f16 [head_dim][32]  (so that one query value meets 32 keys a vector load apart)
+ *         V:             f16 [32][head_dim_v]
+ *   q8:   K: int8 [head_dim][32],      then scales f16 [groups][32]
+ *         V: int8 [32][head_dim_v],    then scales f16 [32][groups]
+ *   q4:   K: bytes [head_dim / 2][32], d in the low half and d + 1 in the high half of a byte (d even)
+ *         V: bytes [32][head_dim_v / 2], 8 bytes for each run of 16 values (n / 2 for a last run of n): its first
+ *         half in the low halves, its second in the high halves
+ *         each padded to a multiple of 64 bytes, then scales, then minima, both laid out as q8's scales
+ * A group is 64 values of one token, or the largest power of two that divides head_dim when 64 does not.
+ *
+ * Storing to q8 and q4: NaN counts as 0 and ±65504 is the most. A token's K and V are each rotated: every group by the
+ * normalised Walsh–Hadamard transform (kv_rotate in compute/kv.h: sums and differences of values group/2 apart, then
+ * group/4, … 1; then times 1 / sqrtf(group)), which spreads what stands out in one dimension over all. Then
+ *   q8: scale = f16(max|x| / 127), q = round-half-even(x / scale) within ±127
+ *   q4: min = f16(min x), scale = f16((max x − min x) / 15), q = round-half-even((x − min) / scale) within 0 … 15
+ * where dividing is by the scale, and subtracting of the min, as stored; q is 0 where the scale is. What is stored
+ * stands for (float)q · scale, or fma((float)q, scale, min): finite always. Attention to them rotates the queries the
+ * same way, so that products come out as if nothing were rotated, and rotates its result, which rotates it back.
+ *
  * Scores of a page: s[j] = Σ_d q[d]·K[d][j], one FMA chain per j over ascending d, then ·scale (then
  * softcap if > 0: c·tanh(s/c)). Pages are visited in order with a running maximum ("online softmax"):
  * per page m' = max(m, max_j s[j]); correction = exp(m−m'); p[j] = exp(s[j]−m') (0 for masked j);
  * sum = fma(sum, correction, fold(p)), lane l of the fold being p[l] + p[l+16]; out[d] = out[d]·correction,
- * then FMA over ascending j. Finally out = out / sum. tanh(u) = 1 − 2/(exp(2u) + 1). Slots outside
- * first … last take no part at all: whatever bytes they hold, the result is the same. */
+ * then FMA over ascending j. Finally out = out / sum. tanh(u) = 1 − 2/(exp(2u) + 1). The pages of the kept first
+ * positions come first, met with q_keep, then those of the others; a page that has both comes twice. Slots that are
+ * not attended to take no part at all: whatever bytes they hold, the result is the same. */
 typedef enum compute_kv_type { COMPUTE_KV_F16, COMPUTE_KV_Q8, COMPUTE_KV_Q4, COMPUTE_KV_TYPES } compute_kv_type;
 const char *compute_kv_name(compute_kv_type type); /* "f16", "q8", "q4" */
 /* Bytes that one kv head's keys (values) take in a page; head_dim: even, at most COMPUTE_HEAD_DIM_MAX. */

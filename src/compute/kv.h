@@ -106,6 +106,7 @@ static inline void kv_store_quantised(kv_quantiser *quantise, compute_kv_type ty
 
     uint32_t groups = head_dim_v / kv_group(head_dim_v);
     for (uint32_t d = 0; d < head_dim_v; d++) x[d] = kv_finite(vx[d]);
+    kv_rotate(x, head_dim_v);
     kv_quantise(quantise, type, x, head_dim_v, q, v + kv_value_bytes(type, head_dim_v) + 2 * slot * groups, 2);
     if (type == COMPUTE_KV_Q8) {
         memcpy(v + (size_t)slot * head_dim_v, q, head_dim_v);

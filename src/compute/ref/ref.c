@@ -219,8 +219,9 @@ static float key_at(const compute_attend_args *a, const uint8_t *k, uint32_t d, 
 static float value_at(const compute_attend_args *a, const uint8_t *v, uint32_t d, uint32_t j) {
     uint32_t dim = a->head_dim_v, group = kv_group(dim);
     if (a->type == COMPUTE_KV_F16) return half_at(v, (size_t)j * dim + d);
-    uint8_t q = a->type == COMPUTE_KV_Q8 ? v[(size_t)j * dim + d]
-                                         : v[(size_t)j * (dim / 2) + kv_q4_value_at(dim, d)] >> kv_q4_value_shift(dim, d);
+    uint8_t q = a->type == COMPUTE_KV_Q8
+                    ? v[(size_t)j * dim + d]
+                    : v[(size_t)j * (dim / 2) + kv_q4_value_at(dim, d)] >> kv_q4_value_shift(dim, d);
     return kv_dequantised(a->type, q, v + kv_value_bytes(a->type, dim), j * (dim / group) + d / group, dim);
 }
 
@@ -279,6 +280,7 @@ static void attend(const compute_attend_args *a) {
         if (a->keep) attend_range(a, a->q_keep + q, 0, smaller(a->keep - 1, a->last), &state);
         attend_range(a, a->q + q, a->first > a->keep ? a->first : a->keep, a->last, &state);
         for (uint32_t d = 0; d < a->head_dim_v; d++) state.out[d] /= state.sum;
+        if (a->type != COMPUTE_KV_F16) kv_rotate(state.out, a->head_dim_v);
     }
 }
 

@@ -516,6 +516,7 @@ static void attend_heads(const compute_attend_args *heads, attend_state *st) {
         float *out = a.out + (size_t)h * a.out_stride;
         vf sum = vf_set1(st->sum[h]);
         for (uint32_t d = 0; d < a.head_dim_v; d += WIDTH) vf_store(out + d, vf_div(vf_load(out + d), sum));
+        if (a.type != COMPUTE_KV_F16) kv_rotate(out, a.head_dim_v);
     }
 }
 

@@ -32,13 +32,13 @@ static inline double literal_kv_value(compute_kv_type type, const uint8_t *v, ui
     return literal_stored(type, v, dim, byte, i >= run / 2, slot * (dim / g) + d / g);
 }
 
-/* Value d of x rotated by the normalised Walsh–Hadamard matrix of its group. */
-static inline double literal_rotated(compute_kv_type type, const float *x, uint32_t dim, uint32_t d) {
-    if (type == COMPUTE_KV_F16) return (double)x[d];
+/* Value d of x rotated by the normalised Walsh–Hadamard matrix of its group (which rotates back as well). */
+static inline double literal_rotated(compute_kv_type type, const double *x, uint32_t dim, uint32_t d) {
+    if (type == COMPUTE_KV_F16) return x[d];
     uint32_t g = literal_group(dim);
     double sum = 0;
     for (uint32_t i = 0; i < g; i++)
-        sum += __builtin_popcount(i & (d % g)) % 2 ? -(double)x[d / g * g + i] : (double)x[d / g * g + i];
+        sum += __builtin_popcount(i & (d % g)) % 2 ? -x[d / g * g + i] : x[d / g * g + i];
     return sum / sqrt(g);
 }
 

@@ -75,12 +75,13 @@ static double literal_score(const compute_attend_args *a, const double *q, uint3
 
 static void check_exact(const compute_attend_args *a, const float *out) {
     static double score[4096], q[DIM_MOST], q_keep[DIM_MOST];
+    double plain[DIM_MOST];
     assert_true(a->last < 4096);
     for (uint32_t h = 0; h < a->n_heads; h++) {
-        for (uint32_t d = 0; d < a->head_dim; d++) {
-            q[d] = literal_rotated(a->type, a->q + h * a->q_stride, a->head_dim, d);
-            if (a->keep) q_keep[d] = literal_rotated(a->type, a->q_keep + h * a->q_stride, a->head_dim, d);
-        }
+        for (uint32_t d = 0; d < a->head_dim; d++) plain[d] = (double)a->q[h * a->q_stride + d];
+        for (uint32_t d = 0; d < a->head_dim; d++) q[d] = literal_rotated(a->type, plain, a->head_dim, d);
+        for (uint32_t d = 0; d < a->head_dim; d++) plain[d] = a->keep ? (double)a->q_keep[h * a->q_stride + d] : 0;
+        for (uint32_t d = 0; d < a->head_dim; d++) q_keep[d] = literal_rotated(a->type, plain, a->head_dim, d);
         double most = -INFINITY, sum = 0, want[DIM_MOST] = {0};
         for (uint32_t at = 0; at <= a->last; at++) {
             bool seen = at < a->keep || at >= a->first;
@@ -95,7 +96,8 @@ static void check_exact(const compute_attend_args *a, const float *out) {
             for (uint32_t d = 0; d < a->head_dim_v; d++)
                 want[d] += p * literal_kv_value(a->type, v, a->head_dim_v, at % 32, d);
         }
-        for (uint32_t d = 0; d < a->head_dim_v; d++) assert_close(out[h * a->out_stride + d], want[d] / sum, 8e-6);
+        for (uint32_t d = 0; d < a->head_dim_v; d++)
+            assert_close(out[h * a->out_stride + d], literal_rotated(a->type, want, a->head_dim_v, d) / sum, 8e-6);
     }
 }
 
