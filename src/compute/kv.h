@@ -81,6 +81,8 @@ static inline float kv_put_f16(uint8_t *to, float f) {
 /* One group of finite values: to one whole number a byte, and a scale (and for q4 a minimum) stored as f16. */
 typedef void kv_quantiser(compute_kv_type type, const float *x, uint32_t n, uint8_t *q, uint8_t *scale, uint8_t *min);
 
+typedef void kv_rotator(float *x, uint32_t head_dim); /* kv_rotate, or what does the same */
+
 /* One token's keys or values, ready to be laid out: q a byte each; scales and minima are `stride` bytes apart. */
 static inline void kv_quantise(kv_quantiser *quantise, compute_kv_type type, const float *x, uint32_t head_dim,
                                uint8_t *q, uint8_t *scale, size_t stride) {
@@ -90,13 +92,13 @@ static inline void kv_quantise(kv_quantiser *quantise, compute_kv_type type, con
         quantise(type, x + at, group, q + at, scale, min);
 }
 
-static inline void kv_store_quantised(kv_quantiser *quantise, compute_kv_type type, uint8_t *k, uint8_t *v,
-                                      const float *kx, const float *vx, uint32_t head_dim, uint32_t head_dim_v,
-                                      uint32_t slot) {
+static inline void kv_store_quantised(kv_rotator *rotate, kv_quantiser *quantise, compute_kv_type type, uint8_t *k,
+                                      uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                                      uint32_t head_dim_v, uint32_t slot) {
     _Alignas(64) float x[COMPUTE_HEAD_DIM_MAX];
     _Alignas(64) uint8_t q[COMPUTE_HEAD_DIM_MAX];
     for (uint32_t d = 0; d < head_dim; d++) x[d] = kv_finite(kx[d]);
-    kv_rotate(x, head_dim);
+    rotate(x, head_dim);
     kv_quantise(quantise, type, x, head_dim, q, k + kv_value_bytes(type, head_dim) + 2 * slot,
                 2 * COMPUTE_PAGE_TOKENS);
     if (type == COMPUTE_KV_Q8)
@@ -106,7 +108,7 @@ static inline void kv_store_quantised(kv_quantiser *quantise, compute_kv_type ty
 
     uint32_t groups = head_dim_v / kv_group(head_dim_v);
     for (uint32_t d = 0; d < head_dim_v; d++) x[d] = kv_finite(vx[d]);
-    kv_rotate(x, head_dim_v);
+    rotate(x, head_dim_v);
     kv_quantise(quantise, type, x, head_dim_v, q, v + kv_value_bytes(type, head_dim_v) + 2 * slot * groups, 2);
     if (type == COMPUTE_KV_Q8) {
         memcpy(v + (size_t)slot * head_dim_v, q, head_dim_v);

@@ -193,7 +193,7 @@ static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *
                      uint32_t head_dim_v, uint32_t slot) {
     CHECK(type < COMPUTE_KV_TYPES && head_dim <= COMPUTE_HEAD_DIM_MAX && head_dim_v <= COMPUTE_HEAD_DIM_MAX);
     if (type == COMPUTE_KV_F16) kv_store_f16(k, v, kx, vx, head_dim, head_dim_v, slot);
-    else kv_store_quantised(kv_quantise_group, type, k, v, kx, vx, head_dim, head_dim_v, slot);
+    else kv_store_quantised(kv_rotate, kv_quantise_group, type, k, v, kx, vx, head_dim, head_dim_v, slot);
 }
 
 static float half_at(const uint8_t *p, size_t i) {

@@ -81,6 +81,14 @@ ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm256_cvtph_ps(load128(p))
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+/* Lanes i and i + half, half < WIDTH, become their sum and difference. */
+ALWAYS_INLINE vf vf_butterfly(vf v, int half) {
+    vf other = half == 1 ? _mm256_permute_ps(v, 0xB1) : half == 2 ? _mm256_permute_ps(v, 0x4E)
+             : _mm256_permute2f128_ps(v, v, 1);
+    vf sum = _mm256_add_ps(v, other), difference = _mm256_sub_ps(other, v);
+    return half == 1 ? _mm256_blend_ps(sum, difference, 0xAA) : half == 2 ? _mm256_blend_ps(sum, difference, 0xCC)
+         : _mm256_blend_ps(sum, difference, 0xF0);
+}
 ALWAYS_INLINE vf vf_bf16_load(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16));
 }

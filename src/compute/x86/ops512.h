@@ -80,6 +80,13 @@ ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm512_cvtph_ps(load256(p))
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+/* Lanes i and i + half, half < WIDTH, become their sum and difference. */
+ALWAYS_INLINE vf vf_butterfly(vf v, int half) {
+    vf other = half == 1 ? _mm512_permute_ps(v, 0xB1) : half == 2 ? _mm512_permute_ps(v, 0x4E)
+             : half == 4 ? _mm512_shuffle_f32x4(v, v, 0xB1) : _mm512_shuffle_f32x4(v, v, 0x4E);
+    __mmask16 upper = half == 1 ? 0xAAAA : half == 2 ? 0xCCCC : half == 4 ? 0xF0F0 : 0xFF00;
+    return _mm512_mask_sub_ps(_mm512_add_ps(v, other), upper, other, v);
+}
 ALWAYS_INLINE vf vf_bf16_load(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16));
 }

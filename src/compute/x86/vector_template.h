@@ -1,9 +1,9 @@
 /* compute/x86/vector_template — vector operations and attention for every x86 instruction set, over the operations
  * that an ISA file defines (see matmul_template.h; here also vf_load_first/vf_store_first for fewer than WIDTH values,
  * vf_where_less(x, bound, then, otherwise), vf_add_exponent(p, z), vf_fold16, for rope vf_even_odd, vf_dup_even,
- * vf_dup_odd, vf_swap_pairs, vf_fma_sub_add, and for KV pages vf_i8_load, vf_nibbles_load(bytes, &low, &high) and
- * vf_nibble_run_load(run, d, scale, min): fma(q, scale, min) for the values from d on of 16 whose first 8 are the
- * low halves of the run's 8 bytes).
+ * vf_dup_odd, vf_swap_pairs, vf_fma_sub_add, and for KV pages vf_i8_load, vf_nibbles_load(bytes, &low, &high),
+ * vf_butterfly(v, half) and vf_nibble_run_load(run, d, scale, min): fma(q, scale, min) for the values from d on of
+ * 16 whose first 8 are the low halves of the run's 8 bytes).
  * Operation by operation what ref.c and scalar.h do: vectors that are shorter than LANES take turns, so that
  * element i meets lane i mod 16. */
 #ifndef COMPUTE_X86_VECTOR_TEMPLATE_H
@@ -205,6 +205,42 @@ static void kv_store_f16(uint8_t *k, uint8_t *v, const float *kx, const float *v
     for (; d < head_dim_v; d++) to_v[d] = f32_to_f16(vx[d]);
 }
 
+/* kv_rotate for one group of N vectors. */
+ALWAYS_INLINE void rotate_group(const int N, float *x) {
+    vf v[64 / WIDTH], scale = vf_set1(1.0f / sqrtf((float)(N * WIDTH)));
+    UNROLL(8)
+    for (int i = 0; i < N; i++) v[i] = vf_load(x + i * WIDTH);
+    UNROLL(4)
+    for (int half = N / 2; half; half /= 2) {
+        UNROLL(8)
+        for (int i = 0; i < N; i++) {
+            if (i & half) continue;
+            vf a = v[i], b = v[i + half];
+            v[i] = vf_add(a, b);
+            v[i + half] = vf_sub(a, b);
+        }
+    }
+    UNROLL(8)
+    for (int i = 0; i < N; i++) {
+        UNROLL(4)
+        for (int half = WIDTH / 2; half; half /= 2) v[i] = vf_butterfly(v[i], half);
+        vf_store(x + i * WIDTH, vf_mul(v[i], scale));
+    }
+}
+
+static void rotate(float *x, uint32_t head_dim) {
+    uint32_t group = kv_group(head_dim);
+    if (group % 16) {
+        kv_rotate(x, head_dim);
+        return;
+    }
+    for (uint32_t at = 0; at < head_dim; at += group) {
+        if (group == 64) rotate_group(64 / WIDTH, x + at);
+        else if (group == 32) rotate_group(32 / WIDTH, x + at);
+        else rotate_group(16 / WIDTH, x + at);
+    }
+}
+
 /* n: a multiple of 16. */
 static void kv_quantise_group(compute_kv_type type, const float *x, uint32_t n, uint8_t *q, uint8_t *scale_at,
                               uint8_t *min_at) {
@@ -238,7 +274,7 @@ static void kv_store(compute_kv_type type, uint8_t *k, uint8_t *v, const float *
     }
     CHECK(type < COMPUTE_KV_TYPES && head_dim <= COMPUTE_HEAD_DIM_MAX && head_dim_v <= COMPUTE_HEAD_DIM_MAX);
     if (head_dim % 16 || head_dim_v % 16) compute_ref.kv_store(type, k, v, kx, vx, head_dim, head_dim_v, slot);
-    else kv_store_quantised(kv_quantise_group, type, k, v, kx, vx, head_dim, head_dim_v, slot);
+    else kv_store_quantised(rotate, kv_quantise_group, type, k, v, kx, vx, head_dim, head_dim_v, slot);
 }
 
 enum {
@@ -495,7 +531,7 @@ static const float *queries(const compute_attend_args *a, const float *q, float 
     for (uint32_t h = 0; h < a->n_heads; h++) {
         float *to = rotated + (size_t)h * a->head_dim;
         memcpy(to, q + (size_t)h * a->q_stride, a->head_dim * sizeof *q);
-        kv_rotate(to, a->head_dim);
+        rotate(to, a->head_dim);
     }
     return rotated;
 }
@@ -516,7 +552,7 @@ static void attend_heads(const compute_attend_args *heads, attend_state *st) {
         float *out = a.out + (size_t)h * a.out_stride;
         vf sum = vf_set1(st->sum[h]);
         for (uint32_t d = 0; d < a.head_dim_v; d += WIDTH) vf_store(out + d, vf_div(vf_load(out + d), sum));
-        if (a.type != COMPUTE_KV_F16) kv_rotate(out, a.head_dim_v);
+        if (a.type != COMPUTE_KV_F16) rotate(out, a.head_dim_v);
     }
 }
 
