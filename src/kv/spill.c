@@ -59,7 +59,7 @@ struct kv_spill {
     int direct_fd;   /* payloads past the page cache; -1 without */
     uint64_t last_serial;
     slot_state *slots;
-    uint32_t *free_slots, n_free;
+    uint32_t *free_slots, first_free, n_free; /* a ring */
     uint32_t *first_of_depth, *next_of_depth; /* for restore: slots by depth */
     uint8_t *buffer;                          /* of a slot, on a 4 KiB bound */
     kv_spill_counts counts;
@@ -225,10 +225,21 @@ static void learn(kv_spill *s, uint32_t slot, const record *r) {
     s->slots[slot] = (slot_state){r->serial, r->payload_checksum, r->payload_bytes, r->depth};
 }
 
-static void list_free_slots(kv_spill *s) {
-    s->n_free = 0;
-    for (uint32_t slot = s->form.n_slots; slot-- > 0;)
-        if (!s->slots[slot].serial) s->free_slots[s->n_free++] = slot;
+static uint32_t take_free(kv_spill *s) {
+    uint32_t slot = s->free_slots[s->first_free];
+    s->first_free = (s->first_free + 1) % s->form.n_slots;
+    s->n_free--;
+    return slot;
+}
+
+static void free_as_next(kv_spill *s, uint32_t slot) {
+    s->first_free = (s->first_free + s->form.n_slots - 1) % s->form.n_slots;
+    s->free_slots[s->first_free] = slot;
+    s->n_free++;
+}
+
+static void free_as_last(kv_spill *s, uint32_t slot) {
+    s->free_slots[(s->first_free + s->n_free++) % s->form.n_slots] = slot;
 }
 
 static bool scan_labels(kv_spill *s, err *e) {
@@ -243,7 +254,8 @@ static bool scan_labels(kv_spill *s, err *e) {
             learn(s, first + i, &r);
         }
     }
-    list_free_slots(s);
+    for (uint32_t slot = 0; slot < s->form.n_slots; slot++)
+        if (!s->slots[slot].serial) free_as_last(s, slot);
     return true;
 }
 
@@ -444,8 +456,7 @@ static kv_spill_label label_of(const record *r) {
 /* Free again, and the last to be tried again: it may lie on a bad block. */
 static uint32_t put_failed(kv_spill *s, uint32_t slot, uint64_t serial) {
     (void)bury(s, slot, serial, NULL);
-    s->free_slots[s->n_free++] = s->free_slots[0];
-    s->free_slots[0] = slot;
+    free_as_last(s, slot);
     return KV_SPILL_NONE;
 }
 
@@ -457,7 +468,7 @@ uint32_t kv_spill_put(kv_spill *s, const kv_spill_label *label, const void *cons
         err_set(e, ERR_BUSY, "all %u slots of the spill file hold pages", s->form.n_slots);
         return KV_SPILL_NONE;
     }
-    uint32_t slot = s->free_slots[--s->n_free];
+    uint32_t slot = take_free(s);
     record r = record_of(label, ++s->last_serial);
     r.payload_bytes = (uint32_t)bytes;
     r.payload_checksum = checksum_of(parts, part_bytes, n_parts);
@@ -495,7 +506,7 @@ void kv_spill_drop(kv_spill *s, uint32_t slot) {
     /* If it stays on disk, it is still what its label says: a restart may find it, no one is misled. */
     if (!bury(s, slot, s->slots[slot].serial, &e)) log_warn("kv", "%s", e.message);
     s->slots[slot] = (slot_state){0};
-    s->free_slots[s->n_free++] = slot;
+    free_as_next(s, slot);
 }
 
 /* ---- restore ---- */

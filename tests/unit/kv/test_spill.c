@@ -266,6 +266,7 @@ static void odd_parts_go_by_way_of_the_buffer(void **state) {
         size_t other[2] = {a, b + 1};
         assert_false(kv_spill_get(f.spill, slot, out, other, 2, &e));
         assert_int_equal(e.code, ERR_FORMAT);
+        assert_non_null(strstr(e.message, "holds a page of"));
     }
     close_file(&f);
 }
@@ -497,6 +498,22 @@ static void another_file_is_started_afresh(void **state) {
     }
 }
 
+/* Once another model had the file, nothing of the first is found, even if the other put nothing in. */
+static void it_is_the_last_ones_file(void **state) {
+    (void)state;
+    fixture f;
+    new_file(&f);
+    put(f.spill, 1);
+    close_file(&f);
+    kv_spill_config c = config_of();
+    c.identity[0]++;
+    open_as(&f, c);
+    close_file(&f);
+    open_file(&f);
+    assert_int_equal(kv_spill_used(f.spill), 0);
+    close_file(&f);
+}
+
 static void refuses(kv_spill_config c, err_code code, const char *reason) {
     mem_ledger l;
     err e = {0};
@@ -614,7 +631,9 @@ static void a_failed_write_leaves_the_slot_free(void **state) {
     (void)state;
     fixture f;
     new_file(&f);
-    uint32_t first = put(f.spill, 1);
+    uint32_t first = put(f.spill, 1), slots[SLOTS];
+    for (int32_t i = 1; i < SLOTS; i++) slots[i] = put(f.spill, 1 + i);
+    for (int32_t i = 1; i < SLOTS; i++) kv_spill_drop(f.spill, slots[i]); /* the bad ones are tried first */
     struct rlimit before, limit;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     limit = (struct rlimit){(rlim_t)payload_at(SLOTS / 2), before.rlim_max};
@@ -775,6 +794,7 @@ int main(void) {
         cmocka_unit_test(depth_has_no_limit_while_it_runs),
         cmocka_unit_test(nothing_stays_in_the_page_cache),
         cmocka_unit_test(another_file_is_started_afresh),
+        cmocka_unit_test(it_is_the_last_ones_file),
         cmocka_unit_test(what_is_not_a_spill_file_is_left_alone),
         cmocka_unit_test(sizes_that_cannot_be),
         cmocka_unit_test(the_file_is_as_large_as_granted),
