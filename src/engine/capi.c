@@ -115,7 +115,7 @@ static bool run(plimsoll *p, str prompt, const plimsoll_options *o, plimsoll_on_
     if (!ok) return false;
     if (n == 0) return err_set(e, ERR_INVALID, "the prompt is empty");
     uint32_t left = engine_context(p->en) - (uint32_t)n, most = o->max_tokens < left ? o->max_tokens : left;
-    engine_session *session = engine_session_open(p->en, e);
+    engine_session *session = engine_session_open(p->en, NULL, e);
     if (!session) return false;
     p->gen = (engine_generation){.en = p->en,
                                  .session = session,

@@ -17,7 +17,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
-#include "kv/pool.h"
+#include "kv/cache.h"
 #include "mem/ledger.h"
 #include "mem/plan.h"
 #include "model/model.h"
@@ -27,6 +27,12 @@ typedef struct engine_config {
     const char *model_path; /* NULL: the built-in model */
     uint32_t n_context;     /* tokens a session can hold; 0: what the model was trained for, as far as it fits */
     uint32_t n_sessions;    /* at once */
+    kv_type kv_type;        /* of sessions that do not say */
+    uint32_t cache_entries; /* remembered conversations; 0: sessions share nothing, nothing is remembered */
+    size_t cache_bytes;     /* of remembered pages that nobody uses; 0: what the pool has */
+    uint64_t cache_ttl_ms;  /* of what is remembered; 0: none */
+    const char *spill_path; /* NULL: no spill file */
+    uint64_t spill_bytes;
     uint32_t n_batch;       /* tokens of one step */
     uint32_t n_logits;      /* logits rows of one step; 0: n_sessions */
     int n_threads;          /* 0: all usable cores */
@@ -35,7 +41,7 @@ typedef struct engine_config {
 void engine_config_default(engine_config *c);
 
 typedef struct engine engine;
-typedef struct engine_session engine_session;
+typedef kv_sequence engine_session;
 
 /* Opens and validates the file, builds the tokenizer. Errors name the file. */
 engine *engine_prepare(const engine_config *c, mem_ledger *l, err *e);
@@ -45,10 +51,12 @@ engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e);
 void engine_builtin(const void **bytes, size_t *len);
 
 typedef struct engine_plan {
-    mem_plan rows;         /* weights, kv, workspace, tokenizer, plus what the caller had set */
+    mem_plan rows;         /* weights, kv, workspace, tokenizer, …, plus what the caller had set */
     uint64_t tensor_bytes; /* of the file */
-    uint32_t n_context, n_pages;
+    uint32_t n_context;
+    uint32_t n_pages;      /* of the server's type (of all layer groups) that the pool holds */
     size_t page_bytes, kv_bytes_per_token;
+    double kv_share[KV_TYPES]; /* bytes of a token by type, as a part of f16's */
 } engine_plan;
 
 /* Fills the rows this engine will take beside those already set in plan->rows (http, queue, runtime),
@@ -67,20 +75,21 @@ uint32_t engine_batch(const engine *en);
 uint32_t engine_max_sessions(const engine *en);
 const char *engine_kernels(const engine *en);
 int engine_threads(const engine *en);
-void engine_kv_counts(const engine *en, kv_pool_counts *out);
+kv_cache *engine_kv(const engine *en); /* for whoever decides what is kept and what goes */
 str engine_chat_template(const engine *en); /* empty when the model has none */
 
-/* ---- sessions ---- */
+/* ---- sessions: sequences of the KV cache ---- */
 
-/* ERR_BUSY when all are open. */
-engine_session *engine_session_open(engine *en, err *e);
-void engine_session_close(engine *en, engine_session *s); /* its pages go back to the pool */
+kv_terms engine_terms(const engine *en); /* the server's type, no window, shared with all who have no tenant */
+/* terms NULL: engine_terms. ERR_BUSY when all are open. */
+engine_session *engine_session_open(engine *en, const kv_terms *terms, err *e);
+void engine_session_close(engine *en, engine_session *s); /* forgets it; kv_sequence_close can remember */
 /* Takes pages so that the session can hold n_tokens: from then on no step of it can fail for memory.
- * ERR_TOO_LARGE beyond the context; ERR_BUSY when others hold the pages. */
+ * ERR_TOO_LARGE beyond the context; ERR_BUSY when others hold the pages; all as it was then. */
 bool engine_session_reserve(engine *en, engine_session *s, uint32_t n_tokens, err *e);
 uint32_t engine_session_length(const engine_session *s);
-size_t engine_session_bytes(const engine *en, const engine_session *s); /* of KV pages held */
-void engine_session_rewind(engine_session *s, uint32_t n_tokens);      /* forget all after the first n */
+size_t engine_session_bytes(const engine *en, const engine_session *s);       /* of KV pages held */
+void engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens); /* forget all after the first n */
 
 /* ---- a step ---- */
 
@@ -93,14 +102,16 @@ typedef struct engine_feed {
     engine_want want;
 } engine_feed;
 
-/* Runs the feeds as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits; sessions must hold
- * the pages). Logits rows follow the order of feeds. On ERR_CANCELLED the sessions' lengths are as before.*/
+/* Runs the feeds as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits; sessions must hold the pages:
+ * kv_sequence_prepare). Logits rows follow the order of feeds. On ERR_CANCELLED the sessions are as before; else
+ * engine_step_commit must follow, once, before the next step: only then do the tokens count. (The two are apart so
+ * that a step can run while others read the cache.) */
 bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _Atomic bool *cancel, err *e);
+void engine_step_commit(engine *en, const engine_feed *feeds, uint32_t n_feeds);
+/* Pages, step and commit at once, for an owner of a single session. */
+bool engine_run(engine *en, const engine_feed *feed, err *e);
 /* Row i of the last step: n_vocab floats, valid until the next. */
 const float *engine_logits(const engine *en, uint32_t row);
-
-/* Gives idle KV pages back to the kernel, keeping at most keep_pages committed; returns bytes. */
-size_t engine_trim(engine *en, uint32_t keep_pages);
 
 /* malloc calls made by the thread that steps, during steps and samplings so far (promise: 0 per token). */
 typedef struct engine_counters {

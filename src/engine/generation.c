@@ -86,7 +86,7 @@ bool engine_generation_run(engine_generation *g, engine_on_text *on_text, void *
     engine_generation_start(g);
     while (g->finish == ENGINE_RUNNING) {
         engine_generation_feed(g, engine_batch(g->en), &feed);
-        if (!engine_step(g->en, &feed, 1, NULL, e)) return false;
+        if (!engine_run(g->en, &feed, e)) return false;
         const float *logits = feed.want == ENGINE_WANT_LAST ? engine_logits(g->en, 0) : NULL;
         if (!engine_generation_accept(g, &feed, logits, &sample, &text) || !text.len) continue;
         if (!on_text(ctx, text)) return err_set(e, ERR_CANCELLED, "stopped by the caller");

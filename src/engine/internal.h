@@ -11,12 +11,6 @@ typedef struct engine_candidate {
     int32_t id;
 } engine_candidate;
 
-struct engine_session {
-    bool open;
-    uint32_t n_tokens, n_pages;
-    uint8_t **pages; /* [pages_for(context)] */
-};
-
 struct engine {
     mem_arena self; /* holds this struct */
     engine_config config;
@@ -31,16 +25,17 @@ struct engine {
     char name[128];
 
     /* from the plan */
-    uint32_t n_context, n_pages;
+    uint32_t n_context;
     size_t weights_bytes;
+    kv_cache_config kv_config;
+    uint64_t identity[2]; /* with a spill file */
     device_cpu_config device_config;
 
     mem_arena weights, work;
     device dev;
     model model;
     model_workspace step;
-    kv_pool *pool;
-    engine_session *sessions;
+    kv_cache *kv;
     model_token *batch;
 
     /* for the sampler: one at a time */

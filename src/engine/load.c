@@ -2,13 +2,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "base/check.h"
+#include "base/clock.h"
 #include "compute/pool.h"
 #include "engine/internal.h"
 #include "plat/cpu.h"
 #include "plat/kernel.h"
 
-enum { DEFAULT_BATCH = 256, MAX_SESSIONS = 4096, MAX_BATCH = 8192 };
+enum { DEFAULT_BATCH = 256, MAX_ENTRIES = 1 << 20, MAX_SESSIONS = 4096, MAX_BATCH = 8192 };
 
 void engine_config_default(engine_config *c) { *c = (engine_config){.n_sessions = 4, .n_batch = DEFAULT_BATCH}; }
 
@@ -19,6 +22,9 @@ static bool check_config(const engine_config *c, err *e) {
         return err_set(e, ERR_USAGE, "sessions must be 1 to %d", MAX_SESSIONS);
     if (c->n_batch < 1 || c->n_batch > MAX_BATCH)
         return err_set(e, ERR_USAGE, "the batch must be 1 to %d tokens", MAX_BATCH);
+    if (c->cache_entries > MAX_ENTRIES)
+        return err_set(e, ERR_USAGE, "a cache of %u entries; at most %d", c->cache_entries, MAX_ENTRIES);
+    if (c->spill_path && !c->spill_bytes) return err_set(e, ERR_USAGE, "a spill file needs its size: --spill-bytes");
     if (c->n_threads < 0 || c->n_threads > COMPUTE_MAX_THREADS)
         return err_set(e, ERR_USAGE, "threads must be 1 to %d", COMPUTE_MAX_THREADS);
     return true;
@@ -55,6 +61,28 @@ static bool read_name_and_template(engine *en, err *e) {
     return true;
 }
 
+enum { IDENTITY_SAMPLES = 64, IDENTITY_SAMPLE_BYTES = 16 * 1024 };
+
+/* What tells this model from another, for pages that outlive the process: its header, its size, and samples of
+ * its tensors. */
+static bool read_identity(engine *en, err *e) {
+    const gguf *g = &en->file;
+    const uint8_t *bytes = g->base;
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes, g->data_offset, g->bytes);
+    uint64_t data = g->bytes - g->data_offset;
+    for (uint64_t i = 0; i < IDENTITY_SAMPLES; i++) {
+        static _Thread_local uint8_t sample[IDENTITY_SAMPLE_BYTES];
+        uint64_t at = g->data_offset + data / IDENTITY_SAMPLES * i, left = g->bytes - at;
+        size_t n = left < sizeof sample ? (size_t)left : sizeof sample;
+        if (g->file.fd < 0) memcpy(sample, bytes + at, n);
+        else if (!plat_file_read(&g->file, at, sample, n, e)) return false;
+        hash = XXH3_128bits_withSeed(sample, n, hash.low64 ^ hash.high64); /* each on top of those before */
+    }
+    en->identity[0] = hash.low64;
+    en->identity[1] = hash.high64;
+    return true;
+}
+
 static bool read_header(engine *en, bool whole, err *e) {
     if (whole && !model_hparams_read(&en->file, &en->hparams, e)) return false;
     if (whole && !model_plan_bytes(&en->file, &en->hparams, device_cpu_ops(), &en->weights_bytes, e)) return false;
@@ -63,6 +91,7 @@ static bool read_header(engine *en, bool whole, err *e) {
         return err_set(e, ERR_FORMAT, "the tokenizer has %u tokens, the embedding %u rows",
                        text_vocab_size(en->vocab), en->hparams.n_vocab);
     if (!read_name_and_template(en, e)) return false;
+    if (whole && en->config.spill_path && !read_identity(en, e)) return false;
     /* The strings have been copied out: the header's pages need not stay resident. */
     if (en->file.file.fd >= 0)
         plat_file_forget(&en->file.file, 0, en->file.data_offset);
@@ -98,26 +127,20 @@ engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e) 
 
 /* ---- plan ---- */
 
-static void work_layout(engine *en, model_workspace *step, mem_arena *a, uint32_t n_context) {
-    uint32_t n_sessions = en->config.n_sessions, n_vocab = en->hparams.n_vocab;
+static void work_layout(engine *en, model_workspace *step, mem_arena *a) {
+    uint32_t n_vocab = en->hparams.n_vocab;
     model_workspace_layout(step, &en->hparams, device_cpu_ops(), en->config.n_batch, en->config.n_logits, a);
     en->batch = mem_arena_take(a, en->config.n_batch * sizeof *en->batch, 64);
     en->candidates = mem_arena_take(a, n_vocab * sizeof *en->candidates, 64);
     en->adjusted = mem_arena_take(a, n_vocab * sizeof *en->adjusted, 64);
     en->token_counts = mem_arena_take(a, n_vocab * sizeof *en->token_counts, 64);
-    engine_session *sessions = mem_arena_take(a, n_sessions * sizeof *sessions, 64);
-    for (uint32_t i = 0; i < n_sessions; i++) {
-        uint8_t **pages = mem_arena_take(a, kv_pages_for(n_context) * sizeof *pages, 64);
-        if (sessions) sessions[i] = (engine_session){.pages = pages};
-    }
-    en->sessions = sessions;
 }
 
-static size_t work_bytes(engine *en, uint32_t n_context) {
+static size_t work_bytes(engine *en) {
     mem_arena a;
     model_workspace unused;
     mem_arena_measure(&a);
-    work_layout(en, &unused, &a, n_context);
+    work_layout(en, &unused, &a);
     size_t load_scratch = model_load_scratch_bytes(&en->file, device_cpu_ops(), en->config.n_threads);
     if (a.used < load_scratch) a.used = load_scratch; /* the load borrows the same bytes before the first step */
     a.used = (a.used + 63) & ~(size_t)63;
@@ -125,15 +148,37 @@ static size_t work_bytes(engine *en, uint32_t n_context) {
 }
 
 /* The row of the plan: the arena, and the engine's own struct. */
-static uint64_t workspace_row(engine *en, uint32_t n_context) {
-    return plat_vm_round(work_bytes(en, n_context)) + plat_vm_round(sizeof *en);
+static uint64_t workspace_row(engine *en) {
+    return plat_vm_round(work_bytes(en)) + plat_vm_round(sizeof *en);
+}
+
+/* The cache for a context and a pool of so many pages. */
+static kv_cache_config kv_config(const engine *en, uint32_t n_context, uint32_t n_pages) {
+    const engine_config *c = &en->config;
+    return (kv_cache_config){.shape = en->hparams.kv,
+                             .type = c->kv_type,
+                             .pool_bytes = n_pages * kv_set_bytes(&en->hparams.kv, c->kv_type),
+                             .n_sequences = c->n_sessions,
+                             .n_context = n_context,
+                             .n_batch = c->n_batch,
+                             .max_entries = c->cache_entries,
+                             .max_cached_bytes = c->cache_bytes,
+                             .ttl_ms = c->cache_ttl_ms,
+                             .matmul_macs = model_matmul_macs(&en->hparams),
+                             .attend_macs = model_attend_macs(&en->hparams),
+                             .spill_path = c->spill_path,
+                             .spill_bytes = c->spill_bytes,
+                             .identity = {en->identity[0], en->identity[1]}};
 }
 
 /* Sets the rows that follow from a context and a pool; the whole plan's bytes. */
 static uint64_t total_with(engine *en, engine_plan *plan, uint32_t n_context, uint32_t n_pages) {
-    kv_shape shape = model_kv_shape(&en->hparams);
-    mem_plan_set(&plan->rows, MEM_WORKSPACE, workspace_row(en, n_context));
-    mem_plan_set(&plan->rows, MEM_KV, kv_pool_plan_bytes(&shape, n_pages) + n_pages * plan->page_bytes);
+    en->kv_config = kv_config(en, n_context, n_pages);
+    mem_plan_set(&plan->rows, MEM_WORKSPACE, workspace_row(en));
+    mem_plan_set(&plan->rows, MEM_KV,
+                 kv_pool_plan_bytes(&en->hparams.kv, en->kv_config.pool_bytes) + en->kv_config.pool_bytes);
+    mem_plan_set(&plan->rows, MEM_PROMPT_INDEX, kv_cache_plan_bytes(&en->kv_config));
+    mem_plan_set(&plan->rows, MEM_SPILL, kv_cache_spill_plan_bytes(&en->kv_config));
     return plan->rows.total_bytes;
 }
 
@@ -148,12 +193,14 @@ static uint32_t context_that_fits(engine *en, engine_plan *plan, uint32_t most) 
     return low;
 }
 
-/* The largest pool, from least pages (which fit) to most. */
+/* The largest pool, from least pages (which fit) to most. Beyond the least it leaves a little of the line to what
+ * requests take for a moment: long answers being worded, prompts being tokenized. */
 static uint32_t pool_that_fits(engine *en, engine_plan *plan, uint32_t least, uint64_t most) {
     uint32_t low = least, high = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+    uint64_t line = plan->rows.line_bytes - (plan->rows.line_bytes == UINT64_MAX ? 0 : plan->rows.line_bytes / 64 * (en->config.cache_entries > 0));
     while (low < high) {
         uint32_t middle = low + (high - low) / 2 + 1;
-        if (total_with(en, plan, plan->n_context, middle) <= plan->rows.line_bytes) low = middle;
+        if (total_with(en, plan, plan->n_context, middle) <= line) low = middle;
         else high = middle - 1;
     }
     return low;
@@ -176,15 +223,19 @@ static bool refuse_plan(engine *en, engine_plan *plan, uint32_t fitting_pages, e
                           need, line, fixed, en->config.n_batch > 64 ? ", lower -b or -np" : "");
 }
 
-enum { LEAST_OWN_CONTEXT = 512 }; /* a context that nobody asked for is not made smaller than this */
+enum {
+    LEAST_OWN_CONTEXT = 512, /* a context that nobody asked for is not made smaller than this */
+    MOST_CONTEXTS = 64,      /* a pool takes what the line leaves, but not more than this for a small model */
+};
 
 bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
     const model_hparams *h = &en->hparams;
-    kv_shape shape = model_kv_shape(h);
     en->device_config = (device_cpu_config){en->config.n_threads, en->config.n_batch, model_max_cols(h)};
     plan->tensor_bytes = en->file.tensor_bytes;
-    plan->page_bytes = kv_page_bytes(&shape);
+    plan->page_bytes = kv_set_bytes(&h->kv, en->config.kv_type);
     plan->kv_bytes_per_token = plan->page_bytes / KV_PAGE_TOKENS;
+    for (int t = 0; t < KV_TYPES; t++)
+        plan->kv_share[t] = (double)kv_set_bytes(&h->kv, (kv_type)t) / (double)kv_set_bytes(&h->kv, COMPUTE_KV_F16);
     plan->n_context = en->config.n_context ? en->config.n_context : h->n_context_train;
     mem_plan_set(&plan->rows, MEM_WEIGHTS, plat_vm_round(en->weights_bytes));
     mem_plan_set(&plan->rows, MEM_TOKENIZER, mem_heap_bytes(&en->tokenizer_heap) + mem_heap_bytes(&en->directory_heap));
@@ -196,7 +247,9 @@ bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
         plan->n_context = fit * KV_PAGE_TOKENS; /* no size was asked for: the largest that fits */
         one = fit;
     }
-    plan->n_pages = pool_that_fits(en, plan, one, (uint64_t)one * en->config.n_sessions);
+    uint32_t contexts = en->config.cache_entries && en->config.n_sessions < MOST_CONTEXTS ? MOST_CONTEXTS
+                                                                                         : en->config.n_sessions;
+    plan->n_pages = pool_that_fits(en, plan, one, (uint64_t)one * contexts);
     total_with(en, plan, plan->n_context, plan->n_pages);
     return mem_plan_check(&plan->rows, e);
 }
@@ -204,7 +257,7 @@ bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
 /* ---- load ---- */
 
 static bool load_work(engine *en, err *e) {
-    if (!mem_arena_init(&en->work, en->ledger, MEM_WORKSPACE, work_bytes(en, en->n_context), true, e)) return false;
+    if (!mem_arena_init(&en->work, en->ledger, MEM_WORKSPACE, work_bytes(en), true, e)) return false;
     return device_cpu_init(&en->dev, &en->device_config, &en->work, e);
 }
 
@@ -217,18 +270,38 @@ static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e
     return ok || err_prefix(e, "%s: ", en->config.model_path ? file_name(en->config.model_path) : "built-in model");
 }
 
+/* How long a prompt's token takes, to weigh reading a page back against computing it again. */
+static bool measure_prefill(engine *en, err *e) {
+    int32_t tokens[KV_PAGE_TOKENS] = {0};
+    uint32_t n = en->config.n_batch < KV_PAGE_TOKENS ? en->config.n_batch : KV_PAGE_TOKENS;
+    kv_terms terms = engine_terms(en);
+    terms.share = false;
+    engine_session *s = engine_session_open(en, &terms, e);
+    if (!s) return false;
+    bool ok = true;
+    for (int i = 0; ok && i < 3; i++) { /* the first warms up */
+        engine_feed feed = {s, tokens, n, ENGINE_WANT_NONE};
+        uint64_t start = clock_now_ns();
+        ok = engine_run(en, &feed, e);
+        engine_session_rewind(en, s, 0);
+        if (i) kv_cache_note_speed(en->kv, (double)(clock_now_ns() - start) / 1e6 / n);
+    }
+    engine_session_close(en, s);
+    return ok;
+}
+
 static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
-    kv_shape shape = model_kv_shape(&en->hparams);
     if (!load_work(en, e) || !load_weights(en, progress, ctx, e)) return false;
-    work_layout(en, &en->step, &en->work, en->n_context);
+    work_layout(en, &en->step, &en->work);
     CHECK(!en->work.failed);
     memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
-    return (en->pool = kv_pool_new(&shape, en->n_pages, en->ledger, e)) != NULL;
+    if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
+    return !en->config.spill_path || measure_prefill(en, e);
 }
 
 static void unload(engine *en) {
-    kv_pool_free(en->pool);
-    en->pool = NULL;
+    kv_cache_free(en->kv);
+    en->kv = NULL;
     device_cpu_stop(&en->dev);
     mem_arena_free(&en->work);
     mem_arena_free(&en->weights);
@@ -236,7 +309,7 @@ static void unload(engine *en) {
 
 bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, void *ctx, err *e) {
     en->n_context = plan->n_context;
-    en->n_pages = plan->n_pages;
+    en->kv_config = kv_config(en, plan->n_context, plan->n_pages);
     if (!load(en, progress, ctx, e)) {
         unload(en);
         return false;
@@ -248,8 +321,7 @@ bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, 
 
 void engine_free(engine *en) {
     if (!en) return;
-    if (en->pool)
-        for (uint32_t i = 0; i < en->config.n_sessions; i++) engine_session_close(en, &en->sessions[i]);
+    if (en->kv) kv_cache_close_all(en->kv);
     unload(en);
     if (en->file_open) gguf_close(&en->file);
     text_vocab_free(en->vocab);

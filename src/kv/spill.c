@@ -308,7 +308,8 @@ static bool preallocate(kv_spill *s, const char *path, bool fresh, err *e) {
     uint64_t bytes = s->form.file_bytes, have_bytes = (uint64_t)st.st_blocks * 512;
     uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
     uint64_t need_bytes = bytes > have_bytes ? bytes - have_bytes : 0;
-    int error = need_bytes > free_bytes ? ENOSPC : EINTR;
+    bool known = disk.f_blocks > 0; /* a file system without a size of its own says 0 */
+    int error = known && need_bytes > free_bytes ? ENOSPC : EINTR;
     while (error == EINTR) error = posix_fallocate(s->fd, 0, (off_t)bytes);
     if (!error) return true;
     if (fresh) (void)!ftruncate(s->fd, 0); /* what it got before it failed */

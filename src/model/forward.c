@@ -15,6 +15,7 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
     w->x = mem_arena_take(a, n * h->width * sizeof(float), 64);
     w->norm = mem_arena_take(a, n * h->width * sizeof(float), 64);
     w->q = mem_arena_take(a, n * q * sizeof(float), 64);
+    w->q_keep = mem_arena_take(a, n * q * sizeof(float), 64);
     w->k = mem_arena_take(a, n * k * sizeof(float), 64);
     w->v = mem_arena_take(a, n * v * sizeof(float), 64);
     w->attn = mem_arena_take(a, n * h->n_heads * h->head_dim_v * sizeof(float), 64);
@@ -23,9 +24,10 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
     w->up = mem_arena_take(a, n * ff * sizeof(float), 64);
     w->act = mem_arena_take(a, n * h->ff_width * sizeof(float), 64);
     w->cos_sin = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
+    w->cos_sin_keep = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
     w->last = mem_arena_take(a, (size_t)max_logits * h->width * sizeof(float), 64);
     w->ids = mem_arena_take(a, n * sizeof *w->ids, 64);
-    w->views = mem_arena_take(a, n * sizeof *w->views, 64);
+    for (uint32_t g = 0; g < h->kv.n_groups; g++) w->views[g] = mem_arena_take(a, n * sizeof **w->views, 64);
     w->logits = mem_arena_take(a, (size_t)max_logits * w->logits_stride * sizeof(float), 64);
 }
 
@@ -35,10 +37,10 @@ uint32_t model_max_cols(const model_hparams *h) {
     return most > attn ? most : attn;
 }
 
-static void fill_cos_sin(const model *m, const model_token *tokens, uint32_t n, float *out) {
+static void fill_cos_sin(const model *m, const model_token *tokens, uint32_t n, bool as_kept, float *out) {
     uint32_t pairs = m->h.rot_dim / 2;
     for (uint32_t i = 0; i < n; i++) {
-        double position = tokens[i].kv.position;
+        double position = as_kept ? tokens[i].kept_as : tokens[i].kv[0].position;
         for (uint32_t j = 0; j < pairs; j++) {
             double angle = position * (double)m->rope_freqs[j];
             *out++ = (float)cos(angle) * m->rope_mscale;
@@ -51,6 +53,7 @@ typedef struct step {
     const model *m;
     model_workspace *w;
     uint32_t n;
+    bool keeps; /* some token sees kept ones from another position than its own */
     const _Atomic bool *cancel;
 } step;
 
@@ -72,13 +75,19 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
     if (cancelled(s)) return false;
 
     device_rope rope = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin};
+    if (s->keeps) {
+        device_rope rope_keep = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin_keep};
+        memcpy(w->q_keep, w->q, s->n * q_stride * sizeof *w->q);
+        ops->rope(m->dev, &rope_keep, w->q_keep, q_stride, h->n_heads, s->n);
+    }
     ops->rope(m->dev, &rope, w->q, q_stride, h->n_heads, s->n);
     ops->rope(m->dev, &rope, w->k, k_stride, h->n_kv_heads, s->n);
-    kv_shape shape = model_kv_shape(h);
-    device_attention a = {h->n_heads, h->n_kv_heads, h->head_dim, h->head_dim_v, h->attention_scale, h->softcap,
-                          kv_layer_view(&shape, index)};
-    ops->kv_store(m->dev, &a, w->views, s->n, w->k, k_stride, w->v, v_stride);
-    ops->attend(m->dev, &a, w->views, s->n, w->q, q_stride, w->attn, (size_t)h->n_heads * h->head_dim_v);
+    const device_kv_view *views = w->views[h->kv.group_of[index]];
+    device_attention a = {h->n_heads, h->n_kv_heads, h->head_dim, h->head_dim_v, h->attention_scale, h->softcap, {{0}}};
+    for (int t = 0; t < KV_TYPES; t++) a.layer[t] = kv_layer_view(&h->kv, (kv_type)t, index);
+    ops->kv_store(m->dev, &a, views, s->n, w->k, k_stride, w->v, v_stride);
+    ops->attend(m->dev, &a, views, s->n, w->q, s->keeps ? w->q_keep : NULL, q_stride, w->attn,
+                (size_t)h->n_heads * h->head_dim_v);
     if (cancelled(s)) return false;
 
     const device_matrix *o[] = {&l->o};
@@ -136,13 +145,15 @@ static void output_block(const step *s, const model_token *tokens) {
 bool model_forward(const model *m, model_workspace *w, const model_token *tokens, uint32_t n,
                    const _Atomic bool *cancel, err *e) {
     CHECK(n > 0 && n <= w->max_tokens);
-    step s = {m, w, n, cancel};
+    step s = {m, w, n, false, cancel};
     for (uint32_t i = 0; i < n; i++) {
         CHECK(tokens[i].token >= 0 && (uint32_t)tokens[i].token < m->h.n_vocab);
         w->ids[i] = tokens[i].token;
-        w->views[i] = tokens[i].kv;
+        for (uint32_t g = 0; g < m->h.kv.n_groups; g++) w->views[g][i] = tokens[i].kv[g];
+        s.keeps |= tokens[i].kept_as != tokens[i].kv[0].position;
     }
-    fill_cos_sin(m, tokens, n, w->cos_sin);
+    fill_cos_sin(m, tokens, n, false, w->cos_sin);
+    if (s.keeps) fill_cos_sin(m, tokens, n, true, w->cos_sin_keep);
     m->dev->ops->embed(m->dev, &m->embed, w->ids, n, m->h.embed_scale, w->x);
     for (uint32_t i = 0; i < m->h.n_layers; i++)
         if (!attention_block(&s, &m->layers[i], i) || !ffn_block(&s, &m->layers[i]))

@@ -74,6 +74,17 @@ static bool read_rope(const gguf *g, model_hparams *h, err *e) {
     return true;
 }
 
+/* sliding_window tokens are seen by each layer, or with a pattern of n by all but every n-th. */
+static bool read_windows(const gguf *g, model_hparams *h, err *e) {
+    uint32_t window = 0, pattern = 0;
+    bool windowed[MODEL_MAX_LAYERS];
+    if (!get_u32(g, h, "attention.sliding_window", false, 0, 1u << 30, &window, e)) return false;
+    if (!get_u32(g, h, "attention.sliding_window_pattern", false, 0, MODEL_MAX_LAYERS, &pattern, e)) return false;
+    for (uint32_t i = 0; i < h->n_layers; i++) windowed[i] = window && (!pattern || i % pattern < pattern - 1);
+    h->kv = kv_shape_make(h->n_layers, h->n_kv_heads, h->head_dim, h->head_dim_v, window, windowed);
+    return true;
+}
+
 bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     *h = (model_hparams){.embed_scale = 1.0f, .norm_eps = 1e-5f};
     str arch;
@@ -104,9 +115,15 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     if (n_experts)
         return err_set(e, ERR_UNSUPPORTED, "mixture-of-experts models (%u experts) are not supported yet",
                        n_experts);
-    return read_rope(g, h, e);
+    return read_windows(g, h, e) && read_rope(g, h, e);
 }
 
-kv_shape model_kv_shape(const model_hparams *h) {
-    return (kv_shape){h->n_layers, h->n_kv_heads, h->head_dim, h->head_dim_v};
+double model_matmul_macs(const model_hparams *h) {
+    double attention = (double)h->width * ((double)h->n_heads * (h->head_dim + h->head_dim_v) +
+                                           (double)h->n_kv_heads * (h->head_dim + h->head_dim_v));
+    return h->n_layers * (attention + 3.0 * h->width * h->ff_width);
+}
+
+double model_attend_macs(const model_hparams *h) {
+    return (double)h->n_layers * h->n_heads * (h->head_dim + h->head_dim_v);
 }

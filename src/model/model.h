@@ -15,10 +15,10 @@
 #include "base/err.h"
 #include "device/device.h"
 #include "format/gguf.h"
-#include "kv/pool.h"
+#include "kv/shape.h"
 #include "mem/arena.h"
 
-enum { MODEL_MAX_LAYERS = 512, MODEL_MAX_VOCAB = 1 << 22 };
+enum { MODEL_MAX_LAYERS = KV_LAYERS_MAX, MODEL_MAX_VOCAB = 1 << 22 };
 
 typedef enum model_rope_scaling { MODEL_ROPE_PLAIN, MODEL_ROPE_LINEAR, MODEL_ROPE_YARN } model_rope_scaling;
 
@@ -36,6 +36,7 @@ typedef struct model_hparams {
     const model_arch *arch;
     uint32_t n_vocab, n_layers, width, n_heads, n_kv_heads, head_dim, head_dim_v, ff_width, n_context_train;
     float norm_eps, embed_scale, attention_scale, softcap;
+    kv_shape kv;
     /* rotary embedding */
     uint32_t rot_dim;
     float rope_base, rope_factor;
@@ -46,7 +47,9 @@ typedef struct model_hparams {
 
 /* Reads and validates the shape from a header: every number has a sane bound, heads divide, and so on. */
 bool model_hparams_read(const gguf *g, model_hparams *h, err *e);
-kv_shape model_kv_shape(const model_hparams *h);
+/* Multiply-adds of a token through the matrices, and for each token that it sees. */
+double model_matmul_macs(const model_hparams *h);
+double model_attend_macs(const model_hparams *h);
 
 typedef struct model_layer {
     const float *attn_norm, *ffn_norm;
@@ -81,16 +84,17 @@ size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_thre
 
 typedef struct model_token {
     int32_t token;
-    device_kv_view kv;   /* where it is written, and what it sees */
     bool want_logits;
+    uint32_t kept_as; /* the position from which it sees kept tokens; its own when none are kept */
+    device_kv_view kv[KV_GROUPS_MAX]; /* where it is written, and what it sees */
 } model_token;
 
 /* Buffers of a step: activations for up to max_tokens, logits for up to max_logits of them. */
 typedef struct model_workspace {
     uint32_t max_tokens, max_logits;
-    float *x, *norm, *q, *k, *v, *attn, *proj, *gate, *up, *act, *cos_sin, *last;
+    float *x, *norm, *q, *q_keep, *k, *v, *attn, *proj, *gate, *up, *act, *cos_sin, *cos_sin_keep, *last;
     int32_t *ids;
-    device_kv_view *views;
+    device_kv_view *views[KV_GROUPS_MAX];
     float *logits; /* [max_logits][logits_stride] */
     uint32_t logits_stride;
 } model_workspace;

@@ -9,7 +9,7 @@
 #include "sched/ring.h"
 #include "sched/sched.h"
 
-typedef enum job_state { JOB_FREE, JOB_QUEUED, JOB_PREFILL, JOB_DECODE, JOB_ENDED } job_state;
+typedef enum job_state { JOB_FREE, JOB_QUEUED, JOB_PREFILL, JOB_DECODE, JOB_PARKED, JOB_ENDED } job_state;
 
 struct sched_job {
     job_state state;
@@ -27,8 +27,20 @@ struct sched_job {
     bool wake_due, waking; /* to be called when the lock is next let go; being called */
     err failure; /* code ERR_NONE unless it failed */
     uint64_t submit_ns, admit_ns, first_ns, end_ns, read_ns;
-    uint64_t kv_bytes;
+    uint32_t tenant;
+    int32_t priority;
+    kv_terms terms;
+    bool remember;
+    kv_memory_of memory;
+    uint32_t cached_tokens, times_parked;
+    uint64_t starving_ns; /* since when the system has refused pages to the first in rank; 0: not */
+    kv_sequence_counts kv; /* at its largest */
 };
+
+typedef struct sched_tenant {
+    double served; /* tokens, since all that are here were new */
+    uint32_t n_jobs; /* queued or active */
+} sched_tenant;
 
 struct sched {
     sched_config config;
@@ -46,10 +58,30 @@ struct sched {
     uint64_t next_number; /* FIFO order */
     engine_feed *feeds;   /* of the step in preparation */
     sched_job **feed_jobs;
+    uint32_t n_feeds;
+    sched_job **running; /* prefill and decode, first in rank first */
+    uint32_t n_running;
+    sched_tenant *tenants;
+    uint32_t turn; /* of choices that alternate */
+    double decode_step_ms, prefill_token_ms; /* running means, for the size of chunks */
     sched_counts counts;
     double mean_job_ms;
-    kv_pool_counts kv;
     engine_counters counters;
 };
+
+/* admission.c: who may run, by the bytes of KV pages. */
+bool sched_outranks(const sched_job *a, const sched_job *b);
+void sched_rank_running(sched *s);              /* fills s->running */
+void sched_admit(sched *s);
+void sched_resume_parked(sched *s);
+void sched_park(sched *s, sched_job *j);
+bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens); /* pages for a step; parks others, or j itself */
+void sched_recall(sched *s, sched_job *j);
+bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e); /* could it ever run */
+uint64_t sched_room_bytes(const sched *s);      /* of the pool: not in use, not promised */
+uint64_t sched_need_bytes(const sched *s, const sched_job *j);
+
+/* loop.c */
+void sched_job_exit(sched *s, sched_job *j, const err *failure);
 
 #endif

@@ -9,11 +9,19 @@
 #include "base/log.h"
 #include "sched/internal.h"
 
-/* While others decode, a prompt is fed in pieces of this many tokens, so that their next token does
- * not wait for all of it. */
-enum { CHUNK_BESIDE_DECODES = 64, TRIM_AFTER_IDLE_MS = 1000, TIMEOUT_CHECK_MS = 100 };
+enum {
+    FIRST_CHUNK = 16, LEAST_CHUNK = 4, /* of a prompt beside decodes: before steps were measured; at least */
+    TRIM_AFTER_IDLE_MS = 1000,
+    TIMEOUT_CHECK_MS = 100,
+    RETRY_MS = 10, /* when the system refuses memory */
+    WRITE_BEHIND_PAGES = 8,
+};
+
+/* A step with a piece of a prompt may take so many times what the decodes alone take. */
+static const double STEP_STRETCH = 2.0;
 
 static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
+static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_PARKED; }
 
 static void wake_later(sched_job *j) { j->wake_due = j->wake != NULL; }
 
@@ -34,25 +42,37 @@ static void wake_consumers(sched *s) {
     }
 }
 
+/* A parked job that does not come back: what was kept for it goes. */
+static void forget_parked(sched *s, sched_job *j) {
+    j->gen.session = engine_session_open(s->en, &j->terms, NULL);
+    if (j->gen.session) sched_recall(s, j);
+    s->counts.parked--;
+}
+
+static void account(sched *s, sched_job *j) {
+    double ms = (double)(j->end_ns - j->admit_ns) / 1e6;
+    s->mean_job_ms = s->mean_job_ms > 0 ? s->mean_job_ms * 0.9 + ms * 0.1 : ms;
+    s->counts.prompt_tokens += j->gen.n_prompt;
+    s->counts.completion_tokens += j->gen.n_generated;
+}
+
 /* The one exit. Whatever the job held of the engine goes back; the block stays until the consumer has
  * read it, or goes with a consumer who has left. */
-static void job_exit(sched *s, sched_job *j, const err *failure) {
+void sched_job_exit(sched *s, sched_job *j, const err *failure) {
+    bool good = !failure && !j->cancelled;
     if (j->state == JOB_QUEUED) s->counts.queued--;
     else s->counts.active--;
-    engine_session_close(s->en, j->gen.session);
+    if (j->state == JOB_PARKED) forget_parked(s, j);
+    kv_sequence_close(engine_kv(s->en), j->gen.session, good && j->remember ? &j->memory : NULL);
     j->gen.session = NULL;
     j->end_ns = clock_now_ns();
     j->state = JOB_ENDED;
+    s->tenants[j->tenant].n_jobs--;
     if (failure) j->failure = *failure;
     if (j->cancelled) s->counts.cancelled++;
     else if (failure) s->counts.failed++;
     else s->counts.finished++;
-    if (!failure && !j->cancelled) {
-        double ms = (double)(j->end_ns - j->admit_ns) / 1e6;
-        s->mean_job_ms = s->mean_job_ms > 0 ? s->mean_job_ms * 0.9 + ms * 0.1 : ms;
-        s->counts.prompt_tokens += j->gen.n_prompt;
-        s->counts.completion_tokens += j->gen.n_generated;
-    }
+    if (good) account(s, j);
     if (j->cancelled) {
         mem_buddy_give(&s->blocks, j->block);
         j->block = NULL;
@@ -70,6 +90,7 @@ static bool over(uint64_t since_ns, uint32_t limit_ms, uint64_t now_ns) {
 /* A ring without room for the largest token holds its job back until the reader catches up. */
 static bool stalled(const sched_job *j) { return !sched_ring_has_room(&j->ring, RING_LARGEST_BYTES); }
 
+/* Who has left, and who waits for a reader in vain. */
 static void sweep(sched *s) {
     uint64_t now = clock_now_ns();
     err e = {0};
@@ -78,104 +99,174 @@ static void sweep(sched *s) {
         if (j->state == JOB_FREE || j->state == JOB_ENDED) continue;
         if (j->cancelled || s->stopping) {
             err_set(&e, ERR_CANCELLED, "the server is stopping");
-            job_exit(s, j, &e);
-        } else if (j->state == JOB_QUEUED && over(j->submit_ns, s->config.queue_timeout_ms, now)) {
-            err_set(&e, ERR_BUSY, "waited %u ms in the queue without being admitted", s->config.queue_timeout_ms);
-            job_exit(s, j, &e);
-        } else if (running(j) && stalled(j) && j->whole) {
-            j->gen.finish =
-                ENGINE_FINISH_LENGTH; /* longer texts than a job is priced for: it ends as if at max_tokens */
-            job_exit(s, j, NULL);
-        } else if (running(j) && stalled(j) && over(j->read_ns, s->config.stall_timeout_ms, now)) {
+            sched_job_exit(s, j, &e);
+        } else if (admitted(j) && stalled(j) && j->whole) {
+            j->gen.finish = ENGINE_FINISH_LENGTH; /* longer texts than a job is priced for: as if at max_tokens */
+            sched_job_exit(s, j, NULL);
+        } else if (admitted(j) && stalled(j) && over(j->read_ns, s->config.stall_timeout_ms, now)) {
             err_set(&e, ERR_CANCELLED, "the client read nothing for %u ms", s->config.stall_timeout_ms);
-            job_exit(s, j, &e);
+            sched_job_exit(s, j, &e);
         }
     }
 }
 
-static sched_job *oldest(sched *s, job_state state) {
-    sched_job *first = NULL;
-    for (uint32_t i = 0; i < s->n_jobs; i++)
-        if (s->jobs[i].state == state && (!first || s->jobs[i].number < first->number)) first = &s->jobs[i];
-    return first;
-}
-
-/* First in, first out: when the first does not fit yet, nobody overtakes it. */
-static void admit(sched *s) {
-    sched_job *j;
-    while (s->counts.active < s->config.max_concurrent && (j = oldest(s, JOB_QUEUED))) {
-        err e = {0};
-        engine_session *session = engine_session_open(s->en, &e);
-        if (!session) return;
-        if (!engine_session_reserve(s->en, session, j->gen.n_prompt + j->gen.max_tokens, &e)) {
-            engine_session_close(s->en, session);
-            if (s->counts.active) return; /* their pages will come back */
-            job_exit(s, j, &e);           /* alone and still refused: the line itself is in the way */
-            continue;
-        }
-        j->gen.session = session;
-        j->kv_bytes = engine_session_bytes(s->en, session);
-        j->admit_ns = clock_now_ns();
-        j->state = JOB_PREFILL;
-        s->counts.queued--;
-        s->counts.active++;
-        engine_generation_start(&j->gen);
-    }
-}
-
-/* Every decoding job's token, then as much of the oldest prompt as the batch takes. Returns how many feeds. */
-static uint32_t compose(sched *s) {
-    uint32_t n = 0, left = engine_batch(s->en);
-    for (uint32_t i = 0; i < s->n_jobs && left; i++) {
+static void expire_queued(sched *s) {
+    uint64_t now = clock_now_ns();
+    err e = {0};
+    for (uint32_t i = 0; i < s->n_jobs; i++) {
         sched_job *j = &s->jobs[i];
-        if (j->state != JOB_DECODE || stalled(j)) continue;
-        engine_generation_feed(&j->gen, 1, &s->feeds[n]);
-        s->feed_jobs[n++] = j;
-        left--;
+        if (j->state != JOB_QUEUED || !over(j->submit_ns, s->config.queue_timeout_ms, now)) continue;
+        err_set(&e, ERR_BUSY, "waited %u ms in the queue without being admitted", s->config.queue_timeout_ms);
+        sched_job_exit(s, j, &e);
     }
-    sched_job *prompt = oldest(s, JOB_PREFILL);
-    if (prompt && left) {
-        uint32_t most = n && left > CHUNK_BESIDE_DECODES ? CHUNK_BESIDE_DECODES : left;
-        engine_generation_feed(&prompt->gen, most, &s->feeds[n]);
-        s->feed_jobs[n++] = prompt;
-    }
-    return n;
 }
 
-static void hand_out(sched *s, uint32_t n_feeds) {
+/* ---- a step ---- */
+
+static uint32_t tokens_left(const sched_job *j) { return j->gen.n_prompt + j->gen.n_generated - j->gen.n_fed; }
+
+static bool may_step(const sched_job *j, job_state state) {
+    return j->state == state && !(stalled(j) && !j->cancelled) && j->gen.finish == ENGINE_RUNNING;
+}
+
+static void add_feed(sched *s, sched_job *j, uint32_t n_tokens) {
+    engine_generation_feed(&j->gen, n_tokens, &s->feeds[s->n_feeds]);
+    s->feed_jobs[s->n_feeds++] = j;
+}
+
+/* One token of each decoding job, first in rank first. A batch smaller than their number takes them in turns. */
+static uint32_t add_decodes(sched *s, uint32_t left) {
+    uint32_t n = s->n_running, start = n > left ? s->turn % n : 0, used = 0;
+    for (uint32_t i = 0; i < n && used < left; i++) {
+        sched_job *j = s->running[(start + i) % n];
+        if (!may_step(j, JOB_DECODE) || !sched_prepare(s, j, 1)) continue;
+        add_feed(s, j, 1);
+        used++;
+    }
+    return used;
+}
+
+/* As many tokens of a prompt as stretch the step to STEP_STRETCH times what it takes without. */
+static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) {
+    if (!n_decodes) return left;
+    double n = FIRST_CHUNK;
+    if (s->decode_step_ms > 0 && s->prefill_token_ms > 0)
+        n = (STEP_STRETCH - 1) * s->decode_step_ms / s->prefill_token_ms;
+    if (n < LEAST_CHUNK) n = LEAST_CHUNK;
+    return n < left ? (uint32_t)n : left;
+}
+
+/* Its next page is being computed in this step already, by one that begins the same way: it waits and shares. */
+static bool will_be_known(const sched *s, const sched_job *j) {
+    for (uint32_t f = 0; f < s->n_feeds; f++) {
+        const sched_job *other = s->feed_jobs[f];
+        if (other->state != JOB_PREFILL || other->gen.n_fed != j->gen.n_fed || !j->terms.share) continue;
+        uint32_t n = s->feeds[f].n_tokens < KV_PAGE_TOKENS ? s->feeds[f].n_tokens : KV_PAGE_TOKENS;
+        if (j->terms.tenant == other->terms.tenant && j->terms.type == other->terms.type && tokens_left(j) > n &&
+            !memcmp(j->gen.tokens + j->gen.n_fed, s->feeds[f].tokens, n * sizeof(int32_t)))
+            return true;
+    }
+    return false;
+}
+
+static bool in_step(const sched *s, const sched_job *j) {
+    for (uint32_t f = 0; f < s->n_feeds; f++)
+        if (s->feed_jobs[f] == j) return true;
+    return false;
+}
+
+/* In turns the first in rank and the one that has least to go: long prompts get on, short ones do not wait for
+ * them. */
+static sched_job *next_prompt(sched *s) {
+    sched_job *next = NULL;
+    for (uint32_t i = 0; i < s->n_running; i++) {
+        sched_job *j = s->running[i];
+        if (!may_step(j, JOB_PREFILL) || in_step(s, j) || will_be_known(s, j)) continue;
+        if (!next) next = j;
+        else if (s->turn % 2 && j->priority == next->priority && tokens_left(j) < tokens_left(next)) next = j;
+    }
+    return next;
+}
+
+static void add_prompts(sched *s, uint32_t left) {
+    sched_job *j;
+    while (left && s->n_feeds < s->config.max_concurrent && (j = next_prompt(s))) {
+        sched_recall(s, j);
+        uint32_t n = tokens_left(j) < left ? tokens_left(j) : left;
+        if (!sched_prepare(s, j, n)) continue; /* parked, or gone */
+        add_feed(s, j, n);
+        left -= n;
+    }
+}
+
+static void compose(sched *s) {
+    uint32_t batch = engine_batch(s->en);
+    s->n_feeds = 0;
+    s->turn++;
+    sched_rank_running(s);
+    uint32_t n_decodes = add_decodes(s, batch);
+    add_prompts(s, chunk_beside(s, n_decodes, batch - n_decodes));
+}
+
+/* What a step took, told apart: decodes alone, and a prompt's token on top. */
+static void measure(sched *s, double ms) {
+    uint32_t decodes = 0, prompt_tokens = 0;
+    for (uint32_t f = 0; f < s->n_feeds; f++) {
+        bool decode = s->feed_jobs[f]->state == JOB_DECODE;
+        decodes += decode;
+        if (!decode) prompt_tokens += s->feeds[f].n_tokens;
+    }
+    double *mean = prompt_tokens ? &s->prefill_token_ms : &s->decode_step_ms;
+    double now = prompt_tokens ? (ms - (decodes ? s->decode_step_ms : 0)) / prompt_tokens : ms;
+    if (now <= 0) return;
+    *mean = *mean > 0 ? *mean * 0.8 + now * 0.2 : now;
+    if (prompt_tokens >= KV_PAGE_TOKENS) kv_cache_note_speed(engine_kv(s->en), now);
+}
+
+static void serve_tenants(sched *s) {
+    for (uint32_t f = 0; f < s->n_feeds; f++) s->tenants[s->feed_jobs[f]->tenant].served += s->feeds[f].n_tokens;
+}
+
+static void hand_out(sched *s) {
     uint32_t row = 0;
-    for (uint32_t f = 0; f < n_feeds; f++) {
+    for (uint32_t f = 0; f < s->n_feeds; f++) {
         sched_job *j = s->feed_jobs[f];
         engine_sample sample;
         str text;
         const float *logits = s->feeds[f].want == ENGINE_WANT_LAST ? engine_logits(s->en, row++) : NULL;
         if (!engine_generation_accept(&j->gen, &s->feeds[f], logits, &sample, &text)) continue;
-        if (j->state == JOB_PREFILL) {
-            j->state = JOB_DECODE;
-            j->first_ns = clock_now_ns();
-        }
+        if (j->state == JOB_PREFILL) j->state = JOB_DECODE;
+        if (!j->first_ns) j->first_ns = clock_now_ns();
         CHECK(sched_ring_put(&j->ring, &sample, text)); /* compose saw room for the largest */
-        if (j->gen.finish != ENGINE_RUNNING) job_exit(s, j, NULL);
+        if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
         else if (!j->whole) wake_later(j);
     }
 }
 
-static void step(sched *s) {
-    uint32_t n = compose(s);
-    if (!n) return;
+/* False when nothing could be run. */
+static bool step(sched *s) {
+    compose(s);
+    if (!s->n_feeds) return false;
     atomic_store(&s->abort_step, false);
+    for (uint32_t f = 0; f < s->n_feeds; f++)
+        if (s->feed_jobs[f]->cancelled) return true; /* since it was composed: sweep first */
     pthread_mutex_unlock(&s->lock);
     err e = {0};
-    bool ran = engine_step(s->en, s->feeds, n, &s->abort_step, &e);
+    uint64_t start = clock_now_ns();
+    bool ran = engine_step(s->en, s->feeds, s->n_feeds, &s->abort_step, &e);
+    double ms = (double)(clock_now_ns() - start) / 1e6;
     pthread_mutex_lock(&s->lock);
-    if (ran) hand_out(s, n); /* else someone in it was cancelled: the sweep takes them out, the rest run again */
+    if (!ran) return true; /* cancelled: the sweep takes out who asked, and the others' tokens are run again */
+    engine_step_commit(s->en, s->feeds, s->n_feeds);
+    measure(s, ms);
+    serve_tenants(s);
+    hand_out(s);
+    return true;
 }
 
-static bool can_run(sched *s) {
-    for (uint32_t i = 0; i < s->n_jobs; i++) {
-        const sched_job *j = &s->jobs[i];
-        if (j->state == JOB_PREFILL || (j->state == JOB_DECODE && !stalled(j))) return true;
-    }
+static bool can_run(const sched *s) {
+    for (uint32_t i = 0; i < s->n_jobs; i++)
+        if (may_step(&s->jobs[i], JOB_PREFILL) || may_step(&s->jobs[i], JOB_DECODE)) return true;
     return false;
 }
 
@@ -194,14 +285,27 @@ static bool wait_ms(sched *s, uint32_t ms) {
     return pthread_cond_timedwait(&s->work, &s->lock, &until) == 0;
 }
 
-/* Nothing can run: wait for work, and when it stays away give the idle pages back. */
+static uint64_t now_ms(void) { return clock_now_ns() / 1000000; }
+
+/* Nothing can run: wait for work, and when it stays away write remembered pages to the spill file and give free
+ * ones back. */
 static void rest(sched *s) {
+    kv_cache *kv = engine_kv(s->en);
     if (s->counts.active || s->counts.queued) {
         wait_ms(s, TIMEOUT_CHECK_MS);
-    } else if (!wait_ms(s, TRIM_AFTER_IDLE_MS) && !s->counts.queued) {
-        engine_trim(s->en, 0);
-        engine_kv_counts(s->en, &s->kv);
-        while (!s->counts.queued && !s->stopping && !wakes_due(s)) pthread_cond_wait(&s->work, &s->lock);
+        return;
+    }
+    if (wait_ms(s, TRIM_AFTER_IDLE_MS)) return;
+    kv_pool_trim(kv_cache_pool(kv), 0);
+    while (!s->counts.queued && !s->stopping && !wakes_due(s)) {
+        kv_cache_tick(kv, now_ms()); /* what has outlived its time goes while nobody is there, too */
+        if (kv_cache_write_behind(kv, WRITE_BEHIND_PAGES)) {
+            pthread_mutex_unlock(&s->lock);
+            pthread_mutex_lock(&s->lock);
+        } else {
+            wait_ms(s, TRIM_AFTER_IDLE_MS);
+        }
+        kv_pool_trim(kv_cache_pool(kv), 0);
     }
 }
 
@@ -209,14 +313,22 @@ void *sched_loop(void *ctx) {
     sched *s = ctx;
     pthread_mutex_lock(&s->lock);
     for (;;) {
+        kv_cache_tick(engine_kv(s->en), now_ms());
         sweep(s);
-        if (!s->stopping) admit(s);
-        engine_kv_counts(s->en, &s->kv); /* before anything waits: what the sweep gave back is to be seen */
+        if (!s->stopping) {
+            sched_resume_parked(s);
+            sched_admit(s);
+            expire_queued(s);
+        }
         engine_counters_read(s->en, &s->counters);
+        if (s->config.check_every_step) kv_cache_check(engine_kv(s->en));
         wake_consumers(s);
         if (s->stopping) break;
-        if (can_run(s)) step(s);
-        else if (!wakes_due(s)) rest(s);
+        if (can_run(s)) {
+            if (!step(s)) wait_ms(s, RETRY_MS);
+        } else if (!wakes_due(s)) {
+            rest(s);
+        }
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;

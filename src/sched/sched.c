@@ -46,6 +46,8 @@ typedef struct parts {
     uint8_t *state;
 } parts;
 
+static uint32_t tenant_count(const sched_config *c) { return c->n_tenants ? c->n_tenants : 1; }
+
 static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     parts p;
     p.region = mem_arena_take(a, region_bytes(c, n_context), 4096);
@@ -55,7 +57,11 @@ static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     sched_job *jobs = mem_arena_take(a, n_jobs * sizeof *jobs, 64);
     engine_feed *feeds = mem_arena_take(a, c->max_concurrent * sizeof *feeds, 64);
     sched_job **feed_jobs = mem_arena_take(a, c->max_concurrent * sizeof *feed_jobs, 64);
-    if (p.s) *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .feeds = feeds, .feed_jobs = feed_jobs};
+    sched_job **running = mem_arena_take(a, c->max_concurrent * sizeof *running, 64);
+    sched_tenant *tenants = mem_arena_take(a, tenant_count(c) * sizeof *tenants, 64);
+    if (p.s)
+        *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .feeds = feeds, .feed_jobs = feed_jobs, .running = running,
+                       .tenants = tenants};
     return p;
 }
 
@@ -97,7 +103,7 @@ sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
     pthread_mutex_init(&s->lock, NULL);
     init_cond(&s->work);
     init_cond(&s->idle);
-    engine_kv_counts(en, &s->kv);
+    memset(s->tenants, 0, tenant_count(c) * sizeof *s->tenants);
     if (!plat_thread_start(&s->thread, "engine", sched_loop, s, e)) {
         mem_arena_free(&arena);
         return NULL;
@@ -149,6 +155,11 @@ static bool check_request(const sched *s, const sched_request *r, err *e) {
     if (r->n_prompt >= n_context)
         return err_set(e, ERR_TOO_LARGE, "the prompt has %u tokens; with one to answer, the context of %u holds %u",
                        r->n_prompt, n_context, n_context - 1);
+    if (r->terms.window > n_context)
+        return err_set(e, ERR_INVALID, "'window' is %u; the context has %u tokens", r->terms.window, n_context);
+    if (r->terms.window ? r->terms.keep >= r->terms.window : r->terms.keep > 0)
+        return err_set(e, ERR_INVALID, "'keep' is %u; it must be below 'window', which is %u", r->terms.keep,
+                       r->terms.window);
     if (r->max_tokens == 0) return err_set(e, ERR_INVALID, "max_tokens is 0; it must be at least 1");
     if (r->n_stops > GENERATION_STOPS_MAX)
         return err_set(e, ERR_INVALID, "%u stop strings; at most %d", r->n_stops, GENERATION_STOPS_MAX);
@@ -186,6 +197,13 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->gen.stops = memcpy(at, r->stops, r->n_stops * sizeof *r->stops);
     at += r->n_stops * sizeof *r->stops;
     j->ring = (sched_ring){.data = at, .size = ring};
+    j->tenant = r->tenant;
+    j->priority = r->priority;
+    j->terms = r->terms;
+    /* Of a rotating window only the prompt is shared: what it lets go would stay in memory otherwise. */
+    j->terms.publish_tokens = r->terms.window ? r->n_prompt : UINT32_MAX;
+    j->remember = r->remember;
+    j->memory = r->memory;
     j->submit_ns = j->read_ns = clock_now_ns();
     j->number = s->next_number++;
     j->state = JOB_QUEUED;
@@ -210,12 +228,29 @@ static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens,
     return j;
 }
 
+/* The context bounds what is answered, too, unless a window rotates in it. */
+static uint32_t clip_max_tokens(const sched *s, const sched_request *r) {
+    uint32_t left = (r->terms.window ? (uint32_t)INT32_MAX : engine_context(s->en)) - r->n_prompt;
+    return r->max_tokens < left ? r->max_tokens : left;
+}
+
+/* Whoever comes back after a while starts level with those who are here, not ahead of them. */
+static void enter_tenant(sched *s, uint32_t tenant) {
+    double least = -1;
+    for (uint32_t i = 0; i < tenant_count(&s->config); i++)
+        if (s->tenants[i].n_jobs && (least < 0 || s->tenants[i].served < least)) least = s->tenants[i].served;
+    sched_tenant *t = &s->tenants[tenant];
+    if (!t->n_jobs++ && t->served < least) t->served = least;
+}
+
 sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
     if (!check_request(s, r, e)) return NULL;
-    uint32_t left = engine_context(s->en) - r->n_prompt, max_tokens = r->max_tokens < left ? r->max_tokens : left;
+    CHECK(r->tenant < tenant_count(&s->config));
+    uint32_t max_tokens = clip_max_tokens(s, r);
     pthread_mutex_lock(&s->lock);
-    sched_job *j = enqueue(s, r, max_tokens, e);
+    sched_job *j = sched_price(s, &r->terms, r->n_prompt + max_tokens, e) ? enqueue(s, r, max_tokens, e) : NULL;
     if (j) {
+        enter_tenant(s, j->tenant);
         s->counts.submitted++;
         s->counts.queued++;
         pthread_cond_signal(&s->work);
@@ -274,6 +309,12 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
     return from_ns && to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
 }
 
+static const char *reprocess_reason(const sched_job *j) {
+    if (!j->terms.share) return "disabled";
+    if (j->cached_tokens + 1 >= j->gen.n_prompt) return NULL;
+    return j->cached_tokens ? "diverged" : "nothing_cached";
+}
+
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
     pthread_mutex_lock(&s->lock);
     uint64_t end = j->end_ns ? j->end_ns : clock_now_ns();
@@ -284,7 +325,14 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
         .prefill_ms = ms_between(j->admit_ns, j->first_ns ? j->first_ns : end),
         .decode_ms = ms_between(j->first_ns, end),
         .total_ms = ms_between(j->submit_ns, end),
-        .peak_bytes = j->kv_bytes + j->block_bytes,
+        .cached_tokens = j->cached_tokens,
+        .peak_bytes = j->kv.bytes + j->block_bytes,
+        .kv_pages = j->kv.pages,
+        .kv_bytes = j->kv.bytes,
+        .shared_bytes = j->kv.shared_bytes,
+        .reprocess_reason = reprocess_reason(j),
+        .kv_type = j->terms.type,
+        .parked = j->times_parked,
     };
     pthread_mutex_unlock(&s->lock);
 }
@@ -320,9 +368,66 @@ uint32_t sched_retry_after_s(sched *s) {
     return seconds > 59 ? 59 : (uint32_t)seconds;
 }
 
-void sched_engine_read(sched *s, kv_pool_counts *kv, engine_counters *counters) {
+void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters) {
     pthread_mutex_lock(&s->lock);
-    *kv = s->kv;
+    kv_cache_read(engine_kv(s->en), kv);
     *counters = s->counters;
     pthread_mutex_unlock(&s->lock);
+}
+
+bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
+    *out = (sched_fit){0};
+    if (!check_request(s, r, e)) {
+        out->reason = *e;
+        return e->code == ERR_TOO_LARGE;
+    }
+    kv_cache *kv = engine_kv(s->en);
+    sched_job j = {.terms = r->terms};
+    j.gen.tokens = (int32_t *)(uintptr_t)r->prompt;
+    j.gen.n_prompt = r->n_prompt;
+    j.gen.max_tokens = out->max_tokens = clip_max_tokens(s, r);
+    pthread_mutex_lock(&s->lock);
+    size_t in_use;
+    kv_pool_counts pool;
+    kv_pool_read(kv_cache_pool(kv), &pool);
+    out->cached_tokens = kv_cache_peek(kv, &r->terms, r->prompt, r->n_prompt - 1, &in_use);
+    out->required_bytes = kv_cache_bytes_for(kv, &r->terms, r->n_prompt + out->max_tokens);
+    out->available_bytes = sched_room_bytes(s);
+    out->pool_bytes = pool.budget_bytes;
+    out->queued = s->counts.queued;
+    out->ever = sched_price(s, &r->terms, r->n_prompt + out->max_tokens, &out->reason);
+    if (out->ever) {
+        uint64_t need = sched_need_bytes(s, &j);
+        bool slot = s->counts.active < s->config.max_concurrent;
+        out->now = slot && !s->counts.queued && !s->counts.parked && (!s->counts.active || need <= out->available_bytes);
+        if (!out->now && !slot)
+            err_set(&out->reason, ERR_BUSY, "%u requests are running, as many as may at once", s->counts.active);
+        else if (!out->now && s->counts.queued)
+            err_set(&out->reason, ERR_BUSY, "%u requests wait before it", s->counts.queued);
+        else if (!out->now)
+            err_set_memory(&out->reason, need, out->available_bytes, "running requests hold the pages it would begin with");
+    }
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
+bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out) {
+    pthread_mutex_lock(&s->lock);
+    bool there = kv_cache_entry(engine_kv(s->en), i, out);
+    pthread_mutex_unlock(&s->lock);
+    return there;
+}
+
+kv_removed sched_cache_clear(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    kv_removed removed = kv_cache_clear(engine_kv(s->en));
+    pthread_mutex_unlock(&s->lock);
+    return removed;
+}
+
+bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out) {
+    pthread_mutex_lock(&s->lock);
+    bool there = kv_cache_remove(engine_kv(s->en), id, out);
+    pthread_mutex_unlock(&s->lock);
+    return there;
 }

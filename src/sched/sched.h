@@ -5,15 +5,20 @@
  * its tokens and its output ring. Callers: api/ (from event threads) and cli/. Knows no dialects and no
  * sockets; text only as bytes to pass on.
  *
- * A job's life:  queued → prefill → decode → finished,  and from each of them an exit (cancelled, timed
- * out, failed). Every way out passes job_exit, which closes the session and so gives its pages back. The slot is
- * free when the exit has happened and the consumer has let go (sched_job_release).
+ * A job's life:  queued → prefill → decode → finished,  with parked beside the two in the middle, and from each of
+ * them an exit (cancelled, timed out, failed). Every way out passes job_exit, which closes the session and so gives
+ * its pages back. The slot is free when the exit has happened and the consumer has let go (sched_job_release).
  *
- * Admission: first in, first out. A job is admitted when a session is free and the KV pool holds pages for its
- * prompt and all it may generate; those are taken at once, so an admitted job always finishes. Admitted jobs share
- * steps: every decoding job has one token in each, prompts are fed in chunks beside them.
+ * Order: the queue by priority, then fairly between tenants (who has had least comes first), then by arrival; with
+ * max_concurrent 1 strictly by arrival. Admission: a job's worst case must fit the KV pool alone (or it is refused at
+ * the door), and it is admitted when its prompt and its next steps have pages. Together the admitted may want more
+ * than there is: then remembered prompts make way, and after them the job that ranks last (lowest priority,
+ * youngest) is parked. Its pages stay remembered as long as there is room; it comes back when its turn is there,
+ * computes again what is gone, and goes on with the same bits. The first in rank always advances, so everyone
+ * finishes. Admitted jobs share steps: every decoding job has one token in each, prompts are fed in chunks beside
+ * them, sized so that a step takes at most about twice what it takes without.
  *
- * Refused at the door: ERR_TOO_LARGE (a prompt that no context holds), ERR_INVALID (parameters),
+ * Refused at the door: ERR_TOO_LARGE (what no context or pool holds), ERR_INVALID (parameters),
  * ERR_BUSY (queue full, its memory full, draining): come back after sched_retry_after_s.
  */
 #ifndef SCHED_SCHED_H
@@ -27,6 +32,8 @@ typedef struct sched_config {
     uint32_t queue_timeout_ms; /* a job waiting longer ends with ERR_BUSY; 0: never */
     uint32_t stall_timeout_ms; /* a consumer that reads nothing for so long loses its job */
     size_t queue_bytes;        /* the region; 0: chosen from the context */
+    uint32_t n_tenants;        /* who share fairly; 0: as 1 */
+    bool check_every_step;     /* tests: CHECKs the whole KV cache before each step */
 } sched_config;
 
 void sched_config_default(sched_config *c);
@@ -47,6 +54,11 @@ typedef struct sched_request {
     uint32_t n_prompt;
     uint32_t max_tokens; /* clipped to what the context leaves */
     bool whole;          /* the consumer reads only at the end: the output must fit the ring */
+    uint32_t tenant;     /* < n_tenants */
+    int32_t priority;    /* higher goes first */
+    kv_terms terms;      /* engine_terms to begin with; publish_tokens is set here */
+    bool remember;       /* when it has finished */
+    kv_memory_of memory;
     engine_sampling sampling;
     uint32_t n_stops;
     engine_stop stops[GENERATION_STOPS_MAX];
@@ -67,6 +79,12 @@ typedef struct sched_usage {
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
     double queue_ms, prefill_ms, decode_ms, total_ms;
     uint64_t peak_bytes; /* of this job: KV pages and its block */
+    uint32_t kv_pages;   /* at its largest */
+    uint64_t kv_bytes;
+    uint64_t shared_bytes; /* of these: pages that the cache or others held already */
+    const char *reprocess_reason; /* why cached_tokens is not all but the last of the prompt; NULL when it is */
+    kv_type kv_type;
+    uint32_t parked;       /* times */
 } sched_usage;
 
 typedef struct sched_output {
@@ -88,14 +106,28 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out);
 void sched_job_release(sched *s, sched_job *j);
 
 typedef struct sched_counts {
-    uint32_t queued, active;
+    uint32_t queued, active, parked; /* parked ones are active, too */
     uint64_t submitted, finished, cancelled, failed, refused;
-    uint64_t prompt_tokens, completion_tokens;
+    uint64_t prompt_tokens, completion_tokens, parkings;
 } sched_counts;
 void sched_read(sched *s, sched_counts *out);
 uint32_t sched_retry_after_s(sched *s); /* 1 – 59, from the backlog */
 
-/* The KV pool and the engine's counters, read between two steps. */
-void sched_engine_read(sched *s, kv_pool_counts *kv, engine_counters *counters);
+typedef struct sched_fit {
+    bool ever, now;              /* could it run at all; would it be admitted at once */
+    uint32_t cached_tokens, max_tokens; /* max_tokens: as clipped */
+    uint64_t required_bytes, available_bytes, pool_bytes; /* of KV pages, at its largest */
+    uint32_t queued;
+    err reason; /* when not now */
+} sched_fit;
+/* What sched_submit would say, and when it would run; nothing is taken. False for a request that is wrong. */
+bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e);
+
+/* ---- the KV cache, read and changed between two steps ---- */
+
+void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters);
+bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out); /* false past the end */
+kv_removed sched_cache_clear(sched *s);
+bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out); /* false: no such entry */
 
 #endif

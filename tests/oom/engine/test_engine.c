@@ -36,16 +36,16 @@ static int down(void **state) {
 static const int32_t tokens[100] = {1, 260, 261, 262};
 
 static bool use_session(engine *en, err *e) {
-    engine_session *s = engine_session_open(en, e);
+    engine_session *s = engine_session_open(en, NULL, e);
     if (!s) return false;
     bool ok = engine_session_reserve(en, s, 100, e); /* four pages, or none */
     kv_pool_counts kv;
-    engine_kv_counts(en, &kv);
-    assert_int_equal(kv.used, ok ? 4 : 0);
+    kv_pool_read(kv_cache_pool(engine_kv(en)), &kv);
+    assert_int_equal(kv.used_pages, ok ? 4 : 0);
     engine_feed feed = {s, tokens, 100, ENGINE_WANT_LAST};
-    ok = ok && engine_step(en, &feed, 1, NULL, e);
+    ok = ok && engine_run(en, &feed, e);
     engine_session_close(en, s);
-    engine_trim(en, 0);
+    kv_pool_trim(kv_cache_pool(engine_kv(en)), 0);
     return ok;
 }
 
@@ -172,14 +172,14 @@ static void growing_sessions(void **state) {
     engine *en = engine_prepare(&c, &l, &e);
     engine_plan plan = {.rows.line_bytes = UINT64_MAX};
     assert_ok(en && engine_plan_make(en, &plan, &e) && engine_load(en, &plan, NULL, NULL, &e), e);
-    engine_session *s = engine_session_open(en, &e);
+    engine_session *s = engine_session_open(en, NULL, &e);
     assert_ok(engine_session_reserve(en, s, 32, &e), e);
     for (uint64_t n = 1; n <= 3; n++) {
         mem_ledger_fail_nth(&l, n);
         assert_false(engine_session_reserve(en, s, 128, &e));
         assert_int_equal(e.code, ERR_MEMORY);
         assert_int_equal(engine_session_bytes(en, s), plan.page_bytes);
-        engine_trim(en, 0);
+        kv_pool_trim(kv_cache_pool(engine_kv(en)), 0);
     }
     mem_ledger_fail_nth(&l, 0);
     assert_ok(engine_session_reserve(en, s, 128, &e), e);

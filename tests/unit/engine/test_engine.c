@@ -125,7 +125,7 @@ static engine_config config_of(const char *path) {
 
 static engine_session *open_session(engine *en, uint32_t n_tokens) {
     err e = {0};
-    engine_session *s = engine_session_open(en, &e);
+    engine_session *s = engine_session_open(en, NULL, &e);
     if (!s) fail_msg("%s", e.message);
     assert_ok(engine_session_reserve(en, s, n_tokens, &e), e);
     return s;
@@ -172,6 +172,7 @@ static void run(engine *en, const int32_t *tokens, uint32_t chunk, bool others, 
             fed[i] += n, left -= n;
         }
         assert_ok(engine_step(en, feeds, n_feeds, NULL, &e), e);
+        engine_step_commit(en, feeds, n_feeds);
         for (uint32_t i = 0; i < take; i++)
             memcpy(logits + (size_t)(at + i) * n_vocab, engine_logits(en, row + i), n_vocab * sizeof(float));
     }
@@ -230,7 +231,7 @@ static void same_bits_of_halves(void **state) { (void)state, same_bits(half_path
 
 static kv_pool_counts pool_of(const engine *en) {
     kv_pool_counts counts;
-    engine_kv_counts(en, &counts);
+    kv_pool_read(kv_cache_pool(engine_kv(en)), &counts);
     return counts;
 }
 
@@ -242,30 +243,31 @@ static void sessions_take_and_give_pages(void **state) {
     c.n_sessions = 3;
     load(&x, &c);
     engine_session *s[3];
-    assert_int_equal(pool_of(x.en).n_pages, 3 * 4);
+    assert_int_equal(x.plan.n_pages, 3 * 4);
+    assert_int_equal(pool_of(x.en).budget_bytes, x.plan.n_pages * x.plan.page_bytes);
     for (int i = 0; i < 3; i++) s[i] = open_session(x.en, 0);
-    assert_null(engine_session_open(x.en, &e));
+    assert_null(engine_session_open(x.en, NULL, &e));
     assert_int_equal(e.code, ERR_BUSY);
-    assert_int_equal(pool_of(x.en).used, 0);
+    assert_int_equal(pool_of(x.en).used_pages, 0);
     assert_ok(engine_session_reserve(x.en, s[0], 1, &e), e);
-    assert_int_equal(pool_of(x.en).used, 1);
-    assert_int_equal(engine_session_bytes(x.en, s[0]), pool_of(x.en).page_bytes);
+    assert_int_equal(pool_of(x.en).used_pages, 1);
+    assert_int_equal(engine_session_bytes(x.en, s[0]), x.plan.page_bytes);
     assert_ok(engine_session_reserve(x.en, s[0], 32, &e), e); /* what is held already costs nothing */
-    assert_int_equal(pool_of(x.en).used, 1);
+    assert_int_equal(pool_of(x.en).used_pages, 1);
     assert_ok(engine_session_reserve(x.en, s[0], 128, &e), e);
-    assert_int_equal(pool_of(x.en).used, 4);
+    assert_int_equal(pool_of(x.en).used_pages, 4);
     assert_false(engine_session_reserve(x.en, s[1], 129, &e));
     assert_int_equal(e.code, ERR_TOO_LARGE);
     assert_non_null(strstr(e.message, "129"));
     assert_non_null(strstr(e.message, "128"));
-    assert_int_equal(pool_of(x.en).used, 4);
+    assert_int_equal(pool_of(x.en).used_pages, 4);
     engine_session_close(x.en, s[0]);
-    assert_int_equal(pool_of(x.en).used, 0);
+    assert_int_equal(pool_of(x.en).used_pages, 0);
     engine_session_close(x.en, s[0]); /* twice does no harm */
     mem_ledger_view before = books(&x.ledger);
-    assert_int_equal(engine_trim(x.en, 1), 3 * pool_of(x.en).page_bytes);
-    assert_int_equal(pool_of(x.en).committed, 1);
-    assert_int_equal(books(&x.ledger).now_bytes, before.now_bytes - 3 * pool_of(x.en).page_bytes);
+    assert_int_equal(kv_pool_trim(kv_cache_pool(engine_kv(x.en)), x.plan.page_bytes), 3 * x.plan.page_bytes);
+    assert_int_equal(pool_of(x.en).committed_pages, 1);
+    assert_int_equal(books(&x.ledger).now_bytes, before.now_bytes - 3 * x.plan.page_bytes);
     unload(&x); /* with two sessions still open */
 }
 
@@ -287,11 +289,11 @@ static void pages_run_out(void **state) {
     engine_session *a = open_session(x.en, 128), *b = open_session(x.en, 33), *last = open_session(x.en, 1);
     engine_session_close(x.en, last);
     last = open_session(x.en, 0);
-    assert_int_equal(pool_of(x.en).used, 6);
+    assert_int_equal(pool_of(x.en).used_pages, 6);
     assert_false(engine_session_reserve(x.en, last, 33, &e));
     assert_int_equal(e.code, ERR_BUSY);
     assert_int_equal(engine_session_bytes(x.en, last), 0);
-    assert_int_equal(pool_of(x.en).used, 6);
+    assert_int_equal(pool_of(x.en).used_pages, 6);
     assert_false(engine_session_reserve(x.en, b, 128, &e)); /* keeps what it had */
     assert_int_equal(engine_session_bytes(x.en, b), 2 * x.plan.page_bytes);
     engine_session_close(x.en, a);
@@ -302,7 +304,7 @@ static void pages_run_out(void **state) {
 static void feed(engine *en, engine_session *s, const int32_t *tokens, uint32_t n, float *last) {
     err e = {0};
     engine_feed f = {s, tokens, n, ENGINE_WANT_LAST};
-    assert_ok(engine_step(en, &f, 1, NULL, &e), e);
+    assert_ok(engine_run(en, &f, &e), e);
     memcpy(last, engine_logits(en, 0), engine_hparams(en)->n_vocab * sizeof(float));
 }
 
@@ -317,14 +319,14 @@ static void rewinding_forgets(void **state) {
     random_tokens(x.en, 2, others, 100);
     engine_session *s = open_session(x.en, 100);
     feed(x.en, s, tokens, 100, a);
-    engine_session_rewind(s, 37);
+    engine_session_rewind(x.en, s, 37);
     assert_int_equal(engine_session_length(s), 37);
     feed(x.en, s, others + 37, 50, b);
     assert_true(memcmp(a, b, sizeof a) != 0);
-    engine_session_rewind(s, 37);
+    engine_session_rewind(x.en, s, 37);
     feed(x.en, s, tokens + 37, 63, b);
     assert_memory_equal(a, b, sizeof a);
-    engine_session_rewind(s, 0);
+    engine_session_rewind(x.en, s, 0);
     feed(x.en, s, tokens, 100, b);
     assert_memory_equal(a, b, sizeof a);
     engine_session_close(x.en, s);
@@ -347,7 +349,7 @@ static void a_cancelled_step_has_not_been(void **state) {
     random_tokens(x.en, 3, tokens, 128);
     engine_session *s = open_session(x.en, 128), *t = open_session(x.en, 128);
     feed(x.en, s, tokens, 128, a);
-    engine_session_rewind(s, 0);
+    engine_session_rewind(x.en, s, 0);
     feed(x.en, s, tokens, 50, b);
     feed(x.en, t, tokens, 10, b);
     _Atomic bool cancel = true;
@@ -402,7 +404,7 @@ static void cancelled_anywhere(void **state) {
     for (int round = 0; round < 12 || (cut == 0 && round < 500); round++) {
         late_cancel late = {.delay_ns = (long)(step_ns * (uint64_t)(round % 12) / 14)};
         pthread_t thread;
-        engine_session_rewind(s, 0);
+        engine_session_rewind(x.en, s, 0);
         assert_int_equal(pthread_create(&thread, NULL, cancel_late, &late), 0);
         engine_feed f = {s, tokens, 128, ENGINE_WANT_LAST};
         atomic_store(&late.go, true);
@@ -434,9 +436,9 @@ static void assert_plan_is_fact(const char *path, uint32_t n_threads, uint32_t n
     assert_true(v.rows[MEM_TOKENIZER].now_bytes > 0 &&
                 v.rows[MEM_TOKENIZER].now_bytes <= x.plan.rows.bytes[MEM_TOKENIZER]);
     assert_int_equal(engine_context(x.en), x.plan.n_context);
-    assert_int_equal(pool_of(x.en).n_pages, n_sessions * kv_pages_for(x.plan.n_context));
+    assert_int_equal(x.plan.n_pages, n_sessions * kv_pages_for(x.plan.n_context));
     for (uint32_t i = 0; i < n_sessions; i++) open_session(x.en, engine_context(x.en)); /* everything at once */
-    assert_int_equal(pool_of(x.en).used, pool_of(x.en).n_pages);
+    assert_int_equal(pool_of(x.en).used_pages, x.plan.n_pages);
     v = books(&x.ledger);
     assert_int_equal(v.rows[MEM_KV].now_bytes, x.plan.rows.bytes[MEM_KV]);
     assert_true(v.peak_bytes <= x.plan.rows.total_bytes);
@@ -507,8 +509,8 @@ static void lines(const char *path, uint32_t n_context) {
             open_session(y.en, n);
             left -= kv_pages_for(n);
         }
-        assert_int_equal(pool_of(y.en).used, y.plan.n_pages);
-        assert_true(pool_of(y.en).used >= kv_pages_for(engine_context(y.en)));
+        assert_int_equal(pool_of(y.en).used_pages, y.plan.n_pages);
+        assert_true(pool_of(y.en).used_pages >= kv_pages_for(engine_context(y.en)));
         assert_true(books(&y.ledger).peak_bytes <= line);
         engine_free(y.en);
         mem_ledger_measured(&y.ledger, MEM_RUNTIME, 0);

@@ -102,12 +102,12 @@ static verdict run(const facts *f, const char *model_path) {
     assert_int_equal(engine_hparams(en)->n_vocab, f->vocab);
     assert_ok(engine_plan_make(en, &plan, &e), e);
     assert_ok(engine_load(en, &plan, NULL, NULL, &e), e);
-    engine_session *s = engine_session_open(en, &e);
+    engine_session *s = engine_session_open(en, NULL, &e);
     assert_ok(engine_session_reserve(en, s, f->positions, &e), e);
     for (uint32_t done = 0; done < f->positions; done += c.n_batch) {
         uint32_t n = f->positions - done < c.n_batch ? f->positions - done : c.n_batch;
         engine_feed feed = {s, f->tokens + done, n, ENGINE_WANT_ALL};
-        assert_ok(engine_step(en, &feed, 1, NULL, &e), e);
+        assert_ok(engine_run(en, &feed, &e), e);
         for (uint32_t i = 0; i < n; i++) judge(f, done + i, engine_logits(en, i), &v);
     }
     engine_free(en);

@@ -3,6 +3,7 @@
 #include "../test.h"
 
 #include "mem/heap.h"
+#include "kv/pool.h"
 #include "model/model.h"
 #include "model_build.h"
 
@@ -165,17 +166,17 @@ static void rig_up(rig *r, const model_spec *s, int n_threads) {
     mem_arena_reset(&r->work, mark);
     model_workspace_layout(&r->w, &r->h, device_cpu_ops(), N_TOKENS, N_TOKENS, &r->work);
     assert_false(r->work.failed);
-    kv_shape shape = model_kv_shape(&r->h);
-    r->pool = kv_pool_new(&shape, MAX_PAGES, &r->ledger, &e);
+    size_t page_bytes = kv_page_bytes(&r->h.kv, 0, COMPUTE_KV_F16);
+    r->pool = kv_pool_new(&r->h.kv, MAX_PAGES * page_bytes, &r->ledger, &e);
     assert_non_null(r->pool);
     for (int i = 0; i < MAX_PAGES; i++) {
-        r->pages[i] = kv_pool_take(r->pool, &e);
-        memset(r->pages[i], 0xFF, kv_page_bytes(&shape)); /* NaNs, as an earlier user may leave behind */
+        r->pages[i] = kv_pool_take(r->pool, 0, COMPUTE_KV_F16, &e);
+        memset(r->pages[i], 0xFF, page_bytes); /* NaNs, as an earlier user may leave behind */
     }
 }
 
 static void rig_down(rig *r) {
-    for (int i = 0; i < MAX_PAGES; i++) kv_pool_give(r->pool, r->pages[i]);
+    for (int i = 0; i < MAX_PAGES; i++) kv_pool_unref(r->pool, r->pages[i]);
     kv_pool_free(r->pool);
     device_cpu_stop(&r->dev);
     mem_arena_free(&r->work);
@@ -194,7 +195,8 @@ static void rig_forward(rig *r, const int32_t *tokens, uint32_t n, uint32_t chun
     err e = {0};
     for (uint32_t at = 0; at < n; at += chunk) {
         uint32_t take = n - at < chunk ? n - at : chunk;
-        for (uint32_t i = 0; i < take; i++) batch[i] = (model_token){tokens[at + i], {r->pages, at + i, 0}, true};
+        for (uint32_t i = 0; i < take; i++)
+            batch[i] = (model_token){tokens[at + i], true, at + i, {{.pages = r->pages, .position = at + i}}};
         assert_ok(model_forward(&r->m, &r->w, batch, take, NULL, &e), e);
         for (uint32_t i = 0; i < take; i++)
             memcpy(logits + (size_t)(at + i) * r->h.n_vocab, r->w.logits + (size_t)i * r->w.logits_stride,

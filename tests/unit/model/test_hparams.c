@@ -63,7 +63,7 @@ static void reads_the_shape(void **state) {
     assert_int_equal(h.n_context_train, 64);
     assert_int_equal(h.rope_scaling, MODEL_ROPE_PLAIN);
     assert_true(h.attention_scale == 0.5f && h.rope_base == 10000.0f && h.norm_eps == 1e-5f);
-    kv_shape shape = model_kv_shape(&h);
+    kv_shape shape = h.kv;
     assert_true(shape.n_layers == 2 && shape.n_kv_heads == 3 && shape.head_dim == 4 && shape.head_dim_v == 4);
 }
 

@@ -82,8 +82,8 @@ static void world_down(world *w) {
     assert_int_equal(counts.active, 0);
     assert_int_equal(counts.queued, 0);
     assert_int_equal(counts.submitted, counts.finished + counts.cancelled + counts.failed);
-    engine_kv_counts(w->en, &kv);
-    assert_int_equal(kv.used, 0);
+    kv_pool_read(kv_cache_pool(engine_kv(w->en)), &kv);
+    assert_int_equal(kv.used_pages, 0);
     assert_int_equal(w->s->blocks.used_bytes, 0);
     sched_stop(w->s);
     mem_ledger_view v;
@@ -316,10 +316,10 @@ static void hold_a_crowd(const char *file, uint32_t n_context, uint32_t n_pages,
     assert_true(counts.finished >= read && counts.cancelled <= let_go);
     assert_int_equal(counts.finished + counts.cancelled, accepted);
     assert_true(counts.cancelled > 0);
-    kv_pool_counts kv;
+    kv_cache_counts kv;
     engine_counters counters;
     sched_engine_read(w.s, &kv, &counters);
-    assert_int_equal(kv.used, 0);
+    assert_int_equal(kv.pool.used_pages, 0);
     assert_int_equal(counters.step_mallocs, 0);
     world_down(&w);
 }
@@ -596,7 +596,7 @@ static void a_stalled_reader(void **state) {
     read_all(w.s, submit(&w, other), o);
     assert_int_equal(o->n_tokens, 40);
     while (!sched_job_done(w.s, a)) pause_us(1000);
-    kv_pool_counts kv;
+    kv_cache_counts kv;
     engine_counters counters;
     sched_engine_read(w.s, &kv, &counters);
     sched_output *out = malloc(sizeof *out);
@@ -768,7 +768,7 @@ static void idle_pages_go_back(void **state) {
     sched_config c = plain_config();
     engine_up(&w, path, 4, 256, 0);
     sched_up(&w, &c);
-    kv_pool_counts kv;
+    kv_cache_counts kv;
     engine_counters counters;
     outcome o;
     request *q = plain_request(&w, 20, 20, true);
@@ -776,10 +776,10 @@ static void idle_pages_go_back(void **state) {
     do {
         pause_us(50000);
         sched_engine_read(w.s, &kv, &counters);
-    } while (kv.committed > 0);
+    } while (kv.pool.committed_pages > 0);
     mem_ledger_view v;
     mem_ledger_read(&w.ledger, &v);
-    assert_true(v.rows[MEM_KV].now_bytes < kv.page_bytes * 2); /* the tables */
+    assert_true(v.rows[MEM_KV].now_bytes < w.plan.page_bytes * 2); /* the tables */
     read_all(w.s, submit(&w, q), &o);
     assert_int_equal(o.n_tokens, 20);
     free(q);

@@ -1,0 +1,648 @@
+/* The cache: what is remembered, for how long, and what makes way. */
+#include "kv/cache.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "kv/internal.h"
+#include "plat/vm.h"
+
+/* A request that was parked comes back for its pages: they are worth those of a conversation used so often. */
+enum { PARKED_WORTH_HITS = 8, AGE_FLOOR_MS = 1000 };
+
+/* ---- making and ending ---- */
+
+static size_t slot_count(const kv_cache_config *c) {
+    return c->spill_path ? c->spill_bytes / kv_set_bytes(&c->shape, c->type) : 0;
+}
+
+/* One node for each page the pool can hold of the common type (twice, so that a pool of smaller pages has its own),
+ * one for each slot of the spill file, and one for each root. */
+static uint32_t node_count(const kv_cache_config *c) {
+    uint64_t pages = c->pool_bytes / kv_set_bytes(&c->shape, c->type) * 2;
+    uint64_t n = c->max_entries ? pages + slot_count(c) + c->n_sequences * 2u + 64 : 1;
+    return n < KV_NODE_NONE ? (uint32_t)n : KV_NODE_NONE - 1;
+}
+
+/* Beside the remembered: one for each sequence, which may be parked. */
+static uint32_t entry_count(const kv_cache_config *c) { return c->max_entries ? c->max_entries + c->n_sequences : 1; }
+
+static kv_cache *layout(const kv_cache_config *config, mem_arena *a) {
+    kv_cache *c = mem_arena_take(a, sizeof *c, 64);
+    kv_node *node_of_slot = mem_arena_take(a, slot_count(config) * sizeof *node_of_slot, 64);
+    kv_index index;
+    kv_index_layout(&index, a, node_count(config), entry_count(config));
+    kv_sequence *sequences = mem_arena_take(a, config->n_sequences * sizeof *sequences, 64);
+    for (uint32_t i = 0; i < config->n_sequences; i++) {
+        if (sequences) memset(&sequences[i], 0, sizeof sequences[i]);
+        for (uint32_t g = 0; g < config->shape.n_groups; g++) {
+            uint8_t **entries = mem_arena_take(a, kv_table_capacity(config) * sizeof *entries, 64);
+            if (sequences) sequences[i].tables[g].entries = entries;
+        }
+    }
+    if (c)
+        *c = (kv_cache){
+            .config = *config, .index = index, .sequences = sequences, .node_of_slot = node_of_slot};
+    return c;
+}
+
+size_t kv_cache_plan_bytes(const kv_cache_config *config) {
+    mem_arena a;
+    mem_arena_measure(&a);
+    layout(config, &a);
+    return plat_vm_round(a.used);
+}
+
+static kv_spill_config spill_config(const kv_cache_config *c) {
+    return (kv_spill_config){.path = c->spill_path,
+                             .file_bytes = c->spill_bytes,
+                             .identity = {c->identity[0], c->identity[1]},
+                             .page_bytes_max = kv_set_bytes(&c->shape, c->type)};
+}
+
+size_t kv_cache_spill_plan_bytes(const kv_cache_config *config) {
+    kv_spill_config s = spill_config(config);
+    return config->spill_path ? kv_spill_plan_bytes(&s) : 0;
+}
+
+/* A page of an earlier life of the server: known, and not in memory. */
+static bool restore_label(void *ctx, uint32_t slot, const kv_spill_label *label) {
+    kv_cache *c = ctx;
+    kv_index *x = &c->index;
+    kv_node parent = KV_NODE_NONE;
+    if (slot >= slot_count(&c->config) || label->kind >= KV_TYPES || label->payload_bytes != kv_set_bytes(&c->config.shape, label->kind)) return false;
+    if (label->parent == KV_SPILL_NONE) {
+        parent = kv_index_root(x, label->salt, label->kind);
+    } else {
+        parent = c->node_of_slot[label->parent]; /* told before its children */
+    }
+    if (parent == KV_NODE_NONE) return false;
+    const kv_index_node *above = kv_index_at(x, parent);
+    uint32_t common;
+    kv_node same = kv_index_child(x, parent, label->tokens, label->n_tokens, &common);
+    bool fits = above->type == label->kind && (above->depth == 0 || above->n_tokens == KV_PAGE_TOKENS) &&
+                !(common == label->n_tokens && kv_index_at(x, same)->n_tokens == common);
+    kv_node node = fits ? kv_index_add(x, parent, label->tokens, label->n_tokens, NULL, slot) : KV_NODE_NONE;
+    if (node == KV_NODE_NONE) {
+        kv_cache_prune(c, parent); /* a root made for this alone */
+        return false;
+    }
+    c->node_of_slot[slot] = node;
+    kv_index_at(x, node)->n_cursors = 1; /* until all are read: parents have no other holder yet */
+    return true;
+}
+
+static void restore(kv_cache *c) {
+    kv_index *x = &c->index;
+    for (size_t i = 0; i < slot_count(&c->config); i++) c->node_of_slot[i] = KV_NODE_NONE;
+    kv_spill_restore(c->spill, restore_label, c);
+    for (kv_node n = 0; n < x->n_nodes; n++)
+        if (x->nodes[n].used && x->nodes[n].depth) x->nodes[n].n_cursors = 0;
+    for (kv_node n = 0; n < x->n_nodes; n++)
+        if (x->nodes[n].used && x->nodes[n].depth && !x->nodes[n].n_children && !x->nodes[n].n_entries)
+            if (!kv_index_entry_add(x, n, c->now_ms)) kv_cache_prune(c, n);
+    if (x->n_entries_used)
+        log_info("kv", "%u remembered conversations read from %s", x->n_entries_used, c->config.spill_path);
+}
+
+kv_cache *kv_cache_new(const kv_cache_config *config, mem_ledger *l, err *e) {
+    mem_arena a = {0};
+    if (!mem_arena_init(&a, l, MEM_PROMPT_INDEX, kv_cache_plan_bytes(config), false, e)) return NULL;
+    kv_cache *c = layout(config, &a);
+    c->arena = a;
+    c->pool = kv_pool_new(&config->shape, config->pool_bytes, l, e);
+    kv_spill_config spill = spill_config(config);
+    if (c->pool && config->spill_path) c->spill = kv_spill_open(&spill, l, e);
+    if (!c->pool || (config->spill_path && !c->spill)) {
+        kv_pool_free(c->pool);
+        mem_arena_free(&a);
+        return NULL;
+    }
+    kv_index_init(&c->index, &c->config.shape, c->pool);
+    if (c->spill && config->max_entries) restore(c);
+    return c;
+}
+
+void kv_cache_close_all(kv_cache *c) {
+    for (uint32_t i = 0; i < c->config.n_sequences; i++) kv_sequence_close(c, &c->sequences[i], NULL);
+}
+
+void kv_cache_free(kv_cache *c) {
+    if (!c) return;
+    CHECK(c->counts.sequences == 0);
+    while (kv_cache_write_behind(c, 64)) {
+    }
+    kv_spill *spill = c->spill;
+    c->spill = NULL; /* what is there stays there */
+    kv_cache_clear(c);
+    kv_spill_close(spill);
+    kv_pool_free(c->pool);
+    mem_arena arena = c->arena; /* c lies in it */
+    mem_arena_free(&arena);
+}
+
+kv_pool *kv_cache_pool(const kv_cache *c) { return c->pool; }
+void kv_cache_note_speed(kv_cache *c, double ms_per_token) {
+    c->ms_per_token = c->ms_per_token > 0 ? c->ms_per_token * 0.9 + ms_per_token * 0.1 : ms_per_token;
+}
+
+/* ---- the tree and the spill file ---- */
+
+static void on_gone(void *ctx, const kv_index_node *node) {
+    kv_cache *c = ctx;
+    if (node->slot != KV_SPILL_NONE && c->spill) kv_spill_drop(c->spill, node->slot);
+}
+
+void kv_cache_prune(kv_cache *c, kv_node node) { kv_index_prune(&c->index, node, on_gone, c); }
+
+static size_t set_bytes(const kv_cache *c, const kv_index_node *node) {
+    return kv_set_bytes(&c->config.shape, node->type);
+}
+
+/* What it would cost to compute a page again: the model on its tokens, and attention over all before them. */
+static double recompute_cost(const kv_cache *c, const kv_index_node *node) {
+    double seen = (double)node->depth * KV_PAGE_TOKENS;
+    return node->n_tokens * (c->config.matmul_macs + c->config.attend_macs * seen);
+}
+
+static double recompute_ms(const kv_cache *c, const kv_index_node *node) {
+    if (c->config.matmul_macs <= 0) return 0;
+    return recompute_cost(c, node) / c->config.matmul_macs * c->ms_per_token;
+}
+
+static double read_ms(const kv_cache *c, size_t bytes) {
+    kv_spill_counts counts;
+    kv_spill_read(c->spill, &counts);
+    return (double)bytes / 1048576 * counts.read_ms_per_mib;
+}
+
+static bool worth_spilling(const kv_cache *c, const kv_index_node *node) {
+    size_t bytes = set_bytes(c, node); /* of a larger type than the server's own: more than a slot holds */
+    return c->spill && bytes <= kv_set_bytes(&c->config.shape, c->config.type) &&
+           read_ms(c, bytes) < recompute_ms(c, node);
+}
+
+static int parts_of(const kv_cache *c, const kv_index_node *node, void *parts[KV_GROUPS_MAX],
+                    size_t bytes[KV_GROUPS_MAX]) {
+    for (uint32_t g = 0; g < c->config.shape.n_groups; g++) {
+        parts[g] = node->pages[g];
+        bytes[g] = kv_page_bytes(&c->config.shape, g, node->type);
+    }
+    return (int)c->config.shape.n_groups;
+}
+
+static kv_node root_above(const kv_cache *c, kv_node n) {
+    while (kv_index_at(&c->index, n)->depth > 0) n = kv_index_at(&c->index, n)->parent;
+    return n;
+}
+
+static bool forget_spilled_page(kv_cache *c);
+
+/* Writes one node, whose parent is in the file already. */
+static bool write_node(kv_cache *c, kv_node n) {
+    kv_index_node *node = kv_index_at(&c->index, n);
+    const kv_index_node *parent = kv_index_at(&c->index, node->parent);
+    const kv_index_node *root = kv_index_at(&c->index, root_above(c, n));
+    kv_spill_label label = {.salt = {root->salt[0], root->salt[1]},
+                            .parent = KV_SPILL_NONE,
+                            .depth = node->depth - 1,
+                            .n_tokens = node->n_tokens,
+                            .kind = node->type,
+                            .payload_bytes = (uint32_t)set_bytes(c, node)};
+    if (parent->depth > 0) {
+        label.parent = parent->slot;
+        label.parent_serial = kv_spill_serial(c->spill, parent->slot);
+    }
+    memcpy(label.tokens, node->tokens, node->n_tokens * sizeof *node->tokens);
+    void *parts[KV_GROUPS_MAX];
+    size_t bytes[KV_GROUPS_MAX];
+    int n_parts = parts_of(c, node, parts, bytes);
+    err e = {0};
+    if (kv_spill_used(c->spill) == kv_spill_slots(c->spill) && !forget_spilled_page(c)) return false;
+    node->slot = kv_spill_put(c->spill, &label, (const void *const *)parts, bytes, n_parts, &e);
+    if (node->slot == KV_SPILL_NONE) {
+        log_warn("kv", "a page could not be written to the spill file: %s", e.message);
+        return false;
+    }
+    c->counts.spilled_pages++;
+    return true;
+}
+
+/* A page is in the file only if all before it are: what is there can be used whenever the server ends. */
+static bool write_path(kv_cache *c, kv_node n) {
+    while (kv_index_at(&c->index, n)->slot == KV_SPILL_NONE) {
+        kv_node top = n;
+        for (kv_node up = kv_index_at(&c->index, top)->parent;
+             kv_index_at(&c->index, up)->depth > 0 && kv_index_at(&c->index, up)->slot == KV_SPILL_NONE;
+             up = kv_index_at(&c->index, up)->parent)
+            top = up;
+        if (!write_node(c, top)) return false;
+    }
+    return true;
+}
+
+/* The whole of a subtree that cannot be read back; entries that end in it end above it now. */
+static void drop_subtree(kv_cache *c, kv_node top) {
+    kv_node above = kv_index_at(&c->index, top)->parent;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        kv_entry *entry = &c->index.entries[i];
+        if (!entry->id) continue;
+        kv_node at = entry->leaf;
+        while (at != KV_NODE_NONE && at != top) at = kv_index_at(&c->index, at)->parent;
+        if (at != top) continue;
+        if (kv_index_at(&c->index, above)->depth == 0 || kv_index_at(&c->index, above)->n_entries)
+            kv_index_entry_remove(&c->index, entry);
+        else kv_index_entry_move(&c->index, entry, above);
+    }
+    for (kv_node n = KV_NODE_NONE; n != top;) {
+        for (n = top; kv_index_at(&c->index, n)->first_child != KV_NODE_NONE;)
+            n = kv_index_at(&c->index, n)->first_child;
+        kv_index_node *parent = kv_index_at(&c->index, kv_index_at(&c->index, n)->parent);
+        CHECK(!kv_index_at(&c->index, n)->n_entries && !kv_index_at(&c->index, n)->n_cursors);
+        parent->n_cursors++; /* one at a time, from the ends */
+        kv_cache_prune(c, n);
+        parent->n_cursors--;
+    }
+    kv_cache_prune(c, above);
+}
+
+bool kv_cache_bring_back(kv_cache *c, kv_node n) {
+    kv_index_node *node = kv_index_at(&c->index, n);
+    if (node->resident) return true;
+    uint8_t *pages[KV_GROUPS_MAX] = {0};
+    err e = {0};
+    uint32_t g = 0;
+    node->n_cursors++; /* making room must not forget it */
+    for (; g < c->config.shape.n_groups; g++)
+        if (!(pages[g] = kv_cache_take(c, g, node->type, &e))) break;
+    node->n_cursors--;
+    bool have_pages = g == c->config.shape.n_groups, good = false;
+    if (have_pages) {
+        void *parts[KV_GROUPS_MAX];
+        size_t bytes[KV_GROUPS_MAX];
+        int n_parts = parts_of(c, node, parts, bytes);
+        for (int i = 0; i < n_parts; i++) parts[i] = pages[i];
+        good = kv_spill_get(c->spill, node->slot, parts, bytes, n_parts, &e);
+    }
+    if (good) {
+        kv_index_set_pages(&c->index, n, pages);
+        for (uint32_t i = 0; i < c->index.n_entries; i++) c->index.entries[i].tail = c->index.entries[i].leaf;
+        c->counts.restored_pages++;
+        return true;
+    }
+    while (g-- > 0) kv_pool_unref(c->pool, pages[g]);
+    if (!have_pages) return false;
+    log_warn("kv", "a page of the spill file cannot be used (%s): it will be computed again", e.message);
+    c->counts.bad_pages++;
+    drop_subtree(c, n);
+    return false;
+}
+
+/* ---- what makes way ---- */
+
+static double worth(const kv_cache *c, const kv_entry *entry, const kv_index_node *node) {
+    double uses = 1.0 + entry->hits + (entry->parked ? PARKED_WORTH_HITS : 0);
+    double idle = (double)(c->now_ms - entry->used_ms) + AGE_FLOOR_MS;
+    return recompute_cost(c, node) * uses / idle / (double)set_bytes(c, node);
+}
+
+/* The entry ends a page earlier, or is no more when what is left of it is another's too. Frees its leaf. */
+static void shorten(kv_cache *c, kv_entry *entry) {
+    kv_node leaf = entry->leaf, parent = kv_index_at(&c->index, leaf)->parent;
+    const kv_index_node *above = kv_index_at(&c->index, parent);
+    if (above->depth == 0 || above->n_children > 1 || above->n_entries)
+        kv_index_entry_remove(&c->index, entry);
+    else kv_index_entry_move(&c->index, entry, parent);
+    kv_cache_prune(c, leaf);
+}
+
+static kv_entry *least_worth(kv_cache *c, bool (*fits)(kv_cache *c, kv_entry *entry, kv_node *node)) {
+    kv_entry *least = NULL;
+    double least_value = 0;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        kv_entry *entry = &c->index.entries[i];
+        kv_node node;
+        if (!entry->id || entry->pinned || !fits(c, entry, &node)) continue;
+        double value = worth(c, entry, kv_index_at(&c->index, node));
+        if (least && value >= least_value) continue;
+        least = entry;
+        least_value = value;
+    }
+    return least;
+}
+
+static bool ends_in_memory(kv_cache *c, kv_entry *entry, kv_node *node) {
+    *node = kv_index_entry_tail(&c->index, entry);
+    return *node != KV_NODE_NONE && kv_index_can_leave(&c->index, *node);
+}
+
+static bool ends_in_file(kv_cache *c, kv_entry *entry, kv_node *node) {
+    const kv_index_node *leaf = kv_index_at(&c->index, entry->leaf);
+    *node = entry->leaf;
+    return !leaf->resident && leaf->slot != KV_SPILL_NONE && !leaf->n_children && !leaf->n_cursors;
+}
+
+static bool any(kv_cache *c, kv_entry *entry, kv_node *node) {
+    (void)c;
+    *node = entry->leaf;
+    return !entry->parked;
+}
+
+static bool forget_spilled_page(kv_cache *c) {
+    kv_entry *entry = least_worth(c, ends_in_file);
+    if (!entry) return false;
+    shorten(c, entry);
+    return true;
+}
+
+static bool evict_page(kv_cache *c) {
+    kv_entry *entry = least_worth(c, ends_in_memory);
+    if (!entry) return false;
+    kv_node tail = kv_index_entry_tail(&c->index, entry);
+    kv_index_node *node = kv_index_at(&c->index, tail);
+    c->counts.evicted_pages++;
+    node->n_cursors++; /* making room in the file must not forget it */
+    bool in_file = c->spill && (node->slot != KV_SPILL_NONE || (worth_spilling(c, node) && write_path(c, tail)));
+    node->n_cursors--;
+    if (in_file || node->n_children) kv_index_drop_pages(&c->index, tail);
+    else shorten(c, entry);
+    return true;
+}
+
+uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e) {
+    for (;;) {
+        uint8_t *page = kv_pool_take(c->pool, group, type, e);
+        if (page) return page;
+        if (!evict_page(c)) return NULL;
+        if (e->code == ERR_MEMORY) kv_pool_trim(c->pool, 0); /* the line may have room for another class then */
+    }
+}
+
+/* A whole entry, to free a node or a place in the table. */
+static void forget(kv_cache *c, kv_entry *entry) {
+    kv_node leaf = entry->leaf;
+    kv_index_entry_remove(&c->index, entry);
+    kv_cache_prune(c, leaf);
+}
+
+bool kv_cache_forget_one(kv_cache *c) {
+    kv_entry *entry = least_worth(c, any);
+    if (entry) forget(c, entry);
+    return entry != NULL;
+}
+
+size_t kv_cache_evict(kv_cache *c, size_t keep_bytes) {
+    kv_pool_counts before, after;
+    kv_pool_read(c->pool, &before);
+    do kv_pool_read(c->pool, &after);
+    while (after.evictable_bytes > keep_bytes && evict_page(c));
+    kv_pool_read(c->pool, &after);
+    return before.used_bytes - after.used_bytes;
+}
+
+bool kv_cache_unpin_one(kv_cache *c) {
+    kv_entry *oldest = NULL;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        kv_entry *entry = &c->index.entries[i];
+        if (entry->id && entry->pinned && (!oldest || entry->used_ms < oldest->used_ms)) oldest = entry;
+    }
+    if (!oldest) return false;
+    log_warn("kv", "a pinned conversation of %u tokens is no longer pinned: a request needs its memory",
+             kv_index_tokens(&c->index, oldest->leaf));
+    kv_index_entry_pin(&c->index, oldest, false);
+    return true;
+}
+
+bool kv_cache_write_behind(kv_cache *c, uint32_t n) {
+    if (!c->spill) return false;
+    for (uint32_t i = 0; i < c->index.n_entries && kv_spill_used(c->spill) < kv_spill_slots(c->spill); i++) {
+        kv_entry *entry = &c->index.entries[i];
+        if (!entry->id || entry->parked) continue;
+        while (kv_index_at(&c->index, entry->leaf)->slot == KV_SPILL_NONE) {
+            if (n == 0) return true;
+            kv_node next = entry->leaf;
+            for (kv_node up = kv_index_at(&c->index, next)->parent;
+                 kv_index_at(&c->index, up)->depth > 0 && kv_index_at(&c->index, up)->slot == KV_SPILL_NONE;
+                 up = kv_index_at(&c->index, up)->parent)
+                next = up;
+            const kv_index_node *node = kv_index_at(&c->index, next);
+            if (!worth_spilling(c, node) || kv_spill_used(c->spill) == kv_spill_slots(c->spill)) break;
+            if (!write_node(c, next)) return false;
+            n--;
+        }
+    }
+    return false;
+}
+
+/* ---- what is remembered ---- */
+
+/* A conversation that went on is remembered by its end; what it passed through needs no entry of its own. */
+static void absorb_ancestors(kv_cache *c, kv_entry *entry) {
+    kv_index *x = &c->index;
+    for (kv_node n = entry->leaf; kv_index_at(x, n)->depth > 0; n = kv_index_at(x, n)->parent) {
+        kv_node parent = kv_index_at(x, n)->parent;
+        for (kv_node s = kv_index_at(x, parent)->first_child, next; s != KV_NODE_NONE; s = next) {
+            const kv_index_node *side = kv_index_at(x, s), *node = kv_index_at(x, n);
+            next = side->next;
+            bool start = s != n && side->n_entries && side->n_tokens < KV_PAGE_TOKENS &&
+                         side->n_tokens <= node->n_tokens &&
+                         !memcmp(side->tokens, node->tokens, side->n_tokens * sizeof *side->tokens);
+            kv_entry *old = start ? kv_index_entry_at(x, s) : NULL;
+            if (!old || old->pinned) continue;
+            entry->hits += old->hits;
+            forget(c, old);
+        }
+        kv_entry *old = kv_index_at(x, parent)->depth > 0 ? kv_index_entry_at(x, parent) : NULL;
+        if (!old || old->pinned) continue;
+        entry->hits += old->hits;
+        kv_index_entry_remove(x, old);
+    }
+}
+
+static void keep_limits(kv_cache *c) {
+    uint32_t listed = 0;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) listed += c->index.entries[i].id && !c->index.entries[i].parked;
+    for (; listed > c->config.max_entries && kv_cache_forget_one(c); listed--) {
+    }
+    if (c->config.max_cached_bytes) kv_cache_evict(c, c->config.max_cached_bytes);
+}
+
+void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
+    kv_entry *entry = kv_index_entry_at(&c->index, leaf);
+    bool was_listed = entry && !entry->parked;
+    if (!entry && !(entry = kv_index_entry_add(&c->index, leaf, c->now_ms))) {
+        kv_index_at(&c->index, leaf)->n_cursors++; /* forgetting another must not take it along */
+        if (kv_cache_forget_one(c)) entry = kv_index_entry_add(&c->index, leaf, c->now_ms);
+        kv_index_at(&c->index, leaf)->n_cursors--;
+        if (!entry) {
+            kv_cache_prune(c, leaf);
+            return;
+        }
+    }
+    entry->used_ms = c->now_ms;
+    entry->parked = memory->parked && !was_listed;
+    if (memory->parked) return;
+    if (memory->pin) kv_index_entry_pin(&c->index, entry, true);
+    entry->ttl_ms = memory->ttl_ms ? memory->ttl_ms : entry->pinned ? 0 : c->config.ttl_ms;
+    absorb_ancestors(c, entry);
+    keep_limits(c);
+}
+
+void kv_cache_unpark(kv_cache *c, kv_node n) {
+    kv_entry *entry = kv_index_entry_at(&c->index, n);
+    if (entry && entry->parked) forget(c, entry);
+}
+
+void kv_cache_touch(kv_cache *c, kv_node n) {
+    while (kv_index_at(&c->index, n)->depth > 0 && !kv_index_at(&c->index, n)->n_entries &&
+           kv_index_at(&c->index, n)->first_child != KV_NODE_NONE)
+        n = kv_index_at(&c->index, n)->first_child;
+    kv_entry *entry = kv_index_entry_at(&c->index, n);
+    if (!entry) return;
+    entry->hits++;
+    entry->used_ms = c->now_ms;
+}
+
+void kv_cache_tick(kv_cache *c, uint64_t now_ms) {
+    c->now_ms = now_ms;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        kv_entry *entry = &c->index.entries[i];
+        if (!entry->id || !entry->ttl_ms || now_ms - entry->used_ms <= entry->ttl_ms) continue;
+        forget(c, entry);
+        c->counts.expired_entries++;
+    }
+}
+
+uint32_t kv_cache_peek(const kv_cache *c, const kv_terms *terms, const int32_t *tokens, uint32_t n_most,
+                       size_t *in_use_bytes) {
+    *in_use_bytes = 0;
+    uint64_t salt[2] = {terms->tenant, (uint64_t)terms->type | (uint64_t)terms->window << 4 | (uint64_t)terms->keep << 34};
+    kv_node n = c->index.first_root;
+    while (n != KV_NODE_NONE && memcmp(kv_index_at(&c->index, n)->salt, salt, sizeof salt) != 0)
+        n = kv_index_at(&c->index, n)->next;
+    uint32_t known = 0, common;
+    while (terms->share && n != KV_NODE_NONE && known < n_most) {
+        n = kv_index_child(&c->index, n, tokens + known,
+                           n_most - known < KV_PAGE_TOKENS ? n_most - known : KV_PAGE_TOKENS, &common);
+        if (n == KV_NODE_NONE) break;
+        known += common;
+        if (common < KV_PAGE_TOKENS) break;
+        const kv_index_node *node = kv_index_at(&c->index, n);
+        for (uint32_t g = 0; node->resident && g < c->config.shape.n_groups; g++)
+            if (kv_pool_refs(c->pool, node->pages[g]) > 1) *in_use_bytes += kv_pool_page_bytes(c->pool, node->pages[g]);
+    }
+    return known;
+}
+
+bool kv_cache_entry(const kv_cache *c, uint32_t i, kv_entry_view *out) {
+    const kv_index *x = &c->index;
+    for (uint32_t at = 0; at < x->n_entries; at++) {
+        const kv_entry *entry = &x->entries[at];
+        if (!entry->id || entry->parked || i-- > 0) continue;
+        *out = (kv_entry_view){.id = entry->id,
+                               .age_ms = c->now_ms - entry->made_ms,
+                               .idle_ms = c->now_ms - entry->used_ms,
+                               .ttl_ms = entry->ttl_ms,
+                               .tokens = kv_index_tokens(x, entry->leaf),
+                               .hits = entry->hits,
+                               .pinned = entry->pinned,
+                               .type = (kv_type)kv_index_at(x, entry->leaf)->type};
+        for (kv_node n = entry->leaf; kv_index_at(x, n)->depth > 0; n = kv_index_at(x, n)->parent) {
+            const kv_index_node *node = kv_index_at(x, n);
+            *(node->resident ? &out->bytes : &out->spilled_bytes) += set_bytes(c, node);
+        }
+        return true;
+    }
+    return false;
+}
+
+static size_t used_bytes(const kv_cache *c) {
+    kv_pool_counts counts;
+    kv_pool_read(c->pool, &counts);
+    return counts.used_bytes;
+}
+
+kv_removed kv_cache_clear(kv_cache *c) {
+    kv_removed removed = {0};
+    size_t before = used_bytes(c);
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        kv_entry *entry = &c->index.entries[i];
+        if (!entry->id) continue;
+        removed.entries += !entry->parked;
+        forget(c, entry);
+    }
+    removed.freed_bytes = before - used_bytes(c);
+    return removed;
+}
+
+bool kv_cache_remove(kv_cache *c, uint64_t id, kv_removed *out) {
+    kv_entry *entry = kv_index_entry_by_id(&c->index, id);
+    if (!entry || entry->parked) return false;
+    size_t before = used_bytes(c);
+    forget(c, entry);
+    *out = (kv_removed){1, before - used_bytes(c)};
+    return true;
+}
+
+/* ---- readings ---- */
+
+static size_t filled_bytes(const kv_cache *c) {
+    size_t filled = 0;
+    for (kv_node n = 0; n < c->index.n_nodes; n++) {
+        const kv_index_node *node = &c->index.nodes[n];
+        if (node->used && node->resident) filled += set_bytes(c, node) / KV_PAGE_TOKENS * node->n_tokens;
+    }
+    for (uint32_t i = 0; i < c->config.n_sequences; i++) {
+        const kv_sequence *s = &c->sequences[i];
+        if (!s->open) continue;
+        uint32_t own = s->n_tokens - s->n_published * KV_PAGE_TOKENS; /* the published ones are nodes' */
+        kv_sequence_counts counts;
+        kv_sequence_read(c, s, &counts);
+        size_t most = counts.bytes, own_bytes = kv_set_bytes(&c->config.shape, s->terms.type) / KV_PAGE_TOKENS * own;
+        filled += own_bytes < most ? own_bytes : most;
+    }
+    return filled;
+}
+
+void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
+    *out = c->counts;
+    kv_pool_read(c->pool, &out->pool);
+    out->filled_bytes = filled_bytes(c);
+    if (out->filled_bytes > out->pool.used_bytes) out->filled_bytes = out->pool.used_bytes;
+    out->nodes = c->index.n_used;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        const kv_entry *entry = &c->index.entries[i];
+        if (!entry->id || entry->parked) continue;
+        out->entries++;
+        for (kv_node n = entry->leaf; entry->pinned && kv_index_at(&c->index, n)->depth > 0;
+             n = kv_index_at(&c->index, n)->parent)
+            out->pinned_bytes += set_bytes(c, kv_index_at(&c->index, n));
+    }
+    if (!c->spill) return;
+    kv_spill_read(c->spill, &out->spill);
+    size_t page_set = kv_set_bytes(&c->config.shape, c->config.type);
+    out->read_ms_per_page = read_ms(c, page_set);
+    out->recompute_ms_per_page = c->ms_per_token * KV_PAGE_TOKENS;
+    out->spilling = out->read_ms_per_page < out->recompute_ms_per_page;
+}
+
+void kv_cache_check(const kv_cache *c) {
+    kv_pool_check_begin(c->pool);
+    kv_index_check(&c->index);
+    for (kv_node n = 0; n < c->index.n_nodes; n++) {
+        const kv_index_node *node = &c->index.nodes[n];
+        for (uint32_t g = 0; node->used && node->resident && g < c->config.shape.n_groups; g++)
+            kv_pool_see(c->pool, node->pages[g]);
+    }
+    for (uint32_t i = 0; i < c->index.n_entries; i++) {
+        const kv_entry *entry = &c->index.entries[i];
+        if (!entry->id || !entry->pinned) continue;
+        for (kv_node n = entry->leaf; kv_index_at(&c->index, n)->depth > 0; n = kv_index_at(&c->index, n)->parent)
+            for (uint32_t g = 0; g < c->config.shape.n_groups; g++)
+                kv_pool_see(c->pool, kv_index_at(&c->index, n)->pages[g]);
+    }
+    for (uint32_t i = 0; i < c->config.n_sequences; i++)
+        if (c->sequences[i].open) kv_sequence_check(c, &c->sequences[i]);
+    kv_pool_check_end(c->pool);
+}

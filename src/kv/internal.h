@@ -1,0 +1,54 @@
+/* kv/internal — the cache and its sequences, for the files of this room. */
+#ifndef KV_INTERNAL_H
+#define KV_INTERNAL_H
+
+#include "kv/cache.h"
+#include "mem/arena.h"
+
+/* Pages of one layer group: those below keep_pages and [first, end) are held. */
+typedef struct kv_table {
+    uint8_t **entries;
+    uint32_t keep_pages, ring_pages; /* ring_pages 0: straight */
+    uint32_t first, end;
+} kv_table;
+
+struct kv_sequence {
+    bool open;
+    kv_terms terms;
+    uint32_t n_tokens;
+    kv_table tables[KV_GROUPS_MAX];
+    int32_t tail[KV_PAGE_TOKENS]; /* the tokens of the page being filled */
+    kv_node cursor;               /* the node of its last published page; NONE: not sharing */
+    uint32_t n_published;
+    bool asked; /* the index, for the first time */
+    uint32_t hit_tokens;
+    size_t shared_bytes;
+};
+
+struct kv_cache {
+    kv_cache_config config;
+    mem_arena arena;
+    kv_pool *pool;
+    kv_index index;
+    kv_spill *spill;
+    kv_node *node_of_slot; /* while the file is being read */
+    kv_sequence *sequences;
+    uint64_t now_ms;
+    double ms_per_token;
+    kv_cache_counts counts; /* the running ones */
+};
+
+/* cache.c, for sequence.c */
+uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e); /* evicts as needed */
+bool kv_cache_bring_back(kv_cache *c, kv_node node); /* into memory from the spill file; false: it is gone */
+void kv_cache_prune(kv_cache *c, kv_node node);
+bool kv_cache_forget_one(kv_cache *c);
+void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory);
+void kv_cache_touch(kv_cache *c, kv_node node);
+void kv_cache_unpark(kv_cache *c, kv_node node); /* its request is back: the entry that kept its pages goes */
+
+/* sequence.c, for cache.c */
+uint32_t kv_table_capacity(const kv_cache_config *c);
+void kv_sequence_check(const kv_cache *c, const kv_sequence *s);
+
+#endif

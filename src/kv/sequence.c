@@ -1,0 +1,349 @@
+/* Sequences: page tables, windows, copy-on-write, what is shared with the index. */
+#include <string.h>
+
+#include "base/check.h"
+#include "kv/internal.h"
+
+/* The batch being prepared lies beside a full window, both unaligned. */
+uint32_t kv_table_capacity(const kv_cache_config *c) { return kv_pages_for(c->n_context + c->n_batch) + 4; }
+
+static uint32_t n_groups(const kv_cache *c) { return c->config.shape.n_groups; }
+
+/* Tokens that a layer of the group sees beside the kept ones; 0: all. */
+static uint32_t span_of(const kv_cache *c, const kv_terms *t, uint32_t group) {
+    uint32_t model = c->config.shape.window[group], own = t->window ? t->window - t->keep : 0;
+    if (model >= c->config.n_context && !own) return 0;
+    return !own || (model && model < own) ? model : own;
+}
+
+/* Layers that the model itself windows do not see kept tokens once those are outside. */
+static uint32_t kept(const kv_cache *c, const kv_terms *t, uint32_t group) {
+    return t->window && !c->config.shape.window[group] ? t->keep : 0;
+}
+
+static uint32_t first_seen(const kv_cache *c, const kv_terms *t, uint32_t group, uint32_t position) {
+    uint32_t span = span_of(c, t, group);
+    return span && position + 1 > span ? position + 1 - span : 0;
+}
+
+static void init_table(const kv_cache *c, const kv_terms *terms, uint32_t group, kv_table *t) {
+    uint32_t span = span_of(c, terms, group);
+    *t = (kv_table){.entries = t->entries};
+    if (!span) return;
+    t->keep_pages = kv_pages_for(kept(c, terms, group));
+    t->ring_pages = kv_pages_for(span + c->config.n_batch) + 1;
+    CHECK(t->keep_pages + t->ring_pages <= kv_table_capacity(&c->config));
+}
+
+static uint8_t **entry(const kv_table *t, uint32_t i) {
+    uint32_t at = compute_kv_entry(i, t->keep_pages, t->ring_pages);
+    return &t->entries[at];
+}
+
+static uint32_t held(const kv_table *t) {
+    uint32_t low = t->end < t->keep_pages ? t->end : t->keep_pages, first = t->first > low ? t->first : low;
+    return low + (t->end - first);
+}
+
+static void put(const kv_cache *c, kv_sequence *s, uint32_t group, uint8_t *page) {
+    kv_table *t = &s->tables[group];
+    CHECK(t->ring_pages ? held(t) < t->keep_pages + t->ring_pages : t->end < kv_table_capacity(&c->config));
+    *entry(t, t->end++) = page;
+}
+
+/* Takes the last page of a group back out of its table. */
+static uint8_t *pop(kv_sequence *s, uint32_t group) {
+    kv_table *t = &s->tables[group];
+    CHECK(t->end > 0 && (t->end > t->first || t->end <= t->keep_pages));
+    t->end--;
+    if (t->first > t->end) t->first = t->end;
+    return *entry(t, t->end);
+}
+
+static void let_go_outside(kv_cache *c, kv_sequence *s, uint32_t group, uint32_t position) {
+    kv_table *t = &s->tables[group];
+    uint32_t until = first_seen(c, &s->terms, group, position) / KV_PAGE_TOKENS;
+    if (until > t->end) until = t->end;
+    for (; t->first < until; t->first++)
+        if (t->first >= t->keep_pages) kv_pool_unref(c->pool, *entry(t, t->first));
+}
+
+/* ---- open and close ---- */
+
+static void stand_at(kv_cache *c, kv_sequence *s, kv_node node) {
+    kv_node before = s->cursor;
+    if (node != KV_NODE_NONE) kv_index_at(&c->index, node)->n_cursors++;
+    s->cursor = node;
+    if (before == KV_NODE_NONE) return;
+    kv_index_at(&c->index, before)->n_cursors--;
+    kv_cache_prune(c, before);
+}
+
+static kv_node root_of(kv_cache *c, const kv_terms *t) {
+    uint64_t salt[2] = {t->tenant, (uint64_t)t->type | (uint64_t)t->window << 4 | (uint64_t)t->keep << 34};
+    kv_node root = kv_index_root(&c->index, salt, t->type);
+    while (root == KV_NODE_NONE && kv_cache_forget_one(c)) root = kv_index_root(&c->index, salt, t->type);
+    return root;
+}
+
+kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e) {
+    CHECK(terms->type < KV_TYPES && terms->keep <= terms->window && terms->window <= c->config.n_context);
+    for (uint32_t i = 0; i < c->config.n_sequences; i++) {
+        kv_sequence *s = &c->sequences[i];
+        if (s->open) continue;
+        s->open = true;
+        s->terms = *terms;
+        s->n_tokens = s->n_published = s->hit_tokens = 0;
+        s->shared_bytes = 0;
+        s->asked = false;
+        s->cursor = KV_NODE_NONE;
+        for (uint32_t g = 0; g < n_groups(c); g++) init_table(c, terms, g, &s->tables[g]);
+        if (terms->share && c->config.max_entries) stand_at(c, s, root_of(c, terms));
+        c->counts.sequences++;
+        return s;
+    }
+    err_set(e, ERR_BUSY, "all %u sequences are in use", c->config.n_sequences);
+    return NULL;
+}
+
+static void drop_pages_from(kv_cache *c, kv_sequence *s, uint32_t n_pages) {
+    for (uint32_t g = 0; g < n_groups(c); g++)
+        while (s->tables[g].end > n_pages) kv_pool_unref(c->pool, pop(s, g));
+}
+
+/* The tokens of an unfinished page are worth remembering from half a page on: below, the page would mostly hold
+ * nothing, and computing them again is cheap. */
+static kv_node publish_tail(kv_cache *c, kv_sequence *s) {
+    uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common;
+    if (n < KV_PAGE_TOKENS / 2 || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
+    kv_node same = kv_index_child(&c->index, s->cursor, s->tail, n, &common);
+    if (common == n) {
+        /* A full page that begins so is remembered by whoever filled it. */
+        return kv_index_at(&c->index, same)->n_tokens == n ? same : s->cursor;
+    }
+    uint8_t *pages[KV_GROUPS_MAX];
+    for (uint32_t g = 0; g < n_groups(c); g++) pages[g] = *entry(&s->tables[g], s->n_published);
+    kv_node leaf = kv_index_add(&c->index, s->cursor, s->tail, n, pages, KV_SPILL_NONE);
+    return leaf == KV_NODE_NONE ? s->cursor : leaf;
+}
+
+void kv_sequence_close(kv_cache *c, kv_sequence *s, const kv_memory_of *memory) {
+    if (!s || !s->open) return;
+    if (memory && s->cursor != KV_NODE_NONE) {
+        kv_node leaf = publish_tail(c, s);
+        if (kv_index_at(&c->index, leaf)->depth > 0) kv_cache_remember(c, leaf, memory);
+    }
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        kv_table *t = &s->tables[g];
+        while (t->end > t->first || (t->end && t->end <= t->keep_pages)) kv_pool_unref(c->pool, pop(s, g));
+        for (uint32_t i = t->end < t->keep_pages ? t->end : t->keep_pages; i-- > 0;)
+            kv_pool_unref(c->pool, t->entries[i]);
+    }
+    stand_at(c, s, KV_NODE_NONE);
+    s->open = false;
+    c->counts.sequences--;
+}
+
+/* ---- what the index knows ---- */
+
+static void adopt(kv_cache *c, kv_sequence *s, const kv_index_node *node) {
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        kv_pool_ref(c->pool, node->pages[g]);
+        put(c, s, g, node->pages[g]);
+        s->shared_bytes += kv_pool_page_bytes(c->pool, node->pages[g]);
+    }
+}
+
+/* One page further, in place of what the sequence has of that page itself. False when the index knows no more. */
+static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
+    uint32_t base = s->n_published * KV_PAGE_TOKENS, own = s->n_tokens - base, common;
+    if (n_most <= base || own >= KV_PAGE_TOKENS) return false;
+    uint32_t most = n_most - base < KV_PAGE_TOKENS ? n_most - base : KV_PAGE_TOKENS;
+    kv_node child = kv_index_child(&c->index, s->cursor, tokens + base, most, &common);
+    if (child == KV_NODE_NONE || common <= own || !kv_cache_bring_back(c, child)) return false;
+    drop_pages_from(c, s, s->n_published);
+    for (uint32_t g = 0; g < n_groups(c); g++) let_go_outside(c, s, g, base);
+    adopt(c, s, kv_index_at(&c->index, child));
+    s->n_tokens = base + common;
+    if (common == KV_PAGE_TOKENS) {
+        s->n_published++;
+        stand_at(c, s, child);
+        kv_cache_unpark(c, child);
+        return true;
+    }
+    memcpy(s->tail, tokens + base, common * sizeof *tokens);
+    kv_cache_touch(c, child);
+    kv_cache_unpark(c, child);
+    return false;
+}
+
+uint32_t kv_sequence_recall(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
+    uint32_t before = s->n_tokens;
+    if (s->cursor == KV_NODE_NONE) return before;
+    while (recall_page(c, s, tokens, n_most)) {
+    }
+    if (!s->asked && s->n_tokens > before) c->counts.hits++;
+    else if (!s->asked) c->counts.misses++;
+    s->asked = true;
+    if (s->n_tokens > before) {
+        s->hit_tokens += s->n_tokens - before;
+        c->counts.hit_tokens += s->n_tokens - before;
+        kv_cache_touch(c, s->cursor);
+    }
+    return s->n_tokens;
+}
+
+/* ---- growing ---- */
+
+/* A page that others hold too is theirs to read: this one gets its own copy to write on in. */
+static bool own_last_page(kv_cache *c, kv_sequence *s, uint32_t group, err *e) {
+    if (s->n_tokens % KV_PAGE_TOKENS == 0) return true;
+    kv_table *t = &s->tables[group];
+    uint8_t **at = entry(t, s->n_tokens / KV_PAGE_TOKENS);
+    if (kv_pool_refs(c->pool, *at) == 1) return true;
+    uint8_t *copy = kv_cache_take(c, group, s->terms.type, e);
+    if (!copy) return false;
+    memcpy(copy, *at, kv_pool_page_bytes(c->pool, copy));
+    kv_pool_unref(c->pool, *at);
+    *at = copy;
+    c->counts.copied_pages++;
+    return true;
+}
+
+bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e) {
+    uint32_t wanted = kv_pages_for(s->n_tokens + n), before[KV_GROUPS_MAX];
+    bool ok = true;
+    CHECK(s->open && n > 0);
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        CHECK(n <= c->config.n_batch || !s->tables[g].ring_pages); /* a ring has room for one batch */
+        let_go_outside(c, s, g, s->n_tokens);
+        before[g] = s->tables[g].end;
+    }
+    for (uint32_t g = 0; ok && g < n_groups(c); g++) {
+        ok = own_last_page(c, s, g, e);
+        while (ok && s->tables[g].end < wanted) {
+            uint8_t *page = kv_cache_take(c, g, s->terms.type, e);
+            if ((ok = page != NULL)) put(c, s, g, page);
+        }
+    }
+    for (uint32_t g = 0; !ok && g < n_groups(c); g++)
+        while (s->tables[g].end > before[g]) kv_pool_unref(c->pool, pop(s, g));
+    return ok;
+}
+
+/* The page just filled becomes the index's too; when another filled the same meanwhile, its page is used by both. */
+static void publish_page(kv_cache *c, kv_sequence *s) {
+    uint8_t *pages[KV_GROUPS_MAX];
+    uint32_t i = s->n_published, common;
+    for (uint32_t g = 0; g < n_groups(c); g++) pages[g] = *entry(&s->tables[g], i);
+    kv_node node = kv_index_child(&c->index, s->cursor, s->tail, KV_PAGE_TOKENS, &common);
+    if (common == KV_PAGE_TOKENS && kv_index_at(&c->index, node)->resident) {
+        for (uint32_t g = 0; g < n_groups(c); g++) {
+            uint8_t *theirs = kv_index_at(&c->index, node)->pages[g];
+            kv_pool_ref(c->pool, theirs);
+            kv_pool_unref(c->pool, pages[g]);
+            *entry(&s->tables[g], i) = theirs;
+        }
+    } else if (common == KV_PAGE_TOKENS) {
+        for (uint32_t g = 0; g < n_groups(c); g++) kv_pool_ref(c->pool, pages[g]);
+        kv_index_set_pages(&c->index, node, pages);
+    } else {
+        do node = kv_index_add(&c->index, s->cursor, s->tail, KV_PAGE_TOKENS, pages, KV_SPILL_NONE);
+        while (node == KV_NODE_NONE && kv_cache_forget_one(c));
+        if (node == KV_NODE_NONE) return; /* no room in the index: from here on it is this sequence's alone */
+    }
+    s->n_published++;
+    stand_at(c, s, node);
+}
+
+void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t slot = s->n_tokens % KV_PAGE_TOKENS, page = s->n_tokens / KV_PAGE_TOKENS;
+        s->tail[slot] = tokens[i];
+        s->n_tokens++;
+        if (slot + 1 == KV_PAGE_TOKENS && s->cursor != KV_NODE_NONE && page == s->n_published &&
+            s->n_tokens <= s->terms.publish_tokens)
+            publish_page(c, s);
+    }
+}
+
+void kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens) {
+    CHECK(n_tokens <= s->n_tokens && !s->terms.window);
+    uint32_t page = n_tokens / KV_PAGE_TOKENS;
+    bool tail_is_known = page == s->n_tokens / KV_PAGE_TOKENS;
+    while (s->cursor != KV_NODE_NONE && s->n_published > page) {
+        const kv_index_node *node = kv_index_at(&c->index, s->cursor);
+        memcpy(s->tail, node->tokens, sizeof s->tail); /* of the last page taken back, in the end */
+        s->n_published--;
+        tail_is_known = true;
+        stand_at(c, s, node->parent);
+    }
+    if (!tail_is_known) stand_at(c, s, KV_NODE_NONE); /* pages that were never published: nor will they be */
+    drop_pages_from(c, s, kv_pages_for(n_tokens));
+    s->n_tokens = n_tokens;
+}
+
+void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to) {
+    CHECK(to->open && to->n_tokens == 0);
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        const kv_table *t = &from->tables[g];
+        uint8_t **entries = to->tables[g].entries;
+        memcpy(entries, t->entries, kv_table_capacity(&c->config) * sizeof *entries);
+        to->tables[g] = *t;
+        to->tables[g].entries = entries;
+        for (uint32_t i = 0; i < t->end; i++)
+            if (i < t->keep_pages || i >= t->first) kv_pool_ref(c->pool, *entry(t, i));
+    }
+    to->n_tokens = from->n_tokens;
+    to->n_published = from->n_published;
+    memcpy(to->tail, from->tail, sizeof to->tail);
+    stand_at(c, to, from->cursor);
+}
+
+/* ---- readings ---- */
+
+uint32_t kv_sequence_tokens(const kv_sequence *s) { return s->n_tokens; }
+const kv_terms *kv_sequence_terms(const kv_sequence *s) { return &s->terms; }
+
+device_kv_view kv_sequence_view(const kv_cache *c, const kv_sequence *s, uint32_t group, uint32_t position) {
+    const kv_table *t = &s->tables[group];
+    return (device_kv_view){.pages = t->entries,
+                            .keep_pages = t->keep_pages,
+                            .ring_pages = t->ring_pages,
+                            .position = position,
+                            .first = first_seen(c, &s->terms, group, position),
+                            .keep = kept(c, &s->terms, group),
+                            .type = s->terms.type};
+}
+
+void kv_sequence_read(const kv_cache *c, const kv_sequence *s, kv_sequence_counts *out) {
+    *out = (kv_sequence_counts){.shared_bytes = s->shared_bytes, .hit_tokens = s->hit_tokens};
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        uint32_t n = held(&s->tables[g]);
+        out->pages += n;
+        out->bytes += n * kv_page_bytes(&c->config.shape, g, s->terms.type);
+    }
+}
+
+size_t kv_cache_bytes_for(const kv_cache *c, const kv_terms *terms, uint32_t n_tokens) {
+    size_t bytes = 0;
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        kv_table t = {0};
+        init_table(c, terms, g, &t);
+        uint32_t pages = kv_pages_for(n_tokens), most = t.keep_pages + t.ring_pages;
+        if (t.ring_pages && pages > most) pages = most;
+        bytes += pages * kv_page_bytes(&c->config.shape, g, terms->type);
+    }
+    return bytes;
+}
+
+void kv_sequence_check(const kv_cache *c, const kv_sequence *s) {
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        const kv_table *t = &s->tables[g];
+        CHECK(t->first <= t->end && t->end >= kv_pages_for(s->n_tokens));
+        for (uint32_t i = 0; i < t->end; i++)
+            if (i < t->keep_pages || i >= t->first) kv_pool_see(c->pool, *entry(t, i));
+    }
+    CHECK(s->n_published * KV_PAGE_TOKENS <= s->n_tokens);
+    if (s->cursor != KV_NODE_NONE) CHECK(kv_index_at(&c->index, s->cursor)->depth == s->n_published);
+}

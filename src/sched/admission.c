@@ -1,0 +1,229 @@
+/* Who may run: the exact arithmetic of KV pages, and parking. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "sched/internal.h"
+
+/* Beyond the tokens it has, a running job is promised pages for so many more; a job that comes back after it was
+ * parked must find room for more than that, so that two do not park each other in turns. */
+enum { NEXT_STEPS_TOKENS = KV_PAGE_TOKENS, RETURN_TOKENS = 4 * KV_PAGE_TOKENS, RETURN_DOUBLINGS = 4 };
+enum { STARVING_LIMIT_MS = 1000 };
+
+static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
+
+bool sched_outranks(const sched_job *a, const sched_job *b) {
+    return a->priority != b->priority ? a->priority > b->priority : a->number < b->number;
+}
+
+void sched_rank_running(sched *s) {
+    s->n_running = 0;
+    for (uint32_t i = 0; i < s->n_jobs; i++) {
+        sched_job *j = &s->jobs[i];
+        if (!running(j)) continue;
+        uint32_t at = s->n_running++;
+        for (; at > 0 && sched_outranks(j, s->running[at - 1]); at--) s->running[at] = s->running[at - 1];
+        s->running[at] = j;
+    }
+}
+
+/* ---- bytes ---- */
+
+static uint32_t known_tokens(const sched_job *j) { return j->gen.n_prompt + j->gen.n_generated; }
+
+static uint64_t bytes_with(const sched *s, const sched_job *j, uint32_t more_tokens) {
+    uint32_t most = j->gen.n_prompt + j->gen.max_tokens, n = known_tokens(j) + more_tokens;
+    return kv_cache_bytes_for(engine_kv(s->en), &j->terms, n < most ? n : most);
+}
+
+/* What running jobs were promised and do not hold yet. */
+static uint64_t promised_bytes(const sched *s) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < s->n_jobs; i++) {
+        const sched_job *j = &s->jobs[i];
+        if (!running(j)) continue;
+        uint64_t wanted = bytes_with(s, j, NEXT_STEPS_TOKENS), held = engine_session_bytes(s->en, j->gen.session);
+        if (wanted > held) bytes += wanted - held;
+    }
+    return bytes;
+}
+
+uint64_t sched_room_bytes(const sched *s) {
+    kv_pool_counts pool;
+    kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
+    uint64_t taken = pool.used_bytes - pool.evictable_bytes + promised_bytes(s);
+    return pool.budget_bytes > taken ? pool.budget_bytes - taken : 0;
+}
+
+/* For the tokens it has and those next; pages that others are using anyway cost nothing. */
+static uint64_t need_bytes(const sched *s, const sched_job *j, uint32_t more_tokens) {
+    size_t in_use;
+    kv_cache_peek(engine_kv(s->en), &j->terms, j->gen.tokens, known_tokens(j) - 1, &in_use);
+    uint64_t wanted = bytes_with(s, j, more_tokens);
+    return wanted > in_use ? wanted - in_use : 0;
+}
+
+uint64_t sched_need_bytes(const sched *s, const sched_job *j) { return need_bytes(s, j, NEXT_STEPS_TOKENS); }
+
+bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
+    kv_pool_counts pool;
+    kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
+    uint64_t worst = kv_cache_bytes_for(engine_kv(s->en), t, n_tokens);
+    if (worst <= pool.budget_bytes) return true;
+    char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES];
+    err_set_memory(e, worst, pool.budget_bytes,
+                   "%u tokens would take %s of KV pages and the whole pool has %s: ask for fewer, or for a smaller "
+                   "kv_type or a window",
+                   n_tokens, bytes_text(worst, need), bytes_text(pool.budget_bytes, have));
+    e->code = ERR_TOO_LARGE;
+    return false;
+}
+
+/* ---- admission ---- */
+
+static bool comes_before(const sched *s, const sched_job *a, const sched_job *b) {
+    if (s->config.max_concurrent == 1) return a->number < b->number;
+    if (a->priority != b->priority) return a->priority > b->priority;
+    double had_a = s->tenants[a->tenant].served, had_b = s->tenants[b->tenant].served;
+    if (a->tenant != b->tenant && had_a != had_b) return had_a < had_b;
+    return a->number < b->number;
+}
+
+static sched_job *first_queued(sched *s) {
+    sched_job *first = NULL;
+    for (uint32_t i = 0; i < s->n_jobs; i++) {
+        sched_job *j = &s->jobs[i];
+        if (j->state == JOB_QUEUED && (!first || comes_before(s, j, first))) first = j;
+    }
+    return first;
+}
+
+static sched_job *first_parked(sched *s) {
+    sched_job *first = NULL;
+    for (uint32_t i = 0; i < s->n_jobs; i++) {
+        sched_job *j = &s->jobs[i];
+        if (j->state == JOB_PARKED && (!first || sched_outranks(j, first))) first = j;
+    }
+    return first;
+}
+
+static uint32_t count_running(const sched *s) { return s->counts.active - s->counts.parked; }
+
+void sched_recall(sched *s, sched_job *j) {
+    uint32_t known = known_tokens(j), had = j->gen.n_fed;
+    j->gen.n_fed = kv_sequence_recall(engine_kv(s->en), j->gen.session, j->gen.tokens, known - 1);
+    if (!j->gen.n_generated && !j->times_parked) j->cached_tokens += j->gen.n_fed - had;
+}
+
+static bool open_session(sched *s, sched_job *j) {
+    err e = {0};
+    j->gen.session = engine_session_open(s->en, &j->terms, &e);
+    if (!j->gen.session) return false; /* all are in use: one will be free when a job ends */
+    j->gen.n_fed = 0;
+    j->state = JOB_PREFILL;
+    sched_recall(s, j);
+    return true;
+}
+
+/* Nobody overtakes the first: when it does not fit yet, the others wait too. Those that were parked were admitted
+ * before, and come first unless a higher priority has arrived. */
+void sched_admit(sched *s) {
+    sched_job *j;
+    while (s->counts.active < s->config.max_concurrent && (j = first_queued(s))) {
+        const sched_job *parked = first_parked(s);
+        if (parked && parked->priority >= j->priority) return;
+        if (s->counts.active && sched_need_bytes(s, j) > sched_room_bytes(s)) return;
+        engine_generation_start(&j->gen);
+        if (!open_session(s, j)) return;
+        j->admit_ns = clock_now_ns();
+        s->counts.queued--;
+        s->counts.active++;
+    }
+}
+
+void sched_resume_parked(sched *s) {
+    sched_job *j;
+    while ((j = first_parked(s))) {
+        uint32_t doublings = j->times_parked < RETURN_DOUBLINGS ? j->times_parked : RETURN_DOUBLINGS;
+        if (count_running(s) && need_bytes(s, j, RETURN_TOKENS << doublings) > sched_room_bytes(s)) return;
+        if (!open_session(s, j)) return;
+        s->counts.parked--;
+    }
+}
+
+/* ---- parking ---- */
+
+static void note_size(sched *s, sched_job *j) {
+    kv_sequence_counts now;
+    kv_sequence_read(engine_kv(s->en), j->gen.session, &now);
+    if (now.bytes > j->kv.bytes) j->kv.bytes = now.bytes, j->kv.pages = now.pages;
+    if (now.shared_bytes > j->kv.shared_bytes) j->kv.shared_bytes = now.shared_bytes;
+}
+
+static void take_out_of_step(sched *s, const sched_job *j) {
+    for (uint32_t i = 0; i < s->n_feeds; i++) {
+        if (s->feed_jobs[i] != j) continue;
+        for (s->n_feeds--; i < s->n_feeds; i++) {
+            s->feed_jobs[i] = s->feed_jobs[i + 1];
+            s->feeds[i] = s->feeds[i + 1];
+        }
+    }
+}
+
+void sched_park(sched *s, sched_job *j) {
+    note_size(s, j);
+    take_out_of_step(s, j);
+    kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.parked = true});
+    j->gen.session = NULL;
+    j->state = JOB_PARKED;
+    j->times_parked++;
+    s->counts.parked++;
+    s->counts.parkings++;
+}
+
+/* The last in rank of those that run after j. */
+static sched_job *victim_for(sched *s, const sched_job *j) {
+    for (uint32_t i = s->n_running; i-- > 0;) {
+        sched_job *v = s->running[i];
+        if (v == j) return NULL;
+        if (running(v)) return v;
+    }
+    return NULL;
+}
+
+static bool first_in_rank(const sched *s, const sched_job *j) {
+    for (uint32_t i = 0; i < s->n_running; i++)
+        if (running(s->running[i])) return s->running[i] == j;
+    return false;
+}
+
+/* The first in rank, alone, and still refused: not by the pool, which holds its worst case, but by the system. */
+static void starve(sched *s, sched_job *j, const err *e) {
+    uint64_t now = clock_now_ns();
+    if (!j->starving_ns) j->starving_ns = now;
+    if ((now - j->starving_ns) / 1000000 < STARVING_LIMIT_MS) {
+        sched_park(s, j); /* tried again, with all it held given up meanwhile */
+        return;
+    }
+    log_error("sched", "a request cannot go on: %s", e->message);
+    sched_job_exit(s, j, e);
+}
+
+bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
+    kv_cache *kv = engine_kv(s->en);
+    err e = {0};
+    while (!kv_sequence_prepare(kv, j->gen.session, n_tokens, &e)) {
+        sched_job *victim = victim_for(s, j);
+        if (victim) {
+            sched_park(s, victim);
+        } else if (!first_in_rank(s, j)) {
+            sched_park(s, j);
+            return false;
+        } else if (!kv_cache_unpin_one(kv)) {
+            starve(s, j, &e);
+            return false;
+        }
+    }
+    j->starving_ns = 0;
+    note_size(s, j);
+    return true;
+}
