@@ -202,7 +202,7 @@ static float half_at(const uint8_t *p, size_t i) {
     return f16_to_f32(h);
 }
 
-static float kv_dequantised(compute_kv_type type, uint8_t q, const uint8_t *scales, size_t at, uint32_t head_dim) {
+static float kv_dequantised(compute_kv_type type, int q, const uint8_t *scales, size_t at, uint32_t head_dim) {
     float scale = half_at(scales, at);
     if (type == COMPUTE_KV_Q8) return (float)(int8_t)q * scale;
     return fmaf((float)(q & 15), scale, half_at(scales + kv_scale_bytes(head_dim), at));
@@ -211,7 +211,7 @@ static float kv_dequantised(compute_kv_type type, uint8_t q, const uint8_t *scal
 static float key_at(const compute_attend_args *a, const uint8_t *k, uint32_t d, uint32_t j) {
     size_t plain = (size_t)d * COMPUTE_PAGE_TOKENS + j, group = d / kv_group(a->head_dim);
     if (a->type == COMPUTE_KV_F16) return half_at(k, plain);
-    uint8_t q = a->type == COMPUTE_KV_Q8 ? k[plain] : k[kv_q4_key_at(d) + j] >> kv_q4_key_shift(d);
+    int q = a->type == COMPUTE_KV_Q8 ? k[plain] : k[kv_q4_key_at(d) + j] >> kv_q4_key_shift(d);
     const uint8_t *scales = k + kv_value_bytes(a->type, a->head_dim);
     return kv_dequantised(a->type, q, scales, group * COMPUTE_PAGE_TOKENS + j, a->head_dim);
 }
@@ -219,9 +219,9 @@ static float key_at(const compute_attend_args *a, const uint8_t *k, uint32_t d, 
 static float value_at(const compute_attend_args *a, const uint8_t *v, uint32_t d, uint32_t j) {
     uint32_t dim = a->head_dim_v, group = kv_group(dim);
     if (a->type == COMPUTE_KV_F16) return half_at(v, (size_t)j * dim + d);
-    uint8_t q = a->type == COMPUTE_KV_Q8
-                    ? v[(size_t)j * dim + d]
-                    : v[(size_t)j * (dim / 2) + kv_q4_value_at(dim, d)] >> kv_q4_value_shift(dim, d);
+    int q = a->type == COMPUTE_KV_Q8
+                ? v[(size_t)j * dim + d]
+                : v[(size_t)j * (dim / 2) + kv_q4_value_at(dim, d)] >> kv_q4_value_shift(dim, d);
     return kv_dequantised(a->type, q, v + kv_value_bytes(a->type, dim), j * (dim / group) + d / group, dim);
 }
 
