@@ -204,6 +204,100 @@ static void element_wise(void **state) {
     }
 }
 
+/* ---- attention ---- */
+
+enum { KV_HEADS = 2, HEADS = 6, DIM = 16, DIM_V = 32, VIEWS = 6, TABLE = 4, Q_STRIDE = HEADS * DIM,
+       K_FLOATS = KV_HEADS * DIM, V_FLOATS = KV_HEADS * DIM_V, OUT_FLOATS = HEADS * DIM_V };
+
+/* Six tokens of as many sequences: every page type, with a straight table and with one that goes round. */
+typedef struct cache {
+    uint8_t *table[VIEWS][TABLE];
+    device_kv_view view[VIEWS];
+    device_attention a;
+} cache;
+
+static void cache_up(cache *c) {
+    c->a = (device_attention){HEADS, KV_HEADS, DIM, DIM_V, 0.25f, 0, {{0}}};
+    for (int t = 0; t < COMPUTE_KV_TYPES; t++) { /* some bytes into the page, values before keys */
+        device_kv_layer *l = &c->a.layer[t];
+        l->k_stride = compute_kv_k_bytes((compute_kv_type)t, DIM);
+        l->v_stride = compute_kv_v_bytes((compute_kv_type)t, DIM_V);
+        l->v_offset = 64;
+        l->k_offset = l->v_offset + KV_HEADS * l->v_stride;
+    }
+    for (uint32_t i = 0; i < VIEWS; i++) {
+        bool ring = i >= COMPUTE_KV_TYPES;
+        c->view[i] = (device_kv_view){.pages = c->table[i], .type = (compute_kv_type)(i % COMPUTE_KV_TYPES),
+                                      .keep_pages = ring ? 1 : 0, .ring_pages = ring ? 3 : 0, .keep = ring ? 5 : 0};
+        for (int p = 0; p < TABLE; p++) {
+            c->table[i][p] = aligned_alloc(64, 1 << 15);
+            memset(c->table[i][p], 0xFF, 1 << 15);
+        }
+    }
+}
+
+/* Stores positions 0 … last of every view; those with a straight table (the first half) end where it ends. */
+static void cache_fill(cache *c, rig *r, uint32_t last) {
+    static float k[VIEWS * K_FLOATS], v[VIEWS * V_FLOATS];
+    rng random;
+    rng_seed(&random, 9);
+    for (uint32_t at = 0; at <= last; at++) {
+        uint32_t skipped = at < TABLE * COMPUTE_PAGE_TOKENS ? 0 : VIEWS / 2;
+        for (uint32_t i = skipped; i < VIEWS; i++) {
+            c->view[i].position = at;
+            c->view[i].first = at > 70 ? at - 60 : 3;
+        }
+        random_floats(&random, k, VIEWS * K_FLOATS);
+        random_floats(&random, v, VIEWS * V_FLOATS);
+        r->dev.ops->kv_store(&r->dev, &c->a, c->view + skipped, VIEWS - skipped, k, K_FLOATS, v, V_FLOATS);
+    }
+}
+
+/* The same by the reference kernel, head by head. */
+static void attend_by_head(const cache *c, const float *q, const float *q_keep, float *out) {
+    for (uint32_t i = 0; i < VIEWS; i++) {
+        const device_kv_view *view = &c->view[i];
+        const device_kv_layer *l = &c->a.layer[view->type];
+        for (uint32_t h = 0; h < HEADS; h++) {
+            size_t at = i * Q_STRIDE + h * DIM, kv_head = h / (HEADS / KV_HEADS);
+            compute_attend_args args = {
+                .type = view->type, .q = q + at, .q_keep = q_keep + at, .n_heads = 1, .q_stride = DIM, .head_dim = DIM,
+                .head_dim_v = DIM_V, .scale = c->a.scale, .pages = (const uint8_t *const *)view->pages,
+                .keep_pages = view->keep_pages, .ring_pages = view->ring_pages,
+                .k_offset = l->k_offset + kv_head * l->k_stride, .v_offset = l->v_offset + kv_head * l->v_stride,
+                .keep = view->keep, .first = view->first, .last = view->position,
+                .out = out + i * OUT_FLOATS + h * DIM_V, .out_stride = DIM_V};
+            compute_by_name("ref")->attend(&args);
+        }
+    }
+}
+
+static void attention(void **state) {
+    (void)state;
+    static float q[VIEWS * Q_STRIDE], q_keep[VIEWS * Q_STRIDE], want[VIEWS * OUT_FLOATS], got[VIEWS * OUT_FLOATS];
+    for (int n_threads = 1; n_threads <= 3; n_threads++) {
+        rig r;
+        cache c;
+        rng random;
+        rng_seed(&random, 10);
+        random_floats(&random, q, VIEWS * Q_STRIDE);
+        random_floats(&random, q_keep, VIEWS * Q_STRIDE);
+        up(&r, n_threads);
+        cache_up(&c);
+        cache_fill(&c, &r, 300);
+        attend_by_head(&c, q, q_keep, want);
+        r.dev.ops->attend(&r.dev, &c.a, c.view, VIEWS, q, q_keep, Q_STRIDE, got, OUT_FLOATS);
+        for (int i = 0; i < VIEWS * OUT_FLOATS; i++) assert_true(isfinite(got[i]));
+        assert_memory_equal(want, got, sizeof got);
+        attend_by_head(&c, q, q, want); /* without q_keep the kept are met with q */
+        r.dev.ops->attend(&r.dev, &c.a, c.view, VIEWS, q, NULL, Q_STRIDE, got, OUT_FLOATS);
+        assert_memory_equal(want, got, sizeof got);
+        for (int i = 0; i < VIEWS; i++)
+            for (int p = 0; p < TABLE; p++) free(c.table[i][p]);
+        down(&r);
+    }
+}
+
 static void kernels_by_name(void **state) {
     (void)state;
     rig r;
@@ -233,7 +327,7 @@ static void kernels_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matmul),       cmocka_unit_test(embedding),       cmocka_unit_test(a_load_that_fails_says_why),
-        cmocka_unit_test(element_wise), cmocka_unit_test(kernels_by_name),
+        cmocka_unit_test(element_wise), cmocka_unit_test(attention),       cmocka_unit_test(kernels_by_name),
     };
     return cmocka_run_group_tests_name("device_cpu", tests, NULL, NULL);
 }
