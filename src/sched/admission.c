@@ -196,14 +196,13 @@ static bool first_in_rank(const sched *s, const sched_job *j) {
     return false;
 }
 
-/* The first in rank, alone, and still refused: not by the pool, which holds its worst case, but by the system. */
-static void starve(sched *s, sched_job *j, const err *e) {
+/* The first in rank, alone, and still refused: not by the pool, which holds its worst case, but by the system. It is
+ * tried again for a while. */
+static void starve(sched *s, sched_job *j, uint32_t wanted_tokens, const err *e) {
     uint64_t now = clock_now_ns();
     if (!j->starving_ns) j->starving_ns = now;
-    if ((now - j->starving_ns) / 1000000 < STARVING_LIMIT_MS) {
-        sched_park(s, j); /* tried again, with all it held given up meanwhile */
-        return;
-    }
+    j->starving_tokens = wanted_tokens;
+    if ((now - j->starving_ns) / 1000000 < STARVING_LIMIT_MS) return;
     log_error("sched", "a request cannot go on: %s", e->message);
     sched_job_exit(s, j, e);
 }
@@ -211,6 +210,7 @@ static void starve(sched *s, sched_job *j, const err *e) {
 bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
     kv_cache *kv = engine_kv(s->en);
     err e = {0};
+    uint32_t wanted = kv_sequence_tokens(j->gen.session) + n_tokens;
     while (!kv_sequence_prepare(kv, j->gen.session, n_tokens, &e)) {
         sched_job *victim = victim_for(s, j);
         if (victim) {
@@ -219,11 +219,11 @@ bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
             sched_park(s, j);
             return false;
         } else if (!kv_cache_unpin_one(kv)) {
-            starve(s, j, &e);
+            starve(s, j, wanted, &e);
             return false;
         }
     }
-    j->starving_ns = 0;
+    if (wanted >= j->starving_tokens) j->starving_ns = 0;
     note_size(s, j);
     return true;
 }

@@ -34,6 +34,7 @@ struct sched_job {
     kv_memory_of memory;
     uint32_t cached_tokens, times_parked;
     uint64_t starving_ns; /* since when the system has refused pages to the first in rank; 0: not */
+    uint32_t starving_tokens; /* what it could not grow to */
     kv_sequence_counts kv; /* at its largest */
 };
 
