@@ -414,14 +414,17 @@ ALWAYS_INLINE vf load_values(const compute_kv_type T, const compute_attend_args 
     return vf_nibble_run_load(run, d, vf_set1(st->v_scale[scale]), vf_set1(st->v_min[scale]));
 }
 
-/* out = out · correction + Σ p[j] · V[j], for H heads and B vectors of the value from d0 on. */
-ALWAYS_INLINE void values_block(const compute_kv_type T, const int H, const int B, const compute_attend_args *a,
-                                const page_view *page, const attend_state *st, uint32_t d0, float *out) {
+/* out = out · correction + Σ p[j] · V[j], for H heads and B vectors of the value from d0 on; one_group: all B share
+ * a scale. */
+ALWAYS_INLINE void values_block(const compute_kv_type T, const int H, const int B, const bool one_group,
+                                const compute_attend_args *a, const page_view *page, const attend_state *st,
+                                uint32_t d0, float *out) {
     vf o[16];
     size_t row_bytes = kv_value_row(T, a->head_dim_v), next = page->first * row_bytes + kv_value_row(T, d0);
     uint32_t scale[4];
     UNROLL(4)
-    for (int b = 0; b < B; b++) scale[b] = T == COMPUTE_KV_F16 ? 0 : (d0 + (uint32_t)b * WIDTH) / st->v_group;
+    for (int b = 0; b < B; b++)
+        scale[b] = T == COMPUTE_KV_F16 ? 0 : b && one_group ? scale[0] : (d0 + (uint32_t)b * WIDTH) / st->v_group;
     UNROLL(8)
     for (int h = 0; h < H; h++) {
         vf correction = vf_set1(st->correction[h]);
@@ -463,9 +466,12 @@ ALWAYS_INLINE void heads_page(const compute_kv_type T, const int H, const comput
     const int B = H == 8 ? 2 : 4;
     float *out = a->out + (size_t)h0 * a->out_stride;
     uint32_t d = 0;
+    if (T == COMPUTE_KV_Q4 && st->v_group >= (uint32_t)B * WIDTH)
+        for (; d + (uint32_t)B * WIDTH <= a->head_dim_v; d += (uint32_t)B * WIDTH)
+            values_block(T, H, B, true, a, page, st, d, out);
     for (; d + (uint32_t)B * WIDTH <= a->head_dim_v; d += (uint32_t)B * WIDTH)
-        values_block(T, H, B, a, page, st, d, out);
-    for (; d < a->head_dim_v; d += WIDTH) values_block(T, H, 1, a, page, st, d, out);
+        values_block(T, H, B, false, a, page, st, d, out);
+    for (; d < a->head_dim_v; d += WIDTH) values_block(T, H, 1, true, a, page, st, d, out);
 }
 
 typedef void heads_page_kernel(const compute_attend_args *a, const page_view *page, uint32_t h, attend_state *st);
