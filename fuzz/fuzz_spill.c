@@ -46,21 +46,25 @@ static void use(kv_spill *s) {
     }
 }
 
-/* Each label of the input: a byte that says where it goes and whether it is sealed, then its bytes. Small numbers
- * in the fields that point elsewhere, so that trees come about. */
+/* Eight bytes say a label that is nearly right: a tree comes about by itself, and a wrong number by one bit. */
+static record small_label(const uint8_t b[STEP_BYTES]) {
+    bool child = b[3] & 7;
+    return (record){.serial = b[0] & 31, .parent = child ? b[1] & 15 : KV_SPILL_NONE, .parent_serial = b[2] & 31,
+                    .depth = (b[3] & 7) + (b[3] & 128 ? 8u : 0), .n_tokens = (uint16_t)((b[4] & 63) ^ 32),
+                    .kind = b[5] & 1, .salt = {b[5] >> 7}, .payload_bytes = (b[6] ^ 1u) + (b[6] & 128 ? 3900u : 0),
+                    .tokens = {b[7]}};
+}
+
+/* Each label of the input: a byte that says where it goes, whether it is a small one and whether it is sealed, then
+ * its bytes. */
 static void scatter(kv_spill *s, const uint8_t *data, size_t size) {
-    while (size > 1) {
-        record r = {0};
-        size_t n = size - 1 < STEP_BYTES * 8 ? size - 1 : STEP_BYTES * 8;
-        uint32_t slot = data[0] % N_SLOTS;
-        memcpy(&r, data + 1, n);
-        if (data[0] & 64) {
-            r.serial &= 15, r.parent_serial &= 15, r.depth &= 15, r.n_tokens &= 63, r.kind &= 1;
-            r.parent = r.parent & 16 ? KV_SPILL_NONE : r.parent & 15;
-            r.payload_bytes &= 8191;
-            memset(r.salt, 0, sizeof r.salt);
-        }
-        if (data[0] & 128) CHECK(write_label(s, slot, &r, NULL));
+    while (size > STEP_BYTES) {
+        record r = small_label(data + 1);
+        bool small = !(data[0] & 64), sealed = !(data[0] & 128);
+        size_t n = small ? STEP_BYTES : size - 1 < sizeof r ? size - 1 : sizeof r;
+        uint32_t slot = data[0] % 16 % N_SLOTS;
+        if (!small) memcpy(&r, data + 1, n);
+        if (sealed) CHECK(write_label(s, slot, &r, NULL));
         else CHECK(transfer(s->fd, true, label_at(slot), &r, sizeof r));
         data += 1 + n;
         size -= 1 + n;
