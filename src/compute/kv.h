@@ -1,5 +1,6 @@
-/* compute/kv — where the values, scales and minima of a page's keys and values lie, for every page type: the layout
- * that compute.h describes, in numbers. Internal to compute/; kv.c gives its sizes to the other rooms. */
+/* compute/kv — where the values, scales and minima of a page's keys and values lie, and how a token is brought into
+ * q8 and q4: what compute.h describes, shared by all variants. Internal to compute/; kv.c gives the sizes to the
+ * other rooms. */
 #ifndef COMPUTE_KV_H
 #define COMPUTE_KV_H
 
