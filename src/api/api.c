@@ -1,4 +1,4 @@
-/* Start, routes, and the way every answer goes, whatever its dialect. */
+/* Start and stop, routes, errors, prompts. */
 #include "api/api.h"
 
 #include <stdio.h>
@@ -9,12 +9,7 @@
 #include "base/clock.h"
 #include "mem/books.h"
 
-enum {
-    PARSE_EXTRA_BYTES = 128 * 1024,
-    SCRATCH_KEEP_BYTES = 1 << 20,
-    ANSWER_BUF_LIMIT = 256 << 20,
-    LOGPROB_TEXT_BYTES = 128
-};
+enum { PARSE_EXTRA_BYTES = 128 * 1024, SCRATCH_KEEP_BYTES = 1 << 20 };
 
 /* ---- start and stop ---- */
 
@@ -83,55 +78,71 @@ const char *api_model_name(const api *a) {
 /* ---- routes ---- */
 
 typedef struct route {
-    const char *method, *path;
+    const char *method, *path; /* one that ends in / stands for all that begin so, and go on */
     void (*handle)(api *a, http_request *r);
-    bool while_loading;
+    bool while_loading, open; /* open: needs no key */
 } route;
 
 static const route routes[] = {
-    {"POST", "/generate", native_generate, false},
-    {"POST", "/generate-lite", native_generate, false},
-    {"GET", "/health", server_health, true},
-    {"GET", "/livez", server_live, true},
-    {"GET", "/readyz", server_ready, true},
-    {"GET", "/memory", server_memory, true},
-    {"GET", "/", server_index, true},
+    {"POST", "/generate", native_generate, false, false},
+    {"POST", "/generate-lite", native_generate, false, false},
+    {"POST", "/fit", native_fit, false, false},
+    {"GET", "/cache", cache_list, false, false},
+    {"DELETE", "/cache", cache_clear, false, false},
+    {"DELETE", "/cache/", cache_remove, false, false},
+    {"GET", "/memory", server_memory, true, false},
+    {"GET", "/health", server_health, true, true},
+    {"GET", "/livez", server_live, true, true},
+    {"GET", "/readyz", server_ready, true, true},
+    {"GET", "/", server_index, true, true},
 };
+enum { N_ROUTES = sizeof routes / sizeof *routes };
 
-static void plain_error(const err *e, buf *to) {
-    http_error_json(to, e->message, err_code_name(e->code), NULL, NULL);
+static bool leads_to(const route *way, str path) {
+    str prefix = str_of(way->path);
+    bool many = prefix.len > 1 && prefix.data[prefix.len - 1] == '/';
+    return many ? path.len > prefix.len && str_starts(path, prefix) : str_eq(path, prefix);
 }
-static const dialect plain = {.error = plain_error};
+
+/* NULL when no route takes this method; allowed then lists those that the path takes. */
+static const route *find_route(str method, str path, bool *open, char *allowed, size_t size) {
+    const route *found = NULL;
+    size_t n = 0;
+    *open = false;
+    allowed[0] = 0;
+    for (size_t i = 0; i < N_ROUTES; i++) {
+        if (!leads_to(&routes[i], path)) continue;
+        *open |= routes[i].open;
+        if (str_is(method, routes[i].method)) found = &routes[i];
+        if (n < size) n += (size_t)snprintf(allowed + n, size - n, "%s%s", n ? ", " : "", routes[i].method);
+    }
+    return found;
+}
 
 void api_handle(void *ctx, http_request *r) {
     api *a = ctx;
     str method = http_method(r), path = http_path(r);
-    if (str_is(method, "HEAD")) method = STR("GET");
-    char allowed[32] = "";
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (!str_is(path, routes[i].path)) continue;
-        if (!str_is(method, routes[i].method)) {
-            snprintf(allowed, sizeof allowed, "%s", routes[i].method);
-            continue;
-        }
-        if (routes[i].while_loading || atomic_load(&a->state) != API_LOADING) {
-            routes[i].handle(a, r);
-            return;
-        }
-        err e;
-        err_set(&e, ERR_BUSY, "the model is loading");
-        api_refuse(a, r, &plain, &e);
+    char allowed[64];
+    bool open;
+    const route *way =
+        find_route(str_is(method, "HEAD") ? STR("GET") : method, path, &open, allowed, sizeof allowed);
+    if (!open && !api_authorize(a, r)) return;
+    err e;
+    if (way && (way->while_loading || atomic_load(&a->state) != API_LOADING)) {
+        way->handle(a, r);
         return;
     }
-    err e;
-    if (*allowed) {
+    if (way) {
+        err_set(&e, ERR_BUSY, "the model is loading");
+    } else if (*allowed) {
         http_set_header(r, "Allow", allowed);
-        err_set(&e, ERR_USAGE, "%.*s takes %s, not %.*s", STR_ARG(path), allowed, STR_ARG(method));
+        err_set(&e, ERR_USAGE, "%.*s takes %s, not %.*s", (int)(path.len < 128 ? path.len : 128), path.data, allowed,
+                STR_ARG(method));
     } else {
         err_set(&e, ERR_NOT_FOUND, "nothing at %.*s; GET / lists what there is",
                 (int)(path.len < 128 ? path.len : 128), path.data);
     }
-    api_refuse(a, r, &plain, &e);
+    api_refuse_plainly(a, r, &e);
 }
 
 /* ---- errors ---- */
@@ -149,28 +160,33 @@ int api_status(const err *e, bool unavailable) {
     }
 }
 
-static void put_memory_headers(api *a, http_request *r, const err *e) {
+static void put_bytes_header(http_request *r, const char *name, uint64_t bytes) {
     char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
+    http_set_header(r, name, text);
+}
+
+/* What can never fit is held against what there is at most; the rest against what is left now. */
+static void put_memory_headers(api *a, http_request *r, const err *e) {
     mem_books books;
     mem_books_read(a->ledger, &books);
     http_set_header(r, "X-Memory-Status", mem_level_name(books.level));
-    snprintf(text, sizeof text, "%llu", (unsigned long long)books.available_bytes);
-    http_set_header(r, "X-Memory-Available-Bytes", text);
-    if (e->code != ERR_MEMORY) return;
-    snprintf(text, sizeof text, "%llu", (unsigned long long)e->need_bytes);
-    http_set_header(r, "X-Memory-Required-Bytes", text);
+    put_bytes_header(r, "X-Memory-Available-Bytes",
+                     e->code == ERR_TOO_LARGE ? e->have_bytes : books.available_bytes);
+    if (e->need_bytes) put_bytes_header(r, "X-Memory-Required-Bytes", e->need_bytes);
 }
 
-static void put_retry_headers(api *a, http_request *r, const err *e) {
+void api_put_error_headers(api *a, http_request *r, int status, const err *e) {
     char text[16];
+    bool later = status == 429 || status == 503;
     snprintf(text, sizeof text, "%u", a->sched ? sched_retry_after_s(a->sched) : 2);
-    http_set_header(r, "Retry-After", text);
-    put_memory_headers(a, r, e);
+    if (later) http_set_header(r, "Retry-After", text);
+    if (later || (status == 413 && e->need_bytes)) put_memory_headers(a, r, e);
 }
 
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
     int status = api_status(e, atomic_load(&a->state) != API_READY);
-    if (status == 429 || status == 503) put_retry_headers(a, r, e);
+    api_put_error_headers(a, r, status, e);
     char bytes[4096];
     mem_arena over;
     mem_arena_over(&over, bytes, sizeof bytes);
@@ -179,6 +195,15 @@ void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
     buf_init(&body, &alloc, sizeof bytes);
     d->error(e, &body);
     http_reply(r, status, "application/json", buf_str(&body));
+}
+
+static void plain_error(const err *e, buf *to) {
+    http_error_json(to, e->message, err_code_name(e->code), NULL, NULL);
+}
+
+void api_refuse_plainly(api *a, http_request *r, const err *e) {
+    static const dialect plain = {.error = plain_error};
+    api_refuse(a, r, &plain, e);
 }
 
 void api_reply_json(http_request *r, int status, const buf *body) {
@@ -199,201 +224,4 @@ bool api_tokenize(api *a, str text, bool parse_special, uint32_t *n, err *e) {
         a->scratch = NULL;
     }
     return ok;
-}
-
-/* ---- answers ---- */
-
-static answer *take_answer(api *a) {
-    for (uint32_t i = 0; i < a->config.max_active; i++) {
-        answer *x = &a->answers[i];
-        pthread_mutex_lock(&x->lock);
-        bool taken = !x->in_use;
-        if (taken) x->in_use = true;
-        pthread_mutex_unlock(&x->lock);
-        if (taken) return x;
-    }
-    return NULL;
-}
-
-static void on_gone(void *ctx, bool completed) {
-    (void)completed;
-    answer *x = ctx;
-    pthread_mutex_lock(&x->lock);
-    sched_job_release(x->a->sched, x->job);
-    x->in_use = false;
-    pthread_mutex_unlock(&x->lock);
-}
-
-static base_alloc pending_alloc(answer *x, mem_arena *over) {
-    mem_arena_over(over, x->pending_bytes, ANSWER_PENDING_BYTES);
-    return mem_arena_alloc(over);
-}
-
-/* Words the next record into pending. False when there is none yet. */
-static bool format_next(answer *x) {
-    sched_output out;
-    sched_job_read(x->a->sched, x->job, &out);
-    if (out.what == SCHED_NOTHING) return false;
-    mem_arena over;
-    base_alloc alloc = pending_alloc(x, &over);
-    buf to;
-    buf_init(&to, &alloc, ANSWER_PENDING_BYTES);
-    if (out.what == SCHED_TOKEN) {
-        x->dialect->token(x, &out, &to);
-    } else {
-        x->dialect->end(x, &out, &to);
-        x->ended = true;
-    }
-    CHECK(!to.failed);
-    if (to.data != x->pending_bytes) memmove(x->pending_bytes, to.data, to.len);
-    x->pending_used = (uint32_t)to.len;
-    x->pending_sent = 0;
-    return true;
-}
-
-static long on_pull(void *ctx, char *out, size_t max) {
-    answer *x = ctx;
-    size_t written = 0;
-    for (;;) {
-        size_t left = x->pending_used - x->pending_sent, n = left < max - written ? left : max - written;
-        memcpy(out + written, x->pending_bytes + x->pending_sent, n);
-        x->pending_sent += (uint32_t)n;
-        written += n;
-        if (x->pending_sent < x->pending_used || written == max) return (long)written;
-        if (x->ended) return written ? (long)written : HTTP_STREAM_END;
-        if (!format_next(x)) return (long)written;
-    }
-}
-
-static void on_wake_stream(void *ctx) { http_stream_wake(((answer *)ctx)->request); }
-
-/* ---- a whole answer ---- */
-
-/* Reads all of a job that has ended; returns the last record. */
-static void collect(answer *x, sched_output *out, buf *text, json_writer *w) {
-    const text_vocab *v = engine_vocab(x->a->en);
-    for (;;) {
-        sched_job_read(x->a->sched, x->job, out);
-        if (out->what != SCHED_TOKEN) return;
-        buf_append_str(text, out->text);
-        if (x->logprobs) api_put_logprob(v, &out->sample, w);
-    }
-}
-
-static void on_wake_whole(void *ctx) {
-    answer *x = ctx;
-    api *a = x->a;
-    buf text, logprobs, body;
-    buf_init(&text, &a->heap.alloc, ANSWER_BUF_LIMIT);
-    buf_init(&logprobs, &a->heap.alloc, ANSWER_BUF_LIMIT);
-    buf_init(&body, &a->heap.alloc, ANSWER_BUF_LIMIT);
-    sched_output out;
-    json_writer w;
-    json_begin(&w, &logprobs);
-    if (x->logprobs) json_array_start(&w);
-    collect(x, &out, &text, &w);
-    if (x->logprobs) json_array_end(&w);
-    int status = 200;
-    if (out.what == SCHED_FAILED) {
-        status = api_status(&out.failure, false);
-        x->dialect->error(&out.failure, &body);
-    } else {
-        x->dialect->whole(x, &out, buf_str(&text), buf_str(&logprobs), &body);
-    }
-    if (text.failed || logprobs.failed || body.failed) {
-        err e;
-        err_set_memory(&e, text.len, mem_ledger_available(a->ledger), "no memory to word an answer of %zu bytes",
-                       text.len);
-        buf_clear(&body);
-        status = api_status(&e, false);
-        x->dialect->error(&e, &body);
-    }
-    if (status == 429) put_retry_headers(a, x->request, &out.failure);
-    http_late_reply(x->request, status, "application/json", buf_str(&body));
-    buf_free(&text);
-    buf_free(&logprobs);
-    buf_free(&body);
-}
-
-void api_generate(api *a, http_request *r, const dialect *d, const sched_request *request, bool stream) {
-    err e = {0};
-    answer *x = take_answer(a);
-    if (!x) {
-        err_set(&e, ERR_BUSY, "%u answers are in work already", a->config.max_active);
-        api_refuse(a, r, d, &e);
-        return;
-    }
-    pthread_mutex_lock(&x->lock);
-    x->dialect = d;
-    x->request = r;
-    x->logprobs = request->sampling.logprobs;
-    x->n_stops = request->n_stops;
-    x->ended = false;
-    x->pending_used = x->pending_sent = 0;
-    x->job = sched_submit(a->sched, request, &e);
-    if (!x->job) {
-        x->in_use = false;
-        api_refuse(a, r, d, &e);
-    } else if (stream) {
-        http_stream(r, 200, d->stream_type, on_pull, on_gone, x);
-        sched_job_listen(a->sched, x->job, on_wake_stream, x);
-    } else {
-        http_late(r, on_gone, x);
-        sched_job_listen(a->sched, x->job, on_wake_whole, x);
-    }
-    pthread_mutex_unlock(&x->lock);
-}
-
-/* ---- shared wording ---- */
-
-/* Long tokens are cut: a record must fit a pending buffer whatever the vocabulary holds. */
-static void put_token(const text_vocab *v, int32_t token, float logprob, json_writer *w) {
-    char text[TEXT_TOKEN_BYTES_MAX];
-    size_t n = text_token_bytes(v, token, true, text);
-    json_put_int(w, "token", token);
-    json_put_string(w, "text", (str){text, n < LOGPROB_TEXT_BYTES ? n : LOGPROB_TEXT_BYTES});
-    json_put_fixed(w, "logprob", (double)logprob, 6);
-}
-
-void api_put_logprob(const text_vocab *v, const engine_sample *s, json_writer *w) {
-    json_object_start(w);
-    put_token(v, s->token, s->logprob, w);
-    json_key(w, "top");
-    json_array_start(w);
-    for (uint32_t i = 0; i < s->n_top; i++) {
-        json_object_start(w);
-        put_token(v, s->top[i].token, s->top[i].logprob, w);
-        json_object_end(w);
-    }
-    json_array_end(w);
-    json_object_end(w);
-}
-
-void api_put_usage(api *a, sched_job *j, json_writer *w) {
-    sched_usage u;
-    sched_job_usage(a->sched, j, &u);
-    json_key(w, "usage");
-    json_object_start(w);
-    json_put_uint(w, "prompt_tokens", u.prompt_tokens);
-    json_put_uint(w, "completion_tokens", u.completion_tokens);
-    json_put_uint(w, "total_tokens", (uint64_t)u.prompt_tokens + u.completion_tokens);
-    json_put_uint(w, "cached_tokens", u.cached_tokens);
-    json_object_end(w);
-    json_key(w, "timings");
-    json_object_start(w);
-    json_put_fixed(w, "queue_ms", u.queue_ms, 3);
-    json_put_fixed(w, "prefill_ms", u.prefill_ms, 3);
-    json_put_fixed(w, "decode_ms", u.decode_ms, 3);
-    json_put_fixed(w, "total_ms", u.total_ms, 3);
-    json_put_fixed(w, "prefill_tokens_per_s", u.prefill_ms > 0 ? u.prompt_tokens * 1000.0 / u.prefill_ms : 0, 2);
-    uint32_t decoded = u.completion_tokens ? u.completion_tokens - 1 : 0; /* the first token ends the prefill */
-    json_put_fixed(w, "decode_tokens_per_s", u.decode_ms > 0 ? decoded * 1000.0 / u.decode_ms : 0, 2);
-    json_object_end(w);
-    mem_books books;
-    mem_books_read(a->ledger, &books);
-    json_key(w, "memory");
-    json_object_start(w);
-    json_put_uint(w, "peak_bytes", u.peak_bytes);
-    json_put_string(w, "level", str_of(mem_level_name(books.level)));
-    json_object_end(w);
 }

@@ -1,8 +1,8 @@
 /* api/ — dialects over one neutral request, and the server's own pages (health, memory).
  *
- * Owns the table of routes, parsing of bodies (each field once, by table, with its type and range
- * checked), the contexts of running answers, and their wording. Callers: http/ (the handler), cli/.
- * Knows no tensors and no KV; dialects do not know each other.
+ * Owns the table of routes, who may use them (API keys), parsing of bodies (each field once, by table, with its type
+ * and range checked), the contexts of running answers, and their wording. Callers: http/ (the handler), cli/.
+ * Knows no tensors, and of KV only what requests may say and readings show; dialects do not know each other.
  */
 #ifndef API_API_H
 #define API_API_H
@@ -17,8 +17,16 @@ typedef struct api_config {
     const char *model_alias; /* NULL: the model's own name */
     uint32_t max_active;     /* answers in work at once: the http slots */
     size_t body_limit_bytes;
-    uint32_t default_max_tokens;
+    uint32_t default_max_tokens; /* UINT32_MAX: to the end of the context */
+    uint32_t most_answers;       /* of one request: what the queue can hold; at most 16 */
+    uint32_t window, keep;       /* of requests that name none; 0: no window */
+    const char *keys;            /* who may ask, separated by commas; NULL: everyone */
+    size_t cache_bytes;          /* the limits of what is remembered, for GET /cache; 0: what the pool has */
+    uint32_t cache_entries;
 } api_config;
+
+/* Each key is a tenant (sched_config.n_tenants): its requests share fairly with others', and no pages with them. */
+uint32_t api_count_keys(const char *keys);
 
 size_t api_plan_bytes(const api_config *c);
 /* Answers at once (health: loading; everything else 503) until api_ready. */

@@ -1,6 +1,7 @@
 #include "api/fields.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "base/check.h"
 
@@ -38,6 +39,26 @@ static bool in_range(const field *f, double v, err *e) {
     return err_set(e, ERR_INVALID, "'%s' is %g; it must be %g to %g", f->name, v, f->low, f->high);
 }
 
+/* "f16, q8 or q4" */
+static void list_words(const char *const *words, char *out, size_t size) {
+    size_t n = 0;
+    out[0] = 0;
+    for (size_t i = 0; words[i] && n < size; i++) {
+        const char *joint = i == 0 ? "" : words[i + 1] ? ", " : " or ";
+        n += (size_t)snprintf(out + n, size - n, "%s%s", joint, words[i]);
+    }
+}
+
+static bool set_word(const field *f, const json_event *ev, uint32_t *at, err *e) {
+    char words[128];
+    list_words(f->words, words, sizeof words);
+    if (ev->kind != JSON_STRING) return wrong_type(f, words, ev->kind, e);
+    for (uint32_t i = 0; f->words[i]; i++)
+        if (str_is(ev->text, f->words[i])) return *at = i, true;
+    return err_set(e, ERR_INVALID, "'%s' is '%.*s'; it must be %s", f->name,
+                   (int)(ev->text.len < 32 ? ev->text.len : 32), ev->text.data, words);
+}
+
 static bool set_scalar(const field *f, const json_event *ev, void *target, err *e) {
     void *at = (char *)target + f->offset;
     switch (f->kind) {
@@ -50,6 +71,7 @@ static bool set_scalar(const field *f, const json_event *ev, void *target, err *
         if (!in_range(f, ev->number, e)) return false;
         *(float *)at = (float)ev->number;
         return true;
+    case FIELD_WORD: return set_word(f, ev, at, e);
     case FIELD_U32:
     case FIELD_I32:
     case FIELD_U64:

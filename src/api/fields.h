@@ -14,6 +14,7 @@ typedef enum field_kind {
     FIELD_I32,    /* int32_t */
     FIELD_U64,    /* uint64_t */
     FIELD_FLOAT,  /* float */
+    FIELD_WORD,   /* uint32_t: the index in words */
     FIELD_CUSTOM, /* events go to the row's function until the value is whole */
     FIELD_IGNORED /* any value */
 } field_kind;
@@ -27,7 +28,8 @@ typedef struct field {
     field_kind kind;
     size_t offset; /* of the value in target */
     double low, high;
-    field_events *events; /* FIELD_CUSTOM */
+    field_events *events;     /* FIELD_CUSTOM */
+    const char *const *words; /* FIELD_WORD: all that are allowed, NULL at the end */
 } field;
 
 /* Parses text as one object into target. ERR_INVALID names field and reason. *seen: bit i for row i. */

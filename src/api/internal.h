@@ -10,29 +10,41 @@
 #include "mem/arena.h"
 #include "mem/heap.h"
 
-enum { ANSWER_PENDING_BYTES = 64 * 1024 };
+enum { ANSWER_PENDING_BYTES = 64 * 1024, ANSWER_JOBS_MAX = 16 };
 
 typedef struct answer answer;
 
-/* How a dialect words an answer. */
+/* What one job of a whole answer came to. */
+typedef struct answer_choice {
+    str text, logprobs; /* logprobs: JSON, an array */
+    engine_finish finish;
+    int32_t stopped_by;
+} answer_choice;
+
+/* How a dialect words an answer. i: which job of it. */
 typedef struct dialect {
     const char *stream_type; /* content type of a stream */
-    void (*token)(answer *x, const sched_output *out, buf *to); /* one token's record of a stream */
-    void (*end)(answer *x, const sched_output *out, buf *to);   /* the last record; SCHED_END or SCHED_FAILED */
-    void (*whole)(answer *x, const sched_output *out, str text, str logprobs, buf *to); /* a whole answer */
-    void (*error)(const err *e, buf *to); /* the error envelope */
+    void (*token)(answer *x, uint32_t i, const sched_output *out, buf *to); /* one token's record of a stream */
+    void (*end)(answer *x, uint32_t i, const sched_output *out, buf *to); /* a job's last: SCHED_END, SCHED_FAILED */
+    void (*whole)(answer *x, const answer_choice *choices, buf *to);      /* x->n_jobs of them */
+    void (*error)(const err *e, buf *to);                                 /* the error envelope */
 } dialect;
 
-/* One running answer: from the handler until the http layer says it is gone. */
+/* One running answer: from the handler until the http layer says it is gone. Wakes come from the engine thread:
+ * one that words a whole answer reads all its jobs, so it holds the lock and looks at gone first; jobs are released
+ * without it, because releasing waits for a running wake. */
 struct answer {
     api *a;
-    bool in_use;
-    pthread_mutex_t lock; /* the handler finishes setting up before gone may take down */
+    bool in_use, gone;
+    pthread_mutex_t lock;
     const dialect *dialect;
     http_request *request;
-    sched_job *job;
-    bool logprobs, ended;
-    uint32_t n_stops;
+    sched_job *jobs[ANSWER_JOBS_MAX];
+    uint32_t n_jobs;
+    uint32_t n_awaited;  /* whole: jobs that have not ended */
+    uint32_t ended_jobs; /* stream: a bit for each whose last record is written */
+    uint32_t turn;       /* stream: whose record is next, if it has one */
+    bool logprobs;
     char *pending_bytes; /* [ANSWER_PENDING_BYTES] a formatted record that did not fit the last pull */
     uint32_t pending_used, pending_sent;
 };
@@ -52,27 +64,51 @@ struct api {
     text_scratch *scratch;
     int32_t *tokens;      /* [context]: the prompt being parsed */
     answer *answers;
+    uint32_t tenant; /* whose request is being handled: the index of its key */
 };
 
 int api_status(const err *e, bool draining); /* HTTP status of an error */
 /* Replies with the error in the dialect's words, with Retry-After and memory headers where they apply. */
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e);
+void api_refuse_plainly(api *a, http_request *r, const err *e); /* for pages that belong to no dialect */
+void api_put_error_headers(api *a, http_request *r, int status, const err *e);
+
+/* True with a->tenant set when the request carries one of the keys, or none are asked for; else it has been
+ * answered with 401. */
+bool api_authorize(api *a, http_request *r);
+/* The index of the key that `given` is, or −1. Takes as long for a wrong one as for a right one. */
+int api_find_key(const char *keys, str given);
 
 /* Tokenizes into a->tokens. */
 bool api_tokenize(api *a, str text, bool parse_special, uint32_t *n, err *e);
 
-/* Submits and begins the answer (stream or whole); replies with the refusal when there is one. */
-void api_generate(api *a, http_request *r, const dialect *d, const sched_request *request, bool stream);
+/* Submits n jobs (seed, seed + 1, …) and begins the answer (stream or whole); replies with the refusal when there is
+ * one. */
+void api_generate(api *a, http_request *r, const dialect *d, const sched_request *request, uint32_t n, bool stream);
+
+/* 64 bits that tell the caller's key from others; 0 when there are no keys. */
+uint64_t api_tenant_salt(const api *a);
 
 void api_reply_json(http_request *r, int status, const buf *body);
 const char *api_model_name(const api *a);
 
 void api_put_logprob(const text_vocab *v, const engine_sample *s, json_writer *w);
-/* usage, timings and memory of a job, as members of the object being written */
-void api_put_usage(api *a, sched_job *j, json_writer *w);
+/* usage, cache_stats, timings and memory of jobs first … first + n − 1 together, as members of the object being
+ * written: of a prompt that several share, its tokens once; what they generated, held and waited for added up, or
+ * the longest. */
+void api_put_usage(answer *x, uint32_t first, uint32_t n, json_writer *w);
+/* The limits and sums of what is remembered, and the spill file (null without one). */
+void api_put_cache_totals(api *a, const kv_cache_counts *c, uint64_t tokens, json_writer *w);
+void api_put_spill(const kv_cache_counts *c, json_writer *w);
+uint64_t api_cached_tokens(api *a); /* in all entries */
 
 /* native.c */
 void native_generate(api *a, http_request *r);
+void native_fit(api *a, http_request *r);
+/* cache.c */
+void cache_list(api *a, http_request *r);
+void cache_clear(api *a, http_request *r);
+void cache_remove(api *a, http_request *r);
 /* server.c */
 void server_health(api *a, http_request *r);
 void server_live(api *a, http_request *r);

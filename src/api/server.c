@@ -72,27 +72,57 @@ void server_ready(api *a, http_request *r) {
     http_reply(r, ready ? 200 : 503, "text/plain", ready ? STR("ready\n") : STR("not ready\n"));
 }
 
-static void put_engine(api *a, json_writer *w) {
-    kv_pool_counts kv;
-    engine_counters counters;
-    sched_engine_read(a->sched, &kv, &counters);
+static uint64_t tokens_in(const api *a, size_t bytes) {
+    size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_terms(a->en).type);
+    return bytes / (page_bytes / KV_PAGE_TOKENS);
+}
+
+/* waste: of the bytes in use, those that hold no token (the ends of last pages). tokens_held: as many of the server's
+ * type as the filled bytes would hold. */
+static void put_pool(api *a, const kv_cache_counts *c, json_writer *w) {
+    sched_counts jobs;
+    sched_read(a->sched, &jobs);
+    double filled = c->pool.used_bytes ? (double)c->filled_bytes / (double)c->pool.used_bytes : 1;
     json_key(w, "kv_pool");
     json_object_start(w);
-    json_put_uint(w, "pages", kv.n_pages);
-    json_put_uint(w, "used_pages", kv.used);
-    json_put_uint(w, "committed_pages", kv.committed);
-    json_put_uint(w, "page_bytes", kv.page_bytes);
+    json_put_uint(w, "budget_bytes", c->pool.budget_bytes);
+    json_put_uint(w, "used_bytes", c->pool.used_bytes);
+    json_put_uint(w, "evictable_bytes", c->pool.evictable_bytes);
+    json_put_uint(w, "committed_bytes", c->pool.committed_bytes);
+    json_put_uint(w, "used_pages", c->pool.used_pages);
+    json_put_uint(w, "committed_pages", c->pool.committed_pages);
+    json_put_uint(w, "page_tokens", KV_PAGE_TOKENS);
+    json_put_uint(w, "tokens_held", tokens_in(a, c->filled_bytes));
+    json_put_fixed(w, "waste", filled < 1 ? 1 - filled : 0, 4);
     json_put_uint(w, "context", engine_context(a->en));
+    json_put_string(w, "type", str_of(compute_kv_name(engine_terms(a->en).type)));
+    json_put_uint(w, "parked_jobs", jobs.parked);
+    json_put_uint(w, "parkings", jobs.parkings);
     json_object_end(w);
+}
+
+static void put_counters(api *a, const engine_counters *counters, json_writer *w) {
     json_key(w, "engine");
     json_object_start(w);
     json_put_string(w, "kernels", str_of(engine_kernels(a->en)));
     json_put_int(w, "threads", engine_threads(a->en));
-    json_put_uint(w, "steps", counters.steps);
-    json_put_uint(w, "tokens", counters.tokens);
+    json_put_uint(w, "steps", counters->steps);
+    json_put_uint(w, "tokens", counters->tokens);
     json_put_bool(w, "mallocs_counted", plat_malloc_is_counted());
-    json_put_uint(w, "step_mallocs", counters.step_mallocs);
+    json_put_uint(w, "step_mallocs", counters->step_mallocs);
     json_object_end(w);
+}
+
+static void put_engine(api *a, json_writer *w) {
+    kv_cache_counts kv;
+    engine_counters counters;
+    sched_engine_read(a->sched, &kv, &counters);
+    put_pool(a, &kv, w);
+    json_key(w, "cache");
+    api_put_cache_totals(a, &kv, api_cached_tokens(a), w);
+    json_key(w, "spill");
+    api_put_spill(&kv, w);
+    put_counters(a, &counters, w);
 }
 
 void server_memory(api *a, http_request *r) {
@@ -114,7 +144,11 @@ void server_index(api *a, http_request *r) {
     buf_printf(&body,
                "Plimsoll " PLIMSOLL_VERSION " · %s · %s\n\n"
                "POST /generate        {\"prompt\": …, \"max_tokens\", \"temperature\", \"top_k\", \"top_p\", "
-               "\"min_p\", \"seed\", \"stop\", \"stream\"}\n"
+               "\"min_p\", \"seed\", \"stop\", \"stream\", \"n\", \"priority\", \"kv_type\", \"window\", \"keep\", "
+               "\"cache\", …}\n"
+               "POST /fit             the same body: would it fit, and now? Nothing is run\n"
+               "GET  /cache           the prompts that are remembered\n"
+               "DELETE /cache[/ID]    forget all of them, or one\n"
                "GET  /health          status, jobs, memory\n"
                "GET  /livez  /readyz  for balancers\n"
                "GET  /memory          where every byte is\n",

@@ -25,14 +25,14 @@ static bool feed(bench *b, const int32_t *tokens, uint32_t n, engine_want last, 
     for (uint32_t done = 0; done < n;) {
         uint32_t piece = n - done < engine_batch(b->en) ? n - done : engine_batch(b->en);
         engine_feed f = {b->session, tokens + done, piece, done + piece == n ? last : ENGINE_WANT_NONE};
-        if (!engine_step(b->en, &f, 1, NULL, e)) return false;
+        if (!engine_run(b->en, &f, e)) return false;
         done += piece;
     }
     return true;
 }
 
 static bool prefill(bench *b, double *tokens_per_s, err *e) {
-    engine_session_rewind(b->session, 0);
+    engine_session_rewind(b->en, b->session, 0);
     uint64_t start = clock_now_ns();
     if (!feed(b, b->tokens, b->o->pp, ENGINE_WANT_LAST, e)) return false;
     *tokens_per_s = b->o->pp * 1000.0 / clock_ms_since(start);
@@ -41,7 +41,7 @@ static bool prefill(bench *b, double *tokens_per_s, err *e) {
 
 /* After whatever context is there: each token by itself, with its logits, as a generation does it. */
 static bool decode(bench *b, double *tokens_per_s, err *e) {
-    engine_session_rewind(b->session, b->o->pp);
+    engine_session_rewind(b->en, b->session, b->o->pp);
     uint64_t start = clock_now_ns();
     for (uint32_t i = 0; i < b->o->tg; i++)
         if (!feed(b, b->tokens + i, 1, ENGINE_WANT_LAST, e)) return false;
@@ -67,9 +67,10 @@ static bool measure(bench *b, const char *kind, uint32_t n, bool (*test)(bench *
     if (b->o->json)
         printf("{\"test\":\"%s%u\",\"tokens_per_s\":%.3f,\"min\":%.3f,\"max\":%.3f,\"reps\":%u,\"model_bytes\":%"
                "llu,\"peak_bytes\":%llu,"
-               "\"threads\":%d,\"kernels\":\"%s\"}\n",
+               "\"threads\":%d,\"kernels\":\"%s\",\"kv\":\"%s\"}\n",
                kind, n, median, least, most, b->o->reps, (unsigned long long)b->plan->tensor_bytes,
-               (unsigned long long)memory.peak_rss_bytes, engine_threads(b->en), engine_kernels(b->en));
+               (unsigned long long)memory.peak_rss_bytes, engine_threads(b->en), engine_kernels(b->en),
+               compute_kv_name(engine_terms(b->en).type));
     else
         printf("%s%-6u %9.2f tokens/s  (%.2f – %.2f over %u)\n", kind, n, median, least, most, b->o->reps);
     fflush(stdout);
@@ -117,7 +118,7 @@ static bool write_logits(bench *b, err *e) {
     for (uint32_t done = 0; ok && done < b->n_tokens;) {
         uint32_t piece = b->n_tokens - done < engine_batch(b->en) ? b->n_tokens - done : engine_batch(b->en);
         engine_feed feed_all = {b->session, b->tokens + done, piece, ENGINE_WANT_ALL};
-        ok = engine_step(b->en, &feed_all, 1, NULL, e);
+        ok = engine_run(b->en, &feed_all, e);
         for (uint32_t i = 0; ok && i < piece; i++)
             ok = fwrite(engine_logits(b->en, i), sizeof(float), n_vocab, f) == n_vocab;
         done += piece;
@@ -131,8 +132,11 @@ static bool run_all(bench *b, err *e) {
     bool logits = b->o->logits != NULL;
     if (logits && !b->o->token_file) return err_set(e, ERR_USAGE, "--logits needs --token-file");
     if (logits && !read_tokens(b, e)) return false;
-    if (!(b->session = engine_session_open(b->en, e))) return false;
-    if (!engine_session_reserve(b->en, b->session, logits ? b->n_tokens : b->o->pp + b->o->tg + 1, e)) return false;
+    kv_terms terms = cli_terms(b->o, b->en);
+    uint32_t n_most = logits ? b->n_tokens : b->o->pp + b->o->tg + 1;
+    if (!cli_check_window(b->o, engine_context(b->en), e)) return false;
+    if (!(b->session = engine_session_open(b->en, &terms, e))) return false;
+    if (!terms.window && !engine_session_reserve(b->en, b->session, n_most, e)) return false;
     return logits ? write_logits(b, e) : run_speed(b, e);
 }
 

@@ -22,11 +22,16 @@ int cli_bench(const cli_options *o, mem_ledger *l);
 int cli_fail(const err *e);
 
 engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions);
+/* The engine's, with --window and --keep. */
+kv_terms cli_terms(const cli_options *o, const engine *en);
+bool cli_check_window(const cli_options *o, uint32_t n_context, err *e);
 /* False when the line is below what the program itself takes. */
 bool cli_set_line(const cli_options *o, mem_ledger *l, err *e);
 /* The plan so far: the line and what the process holds already. */
 void cli_plan_begin(engine_plan *plan, mem_ledger *l);
 void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out);
+/* True with a sentence when a type saves less with this model than it does with most. */
+bool cli_kv_costs_more(const engine_plan *plan, kv_type type, char *words, size_t size);
 
 /* Prepare, plan, load; progress on a terminal. n_logits 0: as sessions. NULL with *e. */
 engine *cli_bring_up(const cli_options *o, const engine_config *c, mem_ledger *l, engine_plan *plan, err *e);

@@ -28,8 +28,21 @@ engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions) {
     c.n_context = o->context;
     c.n_sessions = n_sessions;
     c.n_batch = o->batch;
+    c.kv_type = (kv_type)o->kv_type;
     c.n_threads = (int)o->threads;
     return c;
+}
+
+kv_terms cli_terms(const cli_options *o, const engine *en) {
+    kv_terms t = engine_terms(en);
+    t.window = o->window;
+    t.keep = o->keep;
+    return t;
+}
+
+bool cli_check_window(const cli_options *o, uint32_t n_context, err *e) {
+    return o->window <= n_context ||
+           err_set(e, ERR_USAGE, "--window is %u; the context has %u tokens", o->window, n_context);
 }
 
 bool cli_set_line(const cli_options *o, mem_ledger *l, err *e) {
@@ -70,9 +83,20 @@ void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
         if (plan->rows.bytes[i]) print_row(out, mem_account_name(i), plan->rows.bytes[i], mem_account_help(i));
     print_row(out, "total", plan->rows.total_bytes, plan->rows.line_bytes == UINT64_MAX ? "" : "of a line of");
     if (plan->rows.line_bytes != UINT64_MAX) print_row(out, "line", plan->rows.line_bytes, "never passed");
-    fprintf(out, "context %u tokens a request; KV pool %u pages of %s = %llu tokens, %s a token\n", plan->n_context,
-            plan->n_pages, bytes_text(plan->page_bytes, a), (unsigned long long)plan->n_pages * KV_PAGE_TOKENS,
-            bytes_text(plan->kv_bytes_per_token, b));
+    fprintf(out, "context %u tokens a request; KV pool %u pages of %s = %llu tokens, %s a token (%s)\n",
+            plan->n_context, plan->n_pages, bytes_text(plan->page_bytes, a),
+            (unsigned long long)plan->n_pages * KV_PAGE_TOKENS, bytes_text(plan->kv_bytes_per_token, b),
+            compute_kv_name(engine_terms(en).type));
+}
+
+/* What a type promises, as a part of f16. */
+static const double promised_share[KV_TYPES] = {1, 0.55, 0.30};
+
+bool cli_kv_costs_more(const engine_plan *plan, kv_type type, char *words, size_t size) {
+    if (plan->kv_share[type] <= promised_share[type]) return false;
+    snprintf(words, size, "%s takes %.0f%% of f16's memory with this model, not %.0f%%: its heads are small",
+             compute_kv_name(type), plan->kv_share[type] * 100, promised_share[type] * 100);
+    return true;
 }
 
 static void show_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {

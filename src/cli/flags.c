@@ -9,7 +9,11 @@
 #include "base/str.h"
 #include "plat/vm.h"
 
-typedef enum kind { KIND_FLAG, KIND_TEXT, KIND_U32, KIND_I32, KIND_U64, KIND_FLOAT, KIND_BYTES, KIND_MEMORY } kind;
+typedef enum kind {
+    KIND_FLAG, KIND_TEXT, KIND_U32, KIND_I32, KIND_U64, KIND_FLOAT, KIND_BYTES, KIND_MEMORY,
+    KIND_WORD, /* uint32_t: the index in words */
+    KIND_KEYS, /* text that is never shown: keys, separated by commas */
+} kind;
 
 typedef struct row {
     const char *name;  /* "ctx-size": --ctx-size, PLIMSOLL_CTX_SIZE, "ctx-size = …" */
@@ -21,9 +25,12 @@ typedef struct row {
     const char *fallback; /* the default, as text; NULL: none */
     const char *unit;     /* what stands after the flag in help */
     const char *help;
+    const char *const *words; /* KIND_WORD: all that are allowed, NULL at the end */
 } row;
 
 #define AT(member) offsetof(cli_options, member)
+
+static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order of kv_type */
 
 static const row rows[] = {
     {"model", "m", KIND_TEXT, AT(model), CLI_ALL, 0, 0, NULL, "FILE",
@@ -38,6 +45,29 @@ static const row rows[] = {
     {"batch-size", "b", KIND_U32, AT(batch), CLI_LOADS, 1, 8192, "256", "TOKENS", "tokens of one step"},
     {"threads", "t", KIND_U32, AT(threads), CLI_LOADS, 0, 256, "0", "N",
      "compute threads; 0: one for each usable core"},
+    {"kv", NULL, KIND_WORD, AT(kv_type), CLI_LOADS, 0, 0, "f16", "TYPE",
+     "how keys and values are kept: f16 (exact), q8 (about half the memory), q4 (about a third; answers differ)",
+     kv_types},
+    {"window", NULL, KIND_U32, AT(window), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
+     "see only so many tokens, the oldest make way: text can go on for ever; 0: off"},
+    {"keep", NULL, KIND_U32, AT(keep), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
+     "with --window: the first so many tokens are always seen"},
+    {"no-prompt-cache", NULL, KIND_FLAG, AT(no_prompt_cache), CLI_SERVE | CLI_PLAN, 0, 0, NULL, NULL,
+     "requests share no pages and nothing is remembered of them"},
+    {"prompt-cache-bytes", NULL, KIND_BYTES, AT(cache_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",
+     "remember at most so much of earlier requests; it is lent: running ones take it when they need it. 0: what the KV "
+     "pool has"},
+    {"prompt-cache-size", NULL, KIND_U32, AT(cache_entries), CLI_SERVE | CLI_PLAN, 0, 1 << 20, "1000", "N",
+     "remember at most so many conversations"},
+    {"prompt-cache-ttl", NULL, KIND_U32, AT(cache_ttl_s), CLI_SERVE, 0, 1e9, "0", "SECONDS",
+     "forget what was not used for so long; 0: never"},
+    {"spill-file", NULL, KIND_TEXT, AT(spill_file), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "FILE",
+     "what is remembered moves here when memory runs short, and is there after a restart"},
+    {"spill-bytes", NULL, KIND_BYTES, AT(spill_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",
+     "with --spill-file: how large that file is, from the start"},
+    {"api-key", NULL, KIND_KEYS, AT(api_keys), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "KEY[,KEY]",
+     "ask for one of these keys (Authorization: Bearer KEY, or x-api-key). Each key has a fair share and a cache of "
+     "its own. On a shared machine, set PLIMSOLL_API_KEY instead"},
     {"host", NULL, KIND_TEXT, AT(host), CLI_SERVE, 0, 0, "127.0.0.1", "ADDRESS", "address to listen on"},
     {"port", NULL, KIND_U32, AT(port), CLI_SERVE, 0, 65535, "8080", "PORT", "port to listen on; 0: any free one"},
     {"alias", NULL, KIND_TEXT, AT(alias), CLI_SERVE, 0, 0, NULL, "NAME", "model name that clients see"},
@@ -148,6 +178,30 @@ static bool parse_memory(cli_options *o, const char *text, err *e) {
                    text);
 }
 
+static bool parse_word(const row *r, const char *text, uint32_t *v, err *e) {
+    char words[128] = "";
+    size_t n = 0;
+    for (uint32_t i = 0; r->words[i]; i++) {
+        if (!strcmp(text, r->words[i])) return *v = i, true;
+        const char *joint = i == 0 ? "" : r->words[i + 1] ? ", " : " or ";
+        if (n < sizeof words) n += (size_t)snprintf(words + n, sizeof words - n, "%s%s", joint, r->words[i]);
+    }
+    return err_set(e, ERR_USAGE, "--%s is '%.40s'; it must be %s", r->name, text, words);
+}
+
+/* What a header can carry; the message names no key. */
+static bool check_keys(const row *r, const char *text, err *e) {
+    size_t len = 0;
+    for (const char *p = text;; p++) {
+        if ((*p == ',' || !*p) && len == 0)
+            return err_set(e, ERR_USAGE, "--%s holds an empty key; keys are separated by single commas", r->name);
+        if (!*p) return true;
+        if (*p != ',' && (*p <= 0x20 || *p >= 0x7F))
+            return err_set(e, ERR_USAGE, "--%s holds a blank or a character outside ASCII", r->name);
+        len = *p == ',' ? 0 : len + 1;
+    }
+}
+
 static bool set_value(cli_options *o, const row *r, const char *text, source from, err *e) {
     void *at = (char *)o + r->offset;
     double v = 0;
@@ -160,6 +214,13 @@ static bool set_value(cli_options *o, const row *r, const char *text, source fro
                            text);
         break;
     case KIND_TEXT: *(const char **)at = text; break;
+    case KIND_KEYS:
+        if (!check_keys(r, text, e)) return false;
+        *(const char **)at = text;
+        break;
+    case KIND_WORD:
+        if (!parse_word(r, text, at, e)) return false;
+        break;
     case KIND_U32: *(uint32_t *)at = (uint32_t)v; break;
     case KIND_I32: *(int32_t *)at = (int32_t)v; break;
     case KIND_U64: *(uint64_t *)at = (uint64_t)v; break;
@@ -268,6 +329,20 @@ static bool read_flags(cli_options *o, unsigned command, int argc, const char **
     return true;
 }
 
+/* What no single row can see. */
+static bool check_together(const cli_options *o, err *e) {
+    if (o->window ? o->keep >= o->window : o->keep > 0)
+        return err_set(e, ERR_USAGE, "--keep is %u; it must be below --window, which is %u", o->keep, o->window);
+    if (o->context && o->window > o->context)
+        return err_set(e, ERR_USAGE, "--window is %u; it must be at most --ctx-size, which is %u", o->window,
+                       o->context);
+    if (o->spill_file && !o->spill_bytes) return err_set(e, ERR_USAGE, "--spill-file needs --spill-bytes");
+    if (o->spill_bytes && !o->spill_file) return err_set(e, ERR_USAGE, "--spill-bytes needs --spill-file");
+    if (o->spill_file && (o->no_prompt_cache || !o->cache_entries))
+        return err_set(e, ERR_USAGE, "--spill-file holds what the prompt cache remembers, and that is off");
+    return true;
+}
+
 bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **argv, err *e) {
     memset(o, 0, sizeof *o);
     cli_options early = {0};
@@ -276,7 +351,7 @@ bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **arg
     memset(sources, 0, sizeof sources);
     memset(values, 0, sizeof values);
     return read_defaults(o, e) && (!config || read_config(o, command, config, e)) && read_environment(o, command, e) &&
-           read_flags(o, command, argc, argv, e);
+           read_flags(o, command, argc, argv, e) && check_together(o, e);
 }
 
 /* ---- what the table says to people ---- */
@@ -297,7 +372,10 @@ void cli_flags_help(unsigned command, FILE *out) {
 
 void cli_flags_print_config(const cli_options *o, unsigned command, FILE *out) {
     (void)o;
-    for (int i = 0; i < N_ROWS; i++)
-        if (rows[i].commands & command && rows[i].offset != AT(help) && rows[i].offset != AT(print_config))
-            fprintf(out, "%s = %s  # %s\n", rows[i].name, values[i] ? values[i] : "", source_names[sources[i]]);
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        if (!(r->commands & command) || r->offset == AT(help) || r->offset == AT(print_config)) continue;
+        const char *text = !values[i] ? "" : r->kind == KIND_KEYS ? "***" : values[i];
+        fprintf(out, "%s = %s  # %s\n", r->name, text, source_names[sources[i]]);
+    }
 }

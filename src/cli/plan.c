@@ -15,6 +15,16 @@ static void print_books(mem_ledger *l) {
            bytes_text(b.available_bytes, available));
 }
 
+static void print_kv_types(const engine_plan *plan) {
+    char words[160];
+    printf("a token's memory by --kv:");
+    for (int t = 0; t < KV_TYPES; t++)
+        printf("%s %s %.0f%%", t ? "," : "", compute_kv_name((kv_type)t), plan->kv_share[t] * 100);
+    printf(" of f16's\n");
+    for (int t = 0; t < KV_TYPES; t++)
+        if (cli_kv_costs_more(plan, (kv_type)t, words, sizeof words)) printf("warning: %s\n", words);
+}
+
 static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l) {
     mem_heap heap;
     mem_heap_init(&heap, l, MEM_QUEUE);
@@ -31,6 +41,12 @@ static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l)
     json_put_uint(&w, "kv_pages", plan->n_pages);
     json_put_uint(&w, "kv_page_bytes", plan->page_bytes);
     json_put_uint(&w, "kv_bytes_per_token", plan->kv_bytes_per_token);
+    json_put_uint(&w, "kv_tokens", (uint64_t)plan->n_pages * KV_PAGE_TOKENS);
+    json_put_string(&w, "kv_type", str_of(compute_kv_name(engine_terms(en).type)));
+    json_key(&w, "kv_share");
+    json_object_start(&w);
+    for (int t = 0; t < KV_TYPES; t++) json_put_fixed(&w, compute_kv_name((kv_type)t), plan->kv_share[t], 4);
+    json_object_end(&w);
     json_key(&w, "plan");
     mem_plan_json(&plan->rows, &w);
     json_key(&w, "books");
@@ -49,9 +65,9 @@ int cli_plan(const cli_options *o, mem_ledger *l) {
     engine_plan plan;
     cli_plan_begin(&plan, l);
     server_parts_plan(&parts, en, &plan);
-    bool fits = engine_plan_make(en, &plan, &e);
+    bool fits = engine_plan_make(en, &plan, &e) && cli_check_window(o, plan.n_context, &e);
     if (fits && o->json) print_json(en, &plan, l);
-    else if (fits) cli_print_plan(en, &plan, stdout), print_books(l);
+    else if (fits) cli_print_plan(en, &plan, stdout), print_kv_types(&plan), print_books(l);
     engine_free(en);
     return fits ? 0 : cli_fail(&e);
 }

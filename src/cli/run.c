@@ -46,27 +46,41 @@ static bool on_text(void *ctx, str text) {
     return true;
 }
 
-static bool run(const cli_options *o, engine *en, mem_heap *heap, int32_t *tokens, str prompt, err *e) {
-    engine_sampling sampling = sampling_of(o);
-    uint32_t n_prompt = 0;
-    if (!engine_sampling_check(en, &sampling, e) || !tokenize(en, heap, prompt, tokens, &n_prompt, e)) return false;
-    uint32_t left = engine_context(en) - n_prompt, wanted = o->predict < 0 ? left : (uint32_t)o->predict;
-    if (wanted > left) wanted = left;
-    if (!o->no_echo) show(prompt);
-    if (wanted == 0) return true;
-    engine_session *session = engine_session_open(en, e);
-    if (!session) return false;
+/* To the end of the context; a window rotates beyond it, as far as was asked for. */
+static uint32_t most_generated(const cli_options *o, const engine *en, uint32_t n_prompt) {
+    uint32_t left = engine_context(en) - n_prompt;
+    if (o->predict < 0) return left;
+    return o->window || (uint32_t)o->predict < left ? (uint32_t)o->predict : left;
+}
+
+static bool generate(const cli_options *o, engine *en, const engine_sampling *sampling, int32_t *tokens,
+                     uint32_t n_prompt, err *e) {
     static engine_generation g;
+    kv_terms terms = cli_terms(o, en);
+    uint32_t n = most_generated(o, en, n_prompt);
+    if (n == 0) return true;
+    engine_session *session = engine_session_open(en, &terms, e);
+    if (!session) return false;
     g = (engine_generation){.en = en,
                             .session = session,
-                            .sampling = &sampling,
+                            .sampling = sampling,
                             .tokens = tokens,
                             .n_prompt = n_prompt,
-                            .max_tokens = wanted};
-    bool ok = engine_session_reserve(en, session, n_prompt + wanted, e) && engine_generation_run(&g, on_text, NULL, e);
+                            .max_tokens = n};
+    bool ok = (terms.window || engine_session_reserve(en, session, n_prompt + n, e)) &&
+              engine_generation_run(&g, on_text, NULL, e);
     engine_session_close(en, session);
     if (ok) show(STR("\n"));
     return ok;
+}
+
+static bool run(const cli_options *o, engine *en, mem_heap *heap, int32_t *tokens, str prompt, err *e) {
+    engine_sampling sampling = sampling_of(o);
+    uint32_t n_prompt = 0;
+    if (!cli_check_window(o, engine_context(en), e) || !engine_sampling_check(en, &sampling, e)) return false;
+    if (!tokenize(en, heap, prompt, tokens, &n_prompt, e)) return false;
+    if (!o->no_echo) show(prompt);
+    return generate(o, en, &sampling, tokens, n_prompt, e);
 }
 
 int cli_run(const cli_options *o, mem_ledger *l) {
@@ -81,7 +95,8 @@ int cli_run(const cli_options *o, mem_ledger *l) {
     if (!en) return cli_fail(&e);
     mem_heap heap;
     mem_heap_init(&heap, l, MEM_QUEUE);
-    size_t token_bytes = engine_context(en) * sizeof(int32_t);
+    size_t beyond = o->window && o->predict > 0 ? (size_t)o->predict : 0; /* of the context */
+    size_t token_bytes = (engine_context(en) + beyond) * sizeof(int32_t);
     int32_t *tokens = mem_heap_take(&heap, token_bytes, &e);
     bool ok = tokens && run(o, en, &heap, tokens, prompt, &e);
     mem_heap_give(&heap, tokens, token_bytes);

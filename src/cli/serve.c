@@ -13,7 +13,13 @@ enum { BODY_SLOT_BYTES = 256 * 1024 }; /* the pool is cut into these; one more l
 
 server_parts server_parts_of(const cli_options *o) {
     server_parts p = {.engine = cli_engine_config(o, o->parallel)};
+    p.engine.cache_entries = o->no_prompt_cache ? 0 : o->cache_entries;
+    p.engine.cache_bytes = o->cache_bytes;
+    p.engine.cache_ttl_ms = o->cache_ttl_s * 1000ull;
+    p.engine.spill_path = o->spill_file;
+    p.engine.spill_bytes = o->spill_bytes;
     sched_config_default(&p.sched);
+    p.sched.n_tenants = api_count_keys(o->api_keys);
     p.sched.max_concurrent = o->max_concurrent && o->max_concurrent < o->parallel ? o->max_concurrent : o->parallel;
     p.sched.max_queue = o->max_queue;
     p.sched.queue_timeout_ms = o->queue_timeout_s * 1000;
@@ -29,7 +35,13 @@ server_parts server_parts_of(const cli_options *o) {
     p.api = (api_config){.model_alias = o->alias,
                          .max_active = o->max_active,
                          .body_limit_bytes = o->body_limit_bytes,
-                         .default_max_tokens = predict};
+                         .default_max_tokens = predict,
+                         .most_answers = p.sched.max_concurrent + p.sched.max_queue,
+                         .window = o->window,
+                         .keep = o->keep,
+                         .keys = o->api_keys,
+                         .cache_bytes = p.engine.cache_bytes,
+                         .cache_entries = p.engine.cache_entries};
     return p;
 }
 
@@ -40,6 +52,7 @@ void server_parts_plan(const server_parts *p, const engine *en, engine_plan *pla
 }
 
 typedef struct server {
+    const cli_options *options;
     server_parts parts;
     mem_ledger *ledger;
     api *api;
@@ -56,7 +69,10 @@ static bool plan(server *s, err *e) {
     cli_plan_begin(&s->plan, s->ledger);
     server_parts_plan(&s->parts, s->en, &s->plan);
     if (!engine_plan_make(s->en, &s->plan, e)) return false;
+    if (!cli_check_window(s->options, s->plan.n_context, e)) return false;
     cli_print_plan(s->en, &s->plan, stderr);
+    char words[160];
+    if (cli_kv_costs_more(&s->plan, s->parts.engine.kv_type, words, sizeof words)) log_warn("serve", "%s", words);
     return true;
 }
 
@@ -140,7 +156,7 @@ int cli_serve(const cli_options *o, mem_ledger *l) {
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: only the waits below see them */
     signal(SIGPIPE, SIG_IGN);
     if (!cli_set_line(o, l, &e)) return cli_fail(&e);
-    server s = {.parts = server_parts_of(o), .ledger = l};
+    server s = {.options = o, .parts = server_parts_of(o), .ledger = l};
     bool ok = start(&s, &e);
     if (ok) {
         say_ready(&s);
