@@ -22,6 +22,7 @@ typedef struct model_spec {
     const char *rope_scaling;                       /* NULL: no such key */
     float rope_base, rope_factor, rope_attn_factor; /* 0: no such key */
     uint32_t rope_original, rot_dim;
+    uint32_t window, window_pattern; /* 0: no such key */
     const float *rope_factors; /* tensor rope_freqs.weight */
     uint64_t seed;
     /* damage */
@@ -153,6 +154,8 @@ static inline void mb_keys(model_file *f, const model_spec *s) {
     mb_arch_u32(f, s, "attention.key_length", s->head_dim);
     mb_arch_u32(f, s, "attention.value_length", s->head_dim_v);
     mb_arch_f32(f, s, "attention.layer_norm_rms_epsilon", 1e-5f);
+    mb_arch_u32(f, s, "attention.sliding_window", s->window);
+    mb_arch_u32(f, s, "attention.sliding_window_pattern", s->window_pattern);
     mb_arch_u32(f, s, "rope.dimension_count", s->rot_dim);
     mb_arch_f32(f, s, "rope.freq_base", s->rope_base);
     if (s->rope_scaling) mb_key(f, s, "rope.scaling.type", false, GGUF_STRING, 0, s->rope_scaling);

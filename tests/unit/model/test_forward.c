@@ -52,26 +52,33 @@ static void rotate(const reference *r, double *x, uint32_t n_heads, uint32_t pos
 
 static double as_f16(double x) { return (double)compute_f32_from_f16(compute_f16_from_f32((float)x)); }
 
-/* Attention of one token over keys [n][n_kv][d] and values [n][n_kv][dv]. */
-static void attend(const reference *r, const double *q, const double *k, const double *v, uint32_t n, double *out) {
+/* Attention of one token over keys [n][n_kv][d] and values [n][n_kv][dv], those before `first` left out. */
+static void attend(const reference *r, const double *q, const double *k, const double *v, uint32_t first, uint32_t n,
+                   double *out) {
     uint32_t d = spec_head_dim(r->s), dv = spec_head_dim_v(r->s), kvs = r->s->n_kv_heads, group = r->s->n_heads / kvs;
     double *p = malloc(n * sizeof *p);
     for (uint32_t h = 0; h < r->s->n_heads; h++) {
         double most = -INFINITY, total = 0;
-        for (uint32_t t = 0; t < n; t++) {
+        for (uint32_t t = first; t < n; t++) {
             p[t] = 0;
             for (uint32_t i = 0; i < d; i++) p[t] += q[h * d + i] * k[(size_t)(t * kvs + h / group) * d + i];
             p[t] /= sqrt(d);
             most = fmax(most, p[t]);
         }
-        for (uint32_t t = 0; t < n; t++) total += p[t] = exp(p[t] - most);
+        for (uint32_t t = first; t < n; t++) total += p[t] = exp(p[t] - most);
         for (uint32_t i = 0; i < dv; i++) {
             out[h * dv + i] = 0;
-            for (uint32_t t = 0; t < n; t++)
+            for (uint32_t t = first; t < n; t++)
                 out[h * dv + i] += p[t] / total * v[(size_t)(t * kvs + h / group) * dv + i];
         }
     }
     free(p);
+}
+
+/* With a pattern of n every n-th layer sees everything; without one, none does. */
+static uint32_t first_seen(const model_spec *s, uint32_t layer, uint32_t position) {
+    bool windowed = s->window && !(s->window_pattern && layer % s->window_pattern == s->window_pattern - 1);
+    return windowed && position + 1 > s->window ? position + 1 - s->window : 0;
 }
 
 /* x of all tokens through one layer. */
@@ -94,7 +101,7 @@ static void reference_layer(const reference *r, uint32_t layer, double *x, uint3
         rotate(r, kt, s->n_kv_heads, t);
         for (uint32_t i = 0; i < kw; i++) kt[i] = as_f16(kt[i]);
         for (uint32_t i = 0; i < vw; i++) vt[i] = as_f16(vt[i]);
-        attend(r, q, k, v, t + 1, mix);
+        attend(r, q, k, v, first_seen(s, layer, t), t + 1, mix);
         multiply(tensor_of(r, "blk.attn_output.weight", layer), NULL, w, s->n_heads * dv, mix, out);
         for (uint32_t i = 0; i < w; i++) x[i] += out[i];
         normalize(tensor_of(r, "blk.ffn_norm.weight", layer), w, x, norm);
@@ -137,7 +144,7 @@ typedef struct rig {
     model m;
     model_workspace w;
     kv_pool *pool;
-    uint8_t *pages[MAX_PAGES];
+    uint8_t *pages[KV_GROUPS_MAX][MAX_PAGES];
 } rig;
 
 static void rig_up(rig *r, const model_spec *s, int n_threads) {
@@ -166,17 +173,20 @@ static void rig_up(rig *r, const model_spec *s, int n_threads) {
     mem_arena_reset(&r->work, mark);
     model_workspace_layout(&r->w, &r->h, device_cpu_ops(), N_TOKENS, N_TOKENS, &r->work);
     assert_false(r->work.failed);
-    size_t page_bytes = kv_page_bytes(&r->h.kv, 0, COMPUTE_KV_F16);
-    r->pool = kv_pool_new(&r->h.kv, MAX_PAGES * page_bytes, &r->ledger, &e);
+    r->pool = kv_pool_new(&r->h.kv, MAX_PAGES * kv_set_bytes(&r->h.kv, COMPUTE_KV_F16), &r->ledger, &e);
     assert_non_null(r->pool);
-    for (int i = 0; i < MAX_PAGES; i++) {
-        r->pages[i] = kv_pool_take(r->pool, 0, COMPUTE_KV_F16, &e);
-        memset(r->pages[i], 0xFF, page_bytes); /* NaNs, as an earlier user may leave behind */
+    for (uint32_t g = 0; g < r->h.kv.n_groups; g++) {
+        for (int i = 0; i < MAX_PAGES; i++) {
+            r->pages[g][i] = kv_pool_take(r->pool, g, COMPUTE_KV_F16, &e);
+            /* NaNs, as an earlier user may leave behind */
+            memset(r->pages[g][i], 0xFF, kv_page_bytes(&r->h.kv, g, COMPUTE_KV_F16));
+        }
     }
 }
 
 static void rig_down(rig *r) {
-    for (int i = 0; i < MAX_PAGES; i++) kv_pool_unref(r->pool, r->pages[i]);
+    for (uint32_t g = 0; g < r->h.kv.n_groups; g++)
+        for (int i = 0; i < MAX_PAGES; i++) kv_pool_unref(r->pool, r->pages[g][i]);
     kv_pool_free(r->pool);
     device_cpu_stop(&r->dev);
     mem_arena_free(&r->work);
@@ -195,8 +205,14 @@ static void rig_forward(rig *r, const int32_t *tokens, uint32_t n, uint32_t chun
     err e = {0};
     for (uint32_t at = 0; at < n; at += chunk) {
         uint32_t take = n - at < chunk ? n - at : chunk;
-        for (uint32_t i = 0; i < take; i++)
-            batch[i] = (model_token){tokens[at + i], true, at + i, {{.pages = r->pages, .position = at + i}}};
+        for (uint32_t i = 0; i < take; i++) {
+            batch[i] = (model_token){.token = tokens[at + i], .want_logits = true, .kept_as = at + i};
+            for (uint32_t g = 0; g < r->h.kv.n_groups; g++) {
+                uint32_t window = r->h.kv.window[g], seen = at + i + 1;
+                uint32_t first = window && seen > window ? seen - window : 0;
+                batch[i].kv[g] = (device_kv_view){.pages = r->pages[g], .position = at + i, .first = first};
+            }
+        }
         assert_ok(model_forward(&r->m, &r->w, batch, take, NULL, &e), e);
         for (uint32_t i = 0; i < take; i++)
             memcpy(logits + (size_t)(at + i) * r->h.n_vocab, r->w.logits + (size_t)i * r->w.logits_stride,
@@ -333,6 +349,23 @@ static void shapes(void **state) {
          .seed = 6},
     };
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) compare(&specs[i], EXACT);
+}
+
+/* All layers, every second, all but every third seeing a window. */
+static void windows(void **state) {
+    (void)state;
+    for (uint32_t pattern = 0; pattern <= 3; pattern++)
+        compare(&(model_spec){.n_vocab = 30,
+                              .n_layers = 4,
+                              .width = 48,
+                              .n_heads = 4,
+                              .n_kv_heads = 2,
+                              .ff_width = 40,
+                              .context = 128,
+                              .window = 5 + 30 * (pattern == 2),
+                              .window_pattern = pattern,
+                              .seed = 20 + pattern},
+                EXACT);
 }
 
 static void another_row(void **state) { /* biases, halves instead of pairs */
@@ -494,7 +527,7 @@ static void progress_reaches_the_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),        cmocka_unit_test(another_row),      cmocka_unit_test(types),
+        cmocka_unit_test(shapes),        cmocka_unit_test(windows), cmocka_unit_test(another_row),      cmocka_unit_test(types),
         cmocka_unit_test(rope_scalings), cmocka_unit_test(bad_rope_factors), cmocka_unit_test(progress_reaches_the_end),
     };
     return cmocka_run_group_tests_name("model_forward", tests, NULL, NULL);

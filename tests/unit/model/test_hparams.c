@@ -67,6 +67,25 @@ static void reads_the_shape(void **state) {
     assert_true(shape.n_layers == 2 && shape.n_kv_heads == 3 && shape.head_dim == 4 && shape.head_dim_v == 4);
 }
 
+static void reads_windows(void **state) {
+    (void)state;
+    model_hparams h;
+    err e;
+    model_spec s = plain;
+    s.n_layers = 6, s.window = 16;
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(h.kv.n_groups == 1 && h.kv.window[0] == 16 && h.kv.group_layers[0] == 6);
+    s.window_pattern = 3; /* layers 2 and 5 see everything */
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(h.kv.n_groups == 2 && h.kv.window[0] == 0 && h.kv.window[1] == 16);
+    assert_true(h.kv.group_layers[0] == 2 && h.kv.group_layers[1] == 4);
+    assert_true(h.kv.group_of[2] == 0 && h.kv.row_of[2] == 0 && h.kv.group_of[5] == 0 && h.kv.row_of[5] == 1);
+    assert_true(h.kv.group_of[4] == 1 && h.kv.row_of[4] == 3);
+    s.window_pattern = 1;
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(h.kv.n_groups == 1 && h.kv.window[0] == 0);
+}
+
 static void reads_what_is_optional(void **state) {
     (void)state;
     model_hparams h;
@@ -253,7 +272,7 @@ static void a_row_is_not_a_matrix(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_shape),
-        cmocka_unit_test(reads_what_is_optional),
+        cmocka_unit_test(reads_windows), cmocka_unit_test(reads_what_is_optional),
         cmocka_unit_test(missing_keys),
         cmocka_unit_test(values_out_of_range),
         cmocka_unit_test(combinations_that_cannot_be),
