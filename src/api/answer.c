@@ -138,8 +138,8 @@ static int word(answer *x, wording *all) {
         x->dialect->whole(x, all->choices, &all->body);
     }
     if (!e->code && (all->text.failed || all->logprobs.failed || all->body.failed))
-        err_set_memory(e, all->text.len, mem_ledger_available(x->a->ledger), "no memory to word an answer of %zu bytes",
-                       all->text.len);
+        err_set_memory(e, all->text.len, mem_ledger_available(x->a->ledger),
+                       "no memory to word an answer of %zu bytes", all->text.len);
     if (!e->code) return 200;
     buf_clear(&all->body);
     x->dialect->error(e, &all->body);

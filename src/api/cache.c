@@ -45,7 +45,9 @@ void api_put_spill(const kv_cache_counts *c, json_writer *w) {
     json_object_end(w);
 }
 
-static void put_seconds(json_writer *w, const char *key, uint64_t ms) { json_put_fixed(w, key, (double)ms / 1000, 3); }
+static void put_seconds(json_writer *w, const char *key, uint64_t ms) {
+    json_put_fixed(w, key, (double)ms / 1000, 3);
+}
 
 static void put_entry(const kv_entry_view *entry, json_writer *w) {
     json_object_start(w);

@@ -36,7 +36,9 @@ static bool wrong_type(const field *f, const char *wanted, json_kind got, err *e
 
 static bool in_range(const field *f, double v, err *e) {
     if (v >= f->low && v <= f->high) return true;
-    return err_set(e, ERR_INVALID, "'%s' is %g; it must be %g to %g", f->name, v, f->low, f->high);
+    if (f->kind == FIELD_FLOAT)
+        return err_set(e, ERR_INVALID, "'%s' is %g; it must be %g to %g", f->name, v, f->low, f->high);
+    return err_set(e, ERR_INVALID, "'%s' is %.15g; it must be %.0f to %.0f", f->name, v, f->low, f->high);
 }
 
 /* "f16, q8 or q4" */

@@ -82,8 +82,8 @@ int api_find_key(const char *keys, str given);
 /* Tokenizes into a->tokens. */
 bool api_tokenize(api *a, str text, bool parse_special, uint32_t *n, err *e);
 
-/* Submits n jobs (seed, seed + 1, …) and begins the answer (stream or whole); replies with the refusal when there is
- * one. */
+/* Submits n jobs (seed, seed + 1, …) and begins the answer (stream or whole); replies with the refusal when there
+ * is one. */
 void api_generate(api *a, http_request *r, const dialect *d, const sched_request *request, uint32_t n, bool stream);
 
 /* 64 bits that tell the caller's key from others; 0 when there are no keys. */

@@ -248,12 +248,14 @@ static bool set_terms(native_request *q, err *e) {
     t->type = (kv_type)q->kv_type;
     t->window = q->window == NOT_GIVEN ? c->window : q->window;
     t->keep = q->keep != NOT_GIVEN ? q->keep : q->window == NOT_GIVEN ? c->keep : 0;
+    if (t->keep && !t->window) return err_set(e, ERR_INVALID, "'keep' is %u, and there is no 'window'", t->keep);
     t->tenant = api_tenant_salt(q->a);
     t->share = t->share && q->cache;
     if (q->neutral.memory.pin && !q->cache)
         return err_set(e, ERR_INVALID, "'pin' asks to remember what \"cache\": false forbids");
     q->neutral.remember = t->share;
-    if (q->cache_ttl_s != NOT_GIVEN) q->neutral.memory.ttl_ms = q->cache_ttl_s ? q->cache_ttl_s * 1000ull : UINT64_MAX;
+    if (q->cache_ttl_s != NOT_GIVEN) /* 0 seconds: never; not, as in the cache, its own default */
+        q->neutral.memory.ttl_ms = q->cache_ttl_s ? q->cache_ttl_s * 1000ull : UINT64_MAX;
     return true;
 }
 

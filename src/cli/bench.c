@@ -31,8 +31,18 @@ static bool feed(bench *b, const int32_t *tokens, uint32_t n, engine_want last, 
     return true;
 }
 
+/* Back to the first n tokens. A window that has rotated cannot go back: it begins anew, or goes on from where it is,
+ * which takes as long. */
+static bool go_back(bench *b, uint32_t n, err *e) {
+    if (!b->o->window) return engine_session_rewind(b->en, b->session, n), true;
+    if (n > 0) return true;
+    kv_terms terms = cli_terms(b->o, b->en);
+    engine_session_close(b->en, b->session);
+    return (b->session = engine_session_open(b->en, &terms, e)) != NULL;
+}
+
 static bool prefill(bench *b, double *tokens_per_s, err *e) {
-    engine_session_rewind(b->en, b->session, 0);
+    if (!go_back(b, 0, e)) return false;
     uint64_t start = clock_now_ns();
     if (!feed(b, b->tokens, b->o->pp, ENGINE_WANT_LAST, e)) return false;
     *tokens_per_s = b->o->pp * 1000.0 / clock_ms_since(start);
@@ -41,7 +51,7 @@ static bool prefill(bench *b, double *tokens_per_s, err *e) {
 
 /* After whatever context is there: each token by itself, with its logits, as a generation does it. */
 static bool decode(bench *b, double *tokens_per_s, err *e) {
-    engine_session_rewind(b->en, b->session, b->o->pp);
+    if (!go_back(b, b->o->pp, e)) return false;
     uint64_t start = clock_now_ns();
     for (uint32_t i = 0; i < b->o->tg; i++)
         if (!feed(b, b->tokens + i, 1, ENGINE_WANT_LAST, e)) return false;
@@ -146,8 +156,9 @@ int cli_bench(const cli_options *o, mem_ledger *l) {
     if (!cli_set_line(o, l, &e)) return cli_fail(&e);
     engine_plan plan;
     cli_plan_begin(&plan, l);
-    engine_config c = cli_engine_config(o, 1);
+    engine_config c = cli_engine_config(o, o->window ? 2 : 1); /* as run */
     if (!c.n_context && !o->logits) c.n_context = o->pp + o->tg + 1;
+    if (!o->context && c.n_context && c.n_context < o->window) c.n_context = o->window;
     if (o->logits) c.n_logits = c.n_batch = o->batch < 64 ? o->batch : 64;
     engine *en = cli_bring_up(o, &c, l, &plan, &e);
     if (!en) return cli_fail(&e);

@@ -55,8 +55,8 @@ static const row rows[] = {
     {"no-prompt-cache", NULL, KIND_FLAG, AT(no_prompt_cache), CLI_SERVE | CLI_PLAN, 0, 0, NULL, NULL,
      "requests share no pages and nothing is remembered of them"},
     {"prompt-cache-bytes", NULL, KIND_BYTES, AT(cache_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",
-     "remember at most so much of earlier requests; it is lent: running ones take it when they need it. 0: what the KV "
-     "pool has"},
+     "remember at most so much of earlier requests (lent: running ones take it when they need it); 0: what the "
+     "KV pool has"},
     {"prompt-cache-size", NULL, KIND_U32, AT(cache_entries), CLI_SERVE | CLI_PLAN, 0, 1 << 20, "1000", "N",
      "remember at most so many conversations"},
     {"prompt-cache-ttl", NULL, KIND_U32, AT(cache_ttl_s), CLI_SERVE, 0, 1e9, "0", "SECONDS",
@@ -151,7 +151,8 @@ static bool parse_number(const row *r, const char *text, double *v, err *e) {
         return err_set(e, ERR_USAGE, "--%s takes %s, not '%.40s'", r->name, whole ? "a whole number" : "a number",
                        text);
     if (*v < r->low || *v > r->high)
-        return err_set(e, ERR_USAGE, "--%s is %s; it must be %g to %g", r->name, text, r->low, r->high);
+        return err_set(e, ERR_USAGE, whole ? "--%s is %s; it must be %.0f to %.0f" : "--%s is %s; it must be %g to %g",
+                       r->name, text, r->low, r->high);
     return true;
 }
 
@@ -229,7 +230,7 @@ static bool set_value(cli_options *o, const row *r, const char *text, source fro
         if (!bytes_parse(str_of(text), (uint64_t *)at))
             return err_set(e, ERR_USAGE, "--%s takes a size (200K, 2M), not '%.40s'", r->name, text);
         if ((double)*(uint64_t *)at < r->low || (double)*(uint64_t *)at > r->high)
-            return err_set(e, ERR_USAGE, "--%s is %s; it must be %g to %g bytes", r->name, text, r->low, r->high);
+            return err_set(e, ERR_USAGE, "--%s is %s; it must be %.0f to %.0f bytes", r->name, text, r->low, r->high);
         break;
     case KIND_MEMORY:
         if (!parse_memory(o, text, e)) return false;
@@ -331,7 +332,8 @@ static bool read_flags(cli_options *o, unsigned command, int argc, const char **
 
 /* What no single row can see. */
 static bool check_together(const cli_options *o, err *e) {
-    if (o->window ? o->keep >= o->window : o->keep > 0)
+    if (o->keep && !o->window) return err_set(e, ERR_USAGE, "--keep needs --window");
+    if (o->window && o->keep >= o->window)
         return err_set(e, ERR_USAGE, "--keep is %u; it must be below --window, which is %u", o->keep, o->window);
     if (o->context && o->window > o->context)
         return err_set(e, ERR_USAGE, "--window is %u; it must be at most --ctx-size, which is %u", o->window,

@@ -90,7 +90,8 @@ int cli_run(const cli_options *o, mem_ledger *l) {
     if (!cli_set_line(o, l, &e)) return cli_fail(&e);
     engine_plan plan;
     cli_plan_begin(&plan, l);
-    engine_config c = cli_engine_config(o, 1);
+    /* A window that rotates writes beside what it still sees: as much room again, where there is any. */
+    engine_config c = cli_engine_config(o, o->window ? 2 : 1);
     engine *en = cli_bring_up(o, &c, l, &plan, &e);
     if (!en) return cli_fail(&e);
     mem_heap heap;
