@@ -9,6 +9,7 @@ typedef struct target {
     int32_t offset;
     uint64_t seed;
     float ratio;
+    uint32_t word, answer;
     int n_events, deepest, sum;
 } target;
 
@@ -21,6 +22,8 @@ static bool on_list(void *ctx, const json_event *ev, int depth, err *e) {
     return true;
 }
 
+static const char *const types_of_kv[] = {"f16", "q8", "q4", NULL}, *const answers[] = {"no", "yes", NULL};
+
 #define AT(member) offsetof(target, member)
 static const field table[] = {
     {"flag", FIELD_BOOL, AT(flag)},
@@ -29,6 +32,8 @@ static const field table[] = {
     {"seed", FIELD_U64, AT(seed), 0, 9007199254740992.0},
     {"ratio", FIELD_FLOAT, AT(ratio), 0, 2},
     {"list", FIELD_CUSTOM, .events = on_list},
+    {"word", FIELD_WORD, AT(word), .words = types_of_kv},
+    {"answer", FIELD_WORD, AT(answer), .words = answers},
     {"model", FIELD_IGNORED},
 };
 enum { N_FIELDS = sizeof table / sizeof *table };
@@ -38,7 +43,7 @@ static uint64_t seen;
 static bool parse(const char *text, bool allow_unknown, target *t, err *e) {
     test_alloc a;
     test_alloc_init(&a, 0);
-    *t = (target){.count = 77};
+    *t = (target){.count = 77, .word = 9};
     *e = (err){0};
     bool ok = fields_parse(&a.alloc, str_of(text), table, N_FIELDS, allow_unknown, t, &seen, e);
     assert_int_equal(a.outstanding_bytes, 0);
@@ -107,8 +112,31 @@ static void ranges(void **state) {
     refuse("{\"seed\": 99999999999999999999999}", "'seed'");
     refuse("{\"ratio\": 2.0000001}", "'ratio'");
     refuse("{\"ratio\": -1e-9}", "'ratio'");
+    refuse("{\"seed\": -1}", "'seed' is -1; it must be 0 to 9007199254740992");
+    refuse("{\"count\": 2.5e9e}", "");
+    refuse("{\"count\": 1e12}", "'count' is 1000000000000; it must be 1 to 4294967295");
+    refuse("{\"ratio\": 3}", "'ratio' is 3; it must be 0 to 2");
     refuse("{\"ratio\": 1e400}", "");
     refuse("{\"ratio\": NaN}", "");
+}
+
+static void words_are_indices(void **state) {
+    (void)state;
+    assert_int_equal(accept("{\"word\": \"f16\"}").word, 0);
+    assert_int_equal(accept("{\"word\": \"q4\"}").word, 2);
+    assert_int_equal(accept("{\"answer\": \"yes\"}").answer, 1);
+    assert_int_equal(accept("{\"word\": null}").word, 9);
+    refuse("{\"word\": \"q5\"}", "'word' is 'q5'; it must be f16, q8 or q4");
+    refuse("{\"word\": \"\"}", "'word' is ''; it must be f16, q8 or q4");
+    refuse("{\"word\": \"q\"}", "'word' is 'q'");
+    refuse("{\"word\": \"F16\"}", "'word' is 'F16'");
+    refuse("{\"word\": \"q8 \"}", "'word' is 'q8 '");
+    refuse("{\"word\": \"q8\\u0000\"}", "'word'");
+    refuse("{\"word\": 0}", "'word' must be f16, q8 or q4, not an integer");
+    refuse("{\"word\": [\"f16\"]}", "'word' must be f16, q8 or q4, not an array");
+    refuse("{\"answer\": \"q8\"}", "'answer' is 'q8'; it must be no or yes");
+    refuse("{\"word\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
+           "'word' is 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'; it"); /* what is quoted is cut */
 }
 
 static void null_means_absent(void **state) {
@@ -194,6 +222,7 @@ int main(void) {
         cmocka_unit_test(types),
         cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(ranges),
+        cmocka_unit_test(words_are_indices),
         cmocka_unit_test(null_means_absent),
         cmocka_unit_test(duplicates_are_refused),
         cmocka_unit_test(unknown_fields),

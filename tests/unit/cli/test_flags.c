@@ -48,6 +48,14 @@ static void defaults(void **state) {
     assert_int_equal(o.memory_bytes, 0);
     assert_false(o.seed_given);
     assert_int_equal(o.n_args, 0);
+    assert_int_equal(o.kv_type, 0);
+    assert_int_equal(o.window, 0);
+    assert_int_equal(o.cache_entries, 1000);
+    assert_false(o.no_prompt_cache);
+    assert_int_equal(o.cache_bytes, 0);
+    assert_int_equal(o.cache_ttl_s, 0);
+    assert_null(o.spill_file);
+    assert_null(o.api_keys);
 }
 
 static void ways_to_write_a_flag(void **state) {
@@ -86,6 +94,73 @@ static void memory_sizes(void **state) {
     static const char *const wrong[] = {"0%", "101%",    "%",   "x%", "nan%", "",
                                         "0",  "1048575", "-1G", "1Q", "1 0M", "99999999999T"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) REFUSE(CLI_RUN, "--memory", "--memory", wrong[i]);
+}
+
+static void kv_and_cache(void **state) {
+    (void)state;
+    cli_options o;
+    err e;
+    static const char *const types[] = {"f16", "q8", "q4"};
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_ok(READ(&o, CLI_RUN, &e, "--kv", types[i]), e);
+        assert_int_equal(o.kv_type, i);
+    }
+    assert_ok(READ(&o, CLI_BENCH, &e, "--window", "64", "--keep", "63", "-c", "64"), e);
+    assert_int_equal(o.window, 64);
+    assert_int_equal(o.keep, 63);
+    assert_ok(READ(&o, CLI_SERVE, &e, "--prompt-cache-bytes", "64M", "--prompt-cache-size", "9",
+                   "--prompt-cache-ttl", "60", "--spill-file", "/x", "--spill-bytes", "1.5G"),
+              e);
+    assert_true(o.cache_bytes == 64 << 20 && o.cache_entries == 9 && o.cache_ttl_s == 60);
+    assert_string_equal(o.spill_file, "/x");
+    assert_true(o.spill_bytes == UINT64_C(1610612736));
+    assert_ok(READ(&o, CLI_PLAN, &e, "--no-prompt-cache"), e);
+    assert_true(o.no_prompt_cache);
+    REFUSE(CLI_RUN, "--kv is 'q5'; it must be f16, q8 or q4", "--kv", "q5");
+    REFUSE(CLI_RUN, "--kv is ''", "--kv=");
+    REFUSE(CLI_SERVE, "--prompt-cache-size is 1048577; it must be 0 to 1048576", "--prompt-cache-size", "1048577");
+    REFUSE(CLI_SERVE, "--prompt-cache-ttl", "--prompt-cache-ttl", "-1");
+    REFUSE(CLI_RUN, "not an option of this command", "--prompt-cache-size", "1");
+}
+
+/* What only several options together say. */
+static void options_that_need_each_other(void **state) {
+    (void)state;
+    REFUSE(CLI_RUN, "--keep needs --window", "--keep", "1");
+    REFUSE(CLI_RUN, "--keep is 8; it must be below --window, which is 8", "--window", "8", "--keep", "8");
+    REFUSE(CLI_SERVE, "--window is 65; it must be at most --ctx-size, which is 64", "--window", "65", "-c", "64");
+    REFUSE(CLI_SERVE, "--spill-file needs --spill-bytes", "--spill-file", "x");
+    REFUSE(CLI_SERVE, "--spill-bytes needs --spill-file", "--spill-bytes", "1M");
+    REFUSE(CLI_SERVE, "that is off", "--spill-file", "x", "--spill-bytes", "1M", "--no-prompt-cache");
+    REFUSE(CLI_SERVE, "that is off", "--spill-file", "x", "--spill-bytes", "1M", "--prompt-cache-size", "0");
+    setenv("PLIMSOLL_WINDOW", "9", 1); /* wherever they come from */
+    cli_options o;
+    err e;
+    assert_ok(READ(&o, CLI_RUN, &e, "--keep", "8"), e);
+    unsetenv("PLIMSOLL_WINDOW");
+}
+
+/* Keys are taken as they are, and shown nowhere: not in refusals, not by --print-config. */
+static void keys_stay_secret(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"",          ",",       "SECRET,",  ",SECRET",
+                                        "SECRET,,b", "SEC RET", "SECRET\t", "SECR\xC3\xA9T"};
+    char text[32768] = "";
+    cli_options o;
+    err e;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_false(READ(&o, CLI_SERVE, &e, "--api-key", wrong[i]));
+        assert_int_equal(e.code, ERR_USAGE);
+        assert_non_null(strstr(e.message, "--api-key holds"));
+        assert_null(strstr(e.message, "SEC"));
+    }
+    assert_ok(READ(&o, CLI_SERVE, &e, "--api-key", "SECRET,b!~"), e);
+    assert_string_equal(o.api_keys, "SECRET,b!~");
+    FILE *f = fmemopen(text, sizeof text, "w");
+    cli_flags_print_config(&o, CLI_SERVE, f);
+    fclose(f);
+    assert_non_null(strstr(text, "api-key = ***  # flag\n"));
+    assert_null(strstr(text, "SECRET"));
 }
 
 static void precedence(void **state) {
@@ -216,6 +291,9 @@ int main(void) {
         cmocka_unit_test(defaults),
         cmocka_unit_test(ways_to_write_a_flag),
         cmocka_unit_test(memory_sizes),
+        cmocka_unit_test(kv_and_cache),
+        cmocka_unit_test(options_that_need_each_other),
+        cmocka_unit_test(keys_stay_secret),
         cmocka_unit_test(precedence),
         cmocka_unit_test(a_shorter_file_after_a_longer_one),
         cmocka_unit_test(refusals),
