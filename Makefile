@@ -2,10 +2,10 @@
 PREFIX ?= /usr/local
 PORT ?= 8080
 
-.PHONY: help build run test bench install clean
+.PHONY: help build run test bench bench-serving install clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build/plimsoll and build/forge (installs missing Debian packages first)
 	@tools/deps.sh
@@ -21,6 +21,9 @@ test: ## every test there is: unit, oom, golden, scenario, sanitizers, fuzz
 
 bench: build ## speed beside llama.cpp, in one run (needs npm)
 	@python3 bench/run.py --plimsoll build/plimsoll --forge build/forge
+
+bench-serving: build ## many streams, gaps beside long prompts, known prefixes: ratios of one run
+	@python3 bench/serving.py --plimsoll build/plimsoll --forge build/forge
 
 install: build ## into PREFIX (/usr/local)
 	@cmake --install build --prefix $(PREFIX)

@@ -311,7 +311,8 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
 
 static const char *reprocess_reason(const sched_job *j) {
     if (!j->terms.share) return "disabled";
-    if (j->cached_tokens + 1 >= j->gen.n_prompt) return NULL;
+    /* What is left of less than half a page is not remembered: that is no reason. */
+    if (j->cached_tokens + KV_PAGE_TOKENS / 2 >= j->gen.n_prompt) return NULL;
     return j->cached_tokens ? "diverged" : "nothing_cached";
 }
 

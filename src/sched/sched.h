@@ -82,7 +82,7 @@ typedef struct sched_usage {
     uint32_t kv_pages;   /* at its largest */
     uint64_t kv_bytes;
     uint64_t shared_bytes; /* of these: pages that the cache or others held already */
-    const char *reprocess_reason; /* why cached_tokens is not all but the last of the prompt; NULL when it is */
+    const char *reprocess_reason; /* why a page or more of the prompt was computed; NULL when less was */
     kv_type kv_type;
     uint32_t parked;       /* times */
 } sched_usage;

@@ -341,7 +341,12 @@ class Server:
 
     def is_quiet(self):
         h = self.health()
-        return h["active_jobs"] == 0 and h["queued_jobs"] == 0 and self.memory()["kv_pool"]["used_pages"] == 0
+        return h["active_jobs"] == 0 and h["queued_jobs"] == 0 and self.kv_in_use() == 0
+
+    def kv_in_use(self):
+        """Bytes of KV pages that requests hold: what is only remembered does not count."""
+        pool = self.memory()["kv_pool"]
+        return pool["used_bytes"] - pool["evictable_bytes"]
 
     # -- what the kernel says of it --
 

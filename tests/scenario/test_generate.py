@@ -28,7 +28,8 @@ def ids_of(text, *flags):
 def answer_has_its_fields():
     with Server() as s:
         a = s.generate(PROMPT, max_tokens=5, seed=1)
-        expect(set(a), {"model", "text", "finish_reason", "stop_index", "usage", "timings", "memory"})
+        expect(set(a), {"model", "text", "finish_reason", "stop_index", "usage", "cache_stats", "timings", "memory"})
+        expect(set(a["cache_stats"]), {"pages", "bytes", "shared_bytes", "hit_tokens", "kv_type", "reprocess_reason", "parked", "lossy"})
         expect(set(a["usage"]), {"prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"})
         expect(set(a["timings"]), {"queue_ms", "prefill_ms", "decode_ms", "total_ms", "prefill_tokens_per_s", "decode_tokens_per_s"})
         expect(set(a["memory"]), {"peak_bytes", "level"})
@@ -58,13 +59,14 @@ def same_seed_same_text():
 def stream_says_what_whole_says():
     with Server() as s:
         for fields in ({"temperature": 0}, {"seed": 3}, {"seed": 9, "temperature": 1.5, "top_k": 0, "top_p": 1, "min_p": 0}):
+            fields["cache"] = False
             whole = s.generate(PROMPT, max_tokens=60, **fields)
             tokens, end = whole_of(s.stream(PROMPT, max_tokens=60, **fields))
             expect(texts(tokens), whole["text"], "streamed text for %r" % fields)
             expect(len(tokens), whole["usage"]["completion_tokens"], "chunks")
             expect(end["usage"], whole["usage"], "usage")
             expect(end["finish_reason"], whole["finish_reason"], "finish_reason")
-            expect(set(end), {"done", "finish_reason", "stop_index", "usage", "timings", "memory"})
+            expect(set(end), {"done", "finish_reason", "stop_index", "usage", "cache_stats", "timings", "memory"})
 
 
 @test
@@ -275,7 +277,7 @@ def array_of_ids_is_the_text():
     with Server() as s:
         for prompt in (PROMPT, "one two three. " * 20):
             ids = ids_of(prompt)
-            a, b = s.generate(prompt, temperature=0, max_tokens=30), s.generate(ids, temperature=0, max_tokens=30)
+            a, b = (s.generate(p, temperature=0, max_tokens=30, cache=False) for p in (prompt, ids))
             expect((b["text"], b["usage"]), (a["text"], a["usage"]), "answer to the ids of %r" % prompt[:20])
 
 
@@ -325,7 +327,7 @@ def health_live_ready():
 def memory_page():
     with Server() as s:
         m = s.memory()
-        expect(set(m), {"books", "kv_pool", "engine"})
+        expect(set(m), {"books", "kv_pool", "cache", "spill", "engine"})
         b = m["books"]
         expect(set(b), {"line_bytes", "kernel_bytes", "ledger_bytes", "ledger_peak_bytes", "unexplained_bytes", "tolerance_bytes", "balanced",
                         "level", "available_bytes", "accounts", "kernel", "system", "cgroup", "heap"})
@@ -338,7 +340,8 @@ def memory_page():
         expect(b["unexplained_bytes"], b["kernel_bytes"] - b["ledger_bytes"])
         k = b["kernel"]
         expect(b["kernel_bytes"], k["rss_anon_bytes"] + k["rss_file_bytes"] + k["rss_shmem_bytes"] + k["swap_bytes"])
-        expect(set(m["kv_pool"]), {"pages", "used_pages", "committed_pages", "page_bytes", "context"})
+        check(set(m["kv_pool"]) >= {"budget_bytes", "used_bytes", "evictable_bytes", "committed_bytes", "page_tokens", "tokens_held", "waste",
+                                    "parked_jobs", "parkings", "context"}, "kv_pool has " + str(sorted(m["kv_pool"])))
         expect(set(m["engine"]), {"kernels", "threads", "steps", "tokens", "mallocs_counted", "step_mallocs"})
         before = m["engine"]["tokens"]
         used = s.generate(PROMPT, max_tokens=10, ignore_end=True)["usage"]["total_tokens"]
