@@ -1,37 +1,13 @@
 /* The scheduler: every job ends once, whatever is done to it, and what it held comes back; those that nobody
  * disturbs say what they would have said alone. */
-#include "../test.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "../model/model_build.h"
-#include "base/clock.h"
-#include "base/rng.h"
-#include "sched/internal.h"
+#include "world.h"
 
 static char path[64];
 
-/* Small, so that a job is quick, and the vocabulary has all bytes. */
 static int up(void **state) {
     (void)state;
-    static model_file f;
     snprintf(path, sizeof path, "/tmp/plimsoll-sched-%d.gguf", (int)getpid());
-    model_file_make(&f, &(model_spec){.n_vocab = 300,
-                                      .n_layers = 2,
-                                      .width = 64,
-                                      .n_heads = 4,
-                                      .n_kv_heads = 2,
-                                      .ff_width = 96,
-                                      .context = 256,
-                                      .type = DTYPE_Q8_0,
-                                      .vocabulary = true,
-                                      .seed = 5});
-    model_file_write(&f, path);
-    model_file_free(&f);
+    write_model(path, 256);
     return 0;
 }
 
@@ -41,57 +17,10 @@ static int down(void **state) {
     return 0;
 }
 
-typedef struct world {
-    mem_ledger ledger;
-    engine *en;
-    engine_plan plan;
-    sched *s;
-} world;
-
 /* An engine of n_sessions sessions with n_pages KV pages (0: enough for all). */
 static void engine_up(world *w, const char *file, uint32_t n_sessions, uint32_t n_context, uint32_t n_pages) {
-    err e = {0};
-    engine_config c;
-    engine_config_default(&c);
-    c.model_path = file, c.n_sessions = n_sessions, c.n_context = n_context, c.n_threads = 1, c.n_batch = 64;
-    memset(w, 0, sizeof *w);
-    mem_ledger_init(&w->ledger, UINT64_MAX);
-    w->plan.rows.line_bytes = UINT64_MAX;
-    w->en = engine_prepare(&c, &w->ledger, &e);
-    if (!w->en) fail_msg("%s", e.message);
-    assert_ok(engine_plan_make(w->en, &w->plan, &e), e);
-    if (n_pages) w->plan.n_pages = n_pages;
-    assert_ok(engine_load(w->en, &w->plan, NULL, NULL, &e), e);
-}
-
-static void sched_up(world *w, const sched_config *c) {
-    err e = {0};
-    w->s = sched_start(c, w->en, &w->ledger, &e);
-    if (!w->s) fail_msg("%s", e.message);
-    mem_ledger_view v;
-    mem_ledger_read(&w->ledger, &v);
-    assert_int_equal(v.rows[MEM_QUEUE].now_bytes, sched_plan_bytes(c, engine_context(w->en)));
-}
-
-/* Stops it all; by then no block and no page may be in use. */
-static void world_down(world *w) {
-    kv_pool_counts kv;
-    sched_counts counts;
-    assert_true(sched_wait_idle(w->s, 60000));
-    sched_read(w->s, &counts);
-    assert_int_equal(counts.active, 0);
-    assert_int_equal(counts.queued, 0);
-    assert_int_equal(counts.submitted, counts.finished + counts.cancelled + counts.failed);
-    kv_pool_read(kv_cache_pool(engine_kv(w->en)), &kv);
-    assert_int_equal(kv.used_pages, 0);
-    assert_int_equal(w->s->blocks.used_bytes, 0);
-    sched_stop(w->s);
-    mem_ledger_view v;
-    mem_ledger_read(&w->ledger, &v);
-    assert_int_equal(v.rows[MEM_QUEUE].now_bytes, 0);
-    engine_free(w->en);
-    mem_ledger_read(&w->ledger, &v);
-    assert_int_equal(v.now_bytes, 0);
+    engine_config c = engine_of(file, n_sessions, n_context);
+    engine_up_as(w, &c, n_pages);
 }
 
 /* ---- requests and what comes of them ---- */
@@ -130,33 +59,6 @@ typedef struct outcome {
     int32_t tokens[64];
     char text[MOST_TEXT];
 } outcome;
-
-typedef struct bell {
-    pthread_mutex_t lock;
-    pthread_cond_t rung;
-    int rings;
-} bell;
-
-static void ring(void *ctx) {
-    bell *b = ctx;
-    pthread_mutex_lock(&b->lock);
-    b->rings++;
-    pthread_cond_signal(&b->rung);
-    pthread_mutex_unlock(&b->lock);
-}
-
-static void bell_init(bell *b) {
-    pthread_mutex_init(&b->lock, NULL);
-    pthread_cond_init(&b->rung, NULL);
-    b->rings = 0;
-}
-
-static void wait_for_ring(bell *b) {
-    pthread_mutex_lock(&b->lock);
-    while (!b->rings) pthread_cond_wait(&b->rung, &b->lock);
-    b->rings = 0;
-    pthread_mutex_unlock(&b->lock);
-}
 
 /* Takes one piece; false when there is none yet. */
 static bool take(sched *s, sched_job *j, outcome *o) {
@@ -232,8 +134,6 @@ typedef struct crowd {
     uint64_t seed;
     uint32_t n_jobs, accepted, refused, read, let_go;
 } crowd;
-
-static void pause_us(uint64_t us) { nanosleep(&(struct timespec){0, (long)us * 1000}, NULL); }
 
 /* One client: submits, then reads slowly or at once, listens or polls, or leaves in any state. */
 static void one_visit(crowd *c, rng *r) {
@@ -360,12 +260,6 @@ static sched_config plain_config(void) {
     return c;
 }
 
-static sched_counts counts_of(world *w) {
-    sched_counts c;
-    sched_read(w->s, &c);
-    return c;
-}
-
 /* A stream that says more than its ring holds: unread, it stays where it is, in work and on its pages. */
 static request *lasting_request(const world *w) {
     request *q = plain_request(w, 4, 1000, false);
@@ -378,10 +272,6 @@ static sched_job *submit_lasting(world *w) {
     sched_job *j = submit(w, q);
     free(q);
     return j;
-}
-
-static void until_active(world *w, uint32_t n) {
-    while (counts_of(w).active != n) pause_us(200);
 }
 
 static void read_and_forget(sched *s, sched_job *j) {

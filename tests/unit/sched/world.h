@@ -1,0 +1,253 @@
+/* What the tests of the scheduler share: a small model, an engine and a scheduler over it, requests, and what comes
+ * of them. */
+#ifndef TESTS_UNIT_SCHED_WORLD_H
+#define TESTS_UNIT_SCHED_WORLD_H
+
+#include "../test.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../model/model_build.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "kv/internal.h"
+#include "sched/internal.h"
+
+/* Small, so that a job is quick, and the vocabulary has all bytes. */
+static inline void write_model(const char *path, uint32_t context) {
+    static model_file f;
+    model_file_make(&f, &(model_spec){.n_vocab = 300,
+                                      .n_layers = 2,
+                                      .width = 64,
+                                      .n_heads = 4,
+                                      .n_kv_heads = 2,
+                                      .ff_width = 96,
+                                      .context = context,
+                                      .type = DTYPE_Q8_0,
+                                      .vocabulary = true,
+                                      .seed = 5});
+    model_file_write(&f, path);
+    model_file_free(&f);
+}
+
+typedef struct world {
+    mem_ledger ledger;
+    engine *en;
+    engine_plan plan;
+    sched *s;
+} world;
+
+/* n_pages of the KV pool; 0: enough for all. */
+static inline void engine_up_as(world *w, const engine_config *c, uint32_t n_pages) {
+    err e = {0};
+    memset(w, 0, sizeof *w);
+    mem_ledger_init(&w->ledger, UINT64_MAX);
+    w->plan.rows.line_bytes = UINT64_MAX;
+    w->en = engine_prepare(c, &w->ledger, &e);
+    if (!w->en) fail_msg("%s", e.message);
+    assert_ok(engine_plan_make(w->en, &w->plan, &e), e);
+    if (n_pages) w->plan.n_pages = n_pages;
+    assert_ok(engine_load(w->en, &w->plan, NULL, NULL, &e), e);
+}
+
+static inline engine_config engine_of(const char *file, uint32_t n_sessions, uint32_t n_context) {
+    engine_config c;
+    engine_config_default(&c);
+    c.model_path = file, c.n_sessions = n_sessions, c.n_context = n_context, c.n_threads = 1, c.n_batch = 64;
+    return c;
+}
+
+static inline void sched_up(world *w, const sched_config *c) {
+    err e = {0};
+    w->s = sched_start(c, w->en, &w->ledger, &e);
+    if (!w->s) fail_msg("%s", e.message);
+    mem_ledger_view v;
+    mem_ledger_read(&w->ledger, &v);
+    assert_int_equal(v.rows[MEM_QUEUE].now_bytes, sched_plan_bytes(c, engine_context(w->en)));
+}
+
+static inline kv_cache_counts kv_of(world *w) {
+    kv_cache_counts kv;
+    engine_counters counters;
+    sched_engine_read(w->s, &kv, &counters);
+    return kv;
+}
+
+static inline sched_counts counts_of(world *w) {
+    sched_counts c;
+    sched_read(w->s, &c);
+    return c;
+}
+
+/* Stops it all; by then no block is in use, no page but remembered ones, and without those none. */
+static inline void world_down(world *w) {
+    assert_true(sched_wait_idle(w->s, 60000));
+    sched_counts counts = counts_of(w);
+    assert_int_equal(counts.active, 0);
+    assert_int_equal(counts.queued, 0);
+    assert_int_equal(counts.parked, 0);
+    assert_int_equal(counts.submitted, counts.finished + counts.cancelled + counts.failed);
+    assert_int_equal(w->s->blocks.used_bytes, 0);
+    kv_cache_counts kv = kv_of(w);
+    assert_int_equal(kv.sequences, 0);
+    assert_int_equal(kv.entries, engine_kv(w->en)->index.n_entries_used); /* nothing is kept for a parked one */
+    while (kv_cache_unpin_one(engine_kv(w->en))) {
+    }
+    kv = kv_of(w);
+    assert_int_equal(kv.pool.used_bytes, kv.pool.evictable_bytes);
+    sched_cache_clear(w->s);
+    assert_int_equal(kv_of(w).pool.used_bytes, 0);
+    sched_stop(w->s);
+    mem_ledger_view v;
+    mem_ledger_read(&w->ledger, &v);
+    assert_int_equal(v.rows[MEM_QUEUE].now_bytes, 0);
+    engine_free(w->en);
+    mem_ledger_read(&w->ledger, &v);
+    assert_int_equal(v.now_bytes, 0);
+}
+
+static inline void pause_us(uint64_t us) { nanosleep(&(struct timespec){0, (long)us * 1000}, NULL); }
+
+static inline void until_active(world *w, uint32_t n) {
+    while (counts_of(w).active != n) pause_us(200);
+}
+
+/* ---- waking ---- */
+
+typedef struct bell {
+    pthread_mutex_t lock;
+    pthread_cond_t rung;
+    int rings;
+} bell;
+
+static inline void ring(void *ctx) {
+    bell *b = ctx;
+    pthread_mutex_lock(&b->lock);
+    b->rings++;
+    pthread_cond_signal(&b->rung);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static inline void bell_init(bell *b) {
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->rung, NULL);
+    b->rings = 0;
+}
+
+static inline void wait_for_ring(bell *b) {
+    pthread_mutex_lock(&b->lock);
+    while (!b->rings) pthread_cond_wait(&b->rung, &b->lock);
+    b->rings = 0;
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- requests of any length, and all that they say ---- */
+
+typedef struct ask {
+    sched_request r;
+    int32_t *prompt;
+} ask;
+
+/* Tokens of a text that everyone with the same seed begins with. */
+static inline int32_t prompt_token(uint64_t seed, uint32_t i) {
+    uint64_t state = seed * 1000003 + i;
+    return (int32_t)(3 + rng_splitmix(&state) % 297);
+}
+
+/* The first n_shared tokens are of text `shared`, the rest of text `own`. A whole one; sampled; never ends early. */
+static inline ask *new_ask(const world *w, uint64_t shared, uint32_t n_shared, uint64_t own, uint32_t n_prompt,
+                           uint32_t max_tokens) {
+    ask *q = calloc(1, sizeof *q);
+    q->prompt = malloc(n_prompt * sizeof *q->prompt);
+    for (uint32_t i = 0; i < n_prompt; i++) q->prompt[i] = prompt_token(i < n_shared ? shared : own, i);
+    q->r = (sched_request){.prompt = q->prompt,
+                           .n_prompt = n_prompt,
+                           .max_tokens = max_tokens,
+                           .whole = true,
+                           .terms = engine_terms(w->en)};
+    engine_sampling_default(&q->r.sampling);
+    q->r.sampling.seed = own;
+    q->r.sampling.logprobs = q->r.sampling.ignore_end = true;
+    return q;
+}
+
+static inline void free_ask(ask *q) {
+    free(q->prompt);
+    free(q);
+}
+
+typedef struct answer {
+    sched_what what; /* SCHED_END or SCHED_FAILED; SCHED_NOTHING: not yet */
+    engine_finish finish;
+    err failure;
+    sched_usage usage;
+    uint32_t n, room;
+    int32_t *tokens;
+    float *logprobs;
+} answer;
+
+static inline void free_answer(answer *a) {
+    free(a->tokens);
+    free(a->logprobs);
+    *a = (answer){0};
+}
+
+static inline sched_job *submit_ask(world *w, const ask *q) {
+    err e = {0};
+    sched_job *j = sched_submit(w->s, &q->r, &e);
+    if (!j) fail_msg("%s", e.message);
+    return j;
+}
+
+/* Takes one piece; false when there is none yet. */
+static inline bool take_piece(world *w, sched_job *j, answer *a) {
+    sched_output out;
+    sched_job_read(w->s, j, &out);
+    if (out.what == SCHED_TOKEN) {
+        if (a->n == a->room) {
+            a->room = a->room * 2 + 64;
+            a->tokens = realloc(a->tokens, a->room * sizeof *a->tokens);
+            a->logprobs = realloc(a->logprobs, a->room * sizeof *a->logprobs);
+        }
+        a->tokens[a->n] = out.sample.token;
+        a->logprobs[a->n++] = out.sample.logprob;
+    } else if (out.what != SCHED_NOTHING) {
+        a->what = out.what;
+        a->finish = out.finish;
+        if (out.what == SCHED_FAILED) a->failure = out.failure;
+    }
+    return out.what != SCHED_NOTHING;
+}
+
+/* Reads a job to its end, then lets go. */
+static inline void finish_job(world *w, sched_job *j, answer *a) {
+    bell b;
+    bell_init(&b);
+    sched_job_listen(w->s, j, ring, &b);
+    while (a->what == SCHED_NOTHING)
+        if (!take_piece(w, j, a)) wait_for_ring(&b);
+    sched_job_usage(w->s, j, &a->usage);
+    sched_job_release(w->s, j);
+}
+
+static inline answer answer_to(world *w, const ask *q) {
+    answer a = {0};
+    finish_job(w, submit_ask(w, q), &a);
+    return a;
+}
+
+/* Bit for bit. */
+static inline void assert_same_answer(const answer *a, const answer *b) {
+    if (a->what == SCHED_FAILED) fail_msg("it failed: %s", a->failure.message);
+    assert_int_equal(a->what, b->what);
+    assert_int_equal(a->finish, b->finish);
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->tokens, b->tokens, a->n * sizeof *a->tokens);
+    assert_memory_equal(a->logprobs, b->logprobs, a->n * sizeof *a->logprobs);
+}
+
+#endif
