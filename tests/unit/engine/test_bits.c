@@ -59,9 +59,25 @@ typedef struct tally {
     uint32_t cases, shared_steps;
 } tally;
 
-static char directory[] = "/tmp/plimsoll-bits-XXXXXX", forged_path[64], sliding_path[64], spill_path[64];
+static char directory[] = "/tmp/plimsoll-bits-XXXXXX", forged_path[64], sliding_path[64], mixed_path[64];
+static char spill_path[64];
 
-static void write_model(const char *path, const char *set_key, double set_value) {
+/* One more key of 96 bytes in front of the others, so that the tensors stay aligned: every n-th layer sees all. */
+static void add_pattern(model_file *f, uint32_t n) {
+    model_file with = {0};
+    static const char padding[] = "twenty-one bytes more";
+    mb_raw(&with, f->bytes, 24);
+    mb_text(&with, "llama.attention.sliding_window_pattern"), mb_u32(&with, GGUF_U32), mb_u32(&with, n);
+    mb_text(&with, "x"), mb_u32(&with, GGUF_STRING), mb_text(&with, padding);
+    assert_int_equal(with.len, 24 + 96);
+    mb_raw(&with, f->bytes + 24, f->len - 24);
+    with.n_kvs = f->n_kvs + 2;
+    memcpy(with.bytes + 16, &with.n_kvs, 8);
+    free(f->bytes);
+    f->bytes = with.bytes, f->len = with.len;
+}
+
+static void write_model(const char *path, uint32_t window, uint32_t pattern) {
     static model_file f;
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 3,
@@ -73,9 +89,10 @@ static void write_model(const char *path, const char *set_key, double set_value)
                                       .context = N_CONTEXT,
                                       .vocabulary = true,
                                       .seed = 11,
-                                      .set_key = set_key,
+                                      .set_key = window ? "llama.attention.sliding_window" : NULL,
                                       .set_type = GGUF_U32,
-                                      .set_value = set_value});
+                                      .set_value = window});
+    if (pattern) add_pattern(&f, pattern);
     model_file_write(&f, path);
     model_file_free(&f);
 }
@@ -87,14 +104,16 @@ static int up(void **state) {
     snprintf(forged_path, sizeof forged_path, "%s/forged.gguf", directory);
     snprintf(sliding_path, sizeof sliding_path, "%s/sliding.gguf", directory);
     snprintf(spill_path, sizeof spill_path, "%s/spill", directory);
-    write_model(forged_path, NULL, 0);
-    write_model(sliding_path, "llama.attention.sliding_window", MODEL_WINDOW);
+    snprintf(mixed_path, sizeof mixed_path, "%s/mixed.gguf", directory);
+    write_model(forged_path, 0, 0);
+    write_model(sliding_path, MODEL_WINDOW, 0);
+    write_model(mixed_path, MODEL_WINDOW, 2);
     return 0;
 }
 
 static int down(void **state) {
     (void)state;
-    unlink(forged_path), unlink(sliding_path), unlink(spill_path);
+    unlink(forged_path), unlink(sliding_path), unlink(mixed_path), unlink(spill_path);
     return rmdir(directory);
 }
 
@@ -424,6 +443,19 @@ static void a_models_own_window(void **state) {
     every_case(&sub);
 }
 
+/* Two groups of pages for one sequence, of which one goes as the window moves; and a window of its own over both. */
+static void layers_with_and_without_a_window(void **state) {
+    (void)state;
+    loaded x;
+    subject sub = {.path = mixed_path, .type = COMPUTE_KV_Q8}, windowed = {.path = mixed_path, .window = WINDOW};
+    load(&x, &sub, 1, COLD);
+    assert_int_equal(engine_hparams(x.en)->kv.n_groups, 2);
+    unload(&x);
+    every_case(&sub);
+    windowed.keep = KEEP;
+    if (!SANITIZED) every_case(&windowed);
+}
+
 /* The comparison must be able to fail: other pages give other bits, and so does another window. */
 static void other_terms_are_noticed(void **state) {
     (void)state;
@@ -443,7 +475,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_in_f16), cmocka_unit_test(built_in_q8), cmocka_unit_test(built_in_q4),
         cmocka_unit_test(windows),      cmocka_unit_test(a_models_own_window),
-        cmocka_unit_test(other_terms_are_noticed),
+        cmocka_unit_test(layers_with_and_without_a_window), cmocka_unit_test(other_terms_are_noticed),
     };
     return cmocka_run_group_tests_name("bits", tests, up, down);
 }
