@@ -62,8 +62,6 @@ static uint64_t need_bytes(const sched *s, const sched_job *j, uint32_t more_tok
     return wanted > in_use ? wanted - in_use : 0;
 }
 
-uint64_t sched_need_bytes(const sched *s, const sched_job *j) { return need_bytes(s, j, NEXT_STEPS_TOKENS); }
-
 bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
     kv_pool_counts pool;
     kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
@@ -124,30 +122,50 @@ static bool open_session(sched *s, sched_job *j) {
     return true;
 }
 
+/* With nobody else running there always is: the rest of the pool can be taken back. */
+static bool has_room(const sched *s, const sched_job *j, uint32_t more_tokens) {
+    return !count_running(s) || need_bytes(s, j, more_tokens) <= sched_room_bytes(s);
+}
+
+static bool begin(sched *s, sched_job *j) {
+    if (!has_room(s, j, NEXT_STEPS_TOKENS)) return false;
+    engine_generation_start(&j->gen);
+    if (!open_session(s, j)) return false;
+    j->admit_ns = clock_now_ns();
+    s->counts.queued--;
+    s->counts.active++;
+    return true;
+}
+
+static bool come_back(sched *s, sched_job *j) {
+    uint32_t doublings = j->times_parked < RETURN_DOUBLINGS ? j->times_parked : RETURN_DOUBLINGS;
+    if (!has_room(s, j, RETURN_TOKENS << doublings) || !open_session(s, j)) return false;
+    s->counts.parked--;
+    return true;
+}
+
 /* Nobody overtakes the first: when it does not fit yet, the others wait too. Those that were parked were admitted
  * before, and come first unless a higher priority has arrived. */
 void sched_admit(sched *s) {
-    sched_job *j;
-    while (s->counts.active < s->config.max_concurrent && (j = first_queued(s))) {
-        const sched_job *parked = first_parked(s);
-        if (parked && parked->priority >= j->priority) return;
-        if (s->counts.active && sched_need_bytes(s, j) > sched_room_bytes(s)) return;
-        engine_generation_start(&j->gen);
-        if (!open_session(s, j)) return;
-        j->admit_ns = clock_now_ns();
-        s->counts.queued--;
-        s->counts.active++;
+    for (;;) {
+        sched_job *parked = first_parked(s);
+        sched_job *queued = s->counts.active < s->config.max_concurrent ? first_queued(s) : NULL;
+        bool back = parked && !(queued && queued->priority > parked->priority);
+        if (!(back ? come_back(s, parked) : queued && begin(s, queued))) return;
     }
 }
 
-void sched_resume_parked(sched *s) {
-    sched_job *j;
-    while ((j = first_parked(s))) {
-        uint32_t doublings = j->times_parked < RETURN_DOUBLINGS ? j->times_parked : RETURN_DOUBLINGS;
-        if (count_running(s) && need_bytes(s, j, RETURN_TOKENS << doublings) > sched_room_bytes(s)) return;
-        if (!open_session(s, j)) return;
-        s->counts.parked--;
-    }
+bool sched_would_admit(sched *s, const sched_job *j, err *why) {
+    const sched_job *parked = first_parked(s), *queued = first_queued(s);
+    if (s->counts.active >= s->config.max_concurrent)
+        return err_set(why, ERR_BUSY, "%u requests are running, as many as may at once", s->counts.active);
+    if (queued && (s->config.max_concurrent == 1 || queued->priority >= j->priority))
+        return err_set(why, ERR_BUSY, "%u requests wait before it", s->counts.queued);
+    if (parked && parked->priority >= j->priority)
+        return err_set(why, ERR_BUSY, "%u requests that were parked come before it", s->counts.parked);
+    if (has_room(s, j, NEXT_STEPS_TOKENS)) return true;
+    return err_set_memory(why, need_bytes(s, j, NEXT_STEPS_TOKENS), sched_room_bytes(s),
+                          "running requests hold the pages it would begin with");
 }
 
 /* ---- parking ---- */
@@ -196,6 +214,18 @@ static bool first_in_rank(const sched *s, const sched_job *j) {
     return false;
 }
 
+/* The first in rank, alone, and still there is no page: what it shares is in its own way (a remembered page that it
+ * must copy to write on in it; pages that its window has left, and that it published). On its own it holds no more
+ * than it was priced at, so it begins again on its own. */
+static bool stop_sharing(sched *s, sched_job *j) {
+    if (!j->terms.share) return false;
+    kv_sequence_close(engine_kv(s->en), j->gen.session, NULL);
+    j->terms.share = false;
+    j->cached_tokens = 0;
+    CHECK(open_session(s, j));
+    return true;
+}
+
 /* The first in rank, alone, and still refused: not by the pool, which holds its worst case, but by the system. It is
  * tried again for a while. */
 static void starve(sched *s, sched_job *j, uint32_t wanted_tokens, const err *e) {
@@ -218,6 +248,8 @@ bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
         } else if (!first_in_rank(s, j)) {
             sched_park(s, j);
             return false;
+        } else if (e.code == ERR_BUSY && stop_sharing(s, j)) {
+            return false; /* its next tokens are others now */
         } else if (!kv_cache_unpin_one(kv)) {
             starve(s, j, wanted, &e);
             return false;

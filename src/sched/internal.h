@@ -73,14 +73,13 @@ struct sched {
 /* admission.c: who may run, by the bytes of KV pages. */
 bool sched_outranks(const sched_job *a, const sched_job *b);
 void sched_rank_running(sched *s);              /* fills s->running */
-void sched_admit(sched *s);
-void sched_resume_parked(sched *s);
+void sched_admit(sched *s); /* and lets come back who was parked */
+bool sched_would_admit(sched *s, const sched_job *j, err *why); /* j: not of the queue */
 void sched_park(sched *s, sched_job *j);
 bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens); /* pages for a step; parks others, or j itself */
 void sched_recall(sched *s, sched_job *j);
 bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e); /* could it ever run */
 uint64_t sched_room_bytes(const sched *s);      /* of the pool: not in use, not promised */
-uint64_t sched_need_bytes(const sched *s, const sched_job *j);
 
 /* loop.c */
 void sched_job_exit(sched *s, sched_job *j, const err *failure);

@@ -193,7 +193,10 @@ static void add_prompts(sched *s, uint32_t left) {
     while (left && s->n_feeds < s->config.max_concurrent && (j = next_prompt(s))) {
         sched_recall(s, j);
         uint32_t n = tokens_left(j) < left ? tokens_left(j) : left;
-        if (!sched_prepare(s, j, n)) continue; /* parked, or gone */
+        if (!sched_prepare(s, j, n)) {
+            if (running(j) && j->starving_ns) return; /* the system has no page for it now */
+            continue;                                 /* parked, gone, or begun again */
+        }
         add_feed(s, j, n);
         left -= n;
     }
@@ -316,7 +319,6 @@ void *sched_loop(void *ctx) {
         kv_cache_tick(engine_kv(s->en), now_ms());
         sweep(s);
         if (!s->stopping) {
-            sched_resume_parked(s);
             sched_admit(s);
             expire_queued(s);
         }

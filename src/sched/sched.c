@@ -209,18 +209,27 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->state = JOB_QUEUED;
 }
 
+static uint32_t ring_for(const sched_request *r, uint32_t max_tokens) {
+    return ring_bytes(r->whole, max_tokens, r->sampling.logprobs ? r->sampling.top_logprobs : 0);
+}
+
+/* Could it ever be taken in: its pages and its block. */
+static bool check_size(const sched *s, const sched_request *r, uint32_t max_tokens, err *e) {
+    if (!sched_price(s, &r->terms, r->n_prompt + max_tokens, e)) return false;
+    size_t bytes = block_bytes(r->n_prompt, max_tokens, r->n_stops, ring_for(r, max_tokens));
+    if (mem_buddy_block_bytes(bytes) <= s->blocks.bytes) return true;
+    return err_set(e, ERR_TOO_LARGE,
+                   "the output of %u tokens with %u alternatives each would take %zu bytes; ask for fewer", max_tokens,
+                   r->sampling.top_logprobs, bytes);
+}
+
 static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens, err *e) {
     if (s->draining) return err_set(e, ERR_BUSY, "the server is shutting down"), NULL;
     if (s->counts.queued >= s->config.max_queue &&
         s->counts.active + s->counts.queued >= s->config.max_concurrent + s->config.max_queue)
         return err_set(e, ERR_BUSY, "the queue is full: %u requests wait", s->counts.queued), NULL;
-    uint32_t ring = ring_bytes(r->whole, max_tokens, r->sampling.logprobs ? r->sampling.top_logprobs : 0);
+    uint32_t ring = ring_for(r, max_tokens);
     size_t bytes = block_bytes(r->n_prompt, max_tokens, r->n_stops, ring);
-    if (mem_buddy_block_bytes(bytes) > s->blocks.bytes)
-        return err_set(e, ERR_TOO_LARGE,
-                       "the output of %u tokens with %u alternatives each would take %zu bytes; ask for fewer",
-                       max_tokens, r->sampling.top_logprobs, bytes),
-               NULL;
     sched_job *j = free_slot(s);
     void *block = j ? mem_buddy_take(&s->blocks, bytes) : NULL;
     if (!block) return err_set(e, ERR_BUSY, "no room for another waiting request (%zu bytes needed)", bytes), NULL;
@@ -248,7 +257,7 @@ sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
     CHECK(r->tenant < tenant_count(&s->config));
     uint32_t max_tokens = clip_max_tokens(s, r);
     pthread_mutex_lock(&s->lock);
-    sched_job *j = sched_price(s, &r->terms, r->n_prompt + max_tokens, e) ? enqueue(s, r, max_tokens, e) : NULL;
+    sched_job *j = check_size(s, r, max_tokens, e) ? enqueue(s, r, max_tokens, e) : NULL;
     if (j) {
         enter_tenant(s, j->tenant);
         s->counts.submitted++;
@@ -383,7 +392,7 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
         return e->code == ERR_TOO_LARGE;
     }
     kv_cache *kv = engine_kv(s->en);
-    sched_job j = {.terms = r->terms};
+    sched_job j = {.terms = r->terms, .priority = r->priority};
     j.gen.tokens = (int32_t *)(uintptr_t)r->prompt;
     j.gen.n_prompt = r->n_prompt;
     j.gen.max_tokens = out->max_tokens = clip_max_tokens(s, r);
@@ -396,18 +405,8 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
     out->available_bytes = sched_room_bytes(s);
     out->pool_bytes = pool.budget_bytes;
     out->queued = s->counts.queued;
-    out->ever = sched_price(s, &r->terms, r->n_prompt + out->max_tokens, &out->reason);
-    if (out->ever) {
-        uint64_t need = sched_need_bytes(s, &j);
-        bool slot = s->counts.active < s->config.max_concurrent;
-        out->now = slot && !s->counts.queued && !s->counts.parked && (!s->counts.active || need <= out->available_bytes);
-        if (!out->now && !slot)
-            err_set(&out->reason, ERR_BUSY, "%u requests are running, as many as may at once", s->counts.active);
-        else if (!out->now && s->counts.queued)
-            err_set(&out->reason, ERR_BUSY, "%u requests wait before it", s->counts.queued);
-        else if (!out->now)
-            err_set_memory(&out->reason, need, out->available_bytes, "running requests hold the pages it would begin with");
-    }
+    out->ever = check_size(s, r, out->max_tokens, &out->reason);
+    out->now = out->ever && sched_would_admit(s, &j, &out->reason);
     pthread_mutex_unlock(&s->lock);
     return true;
 }
