@@ -1,0 +1,341 @@
+/* The routes over a real socket and the built-in model: long pages, refusals, several answers, keys. */
+#include "../test.h"
+
+#include <stdio.h>
+
+#include "../http/client.h"
+#include "api/api.h"
+
+enum { CONTEXT = 128, MANY_ENTRIES = 200 };
+#define TOKENS_18 "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+
+typedef struct world {
+    mem_ledger ledger;
+    engine *en;
+    engine_plan plan;
+    sched *sched;
+    api *api;
+    http_server *http;
+    client c;
+} world;
+
+typedef struct world_config {
+    uint32_t entries, max_queue, most_answers;
+    kv_type type;
+    const char *keys;
+} world_config;
+
+static void start_engine(world *w, const world_config *c, err *e) {
+    engine_config config;
+    engine_config_default(&config);
+    config.n_context = CONTEXT, config.n_sessions = 1, config.n_batch = CONTEXT, config.n_threads = 1;
+    config.cache_entries = c->entries, config.kv_type = c->type;
+    w->plan.rows.line_bytes = UINT64_MAX;
+    w->en = engine_prepare(&config, &w->ledger, e);
+    assert_ok(w->en && engine_plan_make(w->en, &w->plan, e) && engine_load(w->en, &w->plan, NULL, NULL, e), *e);
+}
+
+static void start(world *w, world_config c) {
+    err e = {0};
+    memset(w, 0, sizeof *w);
+    mem_ledger_init(&w->ledger, UINT64_MAX);
+    start_engine(w, &c, &e);
+    sched_config sched_c;
+    sched_config_default(&sched_c);
+    sched_c.max_concurrent = 1, sched_c.n_tenants = api_count_keys(c.keys);
+    sched_c.max_queue = c.max_queue ? c.max_queue : 32;
+    assert_ok((w->sched = sched_start(&sched_c, w->en, &w->ledger, &e)), e);
+    api_config api_c = {.max_active = 8, .body_limit_bytes = 64 * 1024, .default_max_tokens = 4, .keys = c.keys};
+    api_c.most_answers = c.most_answers ? c.most_answers : 16, api_c.cache_entries = c.entries;
+    assert_ok((w->api = api_start(&api_c, &w->ledger, &e)), e);
+    http_config http_c;
+    http_config_default(&http_c);
+    http_c.port = 0;
+    assert_ok((w->http = http_server_start(&http_c, &w->ledger, api_handle, w->api, &e)), e);
+    assert_ok(api_ready(w->api, w->en, w->sched, w->http, &e), e);
+    w->c = client_open(http_server_port(w->http));
+}
+
+static void stop(world *w) {
+    client_close(&w->c);
+    http_server_stop(w->http);
+    sched_stop(w->sched);
+    api_stop(w->api);
+    engine_free(w->en);
+    mem_ledger_view v;
+    mem_ledger_read(&w->ledger, &v);
+    for (mem_account i = 0; i < MEM_ACCOUNT_COUNT; i++)
+        if (i != MEM_RUNTIME && v.rows[i].now_bytes) /* the page /memory measures that one anew */
+            fail_msg("%s: %zu bytes are left", mem_account_name(i), (size_t)v.rows[i].now_bytes);
+}
+
+/* The answer, which the caller frees by its body. */
+static answer_text request(world *w, const char *method, const char *path, const char *headers, const char *body) {
+    char text[4096];
+    answer_text a;
+    snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s", method, path,
+             headers, strlen(body), body);
+    assert_true(client_text(&w->c, text));
+    a = read_answer(&w->c, false);
+    assert_false(a.cut);
+    return a;
+}
+
+static void expect(world *w, const char *method, const char *path, const char *body, int status,
+                   const char *words) {
+    answer_text a = request(w, method, path, "", body);
+    if (a.status != status || !strstr(a.body, words))
+        fail_msg("%s %s %s: %d %s, not %d with %s", method, path, body, a.status, a.body, status, words);
+    free(a.body);
+}
+
+static uint64_t queue_bytes(world *w) {
+    mem_ledger_view v;
+    mem_ledger_read(&w->ledger, &v);
+    return v.rows[MEM_QUEUE].now_bytes;
+}
+
+/* A client may have its answer a moment before the buffers it was worded in are given back. */
+static void wait_for_queue_bytes(world *w, uint64_t bytes) {
+    for (int i = 0; i < 10000 && queue_bytes(w) != bytes; i++) usleep(1000);
+    assert_true(queue_bytes(w) == bytes);
+}
+
+static void remember(world *w, int n) {
+    char body[256];
+    for (int i = 0; i < n; i++) {
+        snprintf(body, sizeof body, "{\"prompt\": [%d, %d, " TOKENS_18 "], \"max_tokens\": 1}", i % 50 + 10,
+                 i / 50);
+        expect(w, "POST", "/generate", body, 200, "\"completion_tokens\":1");
+    }
+}
+
+static int count(const char *text, const char *words) {
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, words)); at++) n++;
+    return n;
+}
+
+/* ---- tests ---- */
+
+/* Longer than any fixed buffer; with each reservation refused in turn: the whole page or an error, never a part. */
+static void a_long_list_is_whole(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = MANY_ENTRIES + 10});
+    uint64_t before = queue_bytes(&w);
+    remember(&w, MANY_ENTRIES);
+    wait_for_queue_bytes(&w, before);
+    int refused = 0;
+    for (uint64_t n = 1;; n++) {
+        mem_ledger_fail_nth(&w.ledger, n);
+        answer_text a = request(&w, "GET", "/cache", "", "");
+        mem_ledger_fail_nth(&w.ledger, 0);
+        wait_for_queue_bytes(&w, before);
+        int status = a.status, entries = count(a.body, "\"id\":");
+        bool whole = a.len > 16 * 1024 && a.body[a.len - 1] == '}' &&
+                     strstr(a.body, "\"totals\":{\"entries\":200,");
+        bool error = strstr(a.body, "\"type\":\"memory\"") != NULL;
+        free(a.body);
+        if (status == 200) {
+            assert_int_equal(entries, MANY_ENTRIES);
+            assert_true(whole);
+            break;
+        }
+        assert_int_equal(status, 429);
+        assert_true(error && ++refused < 100);
+    }
+    assert_true(refused > 2);
+    expect(&w, "GET", "/memory", "", 200, "\"cache\":{\"entries\":200,\"tokens\":4000,");
+    stop(&w);
+}
+
+static void forgetting(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = 10});
+    remember(&w, 3);
+    static const char *const unknown[] = {"/cache/0", "/cache/999", "/cache/-1", "/cache/1x",
+                                          "/cache/18446744073709551617"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        expect(&w, "DELETE", unknown[i], "", 404, "no cache entry");
+    answer_text a = request(&w, "GET", "/cache", "", "");
+    char path[64];
+    snprintf(path, sizeof path, "/cache/%ld", atol(strstr(a.body, "\"id\":") + 5));
+    free(a.body);
+    expect(&w, "DELETE", path, "", 200, "{\"removed\":1,\"freed_bytes\":");
+    expect(&w, "DELETE", path, "", 404, "no cache entry");
+    expect(&w, "GET", "/cache", "", 200, "\"totals\":{\"entries\":2,");
+    expect(&w, "DELETE", "/cache", "", 200, "{\"removed\":2,\"freed_bytes\":");
+    expect(&w, "DELETE", "/cache", "", 200, "{\"removed\":0,\"freed_bytes\":0}");
+    expect(&w, "GET", "/cache", "", 200, "{\"entries\":[],\"totals\":{\"entries\":0,\"tokens\":0,\"bytes\":0,");
+    stop(&w);
+}
+
+static void all_methods_are_named(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = 10});
+    static const char *const rows[][3] = {
+        {"PUT", "/cache", "GET, DELETE"},
+        {"GET", "/cache/1", "DELETE"},
+        {"GET", "/fit", "POST"},
+        {"POST", "/", "GET"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        answer_text a = request(&w, rows[i][0], rows[i][1], "", "");
+        assert_int_equal(a.status, 405);
+        assert_string_equal(header_of(&a, "Allow"), rows[i][2]);
+        free(a.body);
+    }
+    expect(&w, "GET", "/cache/", "", 404, "nothing at /cache/");
+    stop(&w);
+}
+
+/* Until the released ones have left, too. */
+static void wait_idle(world *w) { assert_true(sched_wait_idle(w->sched, 20000)); }
+
+static void all_answers_or_none(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = 10, .max_queue = 2});
+    for (int i = 0; i < 5; i++) {
+        expect(&w, "POST", "/generate",
+               "{\"prompt\": [5, 6], \"n\": 12, \"max_tokens\": 50, \"ignore_end\": true}", 429, "\"type\":\"busy\"");
+        wait_idle(&w);
+    }
+    expect(&w, "POST", "/generate", "{\"prompt\": [5, 6], \"n\": 2, \"stream\": true}", 200,
+           "\"done\":true,\"index\":1");
+    expect(&w, "POST", "/generate", "{\"prompt\": [5, 6], \"ignore_end\": true}", 200,
+           "\"completion_tokens\":4");
+    stop(&w);
+    start(&w, (world_config){.entries = 10, .max_queue = 2, .most_answers = 3});
+    expect(&w, "POST", "/generate", "{\"prompt\": [5, 6], \"n\": 4}", 400,
+           "'n' is 4; the queue of this server holds 3");
+    expect(&w, "POST", "/generate", "{\"prompt\": [5, 6], \"n\": 3, \"ignore_end\": true}", 200,
+           "\"completion_tokens\":12");
+    stop(&w);
+}
+
+/* Answer i is what a request with seed + i gets. */
+static void answers_have_seeds_of_their_own(void **state) {
+    (void)state;
+    static world w;
+    char one[512], body[256];
+    start(&w, (world_config){0});
+    answer_text all = request(&w, "POST", "/generate", "",
+                          "{\"prompt\": [5, 6], \"seed\": 40, \"temperature\": 2, \"n\": 5, \"max_tokens\": 9}");
+    assert_int_equal(all.status, 200);
+    for (int i = 0; i < 5; i++) {
+        snprintf(body, sizeof body, "{\"prompt\": [5, 6], \"seed\": %d, \"temperature\": 2, \"max_tokens\": 9}",
+                 40 + i);
+        answer_text a = request(&w, "POST", "/generate", "", body);
+        const char *text = strstr(a.body, "\"text\":"), *end = strstr(a.body, ",\"usage\"");
+        snprintf(one, sizeof one, "{\"index\":%d,%.*s}", i, (int)(end - text), text);
+        if (!strstr(all.body, one)) fail_msg("%s is not in %s", one, all.body);
+        free(a.body);
+    }
+    free(all.body);
+    stop(&w);
+}
+
+/* A whole answer with each reservation refused in turn: it comes whole, or as an error. */
+static void wording_without_memory(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = 10});
+    uint64_t before = queue_bytes(&w);
+    expect(&w, "GET", "/livez", "", 200, "ok"); /* the connection is open, and has what it takes */
+    int refused = 0, whole = 0;
+    for (uint64_t n = 1; whole < 12 && n < 200; n++) {
+        mem_ledger_fail_nth(&w.ledger, n);
+        answer_text a = request(&w, "POST", "/generate", "", "{\"prompt\": [5, 6], \"n\": 3, \"top_logprobs\": 9}");
+        mem_ledger_fail_nth(&w.ledger, 0);
+        bool good = a.status == 200 ? count(a.body, "\"finish_reason\"") == 4 && a.body[a.len - 1] == '}'
+                                    : a.status == 429 && strstr(a.body, "\"type\":\"memory\"");
+        if (!good) fail_msg("refusing reservation %d: %d %s", (int)n, a.status, a.body);
+        refused += a.status != 200;
+        whole += a.status == 200;
+        free(a.body);
+        wait_idle(&w);
+    }
+    assert_true(refused > 2 && whole >= 12);
+    wait_for_queue_bytes(&w, before);
+    stop(&w);
+}
+
+static void what_never_fits_says_how_much(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.type = COMPUTE_KV_Q4}); /* the pool: one context, as q4 */
+    const char *body = "{\"prompt\": [5, 6], \"kv_type\": \"f16\", \"max_tokens\": 120}";
+    answer_text a = request(&w, "POST", "/generate", "", body);
+    assert_int_equal(a.status, 413);
+    uint64_t need = strtoull(header_of(&a, "X-Memory-Required-Bytes"), NULL, 10);
+    uint64_t have = strtoull(header_of(&a, "X-Memory-Available-Bytes"), NULL, 10);
+    assert_true(have > 0 && need > have);
+    assert_null(header_of(&a, "Retry-After"));
+    free(a.body);
+    expect(&w, "POST", "/fit", body, 200, "{\"fits\":false,\"now\":false,\"prompt_tokens\":2,");
+    expect(&w, "POST", "/fit", "{\"prompt\": [5, 6]}", 200, "{\"fits\":true,\"now\":true,\"prompt_tokens\":2,");
+    expect(&w, "POST", "/fit", "{\"prompt\": [5, 6], \"n\": 0}", 400, "'n' is 0; it must be 1 to 16");
+    expect(&w, "POST", "/generate", "{\"prompt\": [5, 6], \"max_tokens\": 2}", 200, "\"lossy\":true");
+    stop(&w);
+}
+
+static void keys(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = 10, .keys = "one,two"});
+    static const struct {
+        const char *path, *headers;
+        int status;
+    } rows[] = {
+        {"/", "", 200},
+        {"/health", "", 200},
+        {"/livez", "", 200},
+        {"/readyz", "x-api-key: wrong\r\n", 200},
+        {"/memory", "", 401},
+        {"/cache", "", 401},
+        {"/nothing", "", 401},
+        {"/nothing", "x-api-key: one\r\n", 404},
+        {"/memory", "x-api-key: two\r\n", 200},
+        {"/memory", "Authorization: Bearer one\r\n", 200},
+        {"/memory", "authorization: bearer  two\r\n", 200},
+        {"/memory", "Authorization: Basic one\r\n", 401},
+        {"/memory", "Authorization: Bearer one,two\r\n", 401},
+        {"/memory", "Authorization: Bearer \r\n", 401},
+        {"/memory", "Authorization: Bearer on\r\nx-api-key: one\r\n", 401}, /* the first one counts */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        answer_text a = request(&w, "GET", rows[i].path, rows[i].headers, "");
+        if (a.status != rows[i].status) fail_msg("%s %s: %d", rows[i].path, rows[i].headers, a.status);
+        if (a.status == 401) assert_string_equal(header_of(&a, "WWW-Authenticate"), "Bearer");
+        free(a.body);
+    }
+    /* what one remembers is not there for the other */
+    static const char *const hits[] = {"\"hit_tokens\":0,", "\"hit_tokens\":17,", "\"hit_tokens\":0,"};
+    static const char *const headers[] = {"x-api-key: one\r\n", "Authorization: Bearer one\r\n",
+                                          "x-api-key: two\r\n"};
+    for (int i = 0; i < 3; i++) {
+        answer_text a = request(&w, "POST", "/generate", headers[i], "{\"prompt\": [" TOKENS_18 "]}");
+        assert_int_equal(a.status, 200);
+        if (!strstr(a.body, hits[i])) fail_msg("%s: %s", headers[i], a.body);
+        free(a.body);
+    }
+    stop(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_list_is_whole),
+        cmocka_unit_test(forgetting),
+        cmocka_unit_test(all_methods_are_named),
+        cmocka_unit_test(all_answers_or_none),
+        cmocka_unit_test(answers_have_seeds_of_their_own),
+        cmocka_unit_test(wording_without_memory),
+        cmocka_unit_test(what_never_fits_says_how_much),
+        cmocka_unit_test(keys),
+    };
+    return cmocka_run_group_tests_name("api_pages", tests, NULL, NULL);
+}
