@@ -84,7 +84,7 @@ static inline sched_counts counts_of(world *w) {
 }
 
 /* Stops it all; by then no block is in use, no page but remembered ones, and without those none. */
-static inline void world_down(world *w) {
+static inline void world_end(world *w, bool drop_in_order) {
     assert_true(sched_wait_idle(w->s, 60000));
     sched_counts counts = counts_of(w);
     assert_int_equal(counts.active, 0);
@@ -95,12 +95,17 @@ static inline void world_down(world *w) {
     kv_cache_counts kv = kv_of(w);
     assert_int_equal(kv.sequences, 0);
     assert_int_equal(kv.entries, engine_kv(w->en)->index.n_entries_used); /* nothing is kept for a parked one */
+    pthread_mutex_lock(&w->s->lock);
     while (kv_cache_unpin_one(engine_kv(w->en))) {
     }
-    kv = kv_of(w);
+    kv_cache_read(engine_kv(w->en), &kv);
     assert_int_equal(kv.pool.used_bytes, kv.pool.evictable_bytes);
-    sched_cache_clear(w->s);
-    assert_int_equal(kv_of(w).pool.used_bytes, 0);
+    if (drop_in_order) kv_cache_evict(engine_kv(w->en), 0); /* what may go can be found */
+    else kv_cache_clear(engine_kv(w->en));
+    kv_cache_check(engine_kv(w->en));
+    kv_cache_read(engine_kv(w->en), &kv);
+    assert_int_equal(kv.pool.used_bytes, 0);
+    pthread_mutex_unlock(&w->s->lock);
     sched_stop(w->s);
     mem_ledger_view v;
     mem_ledger_read(&w->ledger, &v);
@@ -109,6 +114,8 @@ static inline void world_down(world *w) {
     mem_ledger_read(&w->ledger, &v);
     assert_int_equal(v.now_bytes, 0);
 }
+
+static inline void world_down(world *w) { world_end(w, true); }
 
 static inline void pause_us(uint64_t us) { nanosleep(&(struct timespec){0, (long)us * 1000}, NULL); }
 
