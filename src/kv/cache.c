@@ -71,7 +71,9 @@ static bool restore_label(void *ctx, uint32_t slot, const kv_spill_label *label)
     kv_cache *c = ctx;
     kv_index *x = &c->index;
     kv_node parent = KV_NODE_NONE;
-    if (slot >= slot_count(&c->config) || label->kind >= KV_TYPES || label->payload_bytes != kv_set_bytes(&c->config.shape, label->kind)) return false;
+    if (slot >= slot_count(&c->config) || label->kind >= KV_TYPES || kv_salt_type(label->salt) != label->kind ||
+        label->payload_bytes != kv_set_bytes(&c->config.shape, label->kind))
+        return false;
     if (label->parent == KV_SPILL_NONE) {
         parent = kv_index_root(x, label->salt, label->kind);
     } else {
@@ -93,6 +95,14 @@ static bool restore_label(void *ctx, uint32_t slot, const kv_spill_label *label)
     return true;
 }
 
+/* Its age is not known: it counts from the first tick. */
+static void restore_entry(kv_cache *c, kv_node leaf) {
+    kv_entry *entry = NULL;
+    if (c->index.n_entries_used < c->config.max_entries) entry = kv_index_entry_add(&c->index, leaf, c->now_ms);
+    if (entry) entry->ttl_ms = c->config.ttl_ms;
+    else kv_cache_prune(c, leaf);
+}
+
 static void restore(kv_cache *c) {
     kv_index *x = &c->index;
     for (size_t i = 0; i < slot_count(&c->config); i++) c->node_of_slot[i] = KV_NODE_NONE;
@@ -100,8 +110,7 @@ static void restore(kv_cache *c) {
     for (kv_node n = 0; n < x->n_nodes; n++)
         if (x->nodes[n].used && x->nodes[n].depth) x->nodes[n].n_cursors = 0;
     for (kv_node n = 0; n < x->n_nodes; n++)
-        if (x->nodes[n].used && x->nodes[n].depth && !x->nodes[n].n_children && !x->nodes[n].n_entries)
-            if (!kv_index_entry_add(x, n, c->now_ms)) kv_cache_prune(c, n);
+        if (x->nodes[n].used && x->nodes[n].depth && !x->nodes[n].n_children) restore_entry(c, n);
     if (x->n_entries_used)
         log_info("kv", "%u remembered conversations read from %s", x->n_entries_used, c->config.spill_path);
 }
@@ -267,6 +276,9 @@ static void drop_subtree(kv_cache *c, kv_node top) {
     kv_cache_prune(c, above);
 }
 
+static uint8_t *take(kv_cache *c, uint32_t group, kv_type type, bool (*make_way)(kv_cache *c), err *e);
+static bool evict_page(kv_cache *c);
+
 bool kv_cache_bring_back(kv_cache *c, kv_node n) {
     kv_index_node *node = kv_index_at(&c->index, n);
     if (node->resident) return true;
@@ -275,7 +287,7 @@ bool kv_cache_bring_back(kv_cache *c, kv_node n) {
     uint32_t g = 0;
     node->n_cursors++; /* making room must not forget it */
     for (; g < c->config.shape.n_groups; g++)
-        if (!(pages[g] = kv_cache_take(c, g, node->type, &e))) break;
+        if (!(pages[g] = take(c, g, node->type, evict_page, &e))) break;
     node->n_cursors--;
     bool have_pages = g == c->config.shape.n_groups, good = false;
     if (have_pages) {
@@ -287,7 +299,6 @@ bool kv_cache_bring_back(kv_cache *c, kv_node n) {
     }
     if (good) {
         kv_index_set_pages(&c->index, n, pages);
-        for (uint32_t i = 0; i < c->index.n_entries; i++) c->index.entries[i].tail = c->index.entries[i].leaf;
         c->counts.restored_pages++;
         return true;
     }
@@ -346,7 +357,16 @@ static bool ends_in_file(kv_cache *c, kv_entry *entry, kv_node *node) {
 static bool any(kv_cache *c, kv_entry *entry, kv_node *node) {
     (void)c;
     *node = entry->leaf;
-    return !entry->parked;
+    return true;
+}
+
+static bool listed(kv_cache *c, kv_entry *entry, kv_node *node) { return any(c, entry, node) && !entry->parked; }
+
+static bool holds_unused_pages(kv_cache *c, kv_entry *entry, kv_node *node) {
+    for (kv_node n = *node = entry->leaf; kv_index_at(&c->index, n)->depth > 0; n = kv_index_at(&c->index, n)->parent)
+        for (uint32_t g = 0; kv_index_at(&c->index, n)->resident && g < c->config.shape.n_groups; g++)
+            if (kv_pool_refs(c->pool, kv_index_at(&c->index, n)->pages[g]) == 1) return true;
+    return false;
 }
 
 static bool forget_spilled_page(kv_cache *c) {
@@ -370,12 +390,10 @@ static bool evict_page(kv_cache *c) {
     return true;
 }
 
-uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e) {
+static uint8_t *take(kv_cache *c, uint32_t group, kv_type type, bool (*make_way)(kv_cache *c), err *e) {
     for (;;) {
         uint8_t *page = kv_pool_take(c->pool, group, type, e);
-        if (page) return page;
-        if (!evict_page(c)) return NULL;
-        if (e->code == ERR_MEMORY) kv_pool_trim(c->pool, 0); /* the line may have room for another class then */
+        if (page || !make_way(c)) return page;
     }
 }
 
@@ -386,10 +404,31 @@ static void forget(kv_cache *c, kv_entry *entry) {
     kv_cache_prune(c, leaf);
 }
 
-bool kv_cache_forget_one(kv_cache *c) {
-    kv_entry *entry = least_worth(c, any);
+static bool forget_least(kv_cache *c, bool (*fits)(kv_cache *c, kv_entry *entry, kv_node *node)) {
+    kv_entry *entry = least_worth(c, fits);
     if (entry) forget(c, entry);
     return entry != NULL;
+}
+
+bool kv_cache_forget_one(kv_cache *c) { return forget_least(c, listed) || forget_least(c, any); }
+
+/* When no end can leave: a sequence with a window holds an end, and not what lies before it. */
+static bool make_way(kv_cache *c) {
+    return evict_page(c) || kv_sequence_detach_one(c) || forget_least(c, holds_unused_pages);
+}
+
+uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e) {
+    return take(c, group, type, make_way, e);
+}
+
+bool kv_cache_drop_page(kv_cache *c, uint32_t group, const uint8_t *page) {
+    for (kv_node n = 0; n < c->index.n_nodes; n++) {
+        const kv_index_node *node = kv_index_at(&c->index, n);
+        if (!node->used || !node->resident || node->pages[group] != page) continue;
+        drop_subtree(c, n);
+        return true;
+    }
+    return false;
 }
 
 size_t kv_cache_evict(kv_cache *c, size_t keep_bytes) {
@@ -437,7 +476,13 @@ bool kv_cache_write_behind(kv_cache *c, uint32_t n) {
 
 /* ---- what is remembered ---- */
 
-/* A conversation that went on is remembered by its end; what it passed through needs no entry of its own. */
+/* A conversation that went on is remembered by its end; what it passed through needs no entry of its own, unless that
+ * is to stay for longer. */
+static bool absorbs(const kv_entry *entry, const kv_entry *old) {
+    if (old->pinned || (entry->ttl_ms && !old->ttl_ms)) return false;
+    return !entry->ttl_ms || entry->used_ms + entry->ttl_ms >= old->used_ms + old->ttl_ms;
+}
+
 static void absorb_ancestors(kv_cache *c, kv_entry *entry) {
     kv_index *x = &c->index;
     for (kv_node n = entry->leaf; kv_index_at(x, n)->depth > 0; n = kv_index_at(x, n)->parent) {
@@ -449,21 +494,21 @@ static void absorb_ancestors(kv_cache *c, kv_entry *entry) {
                          side->n_tokens <= node->n_tokens &&
                          !memcmp(side->tokens, node->tokens, side->n_tokens * sizeof *side->tokens);
             kv_entry *old = start ? kv_index_entry_at(x, s) : NULL;
-            if (!old || old->pinned) continue;
+            if (!old || !absorbs(entry, old)) continue;
             entry->hits += old->hits;
             forget(c, old);
         }
         kv_entry *old = kv_index_at(x, parent)->depth > 0 ? kv_index_entry_at(x, parent) : NULL;
-        if (!old || old->pinned) continue;
+        if (!old || !absorbs(entry, old)) continue;
         entry->hits += old->hits;
         kv_index_entry_remove(x, old);
     }
 }
 
-static void keep_limits(kv_cache *c) {
-    uint32_t listed = 0;
-    for (uint32_t i = 0; i < c->index.n_entries; i++) listed += c->index.entries[i].id && !c->index.entries[i].parked;
-    for (; listed > c->config.max_entries && kv_cache_forget_one(c); listed--) {
+void kv_cache_keep_limits(kv_cache *c) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) n += c->index.entries[i].id && !c->index.entries[i].parked;
+    for (; n > c->config.max_entries && forget_least(c, listed); n--) {
     }
     if (c->config.max_cached_bytes) kv_cache_evict(c, c->config.max_cached_bytes);
 }
@@ -486,7 +531,6 @@ void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
     if (memory->pin) kv_index_entry_pin(&c->index, entry, true);
     entry->ttl_ms = memory->ttl_ms ? memory->ttl_ms : entry->pinned ? 0 : c->config.ttl_ms;
     absorb_ancestors(c, entry);
-    keep_limits(c);
 }
 
 void kv_cache_unpark(kv_cache *c, kv_node n) {
@@ -505,34 +549,16 @@ void kv_cache_touch(kv_cache *c, kv_node n) {
 }
 
 void kv_cache_tick(kv_cache *c, uint64_t now_ms) {
+    bool first = c->now_ms == 0;
     c->now_ms = now_ms;
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         kv_entry *entry = &c->index.entries[i];
+        if (first) entry->made_ms = entry->used_ms = now_ms; /* read from the spill file before there was a clock */
         if (!entry->id || !entry->ttl_ms || now_ms - entry->used_ms <= entry->ttl_ms) continue;
         forget(c, entry);
         c->counts.expired_entries++;
     }
-}
-
-uint32_t kv_cache_peek(const kv_cache *c, const kv_terms *terms, const int32_t *tokens, uint32_t n_most,
-                       size_t *in_use_bytes) {
-    *in_use_bytes = 0;
-    uint64_t salt[2] = {terms->tenant, (uint64_t)terms->type | (uint64_t)terms->window << 4 | (uint64_t)terms->keep << 34};
-    kv_node n = c->index.first_root;
-    while (n != KV_NODE_NONE && memcmp(kv_index_at(&c->index, n)->salt, salt, sizeof salt) != 0)
-        n = kv_index_at(&c->index, n)->next;
-    uint32_t known = 0, common;
-    while (terms->share && n != KV_NODE_NONE && known < n_most) {
-        n = kv_index_child(&c->index, n, tokens + known,
-                           n_most - known < KV_PAGE_TOKENS ? n_most - known : KV_PAGE_TOKENS, &common);
-        if (n == KV_NODE_NONE) break;
-        known += common;
-        if (common < KV_PAGE_TOKENS) break;
-        const kv_index_node *node = kv_index_at(&c->index, n);
-        for (uint32_t g = 0; node->resident && g < c->config.shape.n_groups; g++)
-            if (kv_pool_refs(c->pool, node->pages[g]) > 1) *in_use_bytes += kv_pool_page_bytes(c->pool, node->pages[g]);
-    }
-    return known;
+    kv_cache_keep_limits(c);
 }
 
 bool kv_cache_entry(const kv_cache *c, uint32_t i, kv_entry_view *out) {
@@ -627,22 +653,47 @@ void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
     out->spilling = out->read_ms_per_page < out->recompute_ms_per_page;
 }
 
+static void check_node(const kv_cache *c, kv_node n) {
+    const kv_index_node *node = kv_index_at(&c->index, n);
+    uint32_t standing = 0;
+    for (uint32_t i = 0; i < c->config.n_sequences; i++)
+        standing += c->sequences[i].open && c->sequences[i].cursor == n;
+    CHECK(node->n_cursors == standing);
+    if (node->slot == KV_SPILL_NONE || !c->spill) return;
+    const kv_index_node *parent = kv_index_at(&c->index, node->parent);
+    CHECK(kv_spill_serial(c->spill, node->slot) > 0 && (parent->depth == 0 || parent->slot != KV_SPILL_NONE));
+}
+
+/* Below an entry's tail nothing is in memory, or it could never leave. */
+static void check_tail(const kv_cache *c, const kv_entry *entry) {
+    kv_node n = entry->leaf;
+    for (; n != entry->tail; n = kv_index_at(&c->index, n)->parent)
+        CHECK(kv_index_at(&c->index, n)->depth > 0 && !kv_index_at(&c->index, n)->resident);
+}
+
 void kv_cache_check(const kv_cache *c) {
+    uint32_t slots = 0;
     kv_pool_check_begin(c->pool);
     kv_index_check(&c->index);
     for (kv_node n = 0; n < c->index.n_nodes; n++) {
         const kv_index_node *node = &c->index.nodes[n];
-        for (uint32_t g = 0; node->used && node->resident && g < c->config.shape.n_groups; g++)
+        if (!node->used) continue;
+        check_node(c, n);
+        slots += node->slot != KV_SPILL_NONE;
+        for (uint32_t g = 0; node->resident && g < c->config.shape.n_groups; g++)
             kv_pool_see(c->pool, node->pages[g]);
     }
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         const kv_entry *entry = &c->index.entries[i];
-        if (!entry->id || !entry->pinned) continue;
+        if (!entry->id) continue;
+        check_tail(c, entry);
+        if (!entry->pinned) continue;
         for (kv_node n = entry->leaf; kv_index_at(&c->index, n)->depth > 0; n = kv_index_at(&c->index, n)->parent)
             for (uint32_t g = 0; g < c->config.shape.n_groups; g++)
                 kv_pool_see(c->pool, kv_index_at(&c->index, n)->pages[g]);
     }
     for (uint32_t i = 0; i < c->config.n_sequences; i++)
         if (c->sequences[i].open) kv_sequence_check(c, &c->sequences[i]);
+    CHECK(!c->spill || slots == kv_spill_used(c->spill));
     kv_pool_check_end(c->pool);
 }

@@ -9,7 +9,8 @@
  *
  * Terms say how a sequence keeps its tokens: type of the pages, a rotating window with kept first tokens, and whom
  * it may share with (the salt). Windows: a token at position p sees positions 0 … keep − 1 and the last
- * window − keep up to itself; pages outside are let go, and only the prompt of such a sequence is published.
+ * window − keep up to itself; pages outside are let go, and only the prompt of such a sequence is published. What
+ * the index holds of it behind its window makes way last, and then it shares no more.
  *
  * Callers: engine/ (one thread at a time). Knows token ids as numbers; no text, no requests. A refusal for want of
  * pages (ERR_BUSY, ERR_MEMORY) leaves the sequence as it was, so that it can be tried again.
@@ -76,7 +77,9 @@ uint32_t kv_sequence_recall(kv_cache *c, kv_sequence *s, const int32_t *tokens, 
 bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e);
 /* The n tokens have been computed into the prepared pages. */
 void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n);
-void kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens); /* forget all after the first n */
+/* Forgets all after the first n_tokens; returns how many are left: n_tokens, or 0 where a window has let go of pages
+ * that would be seen again. */
+uint32_t kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens);
 /* to, newly opened on the same terms, becomes a branch of from: same tokens, shared pages. */
 void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to);
 

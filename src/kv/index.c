@@ -58,10 +58,16 @@ static void free_node(kv_index *x, kv_node n) {
     x->n_used--;
 }
 
+kv_node kv_index_find_root(const kv_index *x, const uint64_t salt[2]) {
+    kv_node n = x->first_root;
+    while (n != KV_NODE_NONE && memcmp(x->nodes[n].salt, salt, sizeof x->nodes[n].salt) != 0) n = x->nodes[n].next;
+    return n;
+}
+
 kv_node kv_index_root(kv_index *x, const uint64_t salt[2], kv_type type) {
-    for (kv_node n = x->first_root; n != KV_NODE_NONE; n = x->nodes[n].next)
-        if (x->nodes[n].salt[0] == salt[0] && x->nodes[n].salt[1] == salt[1]) return n;
-    kv_node n = take_node(x, KV_NODE_NONE);
+    kv_node n = kv_index_find_root(x, salt);
+    if (n != KV_NODE_NONE) return n;
+    n = take_node(x, KV_NODE_NONE);
     if (n == KV_NODE_NONE) return n;
     x->nodes[n].type = (uint8_t)type;
     x->nodes[n].salt[0] = salt[0];
@@ -75,13 +81,19 @@ static uint32_t in_common(const int32_t *a, const int32_t *b, uint32_t n) {
     return i;
 }
 
+/* Of two that have as much in common: what is in memory needs no reading, and the shorter may be all of it. */
+static bool handier(const kv_index_node *a, const kv_index_node *b) {
+    return a->resident != b->resident ? a->resident : a->n_tokens < b->n_tokens;
+}
+
 kv_node kv_index_child(const kv_index *x, kv_node node, const int32_t *tokens, uint32_t n, uint32_t *common) {
     kv_node best = KV_NODE_NONE;
     *common = 0;
     for (kv_node c = x->nodes[node].first_child; c != KV_NODE_NONE; c = x->nodes[c].next) {
         const kv_index_node *child = &x->nodes[c];
         uint32_t same = in_common(child->tokens, tokens, n < child->n_tokens ? n : child->n_tokens);
-        if (same <= *common) continue;
+        if (same < *common || same == 0) continue;
+        if (same == *common && !handier(child, &x->nodes[best])) continue;
         *common = same;
         best = c;
         if (same == KV_PAGE_TOKENS) break;
@@ -117,6 +129,8 @@ void kv_index_set_pages(kv_index *x, kv_node at, uint8_t *const *pages) {
     }
     node->resident = true;
     x->nodes[node->parent].n_resident_children++;
+    if (!node->n_children && !node->n_entries) return;
+    for (uint32_t i = 0; i < x->n_entries; i++) x->entries[i].tail = x->entries[i].leaf; /* looked for again */
 }
 
 void kv_index_drop_pages(kv_index *x, kv_node at) {
@@ -223,6 +237,9 @@ static void check_node(const kv_index *x, kv_node at) {
     uint32_t children = 0, resident = 0, entries = 0;
     for (kv_node c = node->first_child; c != KV_NODE_NONE; c = x->nodes[c].next) {
         const kv_index_node *child = &x->nodes[c];
+        for (kv_node d = child->next; d != KV_NODE_NONE; d = x->nodes[d].next)
+            CHECK(x->nodes[d].n_tokens != child->n_tokens ||
+                  in_common(x->nodes[d].tokens, child->tokens, child->n_tokens) < child->n_tokens);
         CHECK(child->used && child->parent == at && child->depth == node->depth + 1 && child->type == node->type);
         CHECK(child->next == KV_NODE_NONE || x->nodes[child->next].previous == c);
         children++;

@@ -64,10 +64,12 @@ void kv_index_init(kv_index *x, const kv_shape *shape, kv_pool *pool);
 static inline kv_index_node *kv_index_at(const kv_index *x, kv_node n) { return &x->nodes[n]; }
 
 /* The root for a salt, made when there is none; KV_NODE_NONE when the table is full. */
+kv_node kv_index_find_root(const kv_index *x, const uint64_t salt[2]); /* KV_NODE_NONE: there is none */
 kv_node kv_index_root(kv_index *x, const uint64_t salt[2], kv_type type);
 
 /* The child of node that goes on like tokens (n of them), and how many it has in common: 32 when all of a full
- * node, else the longest start of any child. KV_NODE_NONE and 0 when none begins so. */
+ * node, else the longest start of any child; of several such one in memory, then the shortest. KV_NODE_NONE and 0
+ * when none begins so. */
 kv_node kv_index_child(const kv_index *x, kv_node node, const int32_t *tokens, uint32_t n, uint32_t *common);
 
 /* A new node below parent; takes a reference of each page (pages NULL: it is only in the spill file, at slot).

@@ -38,17 +38,30 @@ struct kv_cache {
     kv_cache_counts counts; /* the running ones */
 };
 
+/* Who may share: the same tenant, storing its tokens in the same way. */
+typedef struct kv_salt {
+    uint64_t words[2];
+} kv_salt;
+static inline kv_salt kv_salt_of(const kv_terms *t) {
+    return (kv_salt){{t->tenant, (uint64_t)t->type | (uint64_t)t->window << 4 | (uint64_t)t->keep << 34}};
+}
+static inline kv_type kv_salt_type(const uint64_t words[2]) { return (kv_type)(words[1] & 15); }
+
 /* cache.c, for sequence.c */
-uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e); /* evicts as needed */
+/* Takes from the remembered as needed: their ends first, then whole, then what sequences with a window left behind. */
+uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e);
+bool kv_cache_drop_page(kv_cache *c, uint32_t group, const uint8_t *page); /* out of the index; false: not in it */
 bool kv_cache_bring_back(kv_cache *c, kv_node node); /* into memory from the spill file; false: it is gone */
 void kv_cache_prune(kv_cache *c, kv_node node);
 bool kv_cache_forget_one(kv_cache *c);
 void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory);
+void kv_cache_keep_limits(kv_cache *c);
 void kv_cache_touch(kv_cache *c, kv_node node);
 void kv_cache_unpark(kv_cache *c, kv_node node); /* its request is back: the entry that kept its pages goes */
 
 /* sequence.c, for cache.c */
 uint32_t kv_table_capacity(const kv_cache_config *c);
+bool kv_sequence_detach_one(kv_cache *c); /* from pages it left behind; false: none has left any */
 void kv_sequence_check(const kv_cache *c, const kv_sequence *s);
 
 #endif

@@ -183,7 +183,8 @@ uint8_t *kv_pool_take(kv_pool *p, uint32_t group, kv_type type, err *e) {
         if (p->counts.committed_bytes + k->page_bytes > p->counts.budget_bytes)
             give_back(p, 0, p->counts.budget_bytes - k->page_bytes);
         index = k->free_bare[k->n_free_bare - 1];
-        if (!commit(p, k, index, e)) return NULL;
+        /* Refused by the line or the kernel: free pages of other classes may make way for it. */
+        if (!commit(p, k, index, e) && (!give_back(p, 0, 0) || !commit(p, k, index, e))) return NULL;
         k->n_free_bare--;
     }
     CHECK(k->pages[index].refs == 0 && !k->pages[index].cached);
@@ -231,6 +232,11 @@ void kv_pool_set_cached(kv_pool *p, uint8_t *page, bool cached) {
     if (evictable(s)) p->counts.evictable_bytes -= bytes;
     s->cached = cached;
     if (evictable(s)) p->counts.evictable_bytes += bytes;
+}
+
+bool kv_pool_cached(const kv_pool *p, const uint8_t *page) {
+    size_t bytes;
+    return state_of(p, page, &bytes)->cached;
 }
 
 void kv_pool_read(const kv_pool *p, kv_pool_counts *out) { *out = p->counts; }

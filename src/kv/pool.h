@@ -32,6 +32,7 @@ size_t kv_pool_page_bytes(const kv_pool *p, const uint8_t *page);
 
 /* Marks that one of the page's references is the cache's: while it is the only one, the page is evictable. */
 void kv_pool_set_cached(kv_pool *p, uint8_t *page, bool cached);
+bool kv_pool_cached(const kv_pool *p, const uint8_t *page);
 
 /* Gives free committed pages back to the kernel until at most keep_bytes of them stay; returns bytes. */
 size_t kv_pool_trim(kv_pool *p, size_t keep_bytes);

@@ -16,9 +16,10 @@ static uint32_t span_of(const kv_cache *c, const kv_terms *t, uint32_t group) {
     return !own || (model && model < own) ? model : own;
 }
 
-/* Layers that the model itself windows do not see kept tokens once those are outside. */
+/* Layers that the model itself windows more narrowly do not see kept tokens once those are outside. */
 static uint32_t kept(const kv_cache *c, const kv_terms *t, uint32_t group) {
-    return t->window && !c->config.shape.window[group] ? t->keep : 0;
+    uint32_t model = c->config.shape.window[group];
+    return t->window && (!model || t->window <= model) ? t->keep : 0;
 }
 
 static uint32_t first_seen(const kv_cache *c, const kv_terms *t, uint32_t group, uint32_t position) {
@@ -51,13 +52,16 @@ static void put(const kv_cache *c, kv_sequence *s, uint32_t group, uint8_t *page
     *entry(t, t->end++) = page;
 }
 
-/* Takes the last page of a group back out of its table. */
-static uint8_t *pop(kv_sequence *s, uint32_t group) {
-    kv_table *t = &s->tables[group];
-    CHECK(t->end > 0 && (t->end > t->first || t->end <= t->keep_pages));
-    t->end--;
+static void drop_from(kv_cache *c, kv_table *t, uint32_t n_pages) {
+    while (t->end > n_pages) {
+        t->end--;
+        if (t->end < t->keep_pages || t->end >= t->first) kv_pool_unref(c->pool, *entry(t, t->end));
+    }
     if (t->first > t->end) t->first = t->end;
-    return *entry(t, t->end);
+}
+
+static void drop_pages_from(kv_cache *c, kv_sequence *s, uint32_t n_pages) {
+    for (uint32_t g = 0; g < n_groups(c); g++) drop_from(c, &s->tables[g], n_pages);
 }
 
 static void let_go_outside(kv_cache *c, kv_sequence *s, uint32_t group, uint32_t position) {
@@ -79,15 +83,41 @@ static void stand_at(kv_cache *c, kv_sequence *s, kv_node node) {
     kv_cache_prune(c, before);
 }
 
+/* From here on the sequence is its own alone: it neither finds nor publishes. */
+static void detach(kv_cache *c, kv_sequence *s) {
+    stand_at(c, s, KV_NODE_NONE);
+    s->n_published = 0;
+}
+
+/* A sequence with a window moves on and leaves pages behind, which the index holds as long as it stands there. */
+static bool left_pages_behind(const kv_cache *c, const kv_sequence *s) {
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        const kv_table *t = &s->tables[g];
+        if (t->ring_pages && t->first > t->keep_pages && s->n_published > t->keep_pages) return true;
+    }
+    return false;
+}
+
+bool kv_sequence_detach_one(kv_cache *c) {
+    for (uint32_t i = 0; i < c->config.n_sequences; i++) {
+        kv_sequence *s = &c->sequences[i];
+        if (!s->open || s->cursor == KV_NODE_NONE || !left_pages_behind(c, s)) continue;
+        detach(c, s);
+        return true;
+    }
+    return false;
+}
+
 static kv_node root_of(kv_cache *c, const kv_terms *t) {
-    uint64_t salt[2] = {t->tenant, (uint64_t)t->type | (uint64_t)t->window << 4 | (uint64_t)t->keep << 34};
-    kv_node root = kv_index_root(&c->index, salt, t->type);
-    while (root == KV_NODE_NONE && kv_cache_forget_one(c)) root = kv_index_root(&c->index, salt, t->type);
+    kv_salt salt = kv_salt_of(t);
+    kv_node root = kv_index_root(&c->index, salt.words, t->type);
+    while (root == KV_NODE_NONE && kv_cache_forget_one(c)) root = kv_index_root(&c->index, salt.words, t->type);
     return root;
 }
 
 kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e) {
-    CHECK(terms->type < KV_TYPES && terms->keep <= terms->window && terms->window <= c->config.n_context);
+    CHECK(terms->type < KV_TYPES && terms->window <= c->config.n_context);
+    CHECK(terms->window ? terms->keep < terms->window : !terms->keep);
     for (uint32_t i = 0; i < c->config.n_sequences; i++) {
         kv_sequence *s = &c->sequences[i];
         if (s->open) continue;
@@ -106,9 +136,21 @@ kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e) {
     return NULL;
 }
 
-static void drop_pages_from(kv_cache *c, kv_sequence *s, uint32_t n_pages) {
-    for (uint32_t g = 0; g < n_groups(c); g++)
-        while (s->tables[g].end > n_pages) kv_pool_unref(c->pool, pop(s, g));
+/* The i-th pages of a sequence, for the index; false when it has one of them already, as the start of another's: a
+ * branch that went back and was remembered. */
+static bool pages_at(const kv_cache *c, const kv_sequence *s, uint32_t i, uint8_t *pages[KV_GROUPS_MAX]) {
+    bool new_there = true;
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        pages[g] = *entry(&s->tables[g], i);
+        new_there &= !kv_pool_cached(c->pool, pages[g]);
+    }
+    return new_there;
+}
+
+/* The index gets a page back into memory that a sequence has computed again. */
+static void give_pages(kv_cache *c, kv_node node, uint8_t *const *pages) {
+    for (uint32_t g = 0; g < n_groups(c); g++) kv_pool_ref(c->pool, pages[g]);
+    kv_index_set_pages(&c->index, node, pages);
 }
 
 /* The tokens of an unfinished page are worth remembering from half a page on: below, the page would mostly hold
@@ -117,12 +159,15 @@ static kv_node publish_tail(kv_cache *c, kv_sequence *s) {
     uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common;
     if (n < KV_PAGE_TOKENS / 2 || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
     kv_node same = kv_index_child(&c->index, s->cursor, s->tail, n, &common);
-    if (common == n) {
-        /* A full page that begins so is remembered by whoever filled it. */
-        return kv_index_at(&c->index, same)->n_tokens == n ? same : s->cursor;
-    }
     uint8_t *pages[KV_GROUPS_MAX];
-    for (uint32_t g = 0; g < n_groups(c); g++) pages[g] = *entry(&s->tables[g], s->n_published);
+    bool new_there = pages_at(c, s, s->n_published, pages);
+    if (common == n) {
+        const kv_index_node *node = kv_index_at(&c->index, same);
+        if (node->n_tokens == n && !node->resident && new_there) give_pages(c, same, pages);
+        /* A longer page that begins so is remembered by whoever filled it. */
+        return node->n_tokens == n && node->resident ? same : s->cursor;
+    }
+    if (!new_there) return s->cursor;
     kv_node leaf = kv_index_add(&c->index, s->cursor, s->tail, n, pages, KV_SPILL_NONE);
     return leaf == KV_NODE_NONE ? s->cursor : leaf;
 }
@@ -133,15 +178,11 @@ void kv_sequence_close(kv_cache *c, kv_sequence *s, const kv_memory_of *memory) 
         kv_node leaf = publish_tail(c, s);
         if (kv_index_at(&c->index, leaf)->depth > 0) kv_cache_remember(c, leaf, memory);
     }
-    for (uint32_t g = 0; g < n_groups(c); g++) {
-        kv_table *t = &s->tables[g];
-        while (t->end > t->first || (t->end && t->end <= t->keep_pages)) kv_pool_unref(c->pool, pop(s, g));
-        for (uint32_t i = t->end < t->keep_pages ? t->end : t->keep_pages; i-- > 0;)
-            kv_pool_unref(c->pool, t->entries[i]);
-    }
-    stand_at(c, s, KV_NODE_NONE);
+    drop_pages_from(c, s, 0);
+    detach(c, s);
     s->open = false;
     c->counts.sequences--;
+    kv_cache_keep_limits(c); /* now that its pages are the index's alone */
 }
 
 /* ---- what the index knows ---- */
@@ -154,7 +195,8 @@ static void adopt(kv_cache *c, kv_sequence *s, const kv_index_node *node) {
     }
 }
 
-/* One page further, in place of what the sequence has of that page itself. False when the index knows no more. */
+/* One page further, in place of what the sequence has of that page itself. False when the index knows no more. A
+ * parked request that finds all it left is back; one that goes another way in its last page is someone else. */
 static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
     uint32_t base = s->n_published * KV_PAGE_TOKENS, own = s->n_tokens - base, common;
     if (n_most <= base || own >= KV_PAGE_TOKENS) return false;
@@ -173,7 +215,7 @@ static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
     }
     memcpy(s->tail, tokens + base, common * sizeof *tokens);
     kv_cache_touch(c, child);
-    kv_cache_unpark(c, child);
+    if (common == kv_index_at(&c->index, child)->n_tokens) kv_cache_unpark(c, child);
     return false;
 }
 
@@ -188,7 +230,7 @@ uint32_t kv_sequence_recall(kv_cache *c, kv_sequence *s, const int32_t *tokens, 
     if (s->n_tokens > before) {
         s->hit_tokens += s->n_tokens - before;
         c->counts.hit_tokens += s->n_tokens - before;
-        kv_cache_touch(c, s->cursor);
+        if (s->n_tokens == s->n_published * KV_PAGE_TOKENS) kv_cache_touch(c, s->cursor);
     }
     return s->n_tokens;
 }
@@ -202,7 +244,7 @@ static bool own_last_page(kv_cache *c, kv_sequence *s, uint32_t group, err *e) {
     uint8_t **at = entry(t, s->n_tokens / KV_PAGE_TOKENS);
     if (kv_pool_refs(c->pool, *at) == 1) return true;
     uint8_t *copy = kv_cache_take(c, group, s->terms.type, e);
-    if (!copy) return false;
+    if (!copy) return kv_pool_refs(c->pool, *at) == 2 && kv_cache_drop_page(c, group, *at);
     memcpy(copy, *at, kv_pool_page_bytes(c->pool, copy));
     kv_pool_unref(c->pool, *at);
     *at = copy;
@@ -226,8 +268,7 @@ bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e) {
             if ((ok = page != NULL)) put(c, s, g, page);
         }
     }
-    for (uint32_t g = 0; !ok && g < n_groups(c); g++)
-        while (s->tables[g].end > before[g]) kv_pool_unref(c->pool, pop(s, g));
+    for (uint32_t g = 0; !ok && g < n_groups(c); g++) drop_from(c, &s->tables[g], before[g]);
     return ok;
 }
 
@@ -235,7 +276,7 @@ bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e) {
 static void publish_page(kv_cache *c, kv_sequence *s) {
     uint8_t *pages[KV_GROUPS_MAX];
     uint32_t i = s->n_published, common;
-    for (uint32_t g = 0; g < n_groups(c); g++) pages[g] = *entry(&s->tables[g], i);
+    bool new_there = pages_at(c, s, i, pages);
     kv_node node = kv_index_child(&c->index, s->cursor, s->tail, KV_PAGE_TOKENS, &common);
     if (common == KV_PAGE_TOKENS && kv_index_at(&c->index, node)->resident) {
         for (uint32_t g = 0; g < n_groups(c); g++) {
@@ -244,9 +285,10 @@ static void publish_page(kv_cache *c, kv_sequence *s) {
             kv_pool_unref(c->pool, pages[g]);
             *entry(&s->tables[g], i) = theirs;
         }
+    } else if (!new_there) {
+        return;
     } else if (common == KV_PAGE_TOKENS) {
-        for (uint32_t g = 0; g < n_groups(c); g++) kv_pool_ref(c->pool, pages[g]);
-        kv_index_set_pages(&c->index, node, pages);
+        give_pages(c, node, pages);
     } else {
         do node = kv_index_add(&c->index, s->cursor, s->tail, KV_PAGE_TOKENS, pages, KV_SPILL_NONE);
         while (node == KV_NODE_NONE && kv_cache_forget_one(c));
@@ -257,6 +299,7 @@ static void publish_page(kv_cache *c, kv_sequence *s) {
 }
 
 void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n) {
+    CHECK(kv_pages_for(s->n_tokens + n) <= s->tables[0].end);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t slot = s->n_tokens % KV_PAGE_TOKENS, page = s->n_tokens / KV_PAGE_TOKENS;
         s->tail[slot] = tokens[i];
@@ -267,10 +310,22 @@ void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
     }
 }
 
-void kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens) {
-    CHECK(n_tokens <= s->n_tokens && !s->terms.window);
+/* Pages that the next token would see again and that are let go. */
+static bool misses_pages(const kv_cache *c, const kv_sequence *s, uint32_t n_tokens) {
+    for (uint32_t g = 0; g < n_groups(c); g++) {
+        const kv_table *t = &s->tables[g];
+        uint32_t page = first_seen(c, &s->terms, g, n_tokens) / KV_PAGE_TOKENS;
+        if (page < t->keep_pages) page = t->keep_pages;
+        if (page < t->first && page < kv_pages_for(n_tokens)) return true;
+    }
+    return false;
+}
+
+uint32_t kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens) {
+    CHECK(n_tokens <= s->n_tokens);
+    if (misses_pages(c, s, n_tokens)) n_tokens = 0;
     uint32_t page = n_tokens / KV_PAGE_TOKENS;
-    bool tail_is_known = page == s->n_tokens / KV_PAGE_TOKENS;
+    bool tail_is_known = page == s->n_tokens / KV_PAGE_TOKENS || n_tokens % KV_PAGE_TOKENS == 0;
     while (s->cursor != KV_NODE_NONE && s->n_published > page) {
         const kv_index_node *node = kv_index_at(&c->index, s->cursor);
         memcpy(s->tail, node->tokens, sizeof s->tail); /* of the last page taken back, in the end */
@@ -278,21 +333,26 @@ void kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens) {
         tail_is_known = true;
         stand_at(c, s, node->parent);
     }
-    if (!tail_is_known) stand_at(c, s, KV_NODE_NONE); /* pages that were never published: nor will they be */
+    if (!tail_is_known) detach(c, s); /* its page was never published: nor will it be */
     drop_pages_from(c, s, kv_pages_for(n_tokens));
-    s->n_tokens = n_tokens;
+    return s->n_tokens = n_tokens;
 }
 
 void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to) {
-    CHECK(to->open && to->n_tokens == 0);
+    const kv_salt a = kv_salt_of(&from->terms), b = kv_salt_of(&to->terms);
+    CHECK(to->open && to->n_tokens == 0 && !memcmp(&a, &b, sizeof a));
     for (uint32_t g = 0; g < n_groups(c); g++) {
-        const kv_table *t = &from->tables[g];
-        uint8_t **entries = to->tables[g].entries;
-        memcpy(entries, t->entries, kv_table_capacity(&c->config) * sizeof *entries);
-        to->tables[g] = *t;
-        to->tables[g].entries = entries;
-        for (uint32_t i = 0; i < t->end; i++)
-            if (i < t->keep_pages || i >= t->first) kv_pool_ref(c->pool, *entry(t, i));
+        const kv_table *from_table = &from->tables[g];
+        kv_table *t = &to->tables[g];
+        drop_from(c, t, 0);
+        t->first = from_table->first;
+        t->end = kv_pages_for(from->n_tokens); /* what is prepared beyond is from's to write in */
+        for (uint32_t i = 0; i < t->end; i++) {
+            if (i >= t->keep_pages && i < t->first) continue;
+            *entry(t, i) = *entry(from_table, i);
+            kv_pool_ref(c->pool, *entry(t, i));
+            to->shared_bytes += kv_pool_page_bytes(c->pool, *entry(t, i));
+        }
     }
     to->n_tokens = from->n_tokens;
     to->n_published = from->n_published;
@@ -325,6 +385,32 @@ void kv_sequence_read(const kv_cache *c, const kv_sequence *s, kv_sequence_count
     }
 }
 
+/* Of a rotating table only the kept pages stay: the others will be replaced, whoever shares them now. */
+static bool stays(const kv_cache *c, const kv_terms *terms, uint32_t group, uint32_t i) {
+    kv_table t = {0};
+    init_table(c, terms, group, &t);
+    return !t.ring_pages || i < t.keep_pages;
+}
+
+uint32_t kv_cache_peek(const kv_cache *c, const kv_terms *terms, const int32_t *tokens, uint32_t n_most,
+                       size_t *in_use_bytes) {
+    kv_salt salt = kv_salt_of(terms);
+    kv_node n = terms->share ? kv_index_find_root(&c->index, salt.words) : KV_NODE_NONE;
+    uint32_t known = 0, common = KV_PAGE_TOKENS;
+    *in_use_bytes = 0;
+    while (n != KV_NODE_NONE && common == KV_PAGE_TOKENS && known < n_most) {
+        uint32_t most = n_most - known < KV_PAGE_TOKENS ? n_most - known : KV_PAGE_TOKENS;
+        n = kv_index_child(&c->index, n, tokens + known, most, &common);
+        known += common;
+        if (common < KV_PAGE_TOKENS) break;
+        const kv_index_node *node = kv_index_at(&c->index, n);
+        for (uint32_t g = 0; node->resident && g < n_groups(c); g++)
+            if (stays(c, terms, g, node->depth - 1) && kv_pool_refs(c->pool, node->pages[g]) > 1)
+                *in_use_bytes += kv_pool_page_bytes(c->pool, node->pages[g]);
+    }
+    return known;
+}
+
 size_t kv_cache_bytes_for(const kv_cache *c, const kv_terms *terms, uint32_t n_tokens) {
     size_t bytes = 0;
     for (uint32_t g = 0; g < n_groups(c); g++) {
@@ -345,5 +431,7 @@ void kv_sequence_check(const kv_cache *c, const kv_sequence *s) {
             if (i < t->keep_pages || i >= t->first) kv_pool_see(c->pool, *entry(t, i));
     }
     CHECK(s->n_published * KV_PAGE_TOKENS <= s->n_tokens);
-    if (s->cursor != KV_NODE_NONE) CHECK(kv_index_at(&c->index, s->cursor)->depth == s->n_published);
+    if (s->cursor == KV_NODE_NONE) return;
+    const kv_index_node *node = kv_index_at(&c->index, s->cursor);
+    CHECK(node->used && node->depth == s->n_published && (node->depth == 0 || node->resident));
 }
