@@ -197,7 +197,8 @@ static uint32_t context_that_fits(engine *en, engine_plan *plan, uint32_t most) 
  * requests take for a moment: long answers being worded, prompts being tokenized. */
 static uint32_t pool_that_fits(engine *en, engine_plan *plan, uint32_t least, uint64_t most) {
     uint32_t low = least, high = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
-    uint64_t line = plan->rows.line_bytes - (plan->rows.line_bytes == UINT64_MAX ? 0 : plan->rows.line_bytes / 64 * (en->config.cache_entries > 0));
+    uint64_t line = plan->rows.line_bytes;
+    if (line != UINT64_MAX && en->config.cache_entries) line -= line / 64;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2 + 1;
         if (total_with(en, plan, plan->n_context, middle) <= line) low = middle;

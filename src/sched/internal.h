@@ -64,7 +64,8 @@ struct sched {
     uint32_t n_running;
     sched_tenant *tenants;
     uint32_t turn; /* of choices that alternate */
-    double decode_step_ms, prefill_token_ms; /* running means, for the size of chunks */
+    double decode_step_ms; /* running mean of steps without prompts */
+    double chunk;          /* tokens of a prompt beside decodes */
     sched_counts counts;
     double mean_job_ms;
     engine_counters counters;

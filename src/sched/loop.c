@@ -10,15 +10,17 @@
 #include "sched/internal.h"
 
 enum {
-    FIRST_CHUNK = 16, LEAST_CHUNK = 4, /* of a prompt beside decodes: before steps were measured; at least */
+    FIRST_CHUNK = 8, LEAST_CHUNK = 4, /* tokens of a prompt beside decodes: to begin with; at least */
+    BARE_STEP_EVERY = 32,             /* such a step is the decodes alone: what they take is measured anew */
     TRIM_AFTER_IDLE_MS = 1000,
     TIMEOUT_CHECK_MS = 100,
     RETRY_MS = 10, /* when the system refuses memory */
     WRITE_BEHIND_PAGES = 8,
 };
 
-/* A step with a piece of a prompt may take so many times what the decodes alone take. */
-static const double STEP_STRETCH = 2.0;
+/* A step with a piece of a prompt is to take so many times what the decodes alone take. The size of the piece follows
+ * what steps took: down at once, up slowly, so that one lucky step does not make the next a long one. */
+static const double STEP_STRETCH = 1.8, CHUNK_SHRINK = 0.5, CHUNK_GROW = 1.2;
 
 static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
 static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_PARKED; }
@@ -146,14 +148,10 @@ static uint32_t add_decodes(sched *s, uint32_t left) {
     return used;
 }
 
-/* As many tokens of a prompt as stretch the step to STEP_STRETCH times what it takes without. */
 static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) {
     if (!n_decodes) return left;
-    double n = FIRST_CHUNK;
-    if (s->decode_step_ms > 0 && s->prefill_token_ms > 0)
-        n = (STEP_STRETCH - 1) * s->decode_step_ms / s->prefill_token_ms;
-    if (n < LEAST_CHUNK) n = LEAST_CHUNK;
-    return n < left ? (uint32_t)n : left;
+    if (s->turn % BARE_STEP_EVERY == 0 || s->decode_step_ms <= 0) return 0;
+    return s->chunk < left ? (uint32_t)s->chunk : left;
 }
 
 /* Its next page is being computed in this step already, by one that begins the same way: it waits and shares. */
@@ -211,7 +209,18 @@ static void compose(sched *s) {
     add_prompts(s, chunk_beside(s, n_decodes, batch - n_decodes));
 }
 
-/* What a step took, told apart: decodes alone, and a prompt's token on top. */
+static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {
+    double factor = STEP_STRETCH * s->decode_step_ms / ms;
+    if (factor < CHUNK_SHRINK) factor = CHUNK_SHRINK;
+    if (factor > CHUNK_GROW) factor = CHUNK_GROW;
+    if (factor < 1) s->chunk = prompt_tokens * factor;
+    else if (prompt_tokens >= (uint32_t)s->chunk) s->chunk *= factor; /* else the prompt ended, not the piece */
+    if (s->chunk < LEAST_CHUNK) s->chunk = LEAST_CHUNK;
+    if (s->chunk > engine_batch(s->en)) s->chunk = engine_batch(s->en);
+}
+
+/* Decodes alone say what is to be kept to; steps with a piece beside them, how far it was; prompts alone, how fast
+ * prompts are. */
 static void measure(sched *s, double ms) {
     uint32_t decodes = 0, prompt_tokens = 0;
     for (uint32_t f = 0; f < s->n_feeds; f++) {
@@ -219,11 +228,9 @@ static void measure(sched *s, double ms) {
         decodes += decode;
         if (!decode) prompt_tokens += s->feeds[f].n_tokens;
     }
-    double *mean = prompt_tokens ? &s->prefill_token_ms : &s->decode_step_ms;
-    double now = prompt_tokens ? (ms - (decodes ? s->decode_step_ms : 0)) / prompt_tokens : ms;
-    if (now <= 0) return;
-    *mean = *mean > 0 ? *mean * 0.8 + now * 0.2 : now;
-    if (prompt_tokens >= KV_PAGE_TOKENS) kv_cache_note_speed(engine_kv(s->en), now);
+    if (!prompt_tokens) s->decode_step_ms = s->decode_step_ms > 0 ? s->decode_step_ms * 0.8 + ms * 0.2 : ms;
+    else if (decodes) fit_chunk(s, prompt_tokens, ms);
+    else if (prompt_tokens >= KV_PAGE_TOKENS) kv_cache_note_speed(engine_kv(s->en), ms / prompt_tokens);
 }
 
 static void serve_tenants(sched *s) {
@@ -315,6 +322,7 @@ static void rest(sched *s) {
 void *sched_loop(void *ctx) {
     sched *s = ctx;
     pthread_mutex_lock(&s->lock);
+    s->chunk = FIRST_CHUNK;
     for (;;) {
         kv_cache_tick(engine_kv(s->en), now_ms());
         sweep(s);
