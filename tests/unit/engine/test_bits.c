@@ -19,7 +19,7 @@ enum { SANITIZED = 0 };
 
 enum {
     N_PROMPT = 300,
-    N_DECODED = 40,
+    N_DECODED = SANITIZED ? 8 : 40,
     N_ROWS = N_DECODED + 1, /* the prompt's end, and after each decoded token */
     N_OTHERS = 15,
     N_CONTEXT = 512,
@@ -406,6 +406,7 @@ static void every_case(subject *sub) {
     for (int n_threads = SANITIZED ? 2 : 1; n_threads <= 2; n_threads++)
         for (how way = COLD; way < HOWS; way++) {
             loaded x;
+            if (SANITIZED && !sub->path && way != COLD && way != SPILLED) continue; /* kernels take their time */
             load(&x, sub, n_threads, way);
             for (int i = SANITIZED ? 1 : 0; i < (SANITIZED ? 2 : 4); i++) {
                 uint32_t chunk = i / 2 ? 256 : 64;
@@ -417,7 +418,7 @@ static void every_case(subject *sub) {
             unload(&x);
             unlink(spill_path);
         }
-    assert_int_equal(t.cases, HOWS * (SANITIZED ? 1 : 2 * 4));
+    assert_int_equal(t.cases, SANITIZED ? (sub->path ? HOWS : 2) : HOWS * 2 * 4);
     assert_true(t.shared_steps >= t.cases / 2 * N_ROWS);
     free(sub->plain), free(sub->rows);
 }
@@ -443,7 +444,7 @@ static void a_models_own_window(void **state) {
     every_case(&sub);
 }
 
-/* Two groups of pages for one sequence, of which one goes as the window moves; and a window of its own over both. */
+/* Two groups of pages for one sequence, of which one goes as the window moves; a window of its own over both. */
 static void layers_with_and_without_a_window(void **state) {
     (void)state;
     loaded x;

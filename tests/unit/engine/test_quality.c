@@ -20,11 +20,11 @@ enum {
     MAX_TOKENS = 16384,
     MAX_DOCUMENTS = 256,
     N_BATCH = 256,
-    LONG_TEXT = 1024, /* of several documents, one after the other */
+    LONG_TEXT = SANITIZED ? 512 : 1024, /* of several documents, one after the other */
     WINDOW = 128,
-    STREAM = SANITIZED ? 4 * WINDOW : 20 * WINDOW, /* beyond the context that the model was trained for */
+    STREAM = SANITIZED ? 3 * WINDOW : 20 * WINDOW, /* beyond the context that the model was trained for */
     CHUNK = 64,
-    EVERY = 12, /* so many positions apart are those that are recomputed */
+    EVERY = SANITIZED ? 48 : 12, /* so many positions apart are those that are recomputed */
 };
 
 /* Documents one after the other, each between <s> and </s>. */
@@ -133,7 +133,7 @@ static uint32_t score(kv_type type, const int32_t *tokens, uint32_t n, double *s
 static double perplexity_of_documents(kv_type type) {
     double sum = 0;
     uint32_t n = 0;
-    for (uint32_t d = 0; d < (SANITIZED ? 4 : n_documents); d++) {
+    for (uint32_t d = 0; d < (SANITIZED ? 2 : n_documents); d++) {
         assert_true(starts[d + 1] - starts[d] <= LONG_TEXT);
         n += score(type, text + starts[d], starts[d + 1] - starts[d], &sum);
     }
@@ -295,7 +295,7 @@ static double one_layer_apart(engine *of, kv_type type, uint32_t keep, uint32_t 
             memcpy(logits + (size_t)(at + i) * n_vocab, engine_logits(of, i), n_vocab * sizeof *logits);
     }
     engine_session_close(of, s);
-    for (uint32_t p = SMALL_WINDOW; p < SMALL_STREAM; p += 3) {
+    for (uint32_t p = SMALL_WINDOW; p < SMALL_STREAM; p += SANITIZED ? 41 : 3) {
         memcpy(plain, tokens, kept * sizeof *plain);
         memcpy(plain + kept, tokens + p + 1 - (shown - kept), (shown - kept) * sizeof *plain);
         s = open_session(of, type, 0, 0);
@@ -339,8 +339,8 @@ static void one_layer_is_what_is_recomputed(void **state) {
                    compute_kv_name(t), keep, same, fewer, other_kept);
             static const double most[KV_TYPES] = {0.0002, 0.004, 0.03}; /* measured: 0.00006, 0.0015, 0.022 */
             assert_true(same < most[t]);
-            assert_true(fewer > most[t] || t == COMPUTE_KV_Q4);
-            assert_true(other_kept > most[t]);
+            if (t != COMPUTE_KV_Q4) assert_true(fewer > 2 * most[t] && other_kept > 2 * most[t]);
+            if (SANITIZED) continue; /* too few positions to tell */
             assert_true(same < 0.8 * fewer && same < 0.8 * other_kept);
         }
     engine_free(of);
