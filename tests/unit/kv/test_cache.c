@@ -7,6 +7,793 @@
 
 static char path[64];
 
+/* ---- sharing ---- */
+
+static void a_common_prefix_is_held_once(void **state) {
+    (void)state;
+    world w;
+    static seq a, b;
+    int32_t one[200], two[200];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(one, 200, 1, 0);
+    seq_open(&w, &a, sharing());
+    assert_int_equal(seq_run(&w, &a, one, 200), 0);
+    assert_int_equal(used_pages(&w), 7);
+    seq_open(&w, &b, sharing());
+    assert_int_equal(seq_run(&w, &b, one, 200), 192); /* six pages; the rest of a's is not full yet */
+    assert_int_equal(used_pages(&w), 8);
+    kv_sequence_counts held;
+    kv_sequence_read(w.c, b.s, &held);
+    assert_int_equal(held.pages, 7);
+    assert_int_equal(held.shared_bytes, 6 * 4096);
+    assert_int_equal(held.hit_tokens, 192);
+    size_t in_use;
+    kv_terms t = sharing();
+    assert_int_equal(kv_cache_peek(w.c, &t, one, 200, &in_use), 192);
+    assert_int_equal(in_use, 6 * 4096);
+    t.tenant = 7; /* no one learns another's prompts */
+    assert_int_equal(kv_cache_peek(w.c, &t, one, 200, &in_use), 0);
+    t.tenant = 0, t.type = COMPUTE_KV_Q8;
+    assert_int_equal(known_of(&w, t, one, 200), 0);
+    t.type = COMPUTE_KV_F16, t.share = false;
+    assert_int_equal(known_of(&w, t, one, 200), 0);
+    seq_close(&w, &a, NULL);
+    assert_int_equal(used_pages(&w), 7); /* b goes on with them */
+    check_view(&w, &b, b.n);
+    text_of(two, 200, 2, 100);
+    seq_close(&w, &b, NULL);
+    assert_int_equal(used_pages(&w), 0); /* nothing asked to be remembered */
+    assert_int_equal(counts(&w).nodes, 0);
+    world_down(&w);
+}
+
+static void divergence_inside_a_page_copies_that_page(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t one[200], two[200];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(one, 200, 1, 80);
+    text_of(two, 200, 2, 80);
+    converse(&w, sharing(), one, 200, (kv_memory_of){0});
+    assert_int_equal(used_pages(&w), 6); /* the last 8 tokens are not worth a page */
+    seq_open(&w, &q, sharing());
+    assert_int_equal(seq_recall(&w, &q, two, 199), 80); /* two pages, and half of the third */
+    assert_int_equal(used_pages(&w), 6);
+    assert_int_equal(counts(&w).copied_pages, 0);
+    seq_feed(&w, &q, two + 80, 20);
+    assert_int_equal(counts(&w).copied_pages, 1);
+    assert_int_equal(used_pages(&w), 8);
+    seq_feed(&w, &q, two + 100, 100);
+    assert_int_equal(counts(&w).copied_pages, 1);
+    seq_close(&w, &q, &(kv_memory_of){0});
+    assert_int_equal(known_of(&w, sharing(), one, 200), 192);
+    assert_int_equal(known_of(&w, sharing(), two, 200), 192);
+    assert_int_equal(used_pages(&w), 2 + 4 + 4);
+    assert_int_equal(counts(&w).hits, 3);
+    world_down(&w);
+}
+
+static void the_same_page_filled_twice_is_one(void **state) {
+    (void)state;
+    world w;
+    static seq a, b;
+    int32_t text[100];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(text, 100, 1, 0);
+    seq_open(&w, &a, sharing());
+    seq_open(&w, &b, sharing());
+    seq_feed(&w, &a, text, 20);
+    seq_feed(&w, &b, text, 25);
+    assert_int_equal(used_pages(&w), 2);
+    seq_feed(&w, &a, text + 20, 50);
+    assert_int_equal(used_pages(&w), 4);
+    seq_feed(&w, &b, text + 25, 45); /* fills two that a has filled */
+    assert_int_equal(used_pages(&w), 4);
+    assert_int_equal(counts(&w).copied_pages, 0);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_ptr_equal(kv_sequence_view(w.c, a.s, 0, 70).pages[i], kv_sequence_view(w.c, b.s, 0, 70).pages[i]);
+    seq_close(&w, &a, NULL);
+    seq_feed(&w, &b, text + 70, 30);
+    seq_close(&w, &b, NULL);
+    world_down(&w);
+}
+
+static void a_branch_shares_until_it_writes(void **state) {
+    (void)state;
+    world w;
+    static seq a, b;
+    int32_t one[100], two[100];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(one, 100, 1, 50);
+    text_of(two, 100, 2, 50);
+    for (int share = 0; share < 2; share++) {
+        kv_terms t = sharing();
+        t.share = share;
+        uint64_t copied = counts(&w).copied_pages;
+        seq_open(&w, &a, t);
+        seq_feed(&w, &a, one, 50);
+        err e = {0};
+        assert_ok(kv_sequence_prepare(w.c, a.s, 40, &e), e); /* these pages are a's to write in */
+        seq_open(&w, &b, t);
+        kv_sequence_fork(w.c, a.s, b.s);
+        hold(&b, one, 50);
+        assert_int_equal(used_pages(&w), 3);
+        seq_feed(&w, &b, two + 50, 40);
+        seq_feed(&w, &a, one + 50, 40);
+        check_view(&w, &a, 90);
+        check_view(&w, &b, 90);
+        assert_int_equal(used_pages(&w), 1 + 2 + 2);
+        assert_int_equal(counts(&w).copied_pages, copied + 1); /* the other keeps the page as its own */
+        seq_close(&w, &a, NULL);
+        check_view(&w, &b, 90);
+        seq_close(&w, &b, NULL);
+        assert_int_equal(used_pages(&w), 0);
+    }
+    world_down(&w);
+}
+
+/* A branch that went back and was remembered has put the page into the index that the other writes in. */
+static void a_page_is_in_the_index_once(void **state) {
+    (void)state;
+    world w;
+    static seq a, b;
+    int32_t text[100];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(text, 100, 1, 0);
+    seq_open(&w, &a, sharing());
+    seq_feed(&w, &a, text, 54);
+    seq_open(&w, &b, sharing());
+    kv_sequence_fork(w.c, a.s, b.s);
+    hold(&b, text, 54);
+    assert_int_equal(kv_sequence_rewind(w.c, b.s, 50), 50);
+    b.n = 50;
+    seq_close(&w, &b, &(kv_memory_of){0});
+    seq_close(&w, &a, &(kv_memory_of){0});
+    assert_int_equal(known_of(&w, sharing(), text, 100), 50);
+    world_down(&w);
+}
+
+static void going_back(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t one[300], two[300];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(one, 300, 1, 0);
+    converse(&w, sharing(), one, 160, (kv_memory_of){0});
+    seq_open(&w, &q, sharing());
+    seq_run(&w, &q, one, 160);
+    static const uint32_t stops[] = {150, 128, 127, 70, 64, 3, 0};
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        assert_int_equal(kv_sequence_rewind(w.c, q.s, stops[i]), stops[i]);
+        q.n = stops[i];
+        kv_cache_check(w.c);
+        check_view(&w, &q, q.n);
+        memcpy(two, one, sizeof two);
+        for (uint32_t k = q.n; k < 300; k++) two[k] += (int32_t)(i + 5) * 1000000;
+        seq_feed(&w, &q, two + q.n, 200 - q.n); /* what was remembered stays as it was */
+        assert_int_equal(kv_sequence_rewind(w.c, q.s, stops[i]), stops[i]);
+        q.n = stops[i];
+    }
+    seq_close(&w, &q, NULL);
+    assert_int_equal(known_of(&w, sharing(), one, 300), 160);
+    world_down(&w);
+
+    world_up(&w, config_of(mixed_shape(64), 64));
+    seq_open(&w, &q, sharing());
+    seq_run(&w, &q, one, 300);
+    assert_int_equal(kv_sequence_rewind(w.c, q.s, 299), 299);
+    q.n = 299;
+    check_view(&w, &q, q.n);
+    assert_int_equal(kv_sequence_rewind(w.c, q.s, 100), 0); /* its window has moved on */
+    q.n = 0;
+    kv_cache_check(w.c);
+    seq_feed(&w, &q, one, 100);
+    seq_close(&w, &q, NULL);
+    world_down(&w);
+}
+
+/* ---- what is remembered ---- */
+
+static bool entry_of(const world *w, uint32_t tokens, kv_entry_view *v) {
+    for (uint32_t i = 0; kv_cache_entry(w->c, i, v); i++)
+        if (v->tokens == tokens) return true;
+    return false;
+}
+
+static bool listed(const world *w, uint32_t tokens) {
+    kv_entry_view v;
+    return entry_of(w, tokens, &v);
+}
+
+static void a_conversation_is_one_entry(void **state) {
+    (void)state;
+    world w;
+    int32_t text[400];
+    kv_entry_view v;
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(text, 400, 1, 0);
+    converse(&w, sharing(), text, 50, (kv_memory_of){0});
+    converse(&w, sharing(), text, 150, (kv_memory_of){0});
+    assert_int_equal(converse(&w, sharing(), text, 250, (kv_memory_of){0}), 150);
+    assert_int_equal(counts(&w).entries, 1);
+    assert_true(entry_of(&w, 250, &v));
+    assert_int_equal(v.bytes, 8 * 4096);
+    assert_int_equal(v.hits, 2);
+    assert_int_equal(used_pages(&w), 8);
+    converse(&w, sharing(), text, 100, (kv_memory_of){0}); /* 4 tokens of a page are not kept: its end is a page's */
+    assert_int_equal(counts(&w).entries, 2);
+    converse(&w, sharing(), text, 300, (kv_memory_of){.ttl_ms = 500});
+    assert_int_equal(counts(&w).entries, 3); /* the others are to stay for longer */
+    tick(&w, 501);
+    assert_int_equal(counts(&w).entries, 2);
+    assert_int_equal(counts(&w).expired_entries, 1);
+    assert_int_equal(known_of(&w, sharing(), text, 400), 250);
+    world_down(&w);
+}
+
+static void time_is_up(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t one[100], two[100], three[100];
+    kv_cache_config config = config_of(plain_shape(), 32);
+    config.ttl_ms = 1000;
+    world_up(&w, config);
+    text_of(one, 100, 1, 0);
+    text_of(two, 100, 2, 0);
+    text_of(three, 100, 3, 0);
+    converse(&w, sharing(), one, 64, (kv_memory_of){0});
+    converse(&w, sharing(), two, 65, (kv_memory_of){.ttl_ms = 300});
+    converse(&w, sharing(), three, 90, (kv_memory_of){.pin = true});
+    tick(&w, 300);
+    assert_int_equal(counts(&w).entries, 3);
+    tick(&w, 1);
+    assert_int_equal(counts(&w).entries, 2);
+    assert_false(listed(&w, 64) && listed(&w, 65));
+    tick(&w, 699);
+    assert_int_equal(known_of(&w, sharing(), one, 64), 64); /* used: its time starts again */
+    tick(&w, 1000);
+    seq_open(&w, &q, sharing());
+    seq_run(&w, &q, one, 64);
+    tick(&w, 1001); /* while someone uses its pages */
+    assert_int_equal(counts(&w).entries, 1);
+    check_view(&w, &q, 64);
+    seq_close(&w, &q, NULL);
+    assert_int_equal(used_pages(&w), 3); /* pins do not expire of themselves */
+    tick(&w, 100000);
+    assert_true(listed(&w, 90));
+    converse(&w, sharing(), three, 90, (kv_memory_of){.pin = true, .ttl_ms = 10}); /* but when told so */
+    tick(&w, 11);
+    assert_int_equal(used_pages(&w), 0);
+    world_down(&w);
+}
+
+static void limits(void **state) {
+    (void)state;
+    world w;
+    int32_t text[200];
+    kv_cache_config config = config_of(plain_shape(), 64);
+    config.max_entries = 3;
+    config.max_cached_bytes = 10 * 4096;
+    world_up(&w, config);
+    for (int32_t i = 1; i <= 5; i++) {
+        text_of(text, 200, i, 0);
+        converse(&w, sharing(), text, 64, (kv_memory_of){0});
+        tick(&w, 1000);
+        assert_int_equal(counts(&w).entries, i < 3 ? i : 3);
+    }
+    text_of(text, 200, 2, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 0); /* the two of longest ago are gone */
+    text_of(text, 200, 3, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 64);
+    text_of(text, 200, 9, 0);
+    converse(&w, sharing(), text, 200, (kv_memory_of){0});
+    assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 192);
+    assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes); /* after it was lent, too */
+    text_of(text, 200, 3, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 64); /* used a moment before */
+    text_of(text, 200, 4, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 0);
+    world_down(&w);
+}
+
+/* The end goes first, and what was used most stays. */
+static void worth_decides_what_goes(void **state) {
+    (void)state;
+    world w;
+    int32_t often[200], rarely[200];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(often, 200, 1, 0);
+    text_of(rarely, 200, 2, 0);
+    converse(&w, sharing(), often, 160, (kv_memory_of){0});
+    for (int i = 0; i < 3; i++) known_of(&w, sharing(), often, 160);
+    tick(&w, 1000);
+    converse(&w, sharing(), rarely, 160, (kv_memory_of){0});
+    assert_int_equal(kv_cache_evict(w.c, 7 * 4096), 3 * 4096);
+    assert_int_equal(known_of(&w, sharing(), often, 200), 160);
+    assert_int_equal(known_of(&w, sharing(), rarely, 200), 64);
+    assert_int_equal(counts(&w).evicted_pages, 3);
+    assert_true(listed(&w, 64));
+    assert_int_equal(kv_cache_evict(w.c, 0), 7 * 4096);
+    assert_int_equal(counts(&w).nodes, 0);
+    world_down(&w);
+}
+
+static void a_pin_holds(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t pinned[200], other[400];
+    err e = {0};
+    kv_cache_config config = config_of(plain_shape(), 10);
+    config.max_entries = 1;
+    config.max_cached_bytes = 4096;
+    world_up(&w, config);
+    text_of(pinned, 200, 1, 0);
+    text_of(other, 400, 2, 0);
+    converse(&w, sharing(), pinned, 145, (kv_memory_of){.pin = true}); /* 4 pages, and 17 tokens of one */
+    converse(&w, sharing(), other, 64, (kv_memory_of){0});
+    assert_int_equal(kv_cache_evict(w.c, 0), counts(&w).entries == 1 ? 0 : 4096);
+    assert_int_equal(known_of(&w, sharing(), pinned, 200), 145);
+    assert_int_equal(counts(&w).pinned_bytes, 5 * 4096);
+    seq_open(&w, &q, sharing());
+    seq_feed(&w, &q, other, 160);
+    assert_false(seq_try(&w, &q, other + 160, 1, &e));
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_int_equal(known_of(&w, sharing(), pinned, 200), 145);
+    assert_true(kv_cache_unpin_one(w.c));
+    assert_false(kv_cache_unpin_one(w.c));
+    assert_ok(seq_try(&w, &q, other + 160, 64, &e), e);
+    assert_true(known_of(&w, sharing(), pinned, 200) < 145);
+    seq_close(&w, &q, NULL);
+    kv_cache_clear(w.c);
+    assert_int_equal(used_pages(&w), 0);
+    world_down(&w);
+}
+
+static void forgotten_while_in_use(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t text[200];
+    kv_entry_view v;
+    kv_removed gone;
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(text, 200, 1, 0);
+    for (int how = 0; how < 3; how++) {
+        converse(&w, sharing(), text, 150, (kv_memory_of){.pin = how == 2});
+        seq_open(&w, &q, sharing());
+        assert_int_equal(seq_recall(&w, &q, text, 145), 145); /* 17 of 22 tokens of the last page */
+        assert_true(kv_cache_entry(w.c, 0, &v));
+        if (how) gone = kv_cache_clear(w.c);
+        else assert_true(kv_cache_remove(w.c, v.id, &gone));
+        kv_cache_check(w.c);
+        assert_int_equal(gone.entries, 1);
+        assert_int_equal(gone.freed_bytes, 0);
+        assert_false(kv_cache_remove(w.c, v.id, &gone));
+        check_view(&w, &q, q.n);
+        uint64_t copied = counts(&w).copied_pages;
+        seq_feed(&w, &q, text + 145, 50);
+        assert_int_equal(counts(&w).copied_pages, copied); /* its own by now */
+        seq_close(&w, &q, NULL);
+        assert_int_equal(used_pages(&w), 0);
+    }
+    converse(&w, sharing(), text, 150, (kv_memory_of){0});
+    gone = kv_cache_clear(w.c);
+    assert_int_equal(gone.freed_bytes, 5 * 4096);
+    world_down(&w);
+}
+
+static void a_parked_request_finds_its_pages(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t text[200], other[200];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(text, 200, 1, 140);
+    text_of(other, 200, 2, 140);
+    assert_int_equal(converse(&w, sharing(), text, 150, (kv_memory_of){.parked = true}), 0);
+    assert_int_equal(counts(&w).entries, 0); /* not a conversation */
+    assert_int_equal(known_of(&w, sharing(), other, 200), 140); /* by another that begins so */
+    kv_terms t = sharing();
+    seq_open(&w, &q, t);
+    assert_int_equal(seq_recall(&w, &q, text, 150), 150);
+    seq_close(&w, &q, NULL);
+    assert_int_equal(used_pages(&w), 0); /* it was back */
+    for (int32_t i = 0; i < 40; i++) { /* requests that never came back give way at last */
+        text_of(text, 200, i + 10, 0);
+        converse(&w, sharing(), text, 32, (kv_memory_of){.parked = true});
+    }
+    converse(&w, sharing(), other, 200, (kv_memory_of){0});
+    assert_true(listed(&w, 192));
+    world_down(&w);
+}
+
+/* ---- windows ---- */
+
+static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publish) {
+    world w;
+    static seq q;
+    static int32_t text[MOST_TOKENS];
+    kv_cache_config config = config_of(shape, 1);
+    config.n_context = window ? window : 160;
+    kv_terms t = sharing();
+    t.window = window, t.keep = keep, t.publish_tokens = publish;
+    uint32_t n = 20 * (window ? window : shape.window[shape.n_groups - 1]);
+    config.pool_bytes = 1 << 20; /* to ask what is needed, and then only that */
+    world_up(&w, config);
+    size_t most = kv_cache_bytes_for(w.c, &t, n);
+    world_down(&w);
+    config.pool_bytes = most;
+    world_up(&w, config);
+    text_of(text, n, 1, 0);
+    seq_open(&w, &q, t);
+    rng r;
+    rng_seed(&r, window + keep);
+    while (q.n < n) {
+        uint32_t batch = 1 + (uint32_t)(rng_next(&r) % 64);
+        if (batch > n - q.n) batch = n - q.n;
+        seq_feed(&w, &q, text + q.n, batch); /* never refused: what is left behind makes way */
+        kv_sequence_counts held;
+        kv_sequence_read(w.c, q.s, &held);
+        assert_true(held.bytes <= most && counts(&w).pool.used_bytes <= most);
+    }
+    seq_close(&w, &q, &(kv_memory_of){0});
+    kv_cache_clear(w.c);
+    assert_int_equal(used_pages(&w), 0);
+    world_down(&w);
+}
+
+static void a_window_holds_what_it_shows(void **state) {
+    (void)state;
+    static const uint32_t windows[] = {64, 100, 160}, keeps[] = {0, 4, 33};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 3; k++) {
+            slide(plain_shape(), windows[i], keeps[k], 0);
+            slide(plain_shape(), windows[i], keeps[k], 300);
+            slide(mixed_shape(48), windows[i], keeps[k], 300);
+            slide(mixed_shape(128), windows[i], keeps[k], UINT32_MAX);
+        }
+}
+
+/* A model whose layers all have a window, or some; with all the pool would hold of the others. */
+static void the_models_own_window(void **state) {
+    (void)state;
+    world w;
+    static seq a, b;
+    int32_t text[1000];
+    text_of(text, 1000, 1, 0);
+    kv_cache_config config = config_of(mixed_shape(64), 1);
+    config.pool_bytes = (1000 / 32 + 1 + 5) * 4096; /* all of one group, a window of the other */
+    world_up(&w, config);
+    for (int round = 0; round < 3; round++) {
+        seq_open(&w, &a, sharing());
+        uint32_t known = seq_run(&w, &a, text, 200);
+        assert_int_equal(known, round ? 192 : 0);
+        seq_feed(&w, &a, text + 200, 800);
+        seq_close(&w, &a, NULL);
+        converse(&w, sharing(), text, 200, (kv_memory_of){0}); /* an end that is then in use, its start not */
+    }
+    world_down(&w);
+
+    const bool all[] = {true, true};
+    config = config_of(kv_shape_make(2, 1, 16, 16, 100, all), 64);
+    assert_int_equal(config.shape.n_groups, 1);
+    world_up(&w, config);
+    seq_open(&w, &a, sharing());
+    seq_run(&w, &a, text, 500);
+    seq_open(&w, &b, sharing());
+    assert_int_equal(seq_run(&w, &b, text, 600), 480);
+    kv_sequence_counts held;
+    kv_sequence_read(w.c, b.s, &held);
+    assert_true(held.pages <= (100 + 64) / 32 + 2);
+    kv_terms t = sharing();
+    size_t in_use;
+    assert_int_equal(kv_cache_peek(w.c, &t, text, 600, &in_use), 576);
+    assert_int_equal(in_use, 0); /* none of them would be there for long */
+    seq_close(&w, &a, NULL);
+    seq_close(&w, &b, NULL);
+    world_down(&w);
+}
+
+/* ---- a pool that is just enough ---- */
+
+static void the_last_page_of_the_pool(void **state) {
+    (void)state;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        world w;
+        static seq q;
+        int32_t text[128];
+        err e = {0};
+        kv_cache_config config = config_of(mixed ? mixed_shape(2000) : plain_shape(), 4);
+        world_up(&w, config);
+        text_of(text, 128, 1, 0);
+        converse(&w, sharing(), text, 120, (kv_memory_of){0});
+        seq_open(&w, &q, sharing());
+        assert_int_equal(seq_recall(&w, &q, text, 119), 119); /* all the pool, its last page the index's too */
+        assert_ok(seq_try(&w, &q, text + 119, 9, &e), e);
+        assert_int_equal(counts(&w).copied_pages, 0);
+        seq_close(&w, &q, &(kv_memory_of){0});
+        assert_int_equal(known_of(&w, sharing(), text, 128), 128);
+        world_down(&w);
+    }
+}
+
+static void every_type_in_one_pool(void **state) {
+    (void)state;
+    world w;
+    static seq q[KV_TYPES];
+    int32_t text[320];
+    err e = {0};
+    kv_shape shape = wide_shape();
+    world_up(&w, config_of(shape, 30));
+    text_of(text, 320, 1, 0);
+    size_t sum = 0;
+    for (uint32_t i = 0; i < KV_TYPES; i++) {
+        kv_terms t = sharing();
+        t.type = (kv_type)i;
+        seq_open(&w, &q[i], t);
+        assert_int_equal(seq_run(&w, &q[i], text, 320), 0);
+        sum += 10 * kv_set_bytes(&shape, t.type);
+        assert_int_equal(counts(&w).pool.used_bytes, sum);
+        assert_int_equal(kv_cache_bytes_for(w.c, &t, 320), 10 * kv_set_bytes(&shape, t.type));
+    }
+    assert_int_equal(counts(&w).filled_bytes, counts(&w).pool.used_bytes); /* full pages: no waste */
+    for (uint32_t i = 0; i < KV_TYPES; i++) {
+        check_view(&w, &q[i], 320);
+        seq_close(&w, &q[i], NULL);
+    }
+    assert_int_equal(counts(&w).pool.committed_bytes, sum); /* free, still there */
+    kv_terms t = sharing();
+    t.share = false;
+    seq_open(&w, &q[0], t);
+    text_of(text, 320, 2, 0);
+    for (uint32_t i = 0; i < 3; i++) seq_feed(&w, &q[0], text, 320); /* the whole budget in one type */
+    assert_int_equal(counts(&w).pool.used_bytes, w.config.pool_bytes);
+    assert_false(seq_try(&w, &q[0], text, 1, &e));
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_int_equal(counts(&w).pool.committed_bytes, w.config.pool_bytes);
+    seq_close(&w, &q[0], NULL);
+    seq_open(&w, &q[0], t);
+    seq_feed(&w, &q[0], text, 16);
+    assert_int_equal(counts(&w).filled_bytes, counts(&w).pool.used_bytes / 2);
+    seq_close(&w, &q[0], NULL);
+    world_down(&w);
+}
+
+/* The line refuses: free pages of another type go before anything remembered does. */
+static void the_line_is_near(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t text[320], other[320];
+    kv_shape shape = wide_shape();
+    world_up(&w, config_of(shape, 30));
+    text_of(text, 320, 1, 0);
+    text_of(other, 320, 2, 0);
+    kv_terms t = sharing();
+    t.type = COMPUTE_KV_Q8;
+    converse(&w, t, text, 160, (kv_memory_of){0});
+    seq_open(&w, &q, t);
+    seq_feed(&w, &q, other, 320);
+    seq_close(&w, &q, NULL);
+    mem_ledger_view v;
+    mem_ledger_read(&w.ledger, &v);
+    mem_ledger_set_line(&w.ledger, v.now_bytes);
+    seq_open(&w, &q, sharing());
+    seq_feed(&w, &q, other, 192); /* 6 · 32 KiB in place of 10 · 20 KiB */
+    assert_int_equal(counts(&w).evicted_pages, 0);
+    seq_feed(&w, &q, other + 192, 64);
+    assert_true(counts(&w).evicted_pages > 0);
+    seq_close(&w, &q, NULL);
+    world_down(&w);
+}
+
+/* ---- the spill file ---- */
+
+static kv_cache_config spilling(kv_shape shape, uint32_t n_pages, uint32_t n_slots) {
+    (void)unlink(path);
+    kv_cache_config c = config_of(shape, n_pages);
+    c.spill_path = path;
+    c.spill_bytes = 4096 * 3 + (n_slots + 1) * kv_set_bytes(&shape, c.type);
+    return c;
+}
+
+static void evicted_pages_come_back(void **state) {
+    (void)state;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        world w;
+        int32_t text[200], other[400];
+        world_up(&w, spilling(mixed ? mixed_shape(64) : plain_shape(), 24, 20));
+        kv_cache_note_speed(w.c, 1e6);
+        text_of(text, 200, 1, 70);
+        text_of(other, 400, 2, 70);
+        converse(&w, sharing(), text, 180, (kv_memory_of){0});
+        assert_true(kv_cache_evict(w.c, 0) > 0);
+        assert_int_equal(used_pages(&w), 0);
+        assert_int_equal(counts(&w).spilled_pages, 6);
+        kv_entry_view v;
+        assert_true(entry_of(&w, 180, &v));
+        assert_int_equal(v.bytes, 0);
+        assert_int_equal(v.spilled_bytes, 6 * kv_set_bytes(&w.config.shape, w.config.type));
+        assert_int_equal(known_of(&w, sharing(), other, 400), 70); /* three pages of it */
+        assert_int_equal(counts(&w).restored_pages, 3);
+        kv_cache_evict(w.c, 0);
+        assert_int_equal(counts(&w).spilled_pages, 6); /* they are in the file still */
+        assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+        assert_int_equal(counts(&w).bad_pages, 0);
+        converse(&w, sharing(), other, 300, (kv_memory_of){0});
+        kv_cache_evict(w.c, 0);
+        assert_int_equal(converse(&w, sharing(), text, 190, (kv_memory_of){.pin = true}), 180);
+        assert_int_equal(kv_cache_clear(w.c).entries, 2);
+        assert_int_equal(counts(&w).spill.used, 0);
+        world_down(&w);
+    }
+}
+
+static void a_restart_remembers(void **state) {
+    (void)state;
+    world w;
+    int32_t text[200], other[200], third[200];
+    kv_cache_config config = spilling(plain_shape(), 32, 20);
+    config.ttl_ms = 100000;
+    world_up(&w, config);
+    kv_cache_note_speed(w.c, 1e6);
+    text_of(text, 200, 1, 0);
+    text_of(other, 200, 2, 70);
+    text_of(third, 200, 3, 0);
+    converse(&w, sharing(), text, 180, (kv_memory_of){.pin = true});
+    kv_terms t = sharing();
+    t.tenant = 5, t.type = COMPUTE_KV_Q4;
+    converse(&w, t, other, 150, (kv_memory_of){0});
+    converse(&w, t, third, 64, (kv_memory_of){.parked = true});
+    world_down(&w);
+    w.now_ms += 1000000;
+    world_open(&w);
+    assert_int_equal(counts(&w).entries, 2);
+    kv_entry_view v;
+    assert_true(entry_of(&w, 180, &v));
+    assert_int_equal(v.idle_ms, 0);
+    assert_int_equal(v.ttl_ms, 100000);
+    assert_false(v.pinned);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+    assert_int_equal(known_of(&w, sharing(), other, 200), 0);
+    assert_int_equal(known_of(&w, t, other, 200), 150);
+    tick(&w, 100001);
+    assert_int_equal(counts(&w).entries, 0);
+    assert_int_equal(counts(&w).spill.used, 0);
+    world_down(&w);
+
+    world_up(&w, spilling(plain_shape(), 64, 40));
+    kv_cache_note_speed(w.c, 1e6);
+    for (int32_t i = 1; i <= 10; i++) {
+        text_of(text, 200, i, 0);
+        converse(&w, sharing(), text, 96, (kv_memory_of){0});
+    }
+    world_down(&w);
+    w.config.max_entries = 4; /* a smaller server after it */
+    w.config.pool_bytes = 8 * 4096;
+    world_open(&w);
+    assert_int_equal(counts(&w).entries, 4);
+    assert_int_equal(counts(&w).spill.used, 12);
+    for (int32_t i = 1; i <= 10; i++) {
+        text_of(text, 200, i, 0);
+        converse(&w, sharing(), text, 200, (kv_memory_of){0});
+    }
+    world_down(&w);
+}
+
+static void damage(uint64_t from_byte, uint64_t to_byte) {
+    int fd = open(path, O_RDWR);
+    uint8_t bytes[512];
+    for (uint64_t at = from_byte; at + sizeof bytes <= to_byte; at += 4096) {
+        assert_int_equal(pread(fd, bytes, sizeof bytes, (off_t)at), sizeof bytes);
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] ^= 0x5A;
+        assert_int_equal(pwrite(fd, bytes, sizeof bytes, (off_t)at), sizeof bytes);
+    }
+    close(fd);
+}
+
+static void what_is_damaged_is_computed_again(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t text[200];
+    world_up(&w, spilling(plain_shape(), 32, 20));
+    kv_cache_note_speed(w.c, 1e6);
+    text_of(text, 200, 1, 0);
+    converse(&w, sharing(), text, 64, (kv_memory_of){0});
+    kv_cache_evict(w.c, 0);
+    converse(&w, sharing(), text, 180, (kv_memory_of){0});
+    kv_cache_evict(w.c, 0);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    uint64_t end = (uint64_t)st.st_size - 4096; /* before the scratch slot */
+    damage(end - (20 - 3) * 4096, end);         /* all but the first three that were written */
+    seq_open(&w, &q, sharing());
+    assert_int_equal(seq_recall(&w, &q, text, 200), 96);
+    assert_int_equal(counts(&w).bad_pages, 1);
+    assert_true(listed(&w, 96)); /* what is left of it */
+    assert_int_equal(counts(&w).spill.used, 3);
+    seq_feed(&w, &q, text + 96, 84);
+    seq_close(&w, &q, &(kv_memory_of){0});
+    assert_int_equal(counts(&w).entries, 1);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+    kv_cache_evict(w.c, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+    kv_cache_evict(w.c, 0);
+    damage(end - 20 * 4096, end);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 0); /* from its first page on */
+    assert_int_equal(counts(&w).bad_pages, 2);
+    assert_int_equal(counts(&w).nodes, 0);
+    world_down(&w);
+}
+
+static void not_worth_the_disk(void **state) {
+    (void)state;
+    world w;
+    int32_t text[200];
+    world_up(&w, spilling(plain_shape(), 32, 20));
+    text_of(text, 200, 1, 0);
+    for (int known_speed = 0; known_speed < 2; known_speed++) {
+        if (known_speed) kv_cache_note_speed(w.c, 1e-9);
+        converse(&w, sharing(), text, 180, (kv_memory_of){0});
+        assert_false(counts(&w).spilling);
+        assert_int_equal(kv_cache_evict(w.c, 0), 6 * 4096);
+        assert_int_equal(counts(&w).spilled_pages, 0);
+        assert_int_equal(counts(&w).entries, 0);
+        assert_false(kv_cache_write_behind(w.c, 9));
+    }
+    world_down(&w);
+}
+
+/* More is remembered than the file holds: the least worth goes from there, too. */
+static void a_full_file(void **state) {
+    (void)state;
+    world w;
+    int32_t text[200];
+    world_up(&w, spilling(plain_shape(), 12, 10));
+    kv_cache_note_speed(w.c, 1e6);
+    for (int32_t i = 1; i <= 8; i++) {
+        text_of(text, 200, i, 0);
+        converse(&w, sharing(), text, 96, (kv_memory_of){0});
+        tick(&w, 1000);
+        kv_cache_evict(w.c, 0);
+    }
+    assert_true(counts(&w).spilled_pages >= 8 * 3);
+    assert_int_equal(counts(&w).spill.used, counts(&w).spill.slots);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 96);
+    world_down(&w);
+}
+
+/* A page that was computed again, while the file had it: its conversation can be evicted as before. */
+static void computed_again_while_in_the_file(void **state) {
+    (void)state;
+    world w;
+    static seq a, b;
+    int32_t text[200];
+    world_up(&w, spilling(plain_shape(), 32, 20));
+    kv_cache_note_speed(w.c, 1e6);
+    text_of(text, 200, 1, 0);
+    seq_open(&w, &a, sharing()); /* before there was anything to recall */
+    converse(&w, sharing(), text, 145, (kv_memory_of){0});
+    kv_cache_evict(w.c, 0);
+    seq_feed(&w, &a, text, 145);
+    assert_int_equal(counts(&w).restored_pages, 0);
+    seq_close(&w, &a, &(kv_memory_of){.pin = true}); /* its last page was only in the file */
+    seq_open(&w, &b, sharing());
+    assert_int_equal(seq_recall(&w, &b, text, 200), 145);
+    seq_close(&w, &b, NULL);
+    assert_int_equal(counts(&w).pinned_bytes, 5 * 4096);
+    assert_true(kv_cache_unpin_one(w.c));
+    assert_int_equal(kv_cache_evict(w.c, 0), 5 * 4096);
+    assert_int_equal(counts(&w).spilled_pages, 5);
+    world_down(&w);
+}
+
 /* ---- any order of operations ---- */
 
 typedef struct life {
@@ -202,6 +989,30 @@ static int finish(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_common_prefix_is_held_once),
+        cmocka_unit_test(divergence_inside_a_page_copies_that_page),
+        cmocka_unit_test(the_same_page_filled_twice_is_one),
+        cmocka_unit_test(a_branch_shares_until_it_writes),
+        cmocka_unit_test(a_page_is_in_the_index_once),
+        cmocka_unit_test(going_back),
+        cmocka_unit_test(a_conversation_is_one_entry),
+        cmocka_unit_test(time_is_up),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(worth_decides_what_goes),
+        cmocka_unit_test(a_pin_holds),
+        cmocka_unit_test(forgotten_while_in_use),
+        cmocka_unit_test(a_parked_request_finds_its_pages),
+        cmocka_unit_test(a_window_holds_what_it_shows),
+        cmocka_unit_test(the_models_own_window),
+        cmocka_unit_test(the_last_page_of_the_pool),
+        cmocka_unit_test(every_type_in_one_pool),
+        cmocka_unit_test(the_line_is_near),
+        cmocka_unit_test(evicted_pages_come_back),
+        cmocka_unit_test(a_restart_remembers),
+        cmocka_unit_test(what_is_damaged_is_computed_again),
+        cmocka_unit_test(not_worth_the_disk),
+        cmocka_unit_test(a_full_file),
+        cmocka_unit_test(computed_again_while_in_the_file),
         cmocka_unit_test(any_order),
     };
     log_set_level(LOG_ERROR);
