@@ -26,7 +26,9 @@ static uint32_t node_count(const kv_cache_config *c) {
 }
 
 /* Beside the remembered: one for each sequence, which may be parked. */
-static uint32_t entry_count(const kv_cache_config *c) { return c->max_entries ? c->max_entries + c->n_sequences : 1; }
+static uint32_t entry_count(const kv_cache_config *c) {
+    return c->max_entries ? c->max_entries + c->n_sequences : 1;
+}
 
 static kv_cache *layout(const kv_cache_config *config, mem_arena *a) {
     kv_cache *c = mem_arena_take(a, sizeof *c, 64);
@@ -97,8 +99,7 @@ static bool restore_label(void *ctx, uint32_t slot, const kv_spill_label *label)
 
 /* Its age is not known: it counts from the first tick. */
 static void restore_entry(kv_cache *c, kv_node leaf) {
-    kv_entry *entry = NULL;
-    if (c->index.n_entries_used < c->config.max_entries) entry = kv_index_entry_add(&c->index, leaf, c->now_ms);
+    kv_entry *entry = kv_index_entry_add(&c->index, leaf, c->now_ms);
     if (entry) entry->ttl_ms = c->config.ttl_ms;
     else kv_cache_prune(c, leaf);
 }
@@ -363,9 +364,11 @@ static bool any(kv_cache *c, kv_entry *entry, kv_node *node) {
 static bool listed(kv_cache *c, kv_entry *entry, kv_node *node) { return any(c, entry, node) && !entry->parked; }
 
 static bool holds_unused_pages(kv_cache *c, kv_entry *entry, kv_node *node) {
-    for (kv_node n = *node = entry->leaf; kv_index_at(&c->index, n)->depth > 0; n = kv_index_at(&c->index, n)->parent)
-        for (uint32_t g = 0; kv_index_at(&c->index, n)->resident && g < c->config.shape.n_groups; g++)
-            if (kv_pool_refs(c->pool, kv_index_at(&c->index, n)->pages[g]) == 1) return true;
+    *node = entry->leaf;
+    const kv_index_node *at = kv_index_at(&c->index, entry->leaf);
+    for (; at->depth > 0; at = kv_index_at(&c->index, at->parent))
+        for (uint32_t g = 0; at->resident && g < c->config.shape.n_groups; g++)
+            if (kv_pool_refs(c->pool, at->pages[g]) == 1) return true;
     return false;
 }
 
@@ -476,8 +479,8 @@ bool kv_cache_write_behind(kv_cache *c, uint32_t n) {
 
 /* ---- what is remembered ---- */
 
-/* A conversation that went on is remembered by its end; what it passed through needs no entry of its own, unless that
- * is to stay for longer. */
+/* A conversation that went on is remembered by its end; what it passed through needs no entry of its own, unless
+ * that is to stay for longer. */
 static bool absorbs(const kv_entry *entry, const kv_entry *old) {
     if (old->pinned || (entry->ttl_ms && !old->ttl_ms)) return false;
     return !entry->ttl_ms || entry->used_ms + entry->ttl_ms >= old->used_ms + old->ttl_ms;
@@ -625,10 +628,23 @@ static size_t filled_bytes(const kv_cache *c) {
         uint32_t own = s->n_tokens - s->n_published * KV_PAGE_TOKENS; /* the published ones are nodes' */
         kv_sequence_counts counts;
         kv_sequence_read(c, s, &counts);
-        size_t most = counts.bytes, own_bytes = kv_set_bytes(&c->config.shape, s->terms.type) / KV_PAGE_TOKENS * own;
-        filled += own_bytes < most ? own_bytes : most;
+        size_t own_bytes = kv_set_bytes(&c->config.shape, s->terms.type) / KV_PAGE_TOKENS * own;
+        filled += own_bytes < counts.bytes ? own_bytes : counts.bytes;
     }
     return filled;
+}
+
+/* By one of the first n_entries: then all above it is, too. */
+static bool pinned_before(const kv_cache *c, uint32_t n_entries, kv_node n) {
+    for (uint32_t i = 0; i < n_entries; i++) {
+        const kv_entry *entry = &c->index.entries[i];
+        kv_node at = entry->leaf;
+        if (!entry->id || !entry->pinned) continue;
+        while (kv_index_at(&c->index, at)->depth > kv_index_at(&c->index, n)->depth)
+            at = kv_index_at(&c->index, at)->parent;
+        if (at == n) return true;
+    }
+    return false;
 }
 
 void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
@@ -641,7 +657,8 @@ void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
         const kv_entry *entry = &c->index.entries[i];
         if (!entry->id || entry->parked) continue;
         out->entries++;
-        for (kv_node n = entry->leaf; entry->pinned && kv_index_at(&c->index, n)->depth > 0;
+        kv_node n = entry->leaf;
+        for (; entry->pinned && kv_index_at(&c->index, n)->depth > 0 && !pinned_before(c, i, n);
              n = kv_index_at(&c->index, n)->parent)
             out->pinned_bytes += set_bytes(c, kv_index_at(&c->index, n));
     }

@@ -77,8 +77,8 @@ uint32_t kv_sequence_recall(kv_cache *c, kv_sequence *s, const int32_t *tokens, 
 bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e);
 /* The n tokens have been computed into the prepared pages. */
 void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n);
-/* Forgets all after the first n_tokens; returns how many are left: n_tokens, or 0 where a window has let go of pages
- * that would be seen again. */
+/* Forgets all after the first n_tokens; returns how many are left: n_tokens, or 0 where a window has let go of
+ * pages that would be seen again. */
 uint32_t kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens);
 /* to, newly opened on the same terms, becomes a branch of from: same tokens, shared pages. */
 void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to);

@@ -48,7 +48,7 @@ static inline kv_salt kv_salt_of(const kv_terms *t) {
 static inline kv_type kv_salt_type(const uint64_t words[2]) { return (kv_type)(words[1] & 15); }
 
 /* cache.c, for sequence.c */
-/* Takes from the remembered as needed: their ends first, then whole, then what sequences with a window left behind. */
+/* Takes from the remembered as needed: their ends first, then what sequences with a window left behind. */
 uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e);
 bool kv_cache_drop_page(kv_cache *c, uint32_t group, const uint8_t *page); /* out of the index; false: not in it */
 bool kv_cache_bring_back(kv_cache *c, kv_node node); /* into memory from the spill file; false: it is gone */

@@ -272,7 +272,7 @@ bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e) {
     return ok;
 }
 
-/* The page just filled becomes the index's too; when another filled the same meanwhile, its page is used by both. */
+/* The page just filled becomes the index's too; when another filled the same meanwhile, both use that one's. */
 static void publish_page(kv_cache *c, kv_sequence *s) {
     uint8_t *pages[KV_GROUPS_MAX];
     uint32_t i = s->n_published, common;

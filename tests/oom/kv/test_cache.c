@@ -1,5 +1,5 @@
-/* The KV cache with the N-th reservation refused, for every N of a life with a spill file: an error where there must be
- * one, nothing leaked, and what goes on goes on right. */
+/* The KV cache with the N-th reservation refused, for every N of a life with a spill file: an error where there must
+ * be one, nothing leaked, and what goes on goes on right. */
 #include "../../unit/kv/cache_test.h"
 
 static char path[64];

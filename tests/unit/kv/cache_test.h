@@ -122,7 +122,8 @@ static inline void write_token(const world *w, const seq *q, uint32_t position, 
     }
 }
 
-static inline void check_token(const world *w, const seq *q, const device_kv_view *v, uint32_t g, uint32_t position) {
+static inline void check_token(const world *w, const seq *q, const device_kv_view *v, uint32_t g,
+                               uint32_t position) {
     size_t bytes;
     const uint8_t *strip = strip_of(w, v, g, position, &bytes);
     uint64_t words[2] = {q->marks[position] + g, ~q->marks[position]};

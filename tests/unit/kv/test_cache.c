@@ -1,5 +1,5 @@
-/* The cache as a whole: sharing never shows another's bytes, what is remembered makes way and comes back, windows hold
- * what they must, and any order of operations leaves every page with as many references as it has holders. */
+/* The cache as a whole: sharing never shows another's bytes, what is remembered makes way and comes back, windows
+ * hold what they must, and any order of operations leaves every page with as many references as it has holders. */
 #include "cache_test.h"
 
 #include <fcntl.h>
@@ -180,6 +180,19 @@ static void going_back(void **state) {
     assert_int_equal(known_of(&w, sharing(), one, 300), 160);
     world_down(&w);
 
+    kv_terms t = sharing();
+    t.publish_tokens = 60;
+    world_up(&w, config_of(plain_shape(), 32));
+    seq_open(&w, &q, t);
+    seq_feed(&w, &q, one, 150);
+    assert_int_equal(kv_sequence_rewind(w.c, q.s, 55), 55); /* into a page whose tokens nobody knows by now */
+    q.n = 55;
+    seq_close(&w, &q, &(kv_memory_of){0});
+    memcpy(two, one, 32 * sizeof *one);
+    memcpy(two + 32, one + 128, 32 * sizeof *one);
+    assert_true(known_of(&w, sharing(), two, 64) <= 32);
+    world_down(&w);
+
     world_up(&w, config_of(mixed_shape(64), 64));
     seq_open(&w, &q, sharing());
     seq_run(&w, &q, one, 300);
@@ -222,7 +235,7 @@ static void a_conversation_is_one_entry(void **state) {
     assert_int_equal(v.bytes, 8 * 4096);
     assert_int_equal(v.hits, 2);
     assert_int_equal(used_pages(&w), 8);
-    converse(&w, sharing(), text, 100, (kv_memory_of){0}); /* 4 tokens of a page are not kept: its end is a page's */
+    converse(&w, sharing(), text, 100, (kv_memory_of){0}); /* 4 tokens of a page are not kept: it ends at 96 */
     assert_int_equal(counts(&w).entries, 2);
     converse(&w, sharing(), text, 300, (kv_memory_of){.ttl_ms = 500});
     assert_int_equal(counts(&w).entries, 3); /* the others are to stay for longer */
@@ -230,6 +243,11 @@ static void a_conversation_is_one_entry(void **state) {
     assert_int_equal(counts(&w).entries, 2);
     assert_int_equal(counts(&w).expired_entries, 1);
     assert_int_equal(known_of(&w, sharing(), text, 400), 250);
+    converse(&w, sharing(), text, 300, (kv_memory_of){.ttl_ms = 2000});
+    converse(&w, sharing(), text, 350, (kv_memory_of){.ttl_ms = 500});
+    assert_int_equal(counts(&w).entries, 4);
+    converse(&w, sharing(), text, 350, (kv_memory_of){.ttl_ms = 2000});
+    assert_int_equal(counts(&w).entries, 3); /* what ends no later than it is part of it */
     world_down(&w);
 }
 
@@ -297,6 +315,38 @@ static void limits(void **state) {
     assert_int_equal(known_of(&w, sharing(), text, 200), 64); /* used a moment before */
     text_of(text, 200, 4, 0);
     assert_int_equal(known_of(&w, sharing(), text, 200), 0);
+    world_down(&w);
+}
+
+static void limits_spare_pins_and_parked_requests(void **state) {
+    (void)state;
+    world w;
+    int32_t text[200];
+    kv_cache_config config = config_of(plain_shape(), 64);
+    config.max_entries = 1;
+    config.max_cached_bytes = 4 * 4096;
+    world_up(&w, config);
+    text_of(text, 200, 1, 0);
+    converse(&w, sharing(), text, 96, (kv_memory_of){.parked = true});
+    for (int32_t i = 2; i <= 4; i++) {
+        text_of(text, 200, i, 0);
+        converse(&w, sharing(), text, 96, (kv_memory_of){.pin = true});
+    }
+    assert_int_equal(counts(&w).entries, 3);
+    assert_int_equal(counts(&w).pinned_bytes, 9 * 4096);
+    text_of(text, 200, 1, 0);
+    assert_int_equal(kv_cache_peek(w.c, &(kv_terms){.share = true}, text, 200, &(size_t){0}), 96);
+    assert_true(kv_cache_unpin_one(w.c));
+    assert_true(kv_cache_unpin_one(w.c));
+    text_of(text + 64, 100, 9, 0);
+    text_of(text, 64, 4, 0);
+    converse(&w, sharing(), text, 128, (kv_memory_of){.pin = true});
+    assert_int_equal(counts(&w).pinned_bytes, (3 + 2) * 4096); /* two pages are of both */
+    kv_cache_unpin_one(w.c);
+    tick(&w, 1);
+    assert_int_equal(counts(&w).entries, 1);
+    assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes);
+    kv_cache_clear(w.c);
     world_down(&w);
 }
 
@@ -732,6 +782,36 @@ static void what_is_damaged_is_computed_again(void **state) {
     world_down(&w);
 }
 
+/* A label may be whole and yet not be true: its pages are of another size than those who would find it use. */
+static void a_label_that_lies(void **state) {
+    (void)state;
+    for (int lie = 0; lie < 4; lie++) {
+        world w;
+        err e = {0};
+        mem_ledger l;
+        kv_cache_config config = spilling(wide_shape(), 32, 20);
+        size_t most = kv_set_bytes(&config.shape, config.type), bytes = kv_set_bytes(&config.shape, COMPUTE_KV_Q8);
+        kv_spill_config file = {.path = path, .file_bytes = config.spill_bytes, .identity = {1, 2},
+                                .page_bytes_max = most};
+        kv_spill_label label = {.salt = {0, COMPUTE_KV_Q8}, .parent = KV_SPILL_NONE, .n_tokens = 32,
+                                .kind = COMPUTE_KV_Q8};
+        if (lie == 1) label.salt[1] = COMPUTE_KV_F16;
+        if (lie == 2) label.kind = 9;
+        if (lie == 3) bytes = most;
+        mem_ledger_init(&l, UINT64_MAX);
+        kv_spill *s = kv_spill_open(&file, &l, &e);
+        assert_ok(s, e);
+        void *page = calloc(1, most);
+        assert_int_not_equal(kv_spill_put(s, &label, (const void *[]){page}, &bytes, 1, &e), KV_SPILL_NONE);
+        free(page);
+        kv_spill_close(s);
+        world_up(&w, config);
+        assert_int_equal(counts(&w).entries, lie == 0);
+        assert_int_equal(counts(&w).spill.used, lie == 0);
+        world_down(&w);
+    }
+}
+
 static void not_worth_the_disk(void **state) {
     (void)state;
     world w;
@@ -998,6 +1078,7 @@ int main(void) {
         cmocka_unit_test(a_conversation_is_one_entry),
         cmocka_unit_test(time_is_up),
         cmocka_unit_test(limits),
+        cmocka_unit_test(limits_spare_pins_and_parked_requests),
         cmocka_unit_test(worth_decides_what_goes),
         cmocka_unit_test(a_pin_holds),
         cmocka_unit_test(forgotten_while_in_use),
@@ -1010,6 +1091,7 @@ int main(void) {
         cmocka_unit_test(evicted_pages_come_back),
         cmocka_unit_test(a_restart_remembers),
         cmocka_unit_test(what_is_damaged_is_computed_again),
+        cmocka_unit_test(a_label_that_lies),
         cmocka_unit_test(not_worth_the_disk),
         cmocka_unit_test(a_full_file),
         cmocka_unit_test(computed_again_while_in_the_file),

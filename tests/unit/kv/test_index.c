@@ -120,7 +120,8 @@ static void what_is_needed_stays(void **state) {
     (void)state;
     fixture f;
     up(&f);
-    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, 32), b = add(&f, a, 32, 32), c = add(&f, b, 64, 7);
+    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, 32), b = add(&f, a, 32, 32);
+    kv_node c = add(&f, b, 64, 7);
     assert_int_equal(kv_index_tokens(&f.x, c), 71);
     assert_int_equal(prune(&f, a), a); /* it has children */
     assert_false(kv_index_can_leave(&f.x, b));
@@ -148,7 +149,8 @@ static void the_tail_of_an_entry(void **state) {
     fixture f;
     err e = {0};
     up(&f);
-    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, 32), b = add(&f, a, 32, 32), c = add(&f, b, 64, 7);
+    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, 32), b = add(&f, a, 32, 32);
+    kv_node c = add(&f, b, 64, 7);
     kv_entry *end = kv_index_entry_add(&f.x, c, 5);
     assert_int_equal(kv_index_entry_tail(&f.x, end), c);
     kv_node path[] = {c, b, a};

@@ -1,5 +1,5 @@
-/* The page pool: the ledger row is what is resident at every step, types share one budget, and each refusal leaves all
- * as it was. */
+/* The page pool: the ledger row is what is resident at every step, types share one budget, and each refusal leaves
+ * all as it was. */
 #include "../test.h"
 
 #include <sys/mman.h>
@@ -135,7 +135,8 @@ static void random_life(void **state) {
                 x.held[at].cached = !x.held[at].cached;
                 kv_pool_set_cached(p, x.held[at].at, x.held[at].cached);
             } else if (what < 96) {
-                size_t keep = (size_t)(rng_next(&r) % 8) * 20480, before = kv_pool_bytes(p), given = kv_pool_trim(p, keep);
+                size_t keep = (size_t)(rng_next(&r) % 8) * 20480, before = kv_pool_bytes(p);
+                size_t given = kv_pool_trim(p, keep);
                 assert_int_equal(kv_pool_bytes(p), before - given);
                 assert_true(kv_pool_bytes(p) - x.table_bytes <= sum_of(&x, false) + keep);
             } else if (what < 98) {
@@ -162,7 +163,7 @@ static void trim_returns_pages_to_the_kernel(void **state) {
     uint8_t *pages[4];
     for (int i = 0; i < 4; i++) fill(pages[i] = kv_pool_take(p, 0, COMPUTE_KV_F16, &e), bytes, 7);
     for (int i = 0; i < 4; i++) kv_pool_unref(p, pages[i]);
-    for (int i = 0; i < 4; i++) assert_int_equal(resident_bytes(pages[i], bytes), bytes); /* idle pages stay, warm */
+    for (int i = 0; i < 4; i++) assert_int_equal(resident_bytes(pages[i], bytes), bytes); /* idle: warm */
     assert_int_equal(kv_pool_trim(p, bytes), 3 * bytes);
     for (int i = 0; i < 4; i++) resident += resident_bytes(pages[i], bytes);
     assert_int_equal(resident, bytes);
