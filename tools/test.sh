@@ -49,12 +49,12 @@ scenario() { tests/scenario/run.sh; }
 tidy() { one tools/tidy --self-test && one tools/tidy; }
 asan() {
     cmake --preset asan && cmake --build --preset asan &&
-        UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure -j "$jobs" --no-tests=error
+        PLIMSOLL_PROPERTY_SECONDS=60 UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure -j "$jobs" --no-tests=error
 }
 # Everything that has threads.
 tsan() {
     cmake --preset tsan && cmake --build --preset tsan &&
-        TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
+        PLIMSOLL_PROPERTY_SECONDS=60 TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
             ctest --test-dir build-tsan --output-on-failure -j "$jobs" --no-tests=error -R '_(mem_ledger|compute_pool|sched|http|engine_generation|plat_thread)'
 }
 # Each target for a while under ASan and UBSan, as many at once as there are cores.

@@ -214,18 +214,6 @@ static bool first_in_rank(const sched *s, const sched_job *j) {
     return false;
 }
 
-/* The first in rank, alone, and still there is no page: what it shares is in its own way (a remembered page that it
- * must copy to write on in it; pages that its window has left, and that it published). On its own it holds no more
- * than it was priced at, so it begins again on its own. */
-static bool stop_sharing(sched *s, sched_job *j) {
-    if (!j->terms.share) return false;
-    kv_sequence_close(engine_kv(s->en), j->gen.session, NULL);
-    j->terms.share = false;
-    j->cached_tokens = 0;
-    CHECK(open_session(s, j));
-    return true;
-}
-
 /* The first in rank, alone, and still refused: not by the pool, which holds its worst case, but by the system. It is
  * tried again for a while. */
 static void starve(sched *s, sched_job *j, uint32_t wanted_tokens, const err *e) {
@@ -248,8 +236,6 @@ bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
         } else if (!first_in_rank(s, j)) {
             sched_park(s, j);
             return false;
-        } else if (e.code == ERR_BUSY && stop_sharing(s, j)) {
-            return false; /* its next tokens are others now */
         } else if (!kv_cache_unpin_one(kv)) {
             starve(s, j, wanted, &e);
             return false;

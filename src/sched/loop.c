@@ -193,7 +193,7 @@ static void add_prompts(sched *s, uint32_t left) {
         uint32_t n = tokens_left(j) < left ? tokens_left(j) : left;
         if (!sched_prepare(s, j, n)) {
             if (running(j) && j->starving_ns) return; /* the system has no page for it now */
-            continue;                                 /* parked, gone, or begun again */
+            continue;                                 /* parked, or gone */
         }
         add_feed(s, j, n);
         left -= n;

@@ -7,6 +7,12 @@
 static char path[64];
 enum { CONTEXT = 4096, ENTRIES = 100 };
 
+#ifdef PLIMSOLL_SANITIZED /* attention over long contexts takes minutes there */
+enum { SHORTER = 8, WASTE_REQUESTS = 40, SEEDS = 1, FITS = 200 };
+#else
+enum { SHORTER = 1, WASTE_REQUESTS = 500, SEEDS = 3, FITS = 600 };
+#endif
+
 static int up(void **state) {
     (void)state;
     snprintf(path, sizeof path, "/tmp/plimsoll-sharing-%d.gguf", (int)getpid());
@@ -104,7 +110,7 @@ static void forget_all(ask **asks, answer *a, answer *b, uint32_t n) {
 enum { SIXTEEN = 16, TAIL = 12, SAID = 16 };
 
 /* Beside the common pages each has one of its own, which no sharing can spare it. */
-static void sixteen_with_one_prefix(uint32_t n_prefix, double most) {
+static void sixteen_with_one_prefix(uint32_t n_prefix) {
     world w;
     ask *asks[SIXTEEN];
     answer alone[SIXTEEN], got[SIXTEEN] = {0};
@@ -123,11 +129,12 @@ static void sixteen_with_one_prefix(uint32_t n_prefix, double most) {
     finish_all(&w, jobs, got, SIXTEEN);
     watch_end(&all);
 
-    uint32_t pages = (uint32_t)(one.peak_bytes / w.plan.page_bytes), together = (uint32_t)(all.peak_bytes / w.plan.page_bytes);
+    uint32_t pages = (uint32_t)(one.peak_bytes / w.plan.page_bytes);
+    uint32_t together = (uint32_t)(all.peak_bytes / w.plan.page_bytes);
     print_message("a prefix of %u tokens: one holds %u pages, sixteen hold %u\n", n_prefix, pages, together);
     assert_int_equal(pages, kv_pages_for(n_prefix + TAIL + SAID - 1));
     assert_in_range(together, pages, n_prefix / KV_PAGE_TOKENS + SIXTEEN);
-    assert_true(together <= most * pages);
+    if (n_prefix >= 3500) assert_true(together <= 1.15 * pages);
     assert_same_answer(&first, &alone[0]);
     for (uint32_t i = 0; i < SIXTEEN; i++) {
         assert_same_answer(&got[i], &alone[i]);
@@ -140,18 +147,18 @@ static void sixteen_with_one_prefix(uint32_t n_prefix, double most) {
 
 static void a_common_prefix_is_there_once(void **state) {
     (void)state;
-    sixteen_with_one_prefix(2048, (2048 / 32 + 16) / (2048 / 32 + 1.0));
-    sixteen_with_one_prefix(3584, 1.15);
+    sixteen_with_one_prefix(2048 / SHORTER);
+    sixteen_with_one_prefix(3584 / SHORTER);
 }
 
 static void remembered_conversations_share(void **state) {
     (void)state;
-    enum { TEN = 10, SYSTEM = 3072, LONG = 4000 };
+    enum { TEN = 10, SYSTEM = 3072 / SHORTER, LONG = 4000 / SHORTER, SAY = 40 / SHORTER };
     world w;
     world_up(&w, 2, CONTEXT, 0, ENTRIES);
     size_t one = 0;
     for (uint32_t i = 0; i < TEN; i++) {
-        ask *q = new_ask(&w, 1, SYSTEM, 10 + i, LONG, 40);
+        ask *q = new_ask(&w, 1, SYSTEM, 10 + i, LONG, SAY);
         q->r.remember = true;
         answer a = answer_to(&w, q);
         assert_int_equal(a.what, SCHED_END);
@@ -171,14 +178,13 @@ static void remembered_conversations_share(void **state) {
 
 /* Pages hold tokens: what lies empty is the end of each conversation's last page. */
 static void waste_of(bool remember) {
-    enum { ALL = 500, AT_ONCE = 8 };
+    enum { ALL = WASTE_REQUESTS, AT_ONCE = 8 };
     world w;
     watch x;
     rng r;
     rng_seed(&r, 77);
     world_up(&w, AT_ONCE, 2048, 400, ENTRIES);
     sched_job *jobs[AT_ONCE] = {0};
-    double running = 0;
     watch_start(&x, &w);
     for (uint32_t i = 0; i < ALL + AT_ONCE; i++) {
         sched_job **j = &jobs[i % AT_ONCE];
@@ -186,7 +192,6 @@ static void waste_of(bool remember) {
             answer a = {0};
             finish_job(&w, *j, &a);
             assert_int_equal(a.what, SCHED_END);
-            running += a.n;
             free_answer(&a);
             *j = NULL;
         }
@@ -249,7 +254,7 @@ static void overcommitted(uint32_t entries, uint32_t seed) {
 
 static void more_than_fits(void **state) {
     (void)state;
-    for (uint32_t seed = 1; seed <= 3; seed++) {
+    for (uint32_t seed = 1; seed <= SEEDS; seed++) {
         overcommitted(ENTRIES, seed);
         overcommitted(0, seed);
     }
@@ -448,7 +453,8 @@ static void a_long_prompt_stalls_nobody(void **state) {
     (void)state;
     world w;
     world_up(&w, 3, CONTEXT, 0, ENTRIES);
-    ask *decoding = new_ask(&w, 0, 0, 7, 10, 4000), *longer = new_ask(&w, 0, 0, 8, 3000, 4),
+    enum { LONG = 3000 / SHORTER };
+    ask *decoding = new_ask(&w, 0, 0, 7, 10, 4000), *longer = new_ask(&w, 0, 0, 8, LONG, 4),
         *brief = new_ask(&w, 0, 0, 9, 30, 4);
     longer->r.whole = false; /* woken at its first token */
     sched_job *d = submit_ask(&w, decoding);
@@ -464,8 +470,8 @@ static void a_long_prompt_stalls_nobody(void **state) {
     assert_false(sched_job_done(w.s, d));
     assert_true(b->first_ns < l->first_ns);
     sched_job_release(w.s, l); /* it rings no more */
-    print_message("beside 3000 tokens of a prompt the decoding job had %u\n", first.other_said - before);
-    assert_true(first.other_said - before >= 3000 / 64 * 2);
+    print_message("beside %u tokens of a prompt the decoding job had %u\n", LONG, first.other_said - before);
+    assert_true(first.other_said - before >= LONG / 64 * 2);
     sched_job_release(w.s, d), sched_job_release(w.s, b);
     free_ask(decoding), free_ask(longer), free_ask(brief);
     world_down(&w);
@@ -624,11 +630,11 @@ static void fit_says_what_submit_does(void **state) {
     world_up(&w, 3, 1024, 40, ENTRIES);
     sched_job *busy[3] = {0};
     uint32_t n_busy = 0, n_never = 0, n_now = 0, n_later = 0;
-    for (int i = 0; i < 600; i++) {
-        if (i % 60 == 0) { /* another number of jobs that stand still */
+    for (int i = 0; i < FITS; i++) {
+        if (i % (FITS / 10) == 0) { /* another number of jobs that stand still */
             while (n_busy > 0) sched_job_release(w.s, busy[--n_busy]);
             assert_true(sched_wait_idle(w.s, 60000));
-            for (; n_busy < (uint32_t)i / 60 % 4; n_busy++) {
+            for (; n_busy < (uint32_t)i / (FITS / 10) % 4; n_busy++) {
                 ask *q = new_ask(&w, 0, 0, 60 + n_busy, 1 + (uint32_t)(rng_next(&r) % 200), 700);
                 q->r.whole = false, q->r.sampling.top_logprobs = 20;
                 busy[n_busy] = submit_ask(&w, q);
@@ -657,7 +663,7 @@ static void fit_says_what_submit_does(void **state) {
             while (!admitted_at(&w, j)) pause_us(50);
             if (!n_busy) until_done(&w, j); /* beside those that stand still it may wait for ever */
             pthread_mutex_lock(&w.s->lock);
-            assert_true(!j->terms.share || j->cached_tokens == fit.cached_tokens);
+            assert_int_equal(j->cached_tokens, fit.cached_tokens);
             pthread_mutex_unlock(&w.s->lock);
         } else if (j) {
             n_later++;
@@ -670,7 +676,7 @@ static void fit_says_what_submit_does(void **state) {
         free_ask(q);
     }
     print_message("%u never, %u now, %u later\n", n_never, n_now, n_later);
-    assert_true(n_never > 30 && n_now > 30 && n_later > 30);
+    assert_true(n_never > FITS / 20 && n_now > FITS / 20 && n_later > FITS / 20);
     while (n_busy > 0) sched_job_release(w.s, busy[--n_busy]);
     world_down(&w);
 }
