@@ -207,7 +207,8 @@ static void converse(sched *s, talk talks[2 * TALKS]) {
     free(out), free(r);
 }
 
-/* The N-th page is refused while requests share, are remembered, parked and read back: all say what they always say. */
+/* The N-th page is refused while requests share, are remembered, parked and read back: all say what they always say.
+ */
 static void serving_from_a_cache(void **state) {
     (void)state;
     static talk wanted[2 * TALKS], got[2 * TALKS];

@@ -232,7 +232,8 @@ static void overcommitted(uint32_t entries, uint32_t seed) {
     world_up(&w, 6, SMALL_CONTEXT, kv_pages_for(SMALL_CONTEXT) + 2, entries);
     for (uint32_t i = 0; i < JOBS; i++) {
         uint32_t n_prompt = 20 + (uint32_t)(rng_next(&r) % 280);
-        asks[i] = new_ask(&w, 3, i % 2 ? n_prompt / 2 : 0, seed * 50 + i, n_prompt, 300 + (uint32_t)(rng_next(&r) % 400));
+        uint32_t n = 300 + (uint32_t)(rng_next(&r) % 400);
+        asks[i] = new_ask(&w, 3, i % 2 ? n_prompt / 2 : 0, seed * 50 + i, n_prompt, n);
         asks[i]->r.remember = i % 3 == 0;
     }
     ask_alone(asks, alone, JOBS, SMALL_CONTEXT);
@@ -353,7 +354,7 @@ static void strictly_one_after_another(void **state) {
     world_down(&w);
 }
 
-/* The one that outranks all others comes last into a pool that is too small for all: they make way, it never does. */
+/* The one that outranks all others comes last into a pool that is too small for all: they make way, never it. */
 static void the_highest_is_never_parked(void **state) {
     (void)state;
     enum { JOBS = 8 };
@@ -553,7 +554,7 @@ static void a_pin_gives_way_last(void **state) {
     ask *asks[12];
     answer alone[12], got[12] = {0};
     sched_job *jobs[12];
-    for (uint32_t i = 0; i < 12; i++) { /* pressure: what is remembered goes, and runners are parked, but not the pin */
+    for (uint32_t i = 0; i < 12; i++) { /* pressure: what is remembered goes, runners are parked, the pin stays */
         asks[i] = new_ask(&w, 0, 0, 50 + i, 200, 400);
         asks[i]->r.remember = true;
     }
