@@ -34,7 +34,10 @@ static bool feed(bench *b, const int32_t *tokens, uint32_t n, engine_want last, 
 /* Back to the first n tokens. A window that has rotated cannot go back: it begins anew, or goes on from where it is,
  * which takes as long. */
 static bool go_back(bench *b, uint32_t n, err *e) {
-    if (!b->o->window) return engine_session_rewind(b->en, b->session, n), true;
+    if (!b->o->window) {
+        uint32_t left = engine_session_rewind(b->en, b->session, n);
+        return left == n || feed(b, b->tokens + left, n - left, ENGINE_WANT_NONE, e); /* the model's own windows */
+    }
     if (n > 0) return true;
     kv_terms terms = cli_terms(b->o, b->en);
     engine_session_close(b->en, b->session);

@@ -89,7 +89,8 @@ void engine_session_close(engine *en, engine_session *s); /* forgets it; kv_sequ
 bool engine_session_reserve(engine *en, engine_session *s, uint32_t n_tokens, err *e);
 uint32_t engine_session_length(const engine_session *s);
 size_t engine_session_bytes(const engine *en, const engine_session *s);       /* of KV pages held */
-void engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens); /* forget all after the first n */
+/* Forgets all after the first n; returns what is left: 0 where a window has let go of what would be needed. */
+uint32_t engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens);
 
 /* ---- a step ---- */
 

@@ -42,9 +42,13 @@ struct engine {
     engine_candidate *candidates;
     float *adjusted;        /* by token: logits after bias and penalties, for the typical step */
     uint16_t *token_counts; /* zero between uses */
+    uint64_t *ends;         /* a bit for each token that ends a text or controls: what ignore_end bans */
 
     engine_counters counters;
 };
+
+/* engine/sampler.c: fills ends from the vocabulary. */
+void engine_mark_ends(engine *en);
 
 /* engine/vocab.c: the vocabulary that the file carries. */
 text_vocab *engine_vocab_read(const gguf *g, const base_alloc *alloc, err *e);

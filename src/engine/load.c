@@ -134,6 +134,7 @@ static void work_layout(engine *en, model_workspace *step, mem_arena *a) {
     en->candidates = mem_arena_take(a, n_vocab * sizeof *en->candidates, 64);
     en->adjusted = mem_arena_take(a, n_vocab * sizeof *en->adjusted, 64);
     en->token_counts = mem_arena_take(a, n_vocab * sizeof *en->token_counts, 64);
+    en->ends = mem_arena_take(a, (n_vocab + 63) / 64 * sizeof *en->ends, 64);
 }
 
 static size_t work_bytes(engine *en) {
@@ -296,6 +297,7 @@ static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
     work_layout(en, &en->step, &en->work);
     CHECK(!en->work.failed);
     memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
+    engine_mark_ends(en);
     if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
     return !en->config.spill_path || measure_prefill(en, e);
 }

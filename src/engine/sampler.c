@@ -204,9 +204,13 @@ static void count_recent(engine *en, const engine_sampling *s, const int32_t *to
     }
 }
 
+static bool has_penalties(const engine_sampling *s) {
+    return s->repeat_penalty != 1.0f || s->frequency_penalty != 0.0f || s->presence_penalty != 0.0f;
+}
+
 static void apply_penalties(engine *en, const engine_sampling *s, engine_candidate *c, const int32_t *tokens,
                             uint32_t n_tokens) {
-    if (s->repeat_penalty == 1.0f && s->frequency_penalty == 0.0f && s->presence_penalty == 0.0f) return;
+    if (!has_penalties(s)) return;
     count_recent(en, s, tokens, n_tokens, true);
     uint32_t last = (uint32_t)s->repeat_last_n < n_tokens ? (uint32_t)s->repeat_last_n : n_tokens;
     for (uint32_t i = n_tokens - last; i < n_tokens; i++) {
@@ -221,11 +225,20 @@ static void apply_penalties(engine *en, const engine_sampling *s, engine_candida
     count_recent(en, s, tokens, n_tokens, false);
 }
 
+void engine_mark_ends(engine *en) {
+    uint32_t n_vocab = en->hparams.n_vocab;
+    memset(en->ends, 0, (n_vocab + 63) / 64 * sizeof *en->ends);
+    for (uint32_t i = 0; i < n_vocab; i++)
+        if (text_vocab_type(en->vocab, (text_token)i) == TEXT_CONTROL || text_vocab_is_end(en->vocab, (text_token)i))
+            en->ends[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static bool is_banned_end(const engine *en, uint32_t id) { return en->ends[id / 64] >> (id % 64) & 1; }
+
 static void ban_ends(engine *en, engine_candidate *c) {
-    for (uint32_t i = 0; i < en->hparams.n_vocab; i++)
-        if (text_vocab_type(en->vocab, (text_token)i) == TEXT_CONTROL ||
-            text_vocab_is_end(en->vocab, (text_token)i))
-            c[i].logit = -INFINITY;
+    for (uint32_t word = 0; word < (en->hparams.n_vocab + 63) / 64; word++)
+        for (uint64_t left = en->ends[word]; left; left &= left - 1)
+            c[word * 64 + (uint32_t)__builtin_ctzll(left)].logit = -INFINITY;
 }
 
 static int32_t draw(pool *p, float temperature, rng *r) {
@@ -253,9 +266,29 @@ static void fill_candidates(engine_candidate *c, const float *logits, uint32_t n
     for (uint32_t i = 0; i < n; i++) c[i] = (engine_candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i};
 }
 
+/* The first of the likeliest, straight from the logits; false where a step before may change them. Many streams at
+ * once wait for this: eight running maxima keep it off the latency of one. */
+static bool choose_greedy(const engine *en, const engine_sampling *s, const float *logits, int32_t *id) {
+    if ((s->temperature > 0 && s->top_k != 1) || s->n_bias || has_penalties(s)) return false;
+    float most[8];
+    for (int l = 0; l < 8; l++) most[l] = -INFINITY;
+    uint32_t n = en->hparams.n_vocab, i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (uint32_t l = 0; l < 8; l++) most[l] = logits[i + l] > most[l] ? logits[i + l] : most[l];
+    for (; i < n; i++) most[0] = logits[i] > most[0] ? logits[i] : most[0];
+    for (int l = 1; l < 8; l++) most[0] = most[l] > most[0] ? most[l] : most[0];
+    if (!isfinite(most[0])) return false;
+    for (i = 0; logits[i] != most[0]; i++) {
+    }
+    *id = (int32_t)i;
+    return !(s->ignore_end && is_banned_end(en, i));
+}
+
 static int32_t choose(engine *en, const engine_sampling *s, rng *r, const float *logits, const int32_t *tokens,
                       uint32_t n_tokens) {
     pool p = {en->candidates, en->hparams.n_vocab, false};
+    int32_t best;
+    if (choose_greedy(en, s, logits, &best)) return best;
     fill_candidates(p.c, logits, p.n);
     if (s->ignore_end) ban_ends(en, p.c);
     apply_bias(s, p.c);

@@ -44,8 +44,8 @@ size_t engine_session_bytes(const engine *en, const engine_session *s) {
     return counts.bytes;
 }
 
-void engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens) {
-    kv_sequence_rewind(en->kv, s, n_tokens);
+uint32_t engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens) {
+    return kv_sequence_rewind(en->kv, s, n_tokens);
 }
 
 /* In a rotating window the kept tokens are seen from where a sequence that long would end. */

@@ -29,14 +29,15 @@
 #include "compute/layout.h"
 
 #define TILE_SUMS (TILE_PANELS * TILE_TOKENS)
+#define DIRECT_TOKENS (TILE_SUMS >= 8 ? 8 : 4) /* of a tile of one panel, straight from memory: at most */
+#define MOST_TOKENS 8                          /* of any tile */
 
 enum {
     HALVES = COMPUTE_PANEL_ROWS / WIDTH,
     PREFETCH_AHEAD_BYTES = 4096,
     TOKENS_CACHE_BYTES = 768 * 1024, /* activations worked on together stay in the second-level cache */
     BLOCK_TOKENS = 96,               /* tokens that meet one unpacked superblock */
-    FEW_TOKENS = 5,                  /* up to here weights go straight to the registers */
-    DIRECT_TOKENS = 4,               /* then: most tokens of a tile, of one panel */
+    FEW_TOKENS = TILE_SUMS >= 8 ? 32 : 5, /* up to here weights go straight to the registers */
     REST_TOKENS = 2,                 /* tile for what a block leaves over */
 };
 
@@ -172,7 +173,7 @@ ALWAYS_INLINE void dot_steps(dtype type, const bool unpacked, const int P, const
             for (int p = 0; p < P; p++)
                 w[p] = unpacked ? vi_load(src[p].w + (8 * g + j) * STEP_BYTES + half * 4 * WIDTH)
                                 : step_weights(type, &src[p].s, g, place, j, half);
-            UNROLL(TILE_TOKENS)
+            UNROLL(MOST_TOKENS)
             for (int t = 0; t < T; t++) {
                 vi four = four_activations(q[t] + g * GROUP_COLS + 4 * j);
                 UNROLL(TILE_PANELS)
@@ -216,7 +217,7 @@ ALWAYS_INLINE void group_into(dtype type, const bool unpacked, const int P, cons
         UNROLL(TILE_PANELS)
         for (int p = 0; p < P; p++) {
             vf scale = group_scale(type, unpacked, &src[p], g, part, half);
-            UNROLL(TILE_TOKENS)
+            UNROLL(MOST_TOKENS)
             for (int t = 0; t < T; t++) acc[p * T + t] = vf_fma(scale, vf_of_vi(dot[p * T + t]), acc[p * T + t]);
         }
     }
@@ -224,7 +225,7 @@ ALWAYS_INLINE void group_into(dtype type, const bool unpacked, const int P, cons
     UNROLL(TILE_PANELS)
     for (int p = 0; p < P; p++) {
         vf min = group_min(type, unpacked, &src[p], g, half);
-        UNROLL(TILE_TOKENS)
+        UNROLL(MOST_TOKENS)
         for (int t = 0; t < T; t++) acc[p * T + t] = vf_fma(min, vf_set1(from[t].f[2 * g]), acc[p * T + t]);
     }
 }
@@ -250,9 +251,9 @@ ALWAYS_INLINE void scale_into(const int P, const int T, const token_source *toke
 ALWAYS_INLINE void tile_superblock(dtype type, const bool unpacked, const int P, const int T, const panel_source *src,
                                    uint32_t n_groups, const token_source *tokens, vf total[HALVES][TILE_SUMS]) {
     const uint32_t together = unpacked ? 1 : groups_together(type);
-    _Alignas(64) starts from[TILE_TOKENS];
-    const int8_t *q[TILE_TOKENS];
-    UNROLL(TILE_TOKENS)
+    _Alignas(64) starts from[MOST_TOKENS];
+    const int8_t *q[MOST_TOKENS];
+    UNROLL(MOST_TOKENS)
     for (int t = 0; t < T; t++) {
         if (layout_is_affine(type) || start_offset(type)) starts_of(type, tokens[t].sum16, n_groups, &from[t]);
         q[t] = tokens[t].q;
@@ -320,6 +321,7 @@ ALWAYS_INLINE void matmul_direct(dtype type, const uint8_t *packed, uint32_t pan
         const uint8_t *panel = packed + p * panel_bytes;
         float *to = out + (size_t)p * COMPUTE_PANEL_ROWS;
         uint32_t t = 0, end = acts->n_tokens;
+        for (; DIRECT_TOKENS == 8 && t + 8 <= end; t += 8) direct_tile(type, DIRECT_TOKENS, panel, acts, t, to, out_stride);
         for (; t + 4 <= end; t += 4) direct_tile(type, 4, panel, acts, t, to, out_stride);
         if (t + 2 <= end) direct_tile(type, 2, panel, acts, t, to, out_stride), t += 2;
         if (t < end) direct_tile(type, 1, panel, acts, t, to, out_stride);
@@ -377,7 +379,7 @@ ALWAYS_INLINE void block_tile(dtype type, const int T, const panel_source *src, 
     vf total[HALVES][TILE_SUMS];
     token_source tokens[TILE_TOKENS];
     /* A tile that reaches past the last token does that one again, to the same result. */
-    UNROLL(TILE_TOKENS)
+    UNROLL(MOST_TOKENS)
     for (int t = 0; t < T; t++) tokens[t] = token_at(acts, t0 + (uint32_t)t < last ? t0 + (uint32_t)t : last,
                                                      col, NULL);
     for (int half = 0; half < HALVES; half++) {

@@ -13,12 +13,13 @@ static inline engine *hand_engine(uint32_t n_vocab) {
     en->candidates = calloc(n_vocab, sizeof *en->candidates);
     en->adjusted = calloc(n_vocab, sizeof *en->adjusted);
     en->token_counts = calloc(n_vocab, sizeof *en->token_counts);
+    en->ends = calloc((n_vocab + 63) / 64, sizeof *en->ends);
     return en;
 }
 
 static inline void hand_engine_free(engine *en) {
     if (en->vocab) text_vocab_free(en->vocab);
-    free(en->candidates), free(en->adjusted), free(en->token_counts), free(en);
+    free(en->candidates), free(en->adjusted), free(en->token_counts), free(en->ends), free(en);
 }
 
 /* A SentencePiece vocabulary: <unk> <s> </s>, the 256 bytes, then words. */

@@ -405,6 +405,7 @@ static void cancelled_anywhere(void **state) {
         late_cancel late = {.delay_ns = (long)(step_ns * (uint64_t)(round % 12) / 14)};
         pthread_t thread;
         engine_session_rewind(x.en, s, 0);
+        assert_ok(engine_session_reserve(x.en, s, 128, &e), e);
         assert_int_equal(pthread_create(&thread, NULL, cancel_late, &late), 0);
         engine_feed f = {s, tokens, 128, ENGINE_WANT_LAST};
         atomic_store(&late.go, true);
