@@ -90,6 +90,7 @@ static const route routes[] = {
     {"GET", "/cache", cache_list, false, false},
     {"DELETE", "/cache", cache_clear, false, false},
     {"DELETE", "/cache/", cache_remove, false, false},
+    {"POST", "/cleanup-memory", server_cleanup, false, false},
     {"GET", "/memory", server_memory, true, false},
     {"GET", "/health", server_health, true, true},
     {"GET", "/livez", server_live, true, true},
@@ -172,7 +173,7 @@ static void put_memory_headers(api *a, http_request *r, const err *e) {
     mem_books_read(a->ledger, &books);
     http_set_header(r, "X-Memory-Status", mem_level_name(books.level));
     put_bytes_header(r, "X-Memory-Available-Bytes",
-                     e->code == ERR_TOO_LARGE ? e->have_bytes : books.available_bytes);
+                     e->code == ERR_TOO_LARGE ? e->have_bytes : mem_books_room(&books));
     if (e->need_bytes) put_bytes_header(r, "X-Memory-Required-Bytes", e->need_bytes);
 }
 

@@ -114,6 +114,7 @@ void server_health(api *a, http_request *r);
 void server_live(api *a, http_request *r);
 void server_ready(api *a, http_request *r);
 void server_memory(api *a, http_request *r);
+void server_cleanup(api *a, http_request *r);
 void server_index(api *a, http_request *r);
 
 #endif

@@ -4,6 +4,7 @@
 #include "api/internal.h"
 #include "base/clock.h"
 #include "mem/books.h"
+#include "mem/watch.h"
 
 enum { PAGE_BYTES = 16 * 1024 };
 
@@ -31,6 +32,7 @@ static void put_health_memory(api *a, json_writer *w) {
     json_object_start(w);
     json_put_string(w, "level", str_of(mem_level_name(b.level)));
     json_put_uint(w, "available_bytes", b.available_bytes);
+    json_put_uint(w, "reclaimable_bytes", b.reclaimable_bytes);
     json_put_uint(w, "used_bytes", b.kernel_bytes);
     json_key(w, "line_bytes");
     if (b.ledger.line_bytes == UINT64_MAX) json_null(w);
@@ -101,6 +103,25 @@ static void put_pool(api *a, const kv_cache_counts *c, json_writer *w) {
     json_object_end(w);
 }
 
+/* Since the start. refused: at the queue's door; tokens are counted when their request ends. */
+static void put_jobs(api *a, json_writer *w) {
+    sched_counts jobs;
+    sched_read(a->sched, &jobs);
+    json_key(w, "jobs");
+    json_object_start(w);
+    json_put_uint(w, "active", jobs.active);
+    json_put_uint(w, "queued", jobs.queued);
+    json_put_uint(w, "parked", jobs.parked);
+    json_put_uint(w, "submitted", jobs.submitted);
+    json_put_uint(w, "finished", jobs.finished);
+    json_put_uint(w, "cancelled", jobs.cancelled);
+    json_put_uint(w, "failed", jobs.failed);
+    json_put_uint(w, "refused", jobs.refused);
+    json_put_uint(w, "prompt_tokens", jobs.prompt_tokens);
+    json_put_uint(w, "completion_tokens", jobs.completion_tokens);
+    json_object_end(w);
+}
+
 static void put_counters(api *a, const engine_counters *counters, json_writer *w) {
     json_key(w, "engine");
     json_object_start(w);
@@ -122,6 +143,7 @@ static void put_engine(api *a, json_writer *w) {
     api_put_cache_totals(a, &kv, api_cached_tokens(a), w);
     json_key(w, "spill");
     api_put_spill(&kv, w);
+    put_jobs(a, w);
     put_counters(a, &counters, w);
 }
 
@@ -139,6 +161,47 @@ void server_memory(api *a, http_request *r) {
     api_reply_json(r, 200, &body);
 }
 
+static void put_cleanup_side(json_writer *w, const char *key, const mem_books *b, const sched_memory *m) {
+    json_key(w, key);
+    json_object_start(w);
+    json_put_string(w, "level", str_of(mem_level_name(b->level)));
+    json_put_uint(w, "used_bytes", b->kernel_bytes);
+    json_put_uint(w, "available_bytes", b->available_bytes);
+    json_put_uint(w, "kv_bytes", m->held_bytes);
+    json_put_uint(w, "reclaimable_bytes", m->reclaimable_bytes);
+    json_put_uint(w, "heap_bytes", b->heap.arena_bytes);
+    json_object_end(w);
+}
+
+/* What nobody needs now goes back to the kernel: remembered prompts that are not pinned, free pages, the heap's free
+ * end. Requests in work are not touched. */
+void server_cleanup(api *a, http_request *r) {
+    PAGE(body);
+    json_writer w;
+    mem_books before, after;
+    sched_memory held, left;
+    mem_books_read(a->ledger, &before);
+    sched_memory_read(a->sched, &held);
+    uint64_t freed = sched_trim(a->sched);
+    freed += sched_shrink_cache(a->sched, UINT64_MAX);
+    freed += mem_trim_heap();
+    mem_books_read(a->ledger, &after);
+    sched_memory_read(a->sched, &left);
+    char text[BYTES_TEXT_BYTES], message[96];
+    snprintf(message, sizeof message, "%s given back%s", bytes_text(freed, text), freed ? "" : ": nothing was free");
+    json_begin(&w, &body);
+    json_object_start(&w);
+    json_put_string(&w, "status", STR("success"));
+    json_put_string(&w, "message", str_of(message));
+    json_put_uint(&w, "freed_bytes", freed);
+    put_cleanup_side(&w, "before", &before, &held);
+    put_cleanup_side(&w, "after", &after, &left);
+    json_put_uint(&w, "gpu_memory_allocated_mb", 0);
+    json_put_uint(&w, "gpu_memory_reserved_mb", 0);
+    json_object_end(&w);
+    api_reply_json(r, 200, &body);
+}
+
 void server_index(api *a, http_request *r) {
     PAGE(body);
     buf_printf(&body,
@@ -151,7 +214,8 @@ void server_index(api *a, http_request *r) {
                "DELETE /cache[/ID]    forget all of them, or one\n"
                "GET  /health          status, jobs, memory\n"
                "GET  /livez  /readyz  for balancers\n"
-               "GET  /memory          where every byte is\n",
+               "GET  /memory          where every byte is\n"
+               "POST /cleanup-memory  give back now what nobody needs\n",
                api_model_name(a), status_name(a));
     http_reply(r, 200, "text/plain; charset=utf-8", buf_str(&body));
 }

@@ -16,6 +16,7 @@ typedef struct cli_options {
     uint64_t memory_bytes; /* 0: by itself */
     double memory_percent; /* 0: not given as a percentage */
     uint64_t body_limit_bytes, cache_bytes, spill_bytes;
+    uint64_t level_bytes[4]; /* caution, warning, critical, emergency; 0: the default */
     uint32_t kv_type, window, keep, cache_entries, cache_ttl_s;
     uint32_t context, parallel, batch, threads, port;
     uint32_t max_concurrent, max_queue, max_connections, max_active, queue_timeout_s, drain_timeout_s;
@@ -25,6 +26,7 @@ typedef struct cli_options {
     uint64_t seed;
     bool seed_given;
     uint32_t pp, tg, reps;
+    bool cleanup_after_request;
     bool no_prompt_cache, json, no_echo, special, ids, print_config, help;
     const char **args; /* what is left: prompt, file */
     int n_args;

@@ -3,11 +3,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "cli/server_parts.h"
+#include "mem/watch.h"
 
 enum { BODY_SLOT_BYTES = 256 * 1024 }; /* the pool is cut into these; one more leaves room for rounding */
 
@@ -23,6 +25,7 @@ server_parts server_parts_of(const cli_options *o) {
     p.sched.max_concurrent = o->max_concurrent && o->max_concurrent < o->parallel ? o->max_concurrent : o->parallel;
     p.sched.max_queue = o->max_queue;
     p.sched.queue_timeout_ms = o->queue_timeout_s * 1000;
+    p.sched.cleanup_after_request = o->cleanup_after_request;
     http_config_default(&p.http);
     if (o->host) p.http.host = o->host;
     p.http.port = (uint16_t)o->port;
@@ -60,7 +63,71 @@ typedef struct server {
     engine *en;
     engine_plan plan;
     sched *sched;
+    mem_watch *watch;
 } server;
+
+/* ---- when memory is short ---- */
+
+static void lent(void *ctx, mem_lent *out) {
+    sched_memory m;
+    sched_memory_read(((server *)ctx)->sched, &m);
+    *out = (mem_lent){m.held_bytes, m.reclaimable_bytes, m.requests, m.ended};
+}
+
+static void pass_on_level(void *ctx, mem_level level, uint64_t room_bytes) {
+    sched_set_pressure(((server *)ctx)->sched, level, room_bytes);
+}
+
+static uint64_t trim(void *ctx, uint64_t wanted_bytes) {
+    (void)wanted_bytes;
+    return sched_trim(((server *)ctx)->sched);
+}
+
+static uint64_t expire(void *ctx, uint64_t wanted_bytes) {
+    (void)wanted_bytes;
+    return sched_expire(((server *)ctx)->sched);
+}
+
+static uint64_t evict(void *ctx, uint64_t wanted_bytes) {
+    return sched_shrink_cache(((server *)ctx)->sched, wanted_bytes);
+}
+
+/* What comes after these (a smaller pool, prompts that wait, refusals, parking) the scheduler does by the level. */
+static const mem_rung ladder[] = {
+    {"free pages", MEM_SAFE, trim},
+    {"what had outlived its time", MEM_CAUTION, expire},
+    {"the prompt cache", MEM_SAFE, evict},
+};
+
+static uint64_t planned_beside_pool(const server *s) {
+    return s->plan.rows.total_bytes - (uint64_t)s->plan.n_pages * s->plan.page_bytes;
+}
+
+/* The line must leave room for requests above the level that refuses them. */
+static bool check_levels(const server *s, err *e) {
+    uint64_t line = s->plan.rows.line_bytes, room = line - planned_beside_pool(s);
+    mem_levels levels;
+    if (!mem_levels_init(&levels, line, s->options->level_bytes, e)) return false;
+    uint64_t critical = s->options->level_bytes[2];
+    char asked[BYTES_TEXT_BYTES], left[BYTES_TEXT_BYTES];
+    if (critical < room) return true;
+    return err_set(e, ERR_USAGE,
+                   "--level-critical is %s; the plan leaves %s under the line: nothing would be admitted",
+                   bytes_text(critical, asked), bytes_text(room, left));
+}
+
+static bool watch_memory(server *s, err *e) {
+    mem_watch_config c = {.ledger = s->ledger,
+                          .planned_bytes = planned_beside_pool(s),
+                          .ctx = s,
+                          .lent = lent,
+                          .level = pass_on_level,
+                          .rungs = ladder,
+                          .n_rungs = sizeof ladder / sizeof *ladder};
+    memcpy(c.threshold_bytes, s->options->level_bytes, sizeof c.threshold_bytes);
+    s->watch = mem_watch_start(&c, e);
+    return s->watch != NULL;
+}
 
 /* Before anything is taken or the port opened: a file that is no model, or a line too low for it, is refused whole. */
 static bool plan(server *s, err *e) {
@@ -69,7 +136,7 @@ static bool plan(server *s, err *e) {
     cli_plan_begin(&s->plan, s->ledger);
     server_parts_plan(&s->parts, s->en, &s->plan);
     if (!engine_plan_make(s->en, &s->plan, e)) return false;
-    if (!cli_check_window(s->options, s->plan.n_context, e)) return false;
+    if (!cli_check_window(s->options, s->plan.n_context, e) || !check_levels(s, e)) return false;
     cli_print_plan(s->en, &s->plan, stderr);
     char words[160];
     if (cli_kv_costs_more(&s->plan, s->parts.engine.kv_type, words, sizeof words)) log_warn("serve", "%s", words);
@@ -83,11 +150,12 @@ static bool start(server *s, err *e) {
     s->http = http_server_start(&s->parts.http, s->ledger, api_handle, s->api, e);
     if (!s->http || !engine_load(s->en, &s->plan, NULL, NULL, e)) return false;
     s->sched = sched_start(&s->parts.sched, s->en, s->ledger, e);
-    if (!s->sched) return false;
+    if (!s->sched || !watch_memory(s, e)) return false;
     return api_ready(s->api, s->en, s->sched, s->http, e);
 }
 
 static void stop(server *s) {
+    mem_watch_stop(s->watch);
     if (s->http) http_server_stop(s->http); /* every answer is gone now */
     sched_stop(s->sched);
     api_stop(s->api);

@@ -440,7 +440,19 @@ size_t kv_cache_evict(kv_cache *c, size_t keep_bytes) {
     do kv_pool_read(c->pool, &after);
     while (after.evictable_bytes > keep_bytes && evict_page(c));
     kv_pool_read(c->pool, &after);
+    if (c->held && keep_bytes < c->held_bytes) c->held_bytes = keep_bytes;
     return before.used_bytes - after.used_bytes;
+}
+
+static size_t evictable_bytes(const kv_cache *c) {
+    kv_pool_counts counts;
+    kv_pool_read(c->pool, &counts);
+    return counts.evictable_bytes;
+}
+
+void kv_cache_hold(kv_cache *c, bool hold) {
+    if (hold && !c->held) c->held_bytes = evictable_bytes(c);
+    c->held = hold;
 }
 
 bool kv_cache_unpin_one(kv_cache *c) {
@@ -514,6 +526,7 @@ void kv_cache_keep_limits(kv_cache *c) {
     for (; n > c->config.max_entries && forget_least(c, listed); n--) {
     }
     if (c->config.max_cached_bytes) kv_cache_evict(c, c->config.max_cached_bytes);
+    if (c->held) kv_cache_evict(c, c->held_bytes);
 }
 
 void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {

@@ -138,6 +138,8 @@ bool kv_cache_remove(kv_cache *c, uint64_t id, kv_removed *out);
 /* Lets go of remembered pages (to the spill file where that is worth it) until at most keep_bytes of the pool are
  * evictable; returns bytes. */
 size_t kv_cache_evict(kv_cache *c, size_t keep_bytes);
+/* While held, what is remembered may not grow beyond what it was when that began; less after an eviction. */
+void kv_cache_hold(kv_cache *c, bool hold);
 /* When nothing else makes room for the first in line: the oldest pin is taken back. */
 bool kv_cache_unpin_one(kv_cache *c);
 /* Writes up to n remembered pages to the spill file ahead of need; true while there are more. */

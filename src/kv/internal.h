@@ -34,6 +34,8 @@ struct kv_cache {
     kv_node *node_of_slot; /* while the file is being read */
     kv_sequence *sequences;
     uint64_t now_ms;
+    bool held;
+    size_t held_bytes; /* while held: the most of remembered pages that nobody uses */
     double ms_per_token;
     kv_cache_counts counts; /* the running ones */
 };

@@ -144,6 +144,8 @@ void kv_pool_resize(kv_pool *p, size_t budget_bytes) {
     give_back(p, 0, p->counts.budget_bytes);
 }
 
+size_t kv_pool_full_bytes(const kv_pool *p) { return p->full_budget_bytes; }
+
 /* ---- pages ---- */
 
 static page_class *class_of(const kv_pool *p, const uint8_t *page, uint32_t *index) {

@@ -38,6 +38,7 @@ bool kv_pool_cached(const kv_pool *p, const uint8_t *page);
 size_t kv_pool_trim(kv_pool *p, size_t keep_bytes);
 /* A smaller or larger budget, at most the one it was made with. Pages in use above it stay until they are freed. */
 void kv_pool_resize(kv_pool *p, size_t budget_bytes);
+size_t kv_pool_full_bytes(const kv_pool *p); /* the budget it was made with */
 
 typedef struct kv_pool_counts {
     size_t budget_bytes, used_bytes, evictable_bytes, committed_bytes;

@@ -1,7 +1,9 @@
 #include "mem/books.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
+#include "base/clock.h"
 #include "plat/image.h"
 
 #define MIB UINT64_C(1048576)
@@ -28,7 +30,7 @@ void mem_books_start(mem_ledger *l) {
 }
 
 /* Reserved but not yet resident is as good as used: whoever reserved it will touch it. */
-static uint64_t under_line(const mem_books *b) {
+uint64_t mem_books_under_line(const mem_books *b) {
     if (b->ledger.line_bytes == UINT64_MAX) return UINT64_MAX;
     uint64_t used = b->kernel_bytes > b->ledger.now_bytes ? b->kernel_bytes : b->ledger.now_bytes;
     return less(b->ledger.line_bytes, used);
@@ -50,8 +52,15 @@ void mem_books_read(mem_ledger *l, mem_books *out) {
     out->balanced = off <= out->tolerance_bytes;
 
     uint64_t machine = machine_known ? out->system.available_bytes : UINT64_MAX;
-    out->available_bytes = least(under_line(out), least(machine, plat_cgroup_room(&out->cgroup)));
-    out->level = mem_level_of(out->available_bytes, out->ledger.line_bytes);
+    out->available_bytes = least(mem_books_under_line(out), least(machine, plat_cgroup_room(&out->cgroup)));
+    const mem_watched *watched = &out->ledger.watched;
+    out->reclaimable_bytes = watched->on ? watched->reclaimable_bytes : 0;
+    out->level = watched->on ? (mem_level)watched->level : mem_level_of(out->available_bytes, out->ledger.line_bytes);
+}
+
+uint64_t mem_books_room(const mem_books *b) {
+    uint64_t sum = b->available_bytes + b->reclaimable_bytes;
+    return sum < b->available_bytes ? UINT64_MAX : sum;
 }
 
 const char *mem_level_name(mem_level level) {
@@ -138,6 +147,25 @@ static void readings_json(const mem_books *b, json_writer *w) {
     json_object_end(w);
 }
 
+static void levels_json(const mem_watched *watched, json_writer *w) {
+    json_key(w, "levels");
+    if (!watched->on) {
+        json_null(w);
+        return;
+    }
+    json_object_start(w);
+    for (int i = 0; i < 4; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s_bytes", mem_level_name((mem_level)(MEM_CAUTION + i)));
+        json_put_uint(w, key, watched->threshold_bytes[i]);
+    }
+    json_put_string(w, "bound", str_of(watched->worst));
+    json_put_bool(w, "pressed", watched->pressed);
+    json_put_uint(w, "lasted_ms", clock_now_ns() / 1000000 - watched->since_ms);
+    json_put_uint(w, "changes", watched->changes);
+    json_object_end(w);
+}
+
 static void heap_json(const plat_heap *h, json_writer *w) {
     uint64_t held = h->arena_bytes + h->mmapped_bytes;
     open_object(w, "heap");
@@ -161,6 +189,8 @@ void mem_books_json(const mem_books *b, json_writer *w) {
     json_put_bool(w, "balanced", b->balanced);
     json_put_string(w, "level", str_of(mem_level_name(b->level)));
     json_put_uint(w, "available_bytes", b->available_bytes);
+    json_put_uint(w, "reclaimable_bytes", b->reclaimable_bytes);
+    levels_json(&b->ledger.watched, w);
     accounts_json(b, w);
     readings_json(b, w);
     heap_json(&b->heap, w);

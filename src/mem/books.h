@@ -27,13 +27,18 @@ typedef struct mem_books {
     bool balanced;
     uint64_t available_bytes; /* the least of: under the line (reserved counts as used), MemAvailable,
                                * under the cgroup's limit */
-    mem_level level;
+    uint64_t reclaimable_bytes; /* beside these: cache and free pages, given back at once where they are needed */
+    mem_level level; /* mem/watch's; where nobody watches, of this reading alone */
 } mem_books;
 
 /* Call first thing in main: loads the program's code and takes the process's figure as `runtime`. */
 void mem_books_start(mem_ledger *l);
 /* Re-measures `runtime` first: pages of the program's own file that came in since. */
 void mem_books_read(mem_ledger *l, mem_books *out);
+/* available and reclaimable together: what a request could get. */
+uint64_t mem_books_room(const mem_books *b);
+/* Under the line alone; reserved and not yet resident counts as used. */
+uint64_t mem_books_under_line(const mem_books *b);
 void mem_books_json(const mem_books *b, json_writer *w);
 
 /* The line when the operator names none: 80 % of the smaller of MemAvailable and of the room under the

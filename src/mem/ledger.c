@@ -93,6 +93,12 @@ void mem_ledger_measured(mem_ledger *l, mem_account a, uint64_t bytes) {
     unlock(l);
 }
 
+void mem_ledger_note(mem_ledger *l, const mem_watched *watched) {
+    lock(l);
+    l->watched = *watched;
+    unlock(l);
+}
+
 uint64_t mem_ledger_available(mem_ledger *l) {
     lock(l);
     uint64_t bytes = below(l->line_bytes, l->now_bytes);
@@ -106,6 +112,7 @@ void mem_ledger_read(mem_ledger *l, mem_ledger_view *out) {
     out->now_bytes = l->now_bytes;
     out->peak_bytes = l->peak_bytes;
     memcpy(out->rows, l->rows, sizeof out->rows);
+    out->watched = l->watched;
     unlock(l);
 }
 

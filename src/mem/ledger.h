@@ -24,8 +24,20 @@ typedef struct mem_ledger_row {
     uint64_t refused;     /* reservations turned down */
 } mem_ledger_row;
 
+/* What mem/watch last saw, kept here because whoever reads the books reads the ledger. */
+typedef struct mem_watched {
+    bool on;       /* someone watches: without that, levels are computed from each reading alone */
+    uint8_t level; /* a mem_level (mem/books), with its hysteresis */
+    uint64_t reclaimable_bytes; /* of what is held: given back at once where it is needed */
+    uint64_t since_ms, changes; /* of the level; monotonic */
+    uint64_t threshold_bytes[4]; /* as they apply to the bound that the level comes from */
+    const char *worst;           /* that bound */
+    bool pressed;
+} mem_watched;
+
 typedef struct mem_ledger {
     pthread_mutex_t lock;
+    mem_watched watched;
     uint64_t line_bytes; /* UINT64_MAX: no line */
     uint64_t now_bytes, peak_bytes;
     mem_ledger_row rows[MEM_ACCOUNT_COUNT];
@@ -35,6 +47,7 @@ typedef struct mem_ledger {
 typedef struct mem_ledger_view { /* one consistent reading */
     uint64_t line_bytes, now_bytes, peak_bytes;
     mem_ledger_row rows[MEM_ACCOUNT_COUNT];
+    mem_watched watched;
 } mem_ledger_view;
 
 void mem_ledger_init(mem_ledger *l, uint64_t line_bytes);
@@ -46,6 +59,7 @@ void mem_ledger_release(mem_ledger *l, mem_account a, uint64_t bytes); /* CHECKs
 /* Sets a row to a figure the kernel gave (mem/books, for `runtime`): a fact is not refused, so the sum
  * may then stand above the line and nothing is available. */
 void mem_ledger_measured(mem_ledger *l, mem_account a, uint64_t bytes);
+void mem_ledger_note(mem_ledger *l, const mem_watched *watched);
 uint64_t mem_ledger_available(mem_ledger *l);                          /* below the line */
 void mem_ledger_read(mem_ledger *l, mem_ledger_view *out);
 

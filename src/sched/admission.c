@@ -63,17 +63,50 @@ static uint64_t need_bytes(const sched *s, const sched_job *j, uint32_t more_tok
 }
 
 bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
-    kv_pool_counts pool;
-    kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
+    uint64_t pool = kv_pool_full_bytes(kv_cache_pool(engine_kv(s->en)));
     uint64_t worst = kv_cache_bytes_for(engine_kv(s->en), t, n_tokens);
-    if (worst <= pool.budget_bytes) return true;
+    if (worst <= pool) return true;
     char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES];
-    err_set_memory(e, worst, pool.budget_bytes,
+    err_set_memory(e, worst, pool,
                    "%u tokens would take %s of KV pages and the whole pool has %s: ask for fewer, or for a smaller "
                    "kv_type or a window",
-                   n_tokens, bytes_text(worst, need), bytes_text(pool.budget_bytes, have));
+                   n_tokens, bytes_text(worst, need), bytes_text(pool, have));
     e->code = ERR_TOO_LARGE;
     return false;
+}
+
+/* ---- when memory is short ---- */
+
+static uint64_t worst_bytes(const sched *s, const sched_job *j) {
+    return kv_cache_bytes_for(engine_kv(s->en), &j->terms, j->gen.n_prompt + j->gen.max_tokens);
+}
+
+bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e) {
+    char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES];
+    uint64_t worst = worst_bytes(s, j);
+    return err_set_memory(e, worst, s->pressed_room_bytes,
+                          "memory is short (%s): this request may take %s and %s are left; it would fit later",
+                          mem_level_name(s->pressure), bytes_text(worst, need),
+                          bytes_text(s->pressed_room_bytes, have));
+}
+
+/* From Critical on what is in use, and no less than what any accepted request may come to need: each of them will be
+ * the first in rank, and that one is never refused. */
+void sched_fit_pool(sched *s) {
+    kv_pool *pool = kv_cache_pool(engine_kv(s->en));
+    kv_pool_counts now;
+    kv_pool_read(pool, &now);
+    size_t wanted = kv_pool_full_bytes(pool);
+    if (s->pressure >= MEM_CRITICAL) {
+        wanted = now.used_bytes - now.evictable_bytes;
+        for (uint32_t i = 0; i < s->n_jobs; i++) {
+            const sched_job *j = &s->jobs[i];
+            if (j->state == JOB_FREE || j->state == JOB_ENDED) continue;
+            uint64_t worst = worst_bytes(s, j);
+            if (worst > wanted) wanted = worst;
+        }
+    }
+    if (wanted != now.budget_bytes) kv_pool_resize(pool, wanted);
 }
 
 /* ---- admission ---- */
@@ -122,8 +155,10 @@ static bool open_session(sched *s, sched_job *j) {
     return true;
 }
 
-/* With nobody else running there always is: the rest of the pool can be taken back. */
+/* With nobody else running there always is: the rest of the pool can be taken back. When memory is short they run one
+ * after another. */
 static bool has_room(const sched *s, const sched_job *j, uint32_t more_tokens) {
+    if (count_running(s) && s->pressure >= MEM_CRITICAL) return false;
     return !count_running(s) || need_bytes(s, j, more_tokens) <= sched_room_bytes(s);
 }
 
@@ -157,6 +192,7 @@ void sched_admit(sched *s) {
 
 bool sched_would_admit(sched *s, const sched_job *j, err *why) {
     const sched_job *parked = first_parked(s), *queued = first_queued(s);
+    if (s->pressure >= MEM_CRITICAL) return sched_refuse_pressed(s, j, why);
     if (s->counts.active >= s->config.max_concurrent)
         return err_set(why, ERR_BUSY, "%u requests are running, as many as may at once", s->counts.active);
     if (queued && (s->config.max_concurrent == 1 || queued->priority >= j->priority))
@@ -196,6 +232,13 @@ void sched_park(sched *s, sched_job *j) {
     j->times_parked++;
     s->counts.parked++;
     s->counts.parkings++;
+}
+
+void sched_park_last(sched *s) {
+    sched_rank_running(s);
+    if (s->n_running < 2) return;
+    log_info("sched", "parking a request: memory is at %s", mem_level_name(s->pressure));
+    sched_park(s, s->running[s->n_running - 1]);
 }
 
 /* The last in rank of those that run after j. */

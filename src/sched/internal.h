@@ -63,6 +63,10 @@ struct sched {
     sched_job **running; /* prefill and decode, first in rank first */
     uint32_t n_running;
     sched_tenant *tenants;
+    mem_level pressure;
+    uint64_t pressed_room_bytes;
+    bool park_due;    /* one, for memory's sake */
+    bool cleanup_due; /* a request has ended, with cleanup_after_request */
     uint32_t turn; /* of choices that alternate */
     double decode_step_ms; /* running mean of steps without prompts */
     double chunk;          /* tokens of a prompt beside decodes */
@@ -79,6 +83,9 @@ bool sched_would_admit(sched *s, const sched_job *j, err *why); /* j: not of the
 void sched_park(sched *s, sched_job *j);
 bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens); /* pages for a step; parks others, or j itself */
 void sched_recall(sched *s, sched_job *j);
+void sched_park_last(sched *s); /* of those running, unless it is the first */
+void sched_fit_pool(sched *s);  /* its budget to the pressure */
+bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e);
 bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e); /* could it ever run */
 uint64_t sched_room_bytes(const sched *s);      /* of the pool: not in use, not promised */
 

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "plat/kernel.h"
 #include "sched/internal.h"
 
 enum {
@@ -75,6 +76,7 @@ void sched_job_exit(sched *s, sched_job *j, const err *failure) {
     else if (failure) s->counts.failed++;
     else s->counts.finished++;
     if (good) account(s, j);
+    s->cleanup_due = s->config.cleanup_after_request;
     if (j->cancelled) {
         mem_buddy_give(&s->blocks, j->block);
         j->block = NULL;
@@ -173,13 +175,22 @@ static bool in_step(const sched *s, const sched_job *j) {
     return false;
 }
 
+/* When memory is short, prompts wait for whoever is before them. */
+static bool waits_for_memory(const sched *s, uint32_t rank) {
+    if (s->pressure < MEM_CRITICAL) return false;
+    for (uint32_t i = 0; i < rank; i++)
+        if (may_step(s->running[i], JOB_PREFILL) || may_step(s->running[i], JOB_DECODE)) return true;
+    return false;
+}
+
 /* In turns the first in rank and the one that has least to go: long prompts get on, short ones do not wait for
  * them. */
 static sched_job *next_prompt(sched *s) {
     sched_job *next = NULL;
     for (uint32_t i = 0; i < s->n_running; i++) {
         sched_job *j = s->running[i];
-        if (!may_step(j, JOB_PREFILL) || in_step(s, j) || will_be_known(s, j)) continue;
+        if (!may_step(j, JOB_PREFILL) || in_step(s, j) || will_be_known(s, j) || waits_for_memory(s, i))
+            continue;
         if (!next) next = j;
         else if (s->turn % 2 && j->priority == next->priority && tokens_left(j) < tokens_left(next)) next = j;
     }
@@ -297,6 +308,14 @@ static bool wait_ms(sched *s, uint32_t ms) {
 
 static uint64_t now_ms(void) { return clock_now_ns() / 1000000; }
 
+static void cleanup(sched *s) {
+    kv_cache *kv = engine_kv(s->en);
+    s->cleanup_due = false;
+    if (!s->counts.parked) kv_cache_evict(kv, 0);
+    kv_pool_trim(kv_cache_pool(kv), 0);
+    plat_heap_trim();
+}
+
 /* Nothing can run: wait for work, and when it stays away write remembered pages to the spill file and give free
  * ones back. */
 static void rest(sched *s) {
@@ -326,6 +345,9 @@ void *sched_loop(void *ctx) {
     for (;;) {
         kv_cache_tick(engine_kv(s->en), now_ms());
         sweep(s);
+        if (s->cleanup_due) cleanup(s); /* before anyone hears that it has ended */
+        if (s->park_due) sched_park_last(s);
+        s->park_due = false;
         if (!s->stopping) {
             sched_admit(s);
             expire_queued(s);

@@ -228,6 +228,10 @@ static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens,
     if (s->counts.queued >= s->config.max_queue &&
         s->counts.active + s->counts.queued >= s->config.max_concurrent + s->config.max_queue)
         return err_set(e, ERR_BUSY, "the queue is full: %u requests wait", s->counts.queued), NULL;
+    if (s->pressure >= MEM_CRITICAL) {
+        sched_job asked = {.terms = r->terms, .gen = {.n_prompt = r->n_prompt, .max_tokens = max_tokens}};
+        return sched_refuse_pressed(s, &asked, e), NULL;
+    }
     uint32_t ring = ring_for(r, max_tokens);
     size_t bytes = block_bytes(r->n_prompt, max_tokens, r->n_stops, ring);
     sched_job *j = free_slot(s);
@@ -398,17 +402,79 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
     j.gen.max_tokens = out->max_tokens = clip_max_tokens(s, r);
     pthread_mutex_lock(&s->lock);
     size_t in_use;
-    kv_pool_counts pool;
-    kv_pool_read(kv_cache_pool(kv), &pool);
     out->cached_tokens = kv_cache_peek(kv, &r->terms, r->prompt, r->n_prompt - 1, &in_use);
     out->required_bytes = kv_cache_bytes_for(kv, &r->terms, r->n_prompt + out->max_tokens);
     out->available_bytes = sched_room_bytes(s);
-    out->pool_bytes = pool.budget_bytes;
+    out->pool_bytes = kv_pool_full_bytes(kv_cache_pool(kv));
     out->queued = s->counts.queued;
     out->ever = check_size(s, r, out->max_tokens, &out->reason);
     out->now = out->ever && sched_would_admit(s, &j, &out->reason);
     pthread_mutex_unlock(&s->lock);
     return true;
+}
+
+/* ---- when memory is short ---- */
+
+enum { SHRINK_AT_ONCE_BYTES = 32 << 20 }; /* then the lock is let go */
+
+void sched_set_pressure(sched *s, mem_level level, uint64_t room_bytes) {
+    pthread_mutex_lock(&s->lock);
+    bool changed = s->pressure != level;
+    s->pressure = level;
+    s->pressed_room_bytes = room_bytes;
+    s->park_due = level == MEM_EMERGENCY;
+    kv_cache_hold(engine_kv(s->en), level >= MEM_CAUTION);
+    sched_fit_pool(s);
+    if (changed) pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sched_memory_read(sched *s, sched_memory *out) {
+    kv_pool_counts pool;
+    pthread_mutex_lock(&s->lock);
+    kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
+    *out = (sched_memory){.held_bytes = pool.committed_bytes,
+                          .reclaimable_bytes = pool.committed_bytes - pool.used_bytes + pool.evictable_bytes,
+                          .requests = s->counts.queued + s->counts.active,
+                          .ended = s->counts.finished + s->counts.cancelled + s->counts.failed};
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t sched_trim(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    uint64_t bytes = kv_pool_trim(kv_cache_pool(engine_kv(s->en)), 0);
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+uint64_t sched_expire(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    kv_cache_tick(engine_kv(s->en), clock_now_ns() / 1000000);
+    uint64_t bytes = kv_pool_trim(kv_cache_pool(engine_kv(s->en)), 0);
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+static uint64_t shrink_some(sched *s, uint64_t wanted_bytes) {
+    kv_cache *kv = engine_kv(s->en);
+    kv_pool_counts pool;
+    pthread_mutex_lock(&s->lock);
+    kv_pool_read(kv_cache_pool(kv), &pool);
+    size_t most = wanted_bytes < SHRINK_AT_ONCE_BYTES ? (size_t)wanted_bytes : SHRINK_AT_ONCE_BYTES;
+    (void)kv_cache_evict(kv, pool.evictable_bytes > most ? pool.evictable_bytes - most : 0);
+    uint64_t bytes = kv_pool_trim(kv_cache_pool(kv), 0);
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+uint64_t sched_shrink_cache(sched *s, uint64_t wanted_bytes) {
+    uint64_t freed = 0;
+    while (freed < wanted_bytes) {
+        uint64_t some = shrink_some(s, wanted_bytes - freed);
+        if (!some) break;
+        freed += some;
+    }
+    return freed;
 }
 
 bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out) {

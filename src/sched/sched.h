@@ -18,13 +18,18 @@
  * finishes. Admitted jobs share steps: every decoding job has one token in each, prompts are fed in chunks beside
  * them, sized so that a step takes at most about twice what it takes without.
  *
+ * When memory is short (sched_set_pressure): from Caution on nothing more is remembered; from Critical on new requests
+ * are refused, those accepted run one after another, only the first in rank goes on with its prompt, and the pool's
+ * budget is what they need; in Emergency the last in rank are parked. Nothing of it outlives the pressure.
+ *
  * Refused at the door: ERR_TOO_LARGE (what no context or pool holds), ERR_INVALID (parameters),
- * ERR_BUSY (queue full, its memory full, draining): come back after sched_retry_after_s.
+ * ERR_MEMORY (memory is short), ERR_BUSY (queue full, its memory full, draining): come back after sched_retry_after_s.
  */
 #ifndef SCHED_SCHED_H
 #define SCHED_SCHED_H
 
 #include "engine/generation.h"
+#include "mem/books.h"
 
 typedef struct sched_config {
     uint32_t max_concurrent;   /* jobs running at once; at most the engine's sessions; 1: strictly one after another */
@@ -33,6 +38,7 @@ typedef struct sched_config {
     uint32_t stall_timeout_ms; /* a consumer that reads nothing for so long loses its job */
     size_t queue_bytes;        /* the region; 0: chosen from the context */
     uint32_t n_tenants;        /* who share fairly; 0: as 1 */
+    bool cleanup_after_request; /* forget what is not pinned, give back free pages and heap, before it is answered */
     bool check_every_step;     /* tests: CHECKs the whole KV cache before each step */
 } sched_config;
 
@@ -122,6 +128,21 @@ typedef struct sched_fit {
 } sched_fit;
 /* What sched_submit would say, and when it would run; nothing is taken. False for a request that is wrong. */
 bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e);
+
+/* ---- when memory is short: from another thread, between two steps ---- */
+
+/* The level now, and the room it comes from (for those who are refused). */
+void sched_set_pressure(sched *s, mem_level level, uint64_t room_bytes);
+typedef struct sched_memory {
+    uint64_t held_bytes, reclaimable_bytes; /* of KV pages: all; those that no request holds */
+    uint32_t requests;                      /* queued and active */
+    uint64_t ended;                         /* since the start */
+} sched_memory;
+void sched_memory_read(sched *s, sched_memory *out);
+/* Each returns the bytes that the kernel has again. */
+uint64_t sched_trim(sched *s);                         /* free pages */
+uint64_t sched_expire(sched *s);                       /* what has outlived its time */
+uint64_t sched_shrink_cache(sched *s, uint64_t bytes); /* so much of what is remembered, the least worth first */
 
 /* ---- the KV cache, read and changed between two steps ---- */
 
