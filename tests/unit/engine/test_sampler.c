@@ -360,6 +360,7 @@ static void ends_are_banned_when_ignored(void **state) {
     test_alloc_init(&a, 0);
     engine *en = hand_engine(HAND_WORDS + 2);
     en->vocab = hand_vocab(words, 2, &a.alloc);
+    engine_mark_ends(en);
     static float logits[HAND_WORDS + 2];
     logits[HAND_EOS] = 50, logits[HAND_BOS] = 40, logits[HAND_WORDS] = 30;
     engine_sampling s = neutral();
