@@ -11,7 +11,7 @@
 #include "sched/internal.h"
 
 enum {
-    FIRST_CHUNK = 8, LEAST_CHUNK = 4, /* tokens of a prompt beside decodes: to begin with; at least */
+    FIRST_CHUNK = 8, LEAST_CHUNK = 1, /* tokens of a prompt beside decodes: to begin with; at least */
     BARE_STEP_EVERY = 32,             /* such a step is the decodes alone: what they take is measured anew */
     TRIM_AFTER_IDLE_MS = 1000,
     TIMEOUT_CHECK_MS = 100,
