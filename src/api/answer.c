@@ -27,6 +27,7 @@ static void on_gone(void *ctx, bool completed) {
     x->gone = true; /* from here on no wake reads a job */
     pthread_mutex_unlock(&x->lock);
     for (uint32_t i = 0; i < x->n_jobs; i++) sched_job_release(x->a->sched, x->jobs[i]);
+    timeline_request_ended(x->a);
     pthread_mutex_lock(&x->lock);
     x->in_use = false;
     pthread_mutex_unlock(&x->lock);

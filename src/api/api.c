@@ -13,8 +13,9 @@ enum { PARSE_EXTRA_BYTES = 128 * 1024, SCRATCH_KEEP_BYTES = 1 << 20 };
 
 /* ---- start and stop ---- */
 
-static api *layout(const api_config *c, mem_arena *a, void **parse, answer **answers) {
+static api *layout(const api_config *c, mem_arena *a, void **parse, answer **answers, mem_timeline **timeline) {
     api *self = mem_arena_take(a, sizeof *self, 64);
+    *timeline = mem_timeline_lay_out(a);
     *parse = mem_arena_take(a, c->body_limit_bytes + PARSE_EXTRA_BYTES, 64);
     *answers = mem_arena_take(a, c->max_active * sizeof **answers, 64);
     char *pending = mem_arena_take(a, (size_t)c->max_active * ANSWER_PENDING_BYTES, 64);
@@ -27,8 +28,9 @@ size_t api_plan_bytes(const api_config *c) {
     mem_arena a;
     void *parse;
     answer *answers;
+    mem_timeline *timeline;
     mem_arena_measure(&a);
-    layout(c, &a, &parse, &answers);
+    layout(c, &a, &parse, &answers, &timeline);
     return plat_vm_round(a.used);
 }
 
@@ -37,8 +39,11 @@ api *api_start(const api_config *c, mem_ledger *l, err *e) {
     if (!mem_arena_init(&arena, l, MEM_HTTP, api_plan_bytes(c), false, e)) return NULL;
     void *parse;
     answer *answers;
-    api *a = layout(c, &arena, &parse, &answers);
-    *a = (api){.config = *c, .ledger = l, .arena = arena, .answers = answers};
+    mem_timeline *timeline;
+    api *a = layout(c, &arena, &parse, &answers, &timeline);
+    *a = (api){.config = *c, .ledger = l, .arena = arena, .answers = answers, .timeline = timeline};
+    if (!timeline_read_debug_leak(a, e)) return mem_arena_free(&arena), NULL;
+    mem_timeline_init(timeline);
     mem_arena_over(&a->parse, parse, c->body_limit_bytes + PARSE_EXTRA_BYTES);
     mem_heap_init(&a->heap, l, MEM_QUEUE);
     for (uint32_t i = 0; i < c->max_active; i++) {
@@ -67,6 +72,7 @@ void api_stop(api *a) {
     if (a->tokens) mem_heap_give(&a->heap, a->tokens, engine_context(a->en) * sizeof *a->tokens);
     CHECK(mem_heap_bytes(&a->heap) == 0);
     for (uint32_t i = 0; i < a->config.max_active; i++) CHECK(!a->answers[i].in_use);
+    mem_timeline_free(a->timeline);
     mem_arena arena = a->arena;
     mem_arena_free(&arena);
 }
@@ -92,6 +98,9 @@ static const route routes[] = {
     {"DELETE", "/cache/", cache_remove, false, false},
     {"POST", "/cleanup-memory", server_cleanup, false, false},
     {"GET", "/memory", server_memory, true, false},
+    {"GET", "/memory/timeline", timeline_json, true, false},
+    {"GET", "/memory/timeline.svg", timeline_svg, true, false},
+    {"GET", "/memory/doctor", timeline_doctor, true, false},
     {"GET", "/health", server_health, true, true},
     {"GET", "/livez", server_live, true, true},
     {"GET", "/readyz", server_ready, true, true},

@@ -37,4 +37,7 @@ void api_stop(api *a); /* after the http server has stopped: no answer is runnin
 
 void api_handle(void *api, http_request *r); /* an http_handler */
 
+/* Takes a sample of the books for the timeline; one a second, however often it is called. By one thread. */
+void api_sample(api *a);
+
 #endif

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "mem/arena.h"
 #include "mem/heap.h"
+#include "mem/timeline.h"
 
 enum { ANSWER_PENDING_BYTES = 64 * 1024, ANSWER_JOBS_MAX = 16 };
 
@@ -65,6 +66,12 @@ struct api {
     int32_t *tokens;      /* [context]: the prompt being parsed */
     answer *answers;
     uint32_t tenant; /* whose request is being handled: the index of its key */
+
+    mem_timeline *timeline; /* in the arena */
+    uint64_t sampled_ms;    /* the sampler's own, as is: */
+    uint32_t known_leaks;   /* a bit for each account, and for the unexplained, that has been reported */
+    int debug_leak;         /* PLIMSOLL_DEBUG_LEAK: the account that loses a page with each request, or −1 */
+    mem_heap dropped;       /* … of account http */
 };
 
 int api_status(const err *e, bool draining); /* HTTP status of an error */
@@ -109,6 +116,12 @@ void native_fit(api *a, http_request *r);
 void cache_list(api *a, http_request *r);
 void cache_clear(api *a, http_request *r);
 void cache_remove(api *a, http_request *r);
+/* timeline.c */
+bool timeline_read_debug_leak(api *a, err *e);
+void timeline_request_ended(api *a); /* on the event thread, when an answer is over and its jobs are released */
+void timeline_json(api *a, http_request *r);
+void timeline_svg(api *a, http_request *r);
+void timeline_doctor(api *a, http_request *r);
 /* server.c */
 void server_health(api *a, http_request *r);
 void server_live(api *a, http_request *r);

@@ -215,6 +215,8 @@ void server_index(api *a, http_request *r) {
                "GET  /health          status, jobs, memory\n"
                "GET  /livez  /readyz  for balancers\n"
                "GET  /memory          where every byte is\n"
+               "GET  /memory/timeline /memory/timeline.svg  where it was (?last=SECONDS)\n"
+               "GET  /memory/doctor   what that means, in words (Accept: text/plain) or JSON\n"
                "POST /cleanup-memory  give back now what nobody needs\n",
                api_model_name(a), status_name(a));
     http_reply(r, 200, "text/plain; charset=utf-8", buf_str(&body));

@@ -76,6 +76,7 @@ static void lent(void *ctx, mem_lent *out) {
 
 static void pass_on_level(void *ctx, mem_level level, uint64_t room_bytes) {
     sched_set_pressure(((server *)ctx)->sched, level, room_bytes);
+    api_sample(((server *)ctx)->api);
 }
 
 static uint64_t trim(void *ctx, uint64_t wanted_bytes) {

@@ -371,6 +371,7 @@ void sched_job_release(sched *s, sched_job *j) {
 void sched_read(sched *s, sched_counts *out) {
     pthread_mutex_lock(&s->lock);
     *out = s->counts;
+    out->block_bytes = s->blocks.used_bytes;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -448,9 +449,12 @@ uint64_t sched_trim(sched *s) {
 }
 
 uint64_t sched_expire(sched *s) {
+    kv_cache *kv = engine_kv(s->en);
+    kv_pool_counts before;
     pthread_mutex_lock(&s->lock);
-    kv_cache_tick(engine_kv(s->en), clock_now_ns() / 1000000);
-    uint64_t bytes = kv_pool_trim(kv_cache_pool(engine_kv(s->en)), 0);
+    kv_pool_read(kv_cache_pool(kv), &before);
+    kv_cache_tick(kv, clock_now_ns() / 1000000);
+    uint64_t bytes = kv_pool_trim(kv_cache_pool(kv), before.committed_bytes - before.used_bytes);
     pthread_mutex_unlock(&s->lock);
     return bytes;
 }
@@ -496,4 +500,12 @@ bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out) {
     bool there = kv_cache_remove(engine_kv(s->en), id, out);
     pthread_mutex_unlock(&s->lock);
     return there;
+}
+
+void sched_drop(sched *s, mem_account account) {
+    CHECK(account == MEM_KV || account == MEM_QUEUE);
+    pthread_mutex_lock(&s->lock);
+    if (account == MEM_KV) (void)kv_pool_take(kv_cache_pool(engine_kv(s->en)), 0, engine_terms(s->en).type, NULL);
+    else (void)mem_buddy_take(&s->blocks, MEM_BUDDY_LEAST_BYTES);
+    pthread_mutex_unlock(&s->lock);
 }

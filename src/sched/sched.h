@@ -115,6 +115,7 @@ typedef struct sched_counts {
     uint32_t queued, active, parked; /* parked ones are active, too */
     uint64_t submitted, finished, cancelled, failed, refused;
     uint64_t prompt_tokens, completion_tokens, parkings;
+    uint64_t block_bytes; /* of the queue's region: in use */
 } sched_counts;
 void sched_read(sched *s, sched_counts *out);
 uint32_t sched_retry_after_s(sched *s); /* 1 – 59, from the backlog */
@@ -150,5 +151,8 @@ void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters)
 bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out); /* false past the end */
 kv_removed sched_cache_clear(sched *s);
 bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out); /* false: no such entry */
+
+/* For tests of the leak detector: drops a page of KV (MEM_KV) or a block of the queue's region (MEM_QUEUE). */
+void sched_drop(sched *s, mem_account account);
 
 #endif
