@@ -1,0 +1,308 @@
+#include "cli/top_snapshot.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/json.h"
+
+/* ---- JSON into fields ---- */
+
+typedef enum field_kind {
+    FIELD_COUNT, /* uint64_t */
+    FIELD_LIMIT, /* uint64_t; null is UINT64_MAX */
+    FIELD_SIGNED, FIELD_NUMBER, FIELD_BOOL, FIELD_NAME,
+} field_kind;
+
+typedef struct field {
+    const char *path;
+    field_kind kind;
+    size_t offset;
+} field;
+
+#define AT(member) offsetof(top_snapshot, member)
+
+static const field health_fields[] = {
+    {"status", FIELD_NAME, AT(status)},
+    {"model", FIELD_NAME, AT(model)},
+    {"active_jobs", FIELD_COUNT, AT(active)},
+    {"queued_jobs", FIELD_COUNT, AT(queued)},
+    {"memory.level", FIELD_NAME, AT(level)},
+    {"memory.available_bytes", FIELD_LIMIT, AT(available_bytes)},
+    {"memory.used_bytes", FIELD_COUNT, AT(used_bytes)},
+    {"memory.line_bytes", FIELD_LIMIT, AT(line_bytes)},
+    {NULL, 0, 0},
+};
+
+static const field memory_fields[] = {
+    {"books.line_bytes", FIELD_LIMIT, AT(line_bytes)},
+    {"books.kernel_bytes", FIELD_COUNT, AT(used_bytes)},
+    {"books.ledger_bytes", FIELD_COUNT, AT(ledger_bytes)},
+    {"books.ledger_peak_bytes", FIELD_COUNT, AT(ledger_peak_bytes)},
+    {"books.unexplained_bytes", FIELD_SIGNED, AT(unexplained_bytes)},
+    {"books.tolerance_bytes", FIELD_COUNT, AT(tolerance_bytes)},
+    {"books.balanced", FIELD_BOOL, AT(balanced)},
+    {"books.level", FIELD_NAME, AT(level)},
+    {"books.available_bytes", FIELD_LIMIT, AT(available_bytes)},
+    {"books.system.total_bytes", FIELD_COUNT, AT(machine_bytes)},
+    {"books.system.available_bytes", FIELD_COUNT, AT(machine_available_bytes)},
+    {"books.cgroup.limit_bytes", FIELD_LIMIT, AT(cgroup_limit_bytes)},
+    {"kv_pool.budget_bytes", FIELD_COUNT, AT(pool.budget_bytes)},
+    {"kv_pool.used_bytes", FIELD_COUNT, AT(pool.used_bytes)},
+    {"kv_pool.evictable_bytes", FIELD_COUNT, AT(pool.evictable_bytes)},
+    {"kv_pool.committed_bytes", FIELD_COUNT, AT(pool.committed_bytes)},
+    {"kv_pool.tokens_held", FIELD_COUNT, AT(pool.tokens_held)},
+    {"kv_pool.waste", FIELD_NUMBER, AT(pool.waste)},
+    {"kv_pool.type", FIELD_NAME, AT(pool.type)},
+    {"kv_pool.parked_jobs", FIELD_COUNT, AT(parked)},
+    {"kv_pool.parkings", FIELD_COUNT, AT(pool.parkings)},
+    {"cache.entries", FIELD_COUNT, AT(cache.entries)},
+    {"cache.tokens", FIELD_COUNT, AT(cache.tokens)},
+    {"cache.hits", FIELD_COUNT, AT(cache.hits)},
+    {"cache.misses", FIELD_COUNT, AT(cache.misses)},
+    {"cache.hit_tokens", FIELD_COUNT, AT(cache.hit_tokens)},
+    {"cache.evicted_pages", FIELD_COUNT, AT(cache.evicted_pages)},
+    {"spill.file_bytes", FIELD_COUNT, AT(spill.file_bytes)},
+    {"spill.slots", FIELD_COUNT, AT(spill.slots)},
+    {"spill.used", FIELD_COUNT, AT(spill.used)},
+    {"spill.spilled_pages", FIELD_COUNT, AT(spill.spilled_pages)},
+    {"spill.restored_pages", FIELD_COUNT, AT(spill.restored_pages)},
+    {"jobs.submitted", FIELD_COUNT, AT(jobs.submitted)},
+    {"jobs.finished", FIELD_COUNT, AT(jobs.finished)},
+    {"jobs.cancelled", FIELD_COUNT, AT(jobs.cancelled)},
+    {"jobs.failed", FIELD_COUNT, AT(jobs.failed)},
+    {"jobs.refused", FIELD_COUNT, AT(jobs.refused)},
+    {"engine.tokens", FIELD_COUNT, AT(tokens)},
+    {NULL, 0, 0},
+};
+
+enum { PATH_BYTES = 192 };
+
+typedef struct reading {
+    top_snapshot *to;
+    const field *fields;
+    char path[PATH_BYTES]; /* "books.accounts.kv.now_bytes" */
+    size_t ends[JSON_MAX_DEPTH + 2]; /* where the path of each depth ends */
+    int array_depth; /* inside an array that began at this depth; −1: in none. Nothing we show is in one */
+} reading;
+
+static uint64_t count_of(const json_event *event) {
+    if (event->kind == JSON_INT) return event->integer < 0 ? 0 : (uint64_t)event->integer;
+    if (event->kind != JSON_DOUBLE || !(event->number > 0)) return 0;
+    return event->number >= 18446744073709551615.0 ? UINT64_MAX : (uint64_t)event->number;
+}
+
+static int64_t signed_of(const json_event *event) {
+    if (event->kind == JSON_INT) return event->integer;
+    if (event->kind != JSON_DOUBLE) return 0;
+    return event->number >= 9e18 ? INT64_MAX : event->number <= -9e18 ? -INT64_MAX : (int64_t)event->number;
+}
+
+/* Only what takes exactly one column of any terminal goes through; the rest becomes '?'. */
+static void copy_name(char to[TOP_NAME_BYTES], str from) {
+    size_t used = 0, at = 0;
+    while (at < from.len) {
+        uint32_t cp = 0;
+        int n = utf8_decode(from.data + at, from.len - at, &cp);
+        bool plain = n > 0 && ((cp >= 0x20 && cp < 0x7F) || (cp > 0xA0 && cp < 0x300 && cp != 0xAD));
+        size_t step = n > 0 ? (size_t)n : 1, take = plain ? step : 1;
+        if (used + take >= TOP_NAME_BYTES) break;
+        memcpy(to + used, plain ? from.data + at : "?", take);
+        used += take;
+        at += step;
+    }
+    to[used] = 0;
+}
+
+static void set_field(top_snapshot *s, const field *f, const json_event *event) {
+    char *at = (char *)s + f->offset;
+    switch (f->kind) {
+    case FIELD_LIMIT:
+    case FIELD_COUNT: {
+        bool none = event->kind == JSON_NULL && f->kind == FIELD_LIMIT;
+        *(uint64_t *)(void *)at = none ? UINT64_MAX : count_of(event);
+        break;
+    }
+    case FIELD_SIGNED: *(int64_t *)(void *)at = signed_of(event); break;
+    case FIELD_NUMBER:
+        *(double *)(void *)at = event->kind == JSON_INT || event->kind == JSON_DOUBLE ? event->number : 0;
+        break;
+    case FIELD_BOOL: *(bool *)at = event->kind == JSON_BOOL && event->boolean; break;
+    case FIELD_NAME: copy_name(at, event->kind == JSON_STRING ? event->text : STR("")); break;
+    }
+}
+
+static top_account *account_named(top_snapshot *s, str name) {
+    char plain[TOP_NAME_BYTES];
+    copy_name(plain, name);
+    for (uint32_t i = 0; i < s->n_accounts; i++)
+        if (!strcmp(s->accounts[i].name, plain)) return &s->accounts[i];
+    if (s->n_accounts == TOP_ACCOUNTS) return NULL;
+    top_account *a = &s->accounts[s->n_accounts++];
+    *a = (top_account){0};
+    memcpy(a->name, plain, sizeof plain);
+    return a;
+}
+
+/* "books.accounts.NAME.figure" */
+static void set_account(top_snapshot *s, str path, const json_event *event) {
+    str prefix = STR("books.accounts.");
+    const char *last = memrchr(path.data, '.', path.len);
+    if (!str_starts(path, prefix) || last < path.data + prefix.len) return;
+    str name = {path.data + prefix.len, (size_t)(last - path.data) - prefix.len};
+    str figure = {last + 1, path.len - (size_t)(last + 1 - path.data)};
+    bool now = str_is(figure, "now_bytes"), peak = str_is(figure, "peak_bytes");
+    bool refused = str_is(figure, "refused");
+    top_account *a = now || peak || refused ? account_named(s, name) : NULL;
+    if (a) *(now ? &a->now_bytes : peak ? &a->peak_bytes : &a->refused) = count_of(event);
+}
+
+static void set_path(reading *r, const json_event *event) {
+    size_t at = r->ends[event->depth - 1];
+    if (at && at < PATH_BYTES) r->path[at++] = '.';
+    for (size_t i = 0; i < event->text.len && at < PATH_BYTES; i++) r->path[at++] = event->text.data[i];
+    r->ends[event->depth] = at; /* one that was cut has all PATH_BYTES, and is nobody's */
+}
+
+static void set_value(reading *r, const json_event *event) {
+    str path = {r->path, r->ends[event->depth]};
+    top_snapshot *s = r->to;
+    if (path.len == 0 || path.len == PATH_BYTES) return;
+    for (const field *f = r->fields; f->path; f++)
+        if (str_is(path, f->path)) return set_field(s, f, event);
+    if (r->fields == memory_fields) set_account(s, path, event);
+}
+
+static void note_object(reading *r, const json_event *event) {
+    str path = {r->path, r->ends[event->depth]};
+    r->to->has_pool |= str_is(path, "kv_pool");
+    r->to->has_spill |= str_is(path, "spill");
+    r->to->has_jobs |= str_is(path, "jobs");
+}
+
+static bool on_event(void *ctx, const json_event *event, err *e) {
+    reading *r = ctx;
+    (void)e;
+    if (r->array_depth >= 0) {
+        if (event->kind == JSON_ARRAY_END && event->depth == r->array_depth) r->array_depth = -1;
+        return true;
+    }
+    switch (event->kind) {
+    case JSON_KEY: set_path(r, event); break;
+    case JSON_ARRAY_START: r->array_depth = event->depth; break;
+    case JSON_OBJECT_START: note_object(r, event); break;
+    case JSON_OBJECT_END:
+    case JSON_ARRAY_END: break;
+    default: set_value(r, event);
+    }
+    return true;
+}
+
+static bool read_fields(const base_alloc *alloc, str json, const field *fields, top_snapshot *s, err *e) {
+    reading r = {.to = s, .fields = fields, .array_depth = -1};
+    return json_parse(alloc, json, on_event, &r, e);
+}
+
+bool top_read_health(const base_alloc *alloc, str json, top_snapshot *s, err *e) {
+    *s = (top_snapshot){.line_bytes = UINT64_MAX, .cgroup_limit_bytes = UINT64_MAX};
+    return read_fields(alloc, json, health_fields, s, e) || err_prefix(e, "GET /health: ");
+}
+
+bool top_read_memory(const base_alloc *alloc, str json, top_snapshot *s, err *e) {
+    s->has_memory = read_fields(alloc, json, memory_fields, s, e);
+    return s->has_memory || err_prefix(e, "GET /memory: ");
+}
+
+/* ---- over time ---- */
+
+void top_track_init(top_track *t) { *t = (top_track){.tokens_per_s = -1, .requests_per_s = -1}; }
+
+void top_track_event(top_track *t, const char *clock, const char *format, ...) {
+    top_event *event = &t->events[t->n_events++ % TOP_EVENTS];
+    snprintf(event->clock, sizeof event->clock, "%s", clock);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(event->text, sizeof event->text, format, list);
+    va_end(list);
+    str_make_printable(event->text);
+}
+
+/* Counters only grow while a server lives. */
+static bool began_anew(const top_snapshot *was, const top_snapshot *is) {
+    return is->tokens < was->tokens || is->jobs.submitted < was->jobs.submitted ||
+           is->jobs.finished < was->jobs.finished || is->cache.misses < was->cache.misses;
+}
+
+static const top_account *same_account(const top_snapshot *s, const top_account *a) {
+    for (uint32_t i = 0; i < s->n_accounts; i++)
+        if (!strcmp(s->accounts[i].name, a->name)) return &s->accounts[i];
+    return NULL;
+}
+
+static const char *plural(uint64_t n) { return n == 1 ? "" : "s"; }
+
+static void note_refusals(top_track *t, const top_snapshot *is, const char *clock) {
+    const top_snapshot *was = &t->now;
+    char left[BYTES_TEXT_BYTES];
+    uint64_t n = is->jobs.refused > was->jobs.refused ? is->jobs.refused - was->jobs.refused : 0;
+    if (n)
+        top_track_event(t, clock, "%llu request%s refused (%s, %s available, %llu queued)",
+                        (unsigned long long)n, plural(n), is->level, bytes_text(is->available_bytes, left),
+                        (unsigned long long)is->queued);
+    for (uint32_t i = 0; i < is->n_accounts; i++) {
+        const top_account *a = &is->accounts[i], *b = same_account(was, a);
+        uint64_t more = b && a->refused > b->refused ? a->refused - b->refused : 0;
+        if (more)
+            top_track_event(t, clock, "account %s: %llu reservation%s refused", a->name, (unsigned long long)more,
+                            plural(more));
+    }
+}
+
+static void note_changes(top_track *t, const top_snapshot *is, const char *clock) {
+    const top_snapshot *was = &t->now;
+    if (strcmp(was->level, is->level)) top_track_event(t, clock, "level: from %s to %s", was->level, is->level);
+    if (strcmp(was->status, is->status)) top_track_event(t, clock, "the server says: %s", is->status);
+    if (is->has_memory && was->has_memory) note_refusals(t, is, clock);
+}
+
+static double per_second(uint64_t was, uint64_t is, uint64_t ms) {
+    return is < was ? 0 : (double)(is - was) * 1000 / (double)ms;
+}
+
+/* Speeds fade over a few readings, so that figures can be read; an idle server stands still at once. */
+static double settle(double shown, double measured, bool idle) {
+    return shown < 0 || (idle && measured <= 0) ? measured : shown * 0.6 + measured * 0.4;
+}
+
+static void note_speeds(top_track *t, const top_snapshot *is, uint64_t now_ms) {
+    uint64_t ms = now_ms > t->now_ms ? now_ms - t->now_ms : 1;
+    const top_jobs *a = &t->now.jobs, *b = &is->jobs;
+    uint64_t done_before = a->finished + a->cancelled + a->failed, done = b->finished + b->cancelled + b->failed;
+    bool idle = !is->active && !is->queued;
+    t->tokens_per_s = settle(t->tokens_per_s, per_second(t->now.tokens, is->tokens, ms), idle);
+    t->requests_per_s = is->has_jobs ? settle(t->requests_per_s, per_second(done_before, done, ms), idle) : -1;
+}
+
+void top_track_reading(top_track *t, const top_snapshot *s, uint64_t now_ms, const char *clock) {
+    bool anew = t->any && t->now.has_memory && s->has_memory && began_anew(&t->now, s);
+    if (t->any && !t->connected)
+        top_track_event(t, clock, anew ? "the server is back, started anew" : "the server is back");
+    else if (anew) top_track_event(t, clock, "the server was started anew");
+    if (t->any && !anew) note_changes(t, s, clock);
+    if (anew || !s->has_memory) t->tokens_per_s = t->requests_per_s = -1;
+    else if (t->any && t->connected && t->now.has_memory) note_speeds(t, s, now_ms);
+    t->history[t->n_history++ % TOP_HISTORY] =
+        (top_sample){(double)s->used_bytes, t->tokens_per_s > 0 ? t->tokens_per_s : 0};
+    t->now = *s;
+    t->now_ms = now_ms;
+    t->any = t->connected = true;
+    t->trouble[0] = 0;
+}
+
+void top_track_trouble(top_track *t, const char *why, const char *clock) {
+    if (t->connected) top_track_event(t, clock, "%s", why);
+    snprintf(t->trouble, sizeof t->trouble, "%s", why);
+    str_make_printable(t->trouble);
+    t->connected = false;
+    t->tokens_per_s = t->requests_per_s = -1;
+}
