@@ -1,0 +1,347 @@
+"""Levels on command: somebody else takes memory step by step, the server acts on it, and forgets it when it has passed.
+
+The server and whoever takes the memory run in a memory cgroup of their own (v1 or v2, a child of ours): what else the
+machine does is no part of the test. Where such a group cannot be made, the tests that need it are skipped.
+"""
+import harness
+from harness import *
+
+PROMPT = "Once upon a time"
+NAMES = ["safe", "caution", "warning", "critical", "emergency"]
+# The levels by flags, and a room well inside of each.
+FLAGS = ("--memory", "260M", "-np", "2", "-c", "2048", "--level-caution", "160M", "--level-warning", "120M", "--level-critical", "80M",
+         "--level-emergency", "40M")
+ROOM = {"safe": 230 * MIB, "caution": 148 * MIB, "warning": 101 * MIB, "critical": 60 * MIB, "emergency": 20 * MIB}
+LIMIT = 600 * MIB
+
+TAKER = """
+import mmap, sys
+held = []
+for line in sys.stdin:
+    wanted = int(line) >> 20
+    while len(held) > wanted:
+        held.pop().close()
+    while len(held) < wanted:
+        held.append(mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        held[-1].write(b"x" * (1 << 20))
+    print("done", flush=True)
+"""
+
+
+def own_group():
+    """(version, directory) of the memory cgroup that this process is in."""
+    lines = [line.strip().split(":", 2) for line in open("/proc/self/cgroup")]
+    mounts = [line.split(" - ") for line in open("/proc/self/mountinfo")]
+
+    def mounted(kind, controller):
+        for left, right in mounts:
+            fields, options = left.split(), right.split()
+            if options[0] == kind and (not controller or controller in options[2].strip().split(",")):
+                return fields[4], fields[3]
+        return None, None
+    for _, controllers, path in lines:
+        if "memory" in controllers.split(","):
+            at, root = mounted("cgroup", "memory")
+            return 1, at + (path[len(root):] if root != "/" and path.startswith(root) else path).rstrip("/")
+    for _, controllers, path in lines:
+        if controllers == "":
+            at, root = mounted("cgroup2", None)
+            if at:
+                return 2, at + (path[len(root):] if root != "/" and path.startswith(root) else path).rstrip("/")
+    return 0, None
+
+
+class Group:
+    """A memory cgroup with a limit; the servers of a `with` start in it, beside a process that takes memory there."""
+
+    def __init__(self, limit_bytes):
+        try:
+            self.version, parent = own_group()
+            if not self.version:
+                skip("no memory cgroup here")
+            self.path = "%s/plimsoll-test-%d" % (parent, os.getpid())
+            os.mkdir(self.path)
+        except OSError as e:
+            skip("no cgroup can be made here: %s" % e)
+        try:
+            self.write("memory.max" if self.version == 2 else "memory.limit_in_bytes", limit_bytes)
+            self.limit = limit_bytes
+            self.program = temp_path("in-group.sh")
+            with open(self.program, "w") as f:
+                f.write("#!/bin/sh\necho $$ > %s/cgroup.procs || exit 9\nexec \"$@\"\n" % self.path)
+            os.chmod(self.program, 0o755)
+            self.server_program = temp_path("server-in-group.sh")
+            with open(self.server_program, "w") as f:
+                f.write("#!/bin/sh\nexec %s %s \"$@\"\n" % (self.program, PLIMSOLL))
+            os.chmod(self.server_program, 0o755)
+        except OSError as e:
+            os.rmdir(self.path)
+            skip("no memory limit can be set here: %s" % e)
+
+    def write(self, name, value):
+        with open(os.path.join(self.path, name), "w") as f:
+            f.write(str(value))
+
+    def read(self, name):
+        with open(os.path.join(self.path, name)) as f:
+            return f.read()
+
+    def __enter__(self):
+        self.was = harness.PLIMSOLL
+        harness.PLIMSOLL = self.server_program
+        self.taker = subprocess.Popen([self.program, sys.executable, "-c", TAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.taken = 0
+        self.take(0)
+        return self
+
+    def __exit__(self, *_):
+        harness.PLIMSOLL = self.was
+        self.taker.stdin.close()
+        self.taker.wait()
+        for s in Server.running:
+            s.kill()
+        for _ in range(100):
+            try:
+                os.rmdir(self.path)
+                return
+            except OSError:
+                time.sleep(0.05)
+
+    def room(self):
+        """As the server must see it: files that can be dropped are not used."""
+        used = int(self.read("memory.current" if self.version == 2 else "memory.usage_in_bytes"))
+        key = "inactive_file" if self.version == 2 else "total_inactive_file"
+        return self.limit - used + int(re.search(r"^%s (\d+)$" % key, self.read("memory.stat"), re.M).group(1))
+
+    def take(self, size):
+        self.taken = max(0, size)
+        self.taker.stdin.write("%d\n" % self.taken)
+        self.taker.stdin.flush()
+        expect(self.taker.stdout.readline(), "done\n", "the process that takes memory")
+
+    def leave(self, room):
+        self.take(self.taken + self.room() - room)
+
+
+def level_of(s):
+    return s.health()["memory"]["level"]
+
+
+def reach(s, group, name, timeout_s=5):
+    group.leave(ROOM[name])
+    return wait_until(lambda: level_of(s) == name, "level %s with %d MiB left" % (name, group.room() // MIB), timeout_s, 0.02)
+
+
+def expect_refused(s, level):
+    r = s.post(PROMPT, max_tokens=4)
+    expect(r.status, 429, "status at " + level)
+    expect(r.headers["X-Memory-Status"], level, "X-Memory-Status")
+    check(1 <= int(r.headers["Retry-After"]) <= 59, "Retry-After is %s" % r.headers["Retry-After"])
+    available, required = int(r.headers["X-Memory-Available-Bytes"]), int(r.headers["X-Memory-Required-Bytes"])
+    check(abs(available - ROOM[level]) < 16 * MIB, "X-Memory-Available-Bytes is %d, %d are left" % (available, ROOM[level]))
+    check(0 < required < MIB, "X-Memory-Required-Bytes is %d" % required)
+    check(level in r.reason(), "the reason does not name the level: " + r.reason())
+
+
+def until_admitted(s, timeout_s):
+    return wait_until(lambda: s.post(PROMPT, max_tokens=2).status == 200, "to be admitted again", timeout_s, 0.02)
+
+
+@test(timeout=120)
+def through_all_levels_and_back():
+    with Group(LIMIT) as group, Server(*FLAGS) as s:
+        expect(level_of(s), "safe", "level at the start")
+        shown = s.memory()["books"]["cgroup"]
+        expect(shown["limit_bytes"], LIMIT, "the limit that /memory shows")
+        changes = 0
+        for name in NAMES[1:]:
+            took = reach(s, group, name)
+            changes += 1
+            note("%s after %.0f ms, %d MiB left" % (name, took * 1000, group.room() // MIB))
+            time.sleep(0.5)
+            expect(level_of(s), name, "level half a second later")
+            levels = s.memory()["books"]["levels"]
+            expect((levels["changes"], levels["bound"]), (changes, "cgroup"), "changes, and the bound")
+            if name in ("critical", "emergency"):
+                expect_refused(s, name)
+                expect(s.post(PROMPT, max_tokens=4, path="/fit").json()["now"], False, "fits now")
+            else:
+                expect(s.post(PROMPT, max_tokens=4).status, 200, "status at " + name)
+        for name in reversed(NAMES[:-1]):
+            took = reach(s, group, name)
+            changes += 1
+            time.sleep(0.7)
+            expect(level_of(s), name, "level half a second later, on the way back")
+            expect(s.memory()["books"]["levels"]["changes"], changes, "changes on the way back to " + name)
+            expect(s.post(PROMPT, max_tokens=4).status, 429 if name == "critical" else 200, "status at %s, on the way back" % name)
+        available = s.health()["memory"]["available_bytes"]
+        line, used = s.memory()["books"]["line_bytes"], s.resident_bytes()
+        check(abs(available - min(group.room(), line - used)) <= 8 * MIB, "available is %d" % available)
+
+
+@test(timeout=60)
+def it_admits_again_at_once():
+    with Group(LIMIT) as group, Server(*FLAGS) as s:
+        for name in ("critical", "emergency"):
+            reach(s, group, name)
+            expect_refused(s, name)
+            group.take(0)
+            took = until_admitted(s, 2.0)
+            note("%s: admitted %.0f ms after the memory was there again" % (name, took * 1000))
+
+
+@test(timeout=60)
+def noise_at_a_threshold_does_not_make_it_flap():
+    with Group(LIMIT) as group, Server(*FLAGS) as s:
+        reach(s, group, "critical")
+        before = s.memory()["books"]["levels"]["changes"]
+        for i in range(40):  # around 80M, within its margin of an eighth
+            group.leave((77 if i % 2 else 86) * MIB)
+            time.sleep(0.08)
+        expect(s.memory()["books"]["levels"]["changes"], before, "changes after 40 crossings")
+        group.take(0)
+        until_admitted(s, 2.0)
+
+
+@test(timeout=60)
+def the_cache_makes_way():
+    with Group(LIMIT) as group, Server(*FLAGS) as s:
+        def remember(n, first):
+            for i in range(n):
+                expect(s.post([first + i] * 700, max_tokens=1).status, 200)
+
+        def cached():
+            return s.memory()["kv_pool"]["evictable_bytes"]
+        remember(6, 10)
+        safe = cached()
+        check(safe > 8 * MIB, "only %d bytes are remembered" % safe)
+        reach(s, group, "caution")
+        held = cached()
+        remember(6, 20)
+        check(cached() <= held, "the cache grew from %d to %d in caution" % (held, cached()))
+        note("remembered: %.1f MiB when safe, %.1f in caution" % (safe / MIB, cached() / MIB))
+        # 15 MiB below the threshold: more than what is remembered
+        reach(s, group, "warning")
+        wait_until(lambda: cached() < held // 2, "the cache to shrink in warning", 5, 0.05)
+        check("the prompt cache gave back" in s.log(), "no log line says what was given back")
+        expect(s.post(PROMPT, max_tokens=4).status, 200, "status in warning")
+        wait_until(lambda: s.memory()["kv_pool"]["committed_bytes"] == 0, "no page held in warning", 5, 0.05)
+        group.take(0)
+        wait_until(lambda: level_of(s) == "safe", "safe again", 3, 0.02)
+        remember(6, 30)
+        check(cached() > safe // 2, "nothing is remembered after the pressure has passed")
+
+
+@test(timeout=90)
+def the_accepted_finish():
+    asked = [dict(prompt=PROMPT, seed=i, max_tokens=1500, ignore_end=True) for i in range(3)]
+    with Group(LIMIT) as group, Server(*FLAGS) as s:
+        got = [None] * len(asked)
+
+        def ask(i):
+            got[i] = s.post(**asked[i])
+        threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(len(asked))]
+        for t in threads:
+            t.start()
+        wait_until(lambda: s.health()["active_jobs"] == 2, "two to be running")
+        reach(s, group, "emergency")
+        expect_refused(s, "emergency")
+        wait_until(lambda: s.memory()["kv_pool"]["parkings"] > 0 or not any(t.is_alive() for t in threads), "one to be parked", 10, 0.02)
+        for t in threads:
+            t.join()
+        expect(level_of(s), "emergency", "level when all had finished")
+        parkings = s.memory()["kv_pool"]["parkings"]
+        group.take(0)
+        until_admitted(s, 2.0)
+        again = [s.post(**a) for a in asked]
+        for first, second in zip(got, again):
+            expect(first.status, 200, "status of one that was accepted")
+            expect(text_of(first), text_of(second), "the answer under pressure")
+        note("parked %d times" % parkings)
+        check(parkings > 0, "nobody was parked in an emergency")
+
+
+def text_of(reply):
+    j = reply.json()
+    j = j.get("choices", [j])[0]
+    return j.get("text", j.get("content", j.get("response")))
+
+
+@test(timeout=90)
+def its_own_cache_is_no_distress():
+    """A group that the server's own cache would fill: what is lent is given back in time, and everyone is admitted."""
+    flags = ("--memory", "180M", "-np", "2", "-c", "2048", "--level-caution", "64M", "--level-warning", "48M", "--level-critical", "32M",
+             "--level-emergency", "16M")
+    with Group(170 * MIB) as group, Server(*flags) as s:
+        for i in range(60):
+            r = s.post([10 + i] * 900, max_tokens=1)
+            expect(r.status, 200, "status of request %d (%s)" % (i, r.body[:200]))
+        check(level_of(s) in ("safe", "caution"), "level is " + level_of(s))
+        check(s.memory()["cache"]["evicted_pages"] > 0, "the cache never had to make way: the test means nothing")
+        note("%d MiB left of %d, %.1f MiB remembered" % (group.room() // MIB, group.limit // MIB, s.memory()["cache"]["bytes"] / MIB))
+
+
+@test
+def cleanup_gives_back_at_once():
+    with Server("-np", "2", "-c", "2048") as s:
+        for i in range(4):
+            s.post([10 + i] * 700, max_tokens=1)
+        before = s.resident_bytes()
+        r = s.request("POST", "/cleanup-memory")
+        expect(r.status, 200)
+        j = r.json()
+        expect(j["status"], "success", "status")
+        for key in ("message", "freed_bytes", "before", "after", "gpu_memory_allocated_mb", "gpu_memory_reserved_mb"):
+            check(key in j, "no %s in %r" % (key, j))
+        check(j["freed_bytes"] > 6 * MIB, "freed %d bytes" % j["freed_bytes"])
+        fell = before - s.resident_bytes()
+        check(abs(fell - j["freed_bytes"]) < 2 * MIB, "it says %d, the kernel %d" % (j["freed_bytes"], fell))
+        expect(j["after"]["kv_bytes"], 0, "pages held after it")
+        expect(s.request("POST", "/cleanup-memory", b"{}").json()["freed_bytes"] < MIB, True, "a second one finds nothing")
+        expect(s.request("GET", "/cleanup-memory").status, 405, "GET")
+        stream = s.stream(PROMPT, max_tokens=400, ignore_end=True, seed=1)
+        events = iter(stream)
+        next(events)
+        expect(s.request("POST", "/cleanup-memory").status, 200, "beside a running request")
+        check(len(list(events)) >= 300, "the running request did not go on")
+
+
+@test
+def cleanup_after_each_request():
+    with Server("-np", "2", "-c", "2048", "--cleanup-after-request") as s:
+        for i in range(3):
+            s.post([10] * 700, max_tokens=1)
+            pool = s.memory()["kv_pool"]
+            expect((pool["committed_bytes"], s.memory()["cache"]["entries"]), (0, 0), "pages and entries after request %d" % i)
+
+
+@test
+def a_tight_line_admits():
+    """What the plan leaves is little, and no distress: with the least line there is, everyone gets an answer."""
+    flags = ("-np", "2", "-c", "1024")
+    least = plan_of(*flags, "--no-prompt-cache")["plan"]["total_bytes"]
+    with Server(*flags, "--memory", "%dK" % (least // KIB + 256)) as s:
+        statuses = []
+        threads = [threading.Thread(target=lambda i=i: statuses.append(s.post([5 + i] * 700, max_tokens=200, ignore_end=True).status),
+                                    daemon=True) for i in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        expect(statuses, [200] * 8, "statuses")
+        expect(s.memory()["books"]["levels"]["changes"], 0, "changes of level")
+
+
+@test
+def wrong_thresholds_are_told():
+    for flags, words in ((("--level-caution", "9P"), "--level-caution"),
+                         (("--memory", "200M", "--level-caution", "300M"), "must be below the line of 200 MiB"),
+                         (("--memory", "200M", "--level-caution", "150M", "--level-warning", "100M", "--level-critical", "100M"), "must be below --level-warning, which is 100 MiB"),
+                         (("--memory", "200M", "--level-caution", "199M", "--level-warning", "198M", "--level-critical", "197M"), "nothing would be admitted"),
+                         (("--level-danger", "1G"), "unknown option --level-danger"),
+                         (("--level-critical", "much"), "takes a size")):
+        done = run_plimsoll("serve", "--port", "0", "-np", "1", "-c", "1024", *flags, rc=2)
+        check(len(done.err.splitlines()) == 1 and words in done.err, lambda: "stderr: " + done.err)
+
+
+main()
