@@ -1,5 +1,6 @@
 /* The server's own pages: is it up, what does it hold. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "api/internal.h"
 #include "base/clock.h"
@@ -154,6 +155,7 @@ void server_memory(api *a, http_request *r) {
     mem_books_read(a->ledger, &books);
     json_begin(&w, &body);
     json_object_start(&w);
+    json_put_int(&w, "pid", getpid());
     json_key(&w, "books");
     mem_books_json(&books, &w);
     if (a->sched) put_engine(a, &w);
@@ -179,14 +181,17 @@ void server_cleanup(api *a, http_request *r) {
     PAGE(body);
     json_writer w;
     mem_books before, after;
-    sched_memory held, left;
+    sched_memory held = {0}, left = {0};
+    uint64_t freed = 0;
     mem_books_read(a->ledger, &before);
-    sched_memory_read(a->sched, &held);
-    uint64_t freed = sched_trim(a->sched);
-    freed += sched_shrink_cache(a->sched, UINT64_MAX);
+    if (a->sched) { /* none where nothing is generated */
+        sched_memory_read(a->sched, &held);
+        freed = sched_trim(a->sched);
+        freed += sched_shrink_cache(a->sched, UINT64_MAX);
+        sched_memory_read(a->sched, &left);
+    }
     freed += mem_trim_heap();
     mem_books_read(a->ledger, &after);
-    sched_memory_read(a->sched, &left);
     char text[BYTES_TEXT_BYTES], message[96];
     snprintf(message, sizeof message, "%s given back%s", bytes_text(freed, text), freed ? "" : ": nothing was free");
     json_begin(&w, &body);

@@ -156,7 +156,7 @@ static bool run_all(bench *b, err *e) {
 int cli_bench(const cli_options *o, mem_ledger *l) {
     err e = {0};
     static bench b;
-    if (!cli_set_line(o, l, &e)) return cli_fail(&e);
+    if (!cli_set_line(o, l, &e) || !cli_check_machine(l, &e)) return cli_fail(&e);
     engine_plan plan;
     cli_plan_begin(&plan, l);
     engine_config c = cli_engine_config(o, o->window ? 2 : 1); /* as run */

@@ -15,6 +15,8 @@ int cli_plan(const cli_options *o, mem_ledger *l);
 int cli_inspect(const cli_options *o, mem_ledger *l);
 int cli_tokenize(const cli_options *o, mem_ledger *l);
 int cli_bench(const cli_options *o, mem_ledger *l);
+int cli_load(const cli_options *o, mem_ledger *l);
+int cli_top(const cli_options *o, mem_ledger *l);
 
 /* ---- what several commands share (common.c) ---- */
 
@@ -27,6 +29,8 @@ kv_terms cli_terms(const cli_options *o, const engine *en);
 bool cli_check_window(const cli_options *o, uint32_t n_context, err *e);
 /* False when the line is below what the program itself takes. */
 bool cli_set_line(const cli_options *o, mem_ledger *l, err *e);
+/* False when the machine is smaller than the line: for commands that hold to it here (a plan may be for another). */
+bool cli_check_machine(mem_ledger *l, err *e);
 /* The plan so far: the line and what the process holds already. */
 void cli_plan_begin(engine_plan *plan, mem_ledger *l);
 void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out);

@@ -63,6 +63,25 @@ bool cli_set_line(const cli_options *o, mem_ledger *l, err *e) {
     return true;
 }
 
+bool cli_check_machine(mem_ledger *l, err *e) {
+    plat_system_memory system;
+    plat_cgroup_memory cgroup;
+    mem_ledger_view v;
+    char asked[BYTES_TEXT_BYTES], there[BYTES_TEXT_BYTES];
+    mem_ledger_read(l, &v);
+    bytes_text(v.line_bytes, asked);
+    if (v.line_bytes == UINT64_MAX || !plat_system_memory_read(&system)) return true;
+    if (v.line_bytes > system.total_bytes)
+        return err_set(e, ERR_USAGE, "--memory is %s; this machine has %s", asked,
+                       bytes_text(system.total_bytes, there));
+    plat_cgroup_memory_read(&cgroup);
+    if (cgroup.limited && v.line_bytes > cgroup.limit_bytes)
+        log_warn("memory", "the line of %s is above the control group's limit of %s", asked,
+                 bytes_text(cgroup.limit_bytes, there));
+    if (cgroup.unreadable) log_warn("memory", "the control group's limit cannot be read: it is not looked at");
+    return true;
+}
+
 void cli_plan_begin(engine_plan *plan, mem_ledger *l) {
     mem_ledger_view v;
     mem_ledger_read(l, &v);

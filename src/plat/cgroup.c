@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "plat/proc.h"
 
@@ -130,6 +131,12 @@ static bool read_line(const group *g, const char *file, plat_lines *r, char **li
     return *line != NULL;
 }
 
+static bool exists(const group *g, const char *file) {
+    char path[PLAT_PATH_BYTES + 64];
+    snprintf(path, sizeof path, "%s/%s", g->dir, file);
+    return access(path, F_OK) == 0;
+}
+
 static bool read_number(const group *g, const char *file, uint64_t *value) {
     plat_lines r;
     char *line;
@@ -152,12 +159,15 @@ static uint64_t read_stat(const group *g, const char *key) {
 /* One group's own bound. memory.high counts as one: above it the kernel throttles us to a crawl. */
 static bool read_bound(const group *g, plat_cgroup_memory *out) {
     bool v2 = g->version == 2;
+    const char *file = v2 ? "memory.max" : "memory.limit_in_bytes";
     uint64_t limit = UINT64_MAX, high = UINT64_MAX;
-    (void)read_number(g, v2 ? "memory.max" : "memory.limit_in_bytes", &limit);
+    *out = (plat_cgroup_memory){0};
+    out->unreadable = !read_number(g, file, &limit) && exists(g, file);
     if (v2) (void)read_number(g, "memory.high", &high);
     if (high < limit) limit = high;
     if (limit >= NO_LIMIT_FROM) return false;
-    *out = (plat_cgroup_memory){.limited = true, .version = g->version, .limit_bytes = limit};
+    *out = (plat_cgroup_memory){
+        .limited = true, .unreadable = out->unreadable, .version = g->version, .limit_bytes = limit};
     (void)read_number(g, v2 ? "memory.current" : "memory.usage_in_bytes", &out->used_bytes);
     out->inactive_file_bytes = read_stat(g, v2 ? "inactive_file" : "total_inactive_file");
     return true;
@@ -171,7 +181,10 @@ void plat_cgroup_memory_at(const char *root, plat_cgroup_memory *out) {
     uint64_t least = UINT64_MAX;
     do {
         plat_cgroup_memory here;
-        if (!read_bound(&g, &here)) continue;
+        bool bound = read_bound(&g, &here);
+        out->unreadable |= here.unreadable;
+        here.unreadable = out->unreadable;
+        if (!bound) continue;
         uint64_t room = plat_cgroup_room(&here);
         if (room < least) {
             least = room;

@@ -18,6 +18,7 @@ typedef struct plat_system_memory { /* /proc/meminfo */
 
 typedef struct plat_cgroup_memory { /* v2 memory.max/memory.current, or v1 limit/usage */
     bool limited;
+    bool unreadable; /* the group was found, and its limit is there and does not tell */
     int version; /* 1, 2, or 0 when not found */
     uint64_t limit_bytes, used_bytes, inactive_file_bytes;
 } plat_cgroup_memory;

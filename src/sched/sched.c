@@ -481,6 +481,13 @@ uint64_t sched_shrink_cache(sched *s, uint64_t wanted_bytes) {
     return freed;
 }
 
+uint64_t sched_unpin_one(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    bool unpinned = kv_cache_unpin_one(engine_kv(s->en));
+    pthread_mutex_unlock(&s->lock);
+    return unpinned ? sched_shrink_cache(s, UINT64_MAX) : 0;
+}
+
 bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out) {
     pthread_mutex_lock(&s->lock);
     bool there = kv_cache_entry(engine_kv(s->en), i, out);

@@ -143,6 +143,7 @@ void sched_memory_read(sched *s, sched_memory *out);
 /* Each returns the bytes that the kernel has again. */
 uint64_t sched_trim(sched *s);                         /* free pages */
 uint64_t sched_expire(sched *s);                       /* what has outlived its time */
+uint64_t sched_unpin_one(sched *s); /* the oldest pin is taken back, and its pages */
 uint64_t sched_shrink_cache(sched *s, uint64_t bytes); /* so much of what is remembered, the least worth first */
 
 /* ---- the KV cache, read and changed between two steps ---- */

@@ -339,7 +339,9 @@ def wrong_thresholds_are_told():
                          (("--memory", "200M", "--level-caution", "150M", "--level-warning", "100M", "--level-critical", "100M"), "must be below --level-warning, which is 100 MiB"),
                          (("--memory", "200M", "--level-caution", "199M", "--level-warning", "198M", "--level-critical", "197M"), "nothing would be admitted"),
                          (("--level-danger", "1G"), "unknown option --level-danger"),
-                         (("--level-critical", "much"), "takes a size")):
+                         (("--level-critical", "much"), "takes a size"),
+                         (("--memory", "900T"), "--memory is 900 TiB; this machine has"),
+                         (("--memory", "10"), "--memory is '10'; it must be a size of at least 1M")):
         done = run_plimsoll("serve", "--port", "0", "-np", "1", "-c", "1024", *flags, rc=2)
         check(len(done.err.splitlines()) == 1 and words in done.err, lambda: "stderr: " + done.err)
 

@@ -155,6 +155,23 @@ static void v2_service(void **state) {
     assert_int_equal(plat_cgroup_room(&m), 0);
 }
 
+/* A limit that is there and says nothing is told; the bounds that can be read still count. */
+static void an_unreadable_limit(void **state) {
+    (void)state;
+    tree_write(&t, "/proc/self/cgroup", "0::/system.slice/plimsoll.service\n");
+    tree_write(&t, "/proc/self/mountinfo", V2_MOUNTS);
+    tree_write(&t, "/sys/fs/cgroup/system.slice/memory.max", "8589934592\n");
+    tree_write(&t, "/sys/fs/cgroup/system.slice/memory.current", "0\n");
+    plat_cgroup_memory m = read_cgroup();
+    assert_true(m.limited && !m.unreadable); /* not every group has a limit of its own */
+    tree_write(&t, OWN "memory.max/is-a-folder", "");
+    m = read_cgroup();
+    assert_true(m.unreadable && m.limited && m.limit_bytes == 8 * GIB);
+    tree_write(&t, "/sys/fs/cgroup/system.slice/memory.max", "");
+    m = read_cgroup();
+    assert_true(m.unreadable && !m.limited && plat_cgroup_room(&m) == UINT64_MAX);
+}
+
 static void v2_container_with_its_own_namespace(void **state) {
     (void)state;
     tree_write(&t, "/proc/self/cgroup", "0::/\n");
@@ -297,6 +314,7 @@ int main(void) {
         IN_A_TREE(meminfo),
         IN_A_TREE(no_cgroup_at_all),
         IN_A_TREE(v2_service),
+        IN_A_TREE(an_unreadable_limit),
         IN_A_TREE(v2_container_with_its_own_namespace),
         IN_A_TREE(v2_container_without_namespace),
         IN_A_TREE(v1),
