@@ -321,7 +321,8 @@ ALWAYS_INLINE void matmul_direct(dtype type, const uint8_t *packed, uint32_t pan
         const uint8_t *panel = packed + p * panel_bytes;
         float *to = out + (size_t)p * COMPUTE_PANEL_ROWS;
         uint32_t t = 0, end = acts->n_tokens;
-        for (; DIRECT_TOKENS == 8 && t + 8 <= end; t += 8) direct_tile(type, DIRECT_TOKENS, panel, acts, t, to, out_stride);
+        for (; DIRECT_TOKENS == 8 && t + 8 <= end; t += 8)
+            direct_tile(type, DIRECT_TOKENS, panel, acts, t, to, out_stride);
         for (; t + 4 <= end; t += 4) direct_tile(type, 4, panel, acts, t, to, out_stride);
         if (t + 2 <= end) direct_tile(type, 2, panel, acts, t, to, out_stride), t += 2;
         if (t < end) direct_tile(type, 1, panel, acts, t, to, out_stride);
