@@ -30,10 +30,11 @@ typedef struct row {
 
 #define AT(member) offsetof(cli_options, member)
 
+static const char *const engine_kinds[] = {"model", "echo", NULL};
 static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order of kv_type */
 
 static const row rows[] = {
-    {"model", "m", KIND_TEXT, AT(model), CLI_ALL, 0, 0, NULL, "FILE",
+    {"model", "m", KIND_TEXT, AT(model), CLI_MODEL, 0, 0, NULL, "FILE",
      "model to load (GGUF); without it, the built-in one"},
     {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_LOADS, 0, 0, NULL, "SIZE|PERCENT",
      "the line: never hold more than this (8G, 1500M, 60%). Default: 80% of what is available, less 1 GiB on 8 GiB "
@@ -95,6 +96,11 @@ static const row rows[] = {
      "requests being received or answered"},
     {"body-limit", NULL, KIND_BYTES, AT(body_limit_bytes), CLI_SERVE | CLI_PLAN, 1024, 1 << 30, "2M", "SIZE",
      "largest request body; larger ones are refused with 413"},
+    {"body-pool", NULL, KIND_BYTES, AT(body_pool_bytes), CLI_SERVE | CLI_PLAN, 0, 1e12, "0", "SIZE",
+     "buffers for bodies and answers, taken at start; 0: 16M, or one body and a little"},
+    {"engine", NULL, KIND_WORD, AT(engine_kind), CLI_SERVE, 0, 0, "model", "KIND",
+     "model; or echo: no model, each request is answered with its own prompt (to measure the front end alone)",
+     engine_kinds},
     {"predict", "n", KIND_I32, AT(predict), CLI_RUN | CLI_SERVE, -1, INT32_MAX, "256", "TOKENS",
      "tokens to generate when a request does not say; -1: to the end of the context"},
     {"temp", NULL, KIND_FLOAT, AT(temperature), CLI_RUN, 0, 100, "0.8", "T",
@@ -126,8 +132,20 @@ static const row rows[] = {
      "write the logits of every position of --token-file instead"},
     {"token-file", NULL, KIND_TEXT, AT(token_file), CLI_BENCH, 0, 0, NULL, "FILE",
      "token ids, separated by blanks or commas"},
+    {"interval", NULL, KIND_U32, AT(interval_ms), CLI_TOP, 50, 3600000, "1000", "MS", "time between two readings"},
+    {"once", NULL, KIND_FLAG, AT(once), CLI_TOP, 0, 0, NULL, NULL, "print one frame and end"},
     {"json", NULL, KIND_FLAG, AT(json), CLI_PLAN | CLI_INSPECT | CLI_TOKENIZE | CLI_BENCH, 0, 0, NULL, NULL,
      "print JSON"},
+    {"concurrency", NULL, KIND_TEXT, AT(concurrency), CLI_LOAD, 0, 0, "2,4,8,16,32,64,96", "N,…",
+     "connections at once, one row of the table each"},
+    {"payload", NULL, KIND_TEXT, AT(payload), CLI_LOAD, 0, 0, "1K,200K", "SIZE,…", "size of a request's body"},
+    {"requests", NULL, KIND_U32, AT(requests), CLI_LOAD, 1, 10000000, "10000", "N", "requests of a row"},
+    {"requests-scan", NULL, KIND_TEXT, AT(requests_scan), CLI_LOAD, 0, 0, NULL, "N,…",
+     "a second table: so many requests a row, at 48 connections (or the most of --concurrency)"},
+    {"pid", NULL, KIND_U32, AT(pid), CLI_LOAD, 0, 4194304, "0", "PID",
+     "process whose memory is looked at; 0: as the server's /memory says"},
+    {"chart", NULL, KIND_TEXT, AT(chart), CLI_LOAD, 0, 0, NULL, "FILE", "draw memory over time as SVG"},
+    {"json", NULL, KIND_TEXT, AT(json_file), CLI_LOAD, 0, 0, NULL, "FILE", "write the tables as JSON"},
     {"log-level", NULL, KIND_TEXT, AT(log_level), CLI_ALL, 0, 0, "info", "LEVEL", "debug, info, warn or error"},
     {"config", NULL, KIND_TEXT, AT(config), CLI_ALL, 0, 0, NULL, "FILE",
      "read options from FILE: lines of name = value"},

@@ -18,6 +18,8 @@ static const command commands[] = {
     {"run", CLI_RUN, cli_run, "TEXT…", "continue a text on the terminal"},
     {"plan", CLI_PLAN, cli_plan, "", "what serving a model would take, without loading it"},
     {"bench", CLI_BENCH, cli_bench, "", "prefill and decode speed of a model here"},
+    {"top", CLI_TOP, cli_top, "[URL]", "watch a running server: the ship and her line, accounts, requests"},
+    {"load", CLI_LOAD, cli_load, "URL", "requests to a server on this machine, and what memory they take"},
     {"inspect", CLI_INSPECT, cli_inspect, "[FILE]", "a model file's metadata and tensors"},
     {"tokenize", CLI_TOKENIZE, cli_tokenize, "TEXT…", "the tokens of a text"},
 };

@@ -32,6 +32,7 @@ server_parts server_parts_of(const cli_options *o) {
     p.http.max_connections = o->max_connections > o->max_active ? o->max_connections : o->max_active;
     p.http.max_active = o->max_active;
     p.http.body_limit_bytes = o->body_limit_bytes;
+    if (o->body_pool_bytes) p.http.body_pool_bytes = o->body_pool_bytes;
     if (p.http.body_pool_bytes < o->body_limit_bytes + BODY_SLOT_BYTES)
         p.http.body_pool_bytes = o->body_limit_bytes + BODY_SLOT_BYTES;
     uint32_t predict = o->predict < 0 ? UINT32_MAX : o->predict ? (uint32_t)o->predict : 1;
@@ -93,11 +94,17 @@ static uint64_t evict(void *ctx, uint64_t wanted_bytes) {
     return sched_shrink_cache(((server *)ctx)->sched, wanted_bytes);
 }
 
+static uint64_t unpin(void *ctx, uint64_t wanted_bytes) {
+    (void)wanted_bytes;
+    return sched_unpin_one(((server *)ctx)->sched);
+}
+
 /* What comes after these (a smaller pool, prompts that wait, refusals, parking) the scheduler does by the level. */
 static const mem_rung ladder[] = {
     {"free pages", MEM_SAFE, trim},
     {"what had outlived its time", MEM_CAUTION, expire},
     {"the prompt cache", MEM_SAFE, evict},
+    {"a pinned prompt", MEM_EMERGENCY, unpin},
 };
 
 static uint64_t planned_beside_pool(const server *s) {
@@ -173,7 +180,7 @@ static void say_ready(const server *s) {
             host, port);
 }
 
-static void wait_for_signal(void) {
+void server_wait_for_signal(void) {
     sigset_t set;
     int signal_number;
     sigemptyset(&set);
@@ -186,7 +193,7 @@ static void wait_for_signal(void) {
 /* A second signal does not wait for the drain. */
 static void *exit_at_second_signal(void *unused) {
     (void)unused;
-    wait_for_signal();
+    server_wait_for_signal();
     _exit(1);
 }
 
@@ -224,12 +231,13 @@ int cli_serve(const cli_options *o, mem_ledger *l) {
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: only the waits below see them */
     signal(SIGPIPE, SIG_IGN);
-    if (!cli_set_line(o, l, &e)) return cli_fail(&e);
+    if (!cli_set_line(o, l, &e) || !cli_check_machine(l, &e)) return cli_fail(&e);
+    if (o->engine_kind) return server_echo(o, l);
     server s = {.options = o, .parts = server_parts_of(o), .ledger = l};
     bool ok = start(&s, &e);
     if (ok) {
         say_ready(&s);
-        wait_for_signal();
+        server_wait_for_signal();
         drain(&s, o->drain_timeout_s * 1000);
     }
     stop(&s);

@@ -13,6 +13,10 @@ typedef struct server_parts {
 } server_parts;
 
 server_parts server_parts_of(const cli_options *o);
+/* serve.c: until SIGTERM or SIGINT, which the caller has blocked. */
+void server_wait_for_signal(void);
+/* serve_echo.c: --engine echo. The line is set. */
+int server_echo(const cli_options *o, mem_ledger *l);
 /* Sets the rows http and queue. */
 void server_parts_plan(const server_parts *p, const engine *en, engine_plan *plan);
 
