@@ -152,6 +152,7 @@ static void put_sample(const mem_sample *s, uint64_t wall_offset_ms, json_writer
     json_put_uint(w, "kernel_bytes", s->kernel_bytes);
     json_put_uint(w, "ledger_bytes", s->ledger_bytes);
     json_put_uint(w, "available_bytes", s->available_bytes);
+    json_put_uint(w, "reclaimable_bytes", s->reclaimable_bytes);
     json_put_uint(w, "active", s->active);
     json_put_uint(w, "queued", s->queued);
     json_put_uint(w, "requests", s->requests);
@@ -243,17 +244,42 @@ void timeline_json(api *a, http_request *r) {
 
 /* ---- GET /memory/timeline.svg ---- */
 
-/* From what never moves to what does, so that movement is seen at the top. */
+/* From what never moves to what does, so that movement is seen at the top. Of kv what requests hold, and above it
+ * what goes back when it is needed; last what no account explains. */
+enum { LAYER_LENT = MEM_ACCOUNT_COUNT, LAYER_UNEXPLAINED, N_LAYERS };
+
 static const struct {
-    mem_account account;
-    const char *color;
-} layers[MEM_ACCOUNT_COUNT] = {
-    {MEM_RUNTIME, "#5b6770"},      {MEM_WEIGHTS, "#2f5d8a"}, {MEM_ADAPTERS, "#4f7fb0"},
-    {MEM_TOKENIZER, "#7ba3c9"},    {MEM_GRAMMAR, "#a9c4dd"}, {MEM_WORKSPACE, "#3d8b83"},
-    {MEM_HTTP, "#6fb3a6"},         {MEM_QUEUE, "#a5d3c6"},   {MEM_SPILL, "#8e7bb5"},
-    {MEM_PROMPT_INDEX, "#b6a7d3"}, {MEM_KV, "#d9903d"},
+    int account; /* or LAYER_… */
+    const char *name, *color;
+} layers[N_LAYERS] = {
+    {MEM_RUNTIME, NULL, "#c3ccd2"},
+    {MEM_WEIGHTS, NULL, "#2f5d8a"},
+    {MEM_ADAPTERS, NULL, "#4f7fb0"},
+    {MEM_TOKENIZER, NULL, "#7ba3c9"},
+    {MEM_GRAMMAR, NULL, "#a9c4dd"},
+    {MEM_WORKSPACE, NULL, "#3d8b83"},
+    {MEM_HTTP, NULL, "#6fb3a6"},
+    {MEM_QUEUE, NULL, "#a5d3c6"},
+    {MEM_SPILL, NULL, "#8e7bb5"},
+    {MEM_PROMPT_INDEX, NULL, "#b6a7d3"},
+    {MEM_KV, NULL, "#d9813d"},
+    {LAYER_LENT, "kv: remembered or free", "#f0c596"},
+    {LAYER_UNEXPLAINED, "unexplained", "#c0392b"},
 };
-enum { N_LAYERS = MEM_ACCOUNT_COUNT + 1 }; /* and the unexplained */
+
+static double layer_bytes(int layer, const mem_sample *s) {
+    uint64_t kv = s->accounts[MEM_KV], lent = s->reclaimable_bytes < kv ? s->reclaimable_bytes : kv;
+    int account = layers[layer].account;
+    if (account == MEM_KV) return (double)(kv - lent);
+    if (account == LAYER_LENT) return (double)lent;
+    if (account == LAYER_UNEXPLAINED)
+        return s->kernel_bytes > s->ledger_bytes ? (double)(s->kernel_bytes - s->ledger_bytes) : 0;
+    return (double)s->accounts[account];
+}
+
+static const char *layer_name(int layer) {
+    return layers[layer].name ? layers[layer].name : mem_account_name((mem_account)layers[layer].account);
+}
 
 static const char *const level_colors[] = {NULL, "#f6ecc0", "#f8d9a8", "#f3b7a4", "#e98f8f"};
 
@@ -273,12 +299,6 @@ static void lay_out_picture(picture *p, mem_arena *a) {
     p->bands = mem_arena_take(a, p->room * sizeof *p->bands, 16);
     p->marks = mem_arena_take(a, p->room * sizeof *p->marks, 16);
     p->labels = mem_arena_take(a, p->room * sizeof *p->labels, 16);
-}
-
-static void add_layers(picture *p, const mem_sample *s) {
-    for (int i = 0; i < MEM_ACCOUNT_COUNT; i++) p->values[i][p->n] = (double)s->accounts[layers[i].account];
-    uint64_t beyond = s->kernel_bytes > s->ledger_bytes ? s->kernel_bytes - s->ledger_bytes : 0;
-    p->values[MEM_ACCOUNT_COUNT][p->n] = (double)beyond;
 }
 
 static void add_band(picture *p, mem_level level, mem_level before) {
@@ -309,7 +329,7 @@ static void collect_picture(api *a, uint64_t now, uint64_t after_ms, picture *p)
     uint64_t since = 0;
     while (p->n < p->room && mem_timeline_next(a->timeline, after_ms, &s)) {
         p->x[p->n] = -(double)(now > s.time_ms ? now - s.time_ms : 0) / 1000;
-        add_layers(p, &s);
+        for (int i = 0; i < N_LAYERS; i++) p->values[i][p->n] = layer_bytes(i, &s);
         add_band(p, s.level, before.level);
         add_mark(p, &s, &before, &busy, &since);
         before = s;
@@ -329,9 +349,7 @@ static void draw(api *a, picture *p, buf *out) {
     mem_ledger_read(a->ledger, &v);
     for (int i = 0; i < N_LAYERS; i++) {
         if (is_empty(p->values[i], p->n)) continue;
-        bool known = i < MEM_ACCOUNT_COUNT;
-        p->series[p->n_series++] = (chart_series){known ? mem_account_name(layers[i].account) : "unexplained",
-                                                  known ? layers[i].color : "#c0392b", p->values[i]};
+        p->series[p->n_series++] = (chart_series){layer_name(i), layers[i].color, p->values[i]};
     }
     bool line = v.line_bytes != UINT64_MAX;
     char label[48], bytes[BYTES_TEXT_BYTES];

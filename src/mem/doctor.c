@@ -112,6 +112,11 @@ static void look_at_level(const mem_snapshot *s, mem_diagnosis *d) {
 static void look_at_line(const mem_snapshot *s, mem_diagnosis *d) {
     const mem_books *b = s->books;
     uint64_t line = b->ledger.line_bytes;
+    if (b->cgroup.unreadable) {
+        mem_finding *f = add(d, MEM_WARN, "cgroup_unreadable", NULL,
+                             "the control group has a memory limit that cannot be read: it is not looked at");
+        advise(f, "give --memory below the container's limit, and let this user read its control group");
+    }
     if (line == UINT64_MAX) {
         mem_finding *f =
             add(d, MEM_WARN, "no_line", NULL, "there is no line: nothing bounds what this server may take");

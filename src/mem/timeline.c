@@ -93,7 +93,8 @@ static void add_sample(mem_timeline *t, const mem_sample *s) {
 static mem_sample sample_of(const mem_books *b, const mem_activity *a, uint64_t now_ms) {
     mem_sample s = {
         .time_ms = now_ms, .kernel_bytes = b->kernel_bytes, .ledger_bytes = b->ledger.now_bytes,
-        .available_bytes = b->available_bytes, .requests = a->requests, .tokens = a->tokens,
+        .available_bytes = b->available_bytes, .reclaimable_bytes = b->reclaimable_bytes,
+        .requests = a->requests, .tokens = a->tokens,
         .evicted_bytes = a->evicted_bytes, .active = a->active, .queued = a->queued, .level = b->level,
     };
     for (int i = 0; i < MEM_ACCOUNT_COUNT; i++) s.accounts[i] = b->ledger.rows[i].now_bytes;

@@ -32,7 +32,7 @@ void mem_activity_init(mem_activity *a); /* nothing done, every row as it is */
 
 typedef struct mem_sample {
     uint64_t time_ms; /* of the clock the caller uses, never going back */
-    uint64_t kernel_bytes, ledger_bytes, available_bytes;
+    uint64_t kernel_bytes, ledger_bytes, available_bytes, reclaimable_bytes;
     uint64_t accounts[MEM_ACCOUNT_COUNT];
     uint64_t requests, tokens, evicted_bytes;
     uint32_t active, queued;
