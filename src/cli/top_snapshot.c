@@ -29,6 +29,7 @@ static const field health_fields[] = {
     {"queued_jobs", FIELD_COUNT, AT(queued)},
     {"memory.level", FIELD_NAME, AT(level)},
     {"memory.available_bytes", FIELD_LIMIT, AT(available_bytes)},
+    {"memory.reclaimable_bytes", FIELD_COUNT, AT(reclaimable_bytes)},
     {"memory.used_bytes", FIELD_COUNT, AT(used_bytes)},
     {"memory.line_bytes", FIELD_LIMIT, AT(line_bytes)},
     {NULL, 0, 0},
@@ -44,6 +45,7 @@ static const field memory_fields[] = {
     {"books.balanced", FIELD_BOOL, AT(balanced)},
     {"books.level", FIELD_NAME, AT(level)},
     {"books.available_bytes", FIELD_LIMIT, AT(available_bytes)},
+    {"books.reclaimable_bytes", FIELD_COUNT, AT(reclaimable_bytes)},
     {"books.system.total_bytes", FIELD_COUNT, AT(machine_bytes)},
     {"books.system.available_bytes", FIELD_COUNT, AT(machine_available_bytes)},
     {"books.cgroup.limit_bytes", FIELD_LIMIT, AT(cgroup_limit_bytes)},
@@ -245,10 +247,15 @@ static void note_refusals(top_track *t, const top_snapshot *is, const char *cloc
     const top_snapshot *was = &t->now;
     char left[BYTES_TEXT_BYTES];
     uint64_t n = is->jobs.refused > was->jobs.refused ? is->jobs.refused - was->jobs.refused : 0;
-    if (n)
+    if (n) {
+        bool goes_on = t->refused_event && t->refused_event == t->n_events; /* one event for a run of them */
+        if (goes_on) t->n_events--;
+        n = t->refused_run = goes_on ? t->refused_run + n : n;
         top_track_event(t, clock, "%llu request%s refused (%s, %s available, %llu queued)",
                         (unsigned long long)n, plural(n), is->level, bytes_text(is->available_bytes, left),
                         (unsigned long long)is->queued);
+        t->refused_event = t->n_events;
+    }
     for (uint32_t i = 0; i < is->n_accounts; i++) {
         const top_account *a = &is->accounts[i], *b = same_account(was, a);
         uint64_t more = b && a->refused > b->refused ? a->refused - b->refused : 0;

@@ -46,6 +46,7 @@ typedef struct top_snapshot {
     uint64_t active, queued, parked;
     uint64_t used_bytes; /* the kernel's figure */
     uint64_t line_bytes; /* UINT64_MAX: no line */
+    uint64_t reclaimable_bytes; /* not available, but given back when it is asked for */
     uint64_t available_bytes, ledger_bytes, ledger_peak_bytes, tolerance_bytes;
     int64_t unexplained_bytes;
     bool balanced;
@@ -82,6 +83,7 @@ typedef struct top_track {
     uint64_t n_history;
     top_event events[TOP_EVENTS]; /* a ring, too */
     uint64_t n_events;
+    uint64_t refused_event, refused_run; /* n_events after the last that told of refusals, and of how many */
     char trouble[TOP_EVENT_BYTES]; /* why the last try failed */
 } top_track;
 

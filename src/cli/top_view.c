@@ -198,7 +198,7 @@ static int water_eighths(const top_snapshot *s) {
 static int wet_eighths(const pen *p, int surface, int row, uint32_t column) {
     int wet = (row + 1) * 8 - surface;
     bool crest = (column + p->view->waves) / 3 % 2 && p->view->utf8;
-    return wet <= 0 || wet >= 8 ? wet : wet + crest;
+    return wet <= 0 || wet >= 7 ? wet : wet + crest;
 }
 
 static void water_cell(pen *p, int surface, int row) {
@@ -282,6 +282,13 @@ static void used_figure(pen *p, const top_snapshot *s) {
                    share(s->used_bytes, s->line_bytes) * 100);
 }
 
+static void available_figure(pen *p, const top_snapshot *s) {
+    char available[BYTES_TEXT_BYTES], lent[BYTES_TEXT_BYTES];
+    label(p, "available");
+    pen_text(p, BOLD, size_text(p, s->available_bytes, available));
+    if (s->reclaimable_bytes) pen_print(p, PLAIN, ", %s reclaimable", size_text(p, s->reclaimable_bytes, lent));
+}
+
 static void unexplained_figure(pen *p, const top_snapshot *s) {
     char off[BYTES_TEXT_BYTES], most[BYTES_TEXT_BYTES];
     uint64_t size = s->unexplained_bytes < 0 ? 0 - (uint64_t)s->unexplained_bytes : (uint64_t)s->unexplained_bytes;
@@ -337,7 +344,7 @@ static void figure_line(pen *p, const top_track *t, int row) {
     switch (row) {
     case 0: level_figure(p, t); break;
     case 1: used_figure(p, s); break;
-    case 2: label(p, "available"), pen_text(p, BOLD, size_text(p, s->available_bytes, a)); break;
+    case 2: available_figure(p, s); break;
     case 3: requests_figure(p, s); break;
     case 4: speed_figure(p, t); break;
     default:
@@ -497,7 +504,8 @@ static void jobs(pen *p, const top_snapshot *s) {
     const top_jobs *j = &s->jobs;
     row_name(p, "so far");
     pen_words(p, PLAIN, NAME_COLUMNS, "%s finished, %s cancelled, %s failed, %s parked, ",
-              count_text(j->finished, a), count_text(j->cancelled, b), count_text(j->failed, c), count_text(s->pool.parkings, d));
+              count_text(j->finished, a), count_text(j->cancelled, b), count_text(j->failed, c),
+              count_text(s->pool.parkings, d));
     pen_words(p, j->refused ? WARN : PLAIN, NAME_COLUMNS, "%s refused", count_text(j->refused, a));
     pen_end(p);
 }

@@ -14,7 +14,7 @@ static const char memory[] =
     "{\"books\":{\"line_bytes\":4194304,\"kernel_bytes\":3145728,\"ledger_bytes\":3000000,"
     "\"ledger_peak_bytes\":3100000,\"unexplained_bytes\":-145728,"
     "\"tolerance_bytes\":8388608,\"balanced\":true,\"level\":\"caution\","
-    "\"available_bytes\":1048576,\"accounts\":{"
+    "\"available_bytes\":1048576,\"reclaimable_bytes\":524288,\"accounts\":{"
     "\"weights\":{\"now_bytes\":1000000,\"peak_bytes\":1000000,\"limit_bytes\":null,\"refused\":0},"
     "\"kv\":{\"now_bytes\":2000000,\"peak_bytes\":2100000,\"limit_bytes\":null,\"refused\":4},"
     "\"adapters\":{\"now_bytes\":0,\"peak_bytes\":0,\"limit_bytes\":null,\"refused\":0}},"
@@ -167,9 +167,16 @@ static void changes_are_events(void **state) {
     s.jobs.refused += 2;
     top_track_reading(&track, &s, 2000, "12:00:01");
     assert_non_null(strstr(last_event(), "2 requests refused"));
+    s.jobs.refused += 3;
+    top_track_reading(&track, &s, 2500, "12:00:01");
+    assert_non_null(strstr(last_event(), "5 requests refused")); /* a run of them is one event */
+    assert_int_equal(track.n_events, 1);
     s.accounts[1].refused++;
     top_track_reading(&track, &s, 3000, "12:00:02");
     assert_non_null(strstr(last_event(), "account kv: 1 reservation refused"));
+    s.jobs.refused++;
+    top_track_reading(&track, &s, 3500, "12:00:02");
+    assert_non_null(strstr(last_event(), "1 request refused"));
     snprintf(s.level, sizeof s.level, "critical");
     top_track_reading(&track, &s, 4000, "12:00:03");
     assert_non_null(strstr(last_event(), "from caution to critical"));
@@ -267,7 +274,7 @@ static void a_frame_says_what_was_read(void **state) {
     static const char *const wanted[] = {
         "tiny", "http://x:1", "3.00 MiB of 4.00 MiB, 75 %", "caution", "3 active, 2 queued, 1 parked",
         "weights", "kv", "1.43 MiB in use", "waste 12.5 %", "12 prompts", "6 hits of 10", "3 of 100 pages", "9 refused",
-        "within 8.00 MiB", "⊖",
+        "within 8.00 MiB", "1.00 MiB, 512 KiB reclaimable", "⊖",
     };
     top_snapshot s = both(health, memory);
     top_track_init(&track);
