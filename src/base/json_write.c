@@ -53,10 +53,30 @@ static void put_escaped(json_writer *w, unsigned char c) {
     }
 }
 
+/* Whether eight bytes are ASCII of which none is escaped. (x − b·01…) & ~x & 80… is not 0 when a byte of x is below b;
+ * where it says so of a byte wrongly, one before it was. */
+static bool is_plain(uint64_t word) {
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
+    uint64_t below = ((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash);
+    return ((below | word) & tops) == 0;
+}
+
+static size_t plain_words(str s, size_t i) {
+    size_t start = i;
+    for (uint64_t word; i + sizeof word <= s.len; i += sizeof word) {
+        memcpy(&word, s.data + i, sizeof word);
+        if (!is_plain(word)) break;
+    }
+    return i - start;
+}
+
 static void put_quoted(json_writer *w, str s) {
     put(w, "\"");
     size_t start = 0, i = 0; /* s[start..i) goes out as it is */
     while (i < s.len) {
+        i += plain_words(s, i);
+        if (i == s.len) break;
         unsigned char c = (unsigned char)s.data[i];
         uint32_t cp;
         int n = c < 0x80 ? 1 : utf8_decode(s.data + i, s.len - i, &cp);

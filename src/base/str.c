@@ -99,9 +99,21 @@ int utf8_encode(uint32_t cp, char out[4]) {
     return n;
 }
 
+/* The length of the stretch of ASCII at i, in whole words: most of most texts. */
+static size_t ascii_words(str s, size_t i) {
+    size_t start = i;
+    for (uint64_t word; i + sizeof word <= s.len; i += sizeof word) {
+        memcpy(&word, s.data + i, sizeof word);
+        if (word & 0x8080808080808080u) break;
+    }
+    return i - start;
+}
+
 bool utf8_valid(str s) {
     uint32_t cp;
     for (size_t i = 0; i < s.len;) {
+        i += ascii_words(s, i);
+        if (i == s.len) break;
         int n = utf8_decode(s.data + i, s.len - i, &cp);
         if (n <= 0) return false;
         i += (size_t)n;
