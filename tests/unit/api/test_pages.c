@@ -326,6 +326,41 @@ static void keys(void **state) {
     stop(&w);
 }
 
+/* Pages about memory when there is none for them: refused in words, and nothing is kept. */
+static void pages_of_memory_are_whole_or_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *headers, *begins, *ends;
+    } pages[] = {{"/memory/timeline", "", "{\"now_ms\":", "}"},
+                 {"/memory/timeline.svg", "", "<", "</svg>\n"},
+                 {"/memory/doctor", "", "{\"well\":", "}"},
+                 {"/memory/doctor", "Accept: text/plain\r\n", "", ".\n"}};
+    static world w;
+    start(&w, (world_config){.entries = 8});
+    remember(&w, 3);
+    api_sample(w.api);
+    uint64_t before = queue_bytes(&w);
+    for (size_t p = 0; p < sizeof pages / sizeof *pages; p++) {
+        int refused = 0;
+        for (uint64_t n = 1;; n++) {
+            mem_ledger_fail_nth(&w.ledger, n);
+            answer_text a = request(&w, "GET", pages[p].path, pages[p].headers, "");
+            mem_ledger_fail_nth(&w.ledger, 0);
+            wait_for_queue_bytes(&w, before);
+            const char *ends = pages[p].ends;
+            bool whole = strlen(a.body) >= strlen(ends) && !strcmp(a.body + strlen(a.body) - strlen(ends), ends) &&
+                         !strncmp(a.body, pages[p].begins, strlen(pages[p].begins));
+            bool error = a.status == 429 && strstr(a.body, "\"type\":\"memory\"");
+            if (!error && (a.status != 200 || !whole)) fail_msg("%s: %d %s", pages[p].path, a.status, a.body);
+            free(a.body);
+            if (!error) break;
+            assert_true(++refused < 100);
+        }
+        assert_true(refused > 0);
+    }
+    stop(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_long_list_is_whole),
@@ -336,6 +371,7 @@ int main(void) {
         cmocka_unit_test(wording_without_memory),
         cmocka_unit_test(what_never_fits_says_how_much),
         cmocka_unit_test(keys),
+        cmocka_unit_test(pages_of_memory_are_whole_or_refused),
     };
     return cmocka_run_group_tests_name("api_pages", tests, NULL, NULL);
 }
