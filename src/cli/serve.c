@@ -75,8 +75,8 @@ static void lent(void *ctx, mem_lent *out) {
     *out = (mem_lent){m.held_bytes, m.reclaimable_bytes, m.requests, m.ended};
 }
 
-static void pass_on_level(void *ctx, mem_level level, uint64_t room_bytes) {
-    sched_set_pressure(((server *)ctx)->sched, level, room_bytes);
+static void pass_on_level(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
+    sched_set_pressure(((server *)ctx)->sched, level, hold, room_bytes);
     api_sample(((server *)ctx)->api);
 }
 

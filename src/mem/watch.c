@@ -22,6 +22,7 @@ struct mem_watch {
     bool stopping;
     mem_books books; /* of the last look */
     mem_lent lent;
+    bool tight; /* not safe, or only by what can be reclaimed */
     uint64_t heap_trimmed_ms, idle_since_ms, trimmed_after; /* trimmed_after: requests that had ended by then */
 };
 
@@ -58,12 +59,12 @@ uint64_t mem_trim_heap(void) {
     return less(before.rss_anon_bytes, after.rss_anon_bytes);
 }
 
-/* How much the kernel lacks until it is out of what would be Warning if nothing could be reclaimed. */
-static uint64_t wanted_bytes(const mem_watch *w) {
+/* How much the kernel lacks until it is out of what would be this level if nothing could be reclaimed. */
+static uint64_t lacking_bytes(const mem_watch *w, mem_level level) {
     uint64_t rooms[MEM_BOUND_COUNT] = {UINT64_MAX, machine_room(&w->books), plat_cgroup_room(&w->books.cgroup)};
     uint64_t wanted = 0;
     for (mem_bound b = MEM_OF_MACHINE; b < MEM_BOUND_COUNT; b++) {
-        uint64_t threshold = mem_levels_threshold(&w->levels, b, MEM_WARNING - MEM_CAUTION);
+        uint64_t threshold = mem_levels_threshold(&w->levels, b, (int)(level - MEM_CAUTION));
         if (rooms[b] >= threshold) continue;
         uint64_t lacking = threshold + threshold / 8 - rooms[b];
         if (lacking > wanted) wanted = lacking;
@@ -88,7 +89,7 @@ static uint64_t trim_heap(mem_watch *w, uint64_t now_ms) {
 static void climb(mem_watch *w, uint64_t now_ms) {
     const mem_watch_config *c = &w->config;
     bool all = w->levels.level == MEM_EMERGENCY;
-    uint64_t wanted = all ? UINT64_MAX : wanted_bytes(w);
+    uint64_t wanted = all ? UINT64_MAX : lacking_bytes(w, MEM_WARNING);
     if (wanted) wanted = less(wanted, trim_heap(w, now_ms));
     for (uint32_t i = 0; i < c->n_rungs; i++) {
         const mem_rung *rung = &c->rungs[i];
@@ -154,7 +155,8 @@ static void look(mem_watch *w) {
     mem_levels_update(&w->levels, &rooms, now_ms);
     say_level(w, before, &rooms);
     note(w, &rooms);
-    c->level(c->ctx, w->levels.level, room_of(&rooms));
+    w->tight = w->levels.level != MEM_SAFE || lacking_bytes(w, MEM_CAUTION) > 0;
+    c->level(c->ctx, w->levels.level, w->tight, room_of(&rooms));
     climb(w, now_ms);
     trim_when_idle(w, now_ms);
 }
@@ -162,7 +164,7 @@ static void look(mem_watch *w) {
 static bool wait_for_next(mem_watch *w) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (w->levels.level == MEM_SAFE ? LOOK_MS : LOOK_IN_NEED_MS) * 1000000l;
+    until.tv_nsec += (w->tight ? LOOK_IN_NEED_MS : LOOK_MS) * 1000000l;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&w->lock);

@@ -32,7 +32,8 @@ typedef struct mem_watch_config {
     uint64_t planned_bytes; /* what the plan takes beside the pool, be it there yet or not */
     void *ctx;
     void (*lent)(void *ctx, mem_lent *out);
-    void (*level)(void *ctx, mem_level level, uint64_t room_bytes); /* after each look */
+    /* After each look. hold: what can be reclaimed must not grow: the kernel's own room would be Caution. */
+    void (*level)(void *ctx, mem_level level, bool hold, uint64_t room_bytes);
     const mem_rung *rungs;
     uint32_t n_rungs;
 } mem_watch_config;

@@ -418,13 +418,13 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
 
 enum { SHRINK_AT_ONCE_BYTES = 32 << 20 }; /* then the lock is let go */
 
-void sched_set_pressure(sched *s, mem_level level, uint64_t room_bytes) {
+void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_bytes) {
     pthread_mutex_lock(&s->lock);
     bool changed = s->pressure != level;
     s->pressure = level;
     s->pressed_room_bytes = room_bytes;
     s->park_due = level == MEM_EMERGENCY;
-    kv_cache_hold(engine_kv(s->en), level >= MEM_CAUTION);
+    kv_cache_hold(engine_kv(s->en), hold || level >= MEM_CAUTION);
     sched_fit_pool(s);
     if (changed) pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);

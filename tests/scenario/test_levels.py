@@ -281,6 +281,43 @@ def its_own_cache_is_no_distress():
         note("%d MiB left of %d, %.1f MiB remembered" % (group.room() // MIB, group.limit // MIB, s.memory()["cache"]["bytes"] / MIB))
 
 
+@test(timeout=120)
+def a_group_smaller_than_the_line():
+    """The line promises more than there is: the levels must see to it that nobody is killed, and the accepted finish."""
+    import random
+    size, line = 90 * MIB, 140 * MIB
+    with Group(size) as group, Server("--memory", "140M", "-np", "8", "-c", "4096") as s:
+        check("above the control group's limit" in s.log(), "the log does not say that the line is above the limit")
+        until, statuses, wrong = time.monotonic() + 6, {}, []
+
+        def client(seed):
+            r = random.Random(seed)
+            while time.monotonic() < until:
+                prompt = [r.randrange(3, 300)] * r.randrange(1000, 3000)
+                reply = s.post(prompt, max_tokens=r.randrange(1, 100), ignore_end=True, seed=seed)
+                statuses[reply.status] = statuses.get(reply.status, 0) + 1
+                if reply.status == 429:
+                    missing = [h for h in ("Retry-After", "X-Memory-Status", "X-Memory-Available-Bytes") if not reply.headers[h]]
+                    wrong.extend(missing)
+                    time.sleep(0.05)
+                elif reply.status != 200:
+                    wrong.append((reply.status, reply.body[:200]))
+        threads = [threading.Thread(target=client, args=(i,), daemon=True) for i in range(10)]
+        for t in threads:
+            t.start()
+        least = size
+        while any(t.is_alive() for t in threads):
+            least = min(least, group.room())
+            check(s.resident_bytes() <= line, "over the line")
+            time.sleep(0.02)
+        check(s.process.poll() is None, "the server was killed")
+        check(not wrong, lambda: "wrong answers: %r" % wrong[:3])
+        note("statuses %r; at least %.1f MiB were left; %d changes of level" %
+             (statuses, least / MIB, s.memory()["books"]["levels"]["changes"]))
+        check(statuses.get(200, 0) > 3, "too few answers to mean anything: %r" % statuses)
+        until_admitted(s, 2.0)
+
+
 @test
 def cleanup_gives_back_at_once():
     with Server("-np", "2", "-c", "2048") as s:

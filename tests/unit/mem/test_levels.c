@@ -230,8 +230,9 @@ static void nothing_lent(void *ctx, mem_lent *out) {
     *out = (mem_lent){.reclaimable_bytes = 5 * MIB, .held_bytes = 5 * MIB};
 }
 
-static void hear(void *ctx, mem_level level, uint64_t room_bytes) {
+static void hear(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
     ship *s = ctx;
+    assert_true(hold == (level != MEM_SAFE));
     assert_true(room_bytes > 0);
     s->level = level;
     s->looks++;

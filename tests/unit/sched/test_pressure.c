@@ -60,7 +60,7 @@ static void new_ones_are_refused_while_it_lasts(void **state) {
         bool refused = level >= MEM_CRITICAL;
         err e = {0};
         sched_fit fit;
-        sched_set_pressure(w.s, level, 12345);
+        sched_set_pressure(w.s, level, false, 12345);
         assert_true(sched_would_fit(w.s, &q->r, &fit, &e));
         assert_true(fit.ever);
         assert_int_equal(fit.now, !refused);
@@ -82,7 +82,7 @@ static void new_ones_are_refused_while_it_lasts(void **state) {
         assert_int_equal(e.code, ERR_TOO_LARGE);
     }
     assert_true(pool_of(&w).budget_bytes < full_bytes(&w));
-    sched_set_pressure(w.s, MEM_SAFE, UINT64_MAX);
+    sched_set_pressure(w.s, MEM_SAFE, false, UINT64_MAX);
     assert_int_equal(pool_of(&w).budget_bytes, full_bytes(&w));
     answer a = answer_to(&w, q);
     assert_int_equal(a.what, SCHED_END);
@@ -103,7 +103,7 @@ static void *blow(void *ctx) {
     weather *x = ctx;
     uint64_t seed = 3;
     while (!x->stop) {
-        sched_set_pressure(x->w->s, x->changing ? (mem_level)(rng_splitmix(&seed) % 5) : MEM_EMERGENCY, 1);
+        sched_set_pressure(x->w->s, x->changing ? (mem_level)(rng_splitmix(&seed) % 5) : MEM_EMERGENCY, false, 1);
         if (x->changing) (void)sched_expire(x->w->s);
         (void)sched_shrink_cache(x->w->s, UINT64_MAX);
         pause_us(300);
@@ -137,7 +137,7 @@ static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
         free_ask(asks[i]);
     }
     *parkings = (uint32_t)counts_of(&w).parkings;
-    sched_set_pressure(w.s, MEM_SAFE, UINT64_MAX);
+    sched_set_pressure(w.s, MEM_SAFE, false, UINT64_MAX);
     assert_int_equal(pool_of(&w).budget_bytes, full_bytes(&w));
     world_down(&w);
 }
@@ -159,14 +159,14 @@ static void the_accepted_finish_in_changing_weather(void **state) {
     print_message("parked %u times\n", parkings);
 }
 
-static void in_caution_no_more_is_remembered(void **state) {
-    (void)state;
+/* Or where what is remembered is all the room there is. */
+static void no_more_is_remembered_at(mem_level level) {
     world w;
     world_up(&w, 2, ENTRIES, false);
     for (uint64_t i = 0; i < 4; i++) remember(&w, i, 200);
     size_t before = pool_of(&w).evictable_bytes;
     assert_true(before > 0);
-    sched_set_pressure(w.s, MEM_CAUTION, 1);
+    sched_set_pressure(w.s, level, level == MEM_SAFE, 1);
     for (uint64_t i = 10; i < 20; i++) {
         remember(&w, i, 300);
         assert_true(pool_of(&w).evictable_bytes <= before);
@@ -176,10 +176,16 @@ static void in_caution_no_more_is_remembered(void **state) {
     size_t after = pool_of(&w).evictable_bytes;
     for (uint64_t i = 20; i < 24; i++) remember(&w, i, 300);
     assert_true(pool_of(&w).evictable_bytes <= after); /* and what has gone does not come back either */
-    sched_set_pressure(w.s, MEM_SAFE, UINT64_MAX);
+    sched_set_pressure(w.s, MEM_SAFE, false, UINT64_MAX);
     for (uint64_t i = 30; i < 38; i++) remember(&w, i, 300);
     assert_true(pool_of(&w).evictable_bytes > before);
     world_down(&w);
+}
+
+static void in_caution_no_more_is_remembered(void **state) {
+    (void)state;
+    no_more_is_remembered_at(MEM_CAUTION);
+    no_more_is_remembered_at(MEM_SAFE);
 }
 
 static void what_is_given_back_is_counted(void **state) {
