@@ -81,7 +81,8 @@ static bool read_size(const char *text, int base, uint64_t *out) {
 }
 
 static bool status_line(cli_answer *a, err *e) {
-    if (strncmp(a->line, "HTTP/1.", 7) || strlen(a->line) < 12 || a->line[8] != ' ') return no_http("its first line", e);
+    if (strncmp(a->line, "HTTP/1.", 7) || strlen(a->line) < 12 || a->line[8] != ' ')
+        return no_http("its first line", e);
     a->status = atoi(a->line + 9);
     a->closes = a->line[7] == '0';
     return (a->status >= 100 && a->status <= 599) || no_http("its status", e);
@@ -241,6 +242,20 @@ static bool receive(const exchange *x, cli_answer *a, buf *body, err *e) {
     return true;
 }
 
+enum { KEY_BYTES = 256 };
+static char authorization[KEY_BYTES + 32]; /* a header line, or nothing */
+
+bool cli_http_use_key(const char *keys, err *e) {
+    size_t n = strcspn(keys, ",");
+    for (size_t i = 0; i < n; i++)
+        if (n >= KEY_BYTES || keys[i] < 0x21 || keys[i] == 0x7F)
+            return err_set(e, ERR_USAGE, "--api-key is no key: it has blanks, controls or more than %d bytes",
+                           KEY_BYTES - 1);
+    authorization[0] = 0;
+    if (n) snprintf(authorization, sizeof authorization, "Authorization: Bearer %.*s\r\n", (int)n, keys);
+    return true;
+}
+
 bool cli_http(const char *host, uint16_t port, const char *method, const char *path, str body, uint32_t timeout_ms,
               int *status, buf *answer, err *e) {
     exchange x = {.fd = -1, .end_ns = clock_now_ns() + timeout_ms * 1000000ull, .host = host, .port = port};
@@ -249,8 +264,8 @@ bool cli_http(const char *host, uint16_t port, const char *method, const char *p
     cli_answer_begin(&a);
     int n = snprintf(head, sizeof head,
                      "%s %s HTTP/1.1\r\nHost: %s:%u\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                     "Content-Length: %zu\r\n\r\n",
-                     method, path, host, port, body.len);
+                     "Content-Length: %zu\r\n%s\r\n",
+                     method, path, host, port, body.len, authorization);
     if (n < 0 || (size_t)n >= sizeof head) return err_set(e, ERR_USAGE, "the path is too long");
     bool good = open_connection(&x, e) && send_all(&x, (str){head, (size_t)n}, e) && send_all(&x, body, e) &&
                 receive(&x, &a, answer, e);

@@ -30,6 +30,9 @@ bool cli_is_loopback(const struct sockaddr_in *address);
 bool cli_http(const char *host, uint16_t port, const char *method, const char *path, str body, uint32_t timeout_ms,
               int *status, buf *answer, err *e);
 
+/* From now on requests carry this key (Authorization: Bearer); of several, separated by commas, the first. */
+bool cli_http_use_key(const char *keys, err *e);
+
 /* ---- an answer, read as it arrives ---- */
 
 typedef enum cli_answer_state {

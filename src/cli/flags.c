@@ -132,6 +132,8 @@ static const row rows[] = {
      "write the logits of every position of --token-file instead"},
     {"token-file", NULL, KIND_TEXT, AT(token_file), CLI_BENCH, 0, 0, NULL, "FILE",
      "token ids, separated by blanks or commas"},
+    {"api-key", NULL, KIND_KEYS, AT(api_keys), CLI_TOP, 0, 0, NULL, "KEY",
+     "for a server that asks for one. On a shared machine, set PLIMSOLL_API_KEY instead"},
     {"interval", NULL, KIND_U32, AT(interval_ms), CLI_TOP, 50, 3600000, "1000", "MS", "time between two readings"},
     {"once", NULL, KIND_FLAG, AT(once), CLI_TOP, 0, 0, NULL, NULL, "print one frame and end"},
     {"json", NULL, KIND_FLAG, AT(json), CLI_PLAN | CLI_INSPECT | CLI_TOKENIZE | CLI_BENCH, 0, 0, NULL, NULL,

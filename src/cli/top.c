@@ -165,7 +165,7 @@ static bool read_memory(top *t, top_snapshot *s, err *e) {
     if (!ask(t, "GET", "/memory", ASK_TIMEOUT_MS, &status, e)) return false;
     if (status == 200) return top_read_memory(&t->heap.alloc, buf_str(&t->answer), s, e);
     if (status == 401 && !t->told_of_key)
-        top_track_event(&t->track, t->clock, "the server asks for an API key: without it only /health can be read");
+        top_track_event(&t->track, t->clock, "the server asks for an API key (--api-key): without it, only /health");
     t->told_of_key |= status == 401;
     return true;
 }
@@ -284,6 +284,7 @@ static int show_once(top *t) {
 static bool begin(top *t, const cli_options *o, mem_ledger *l, err *e) {
     if (o->n_args > 1) return err_set(e, ERR_USAGE, "give one address: plimsoll top http://127.0.0.1:8080");
     if (!cli_url_parse(o->n_args ? o->args[0] : "http://127.0.0.1:8080", &t->server, e)) return false;
+    if (o->api_keys && !cli_http_use_key(o->api_keys, e)) return false;
     const char *no_color = getenv("NO_COLOR");
     bool terminal = isatty(STDOUT_FILENO) && !terminal_is_dumb();
     snprintf(t->address, sizeof t->address, "http://%s:%u", t->server.host, t->server.port);
