@@ -1,6 +1,6 @@
-/* The front end without a model: POST /generate answers with the prompt's own text, through the same slots, pools and
- * parser as any answer. For measuring the front end alone. It has no tokens, so its usage counts bytes and says so;
- * a stream is written at once, in pieces. */
+/* The front end without a model: POST /generate answers with the prompt's own text, through the same slots, pools
+ * and parser as any answer. For measuring the front end alone. It has no tokens, so its usage counts bytes and says
+ * so; a stream is written at once, in pieces. */
 #include "api/echo.h"
 
 #include "api/internal.h"
@@ -12,7 +12,9 @@ enum {
     PIECE_BYTES = 4096, /* of text in one event of a stream */
 };
 
-static size_t answer_bytes(const api_config *c) { return c->body_limit_bytes + c->body_limit_bytes / 4 + ENVELOPE_BYTES; }
+static size_t answer_bytes(const api_config *c) {
+    return c->body_limit_bytes + c->body_limit_bytes / 4 + ENVELOPE_BYTES;
+}
 
 /* ---- start and stop ---- */
 

@@ -53,8 +53,8 @@ static void put_escaped(json_writer *w, unsigned char c) {
     }
 }
 
-/* Whether eight bytes are ASCII of which none is escaped. (x − b·01…) & ~x & 80… is not 0 when a byte of x is below b;
- * where it says so of a byte wrongly, one before it was. */
+/* Whether eight bytes are ASCII of which none is escaped. (x − b·01…) & ~x & 80… is not 0 when a byte of x is below
+ * b; where it says so of a byte wrongly, one before it was. */
 static bool is_plain(uint64_t word) {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';

@@ -20,7 +20,7 @@ typedef struct cli_url {
     uint16_t port;
 } cli_url;
 
-/* "http://host:port", "host:port", "host", ":port", "port"; a path after it is not taken. Defaults: 127.0.0.1, 8080. */
+/* "http://host:port", "host:port", "host", ":port", "port"; no path after it. Defaults: 127.0.0.1, 8080. */
 bool cli_url_parse(const char *text, cli_url *out, err *e);
 bool cli_resolve(const char *host, uint16_t port, struct sockaddr_in *out, err *e);
 bool cli_is_loopback(const struct sockaddr_in *address);

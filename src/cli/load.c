@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/chart.h"
 #include "base/json.h"
@@ -16,6 +17,7 @@
 enum {
     LIST_MAX = 32, ROWS_MAX = 256, CONCURRENCY_MAX = 4096,
     PAYLOAD_MAX_BYTES = 64 << 20, PAYLOAD_MIN_BYTES = 64,
+    REST_MS = 200,
     SCAN_CONCURRENCY = 48, WARM_REQUESTS = 200,
     MEMORY_TIMEOUT_MS = 10000, PAGE_LIMIT_BYTES = 1 << 20, CHART_LIMIT_BYTES = 8 << 20,
 };
@@ -82,10 +84,12 @@ static bool open_file(const char *flag, const char *path, FILE **f, err *e) {
 
 static bool read_options(load *x, err *e) {
     const cli_options *o = x->o;
-    if (o->n_args != 1) return err_set(e, ERR_USAGE, "give the server's address: plimsoll load http://127.0.0.1:8080");
+    if (o->n_args != 1)
+        return err_set(e, ERR_USAGE, "give the server's address: plimsoll load http://127.0.0.1:8080");
     if (!cli_url_parse(o->args[0], &x->url, e) || !cli_resolve(x->url.host, x->url.port, &x->to, e)) return false;
     if (!cli_is_loopback(&x->to))
-        return err_set(e, ERR_USAGE, "%.80s is not this machine: load goes to loopback addresses only", x->url.host);
+        return err_set(e, ERR_USAGE, "%.80s is not this machine: load goes to loopback addresses only",
+                       x->url.host);
     if (!parse_list("concurrency", o->concurrency, 1, CONCURRENCY_MAX, &x->concurrency, e) ||
         !parse_list("payload", o->payload, PAYLOAD_MIN_BYTES, PAYLOAD_MAX_BYTES, &x->payload, e) ||
         (o->requests_scan && !parse_list("requests-scan", o->requests_scan, 1, 10000000, &x->scan, e)))
@@ -106,8 +110,8 @@ static bool on_memory(void *ctx, const json_event *event, err *e) {
     (void)e;
     memory_reader *r = ctx;
     if (event->kind == JSON_KEY)
-        snprintf(r->keys[event->depth], sizeof r->keys[0], "%.*s", (int)(event->text.len < 23 ? event->text.len : 23),
-                 event->text.data);
+        snprintf(r->keys[event->depth], sizeof r->keys[0], "%.*s",
+                 (int)(event->text.len < 23 ? event->text.len : 23), event->text.data);
     const struct {
         int depth;
         const char *in, *key;
@@ -125,7 +129,8 @@ static bool on_memory(void *ctx, const json_event *event, err *e) {
                  event->text.data);
     if (event->kind != JSON_INT) return true;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (event->depth == rows[i].depth && !strcmp(key, rows[i].key) && !strcmp(in, rows[i].in) && event->integer >= 0)
+        if (event->depth == rows[i].depth && !strcmp(key, rows[i].key) && !strcmp(in, rows[i].in) &&
+            event->integer >= 0)
             *rows[i].at = (uint64_t)event->integer;
     if (event->depth == 2 && !strcmp(in, "books") && !strcmp(key, "unexplained_bytes"))
         r->to->unexplained_bytes = event->integer;
@@ -189,24 +194,28 @@ static void print_row(const load *x, const row *r) {
     mib(unexplained, (double)r->after.unexplained_bytes);
     mib(heap, (double)r->after.heap_free_bytes);
     printf("%11u %9llu %9llu %8llu %7llu %9.0f %10s %8s %7.2f%% %9s %11s %9s  %s\n", r->concurrency,
-           (unsigned long long)r->requests, (unsigned long long)r->counts.done, (unsigned long long)r->counts.refused,
-           (unsigned long long)r->counts.failed, (double)r->counts.done / r->counts.seconds, peak, grown,
-           base->peak_bytes ? 100 * growth / (double)base->peak_bytes : 0, ledger, unexplained, heap, r->after.level);
+           (unsigned long long)r->requests, (unsigned long long)r->counts.done,
+           (unsigned long long)r->counts.refused, (unsigned long long)r->counts.failed, (double)r->counts.done / r->counts.seconds, peak, grown,
+           base->peak_bytes ? 100 * growth / (double)base->peak_bytes : 0, ledger, unexplained, heap,
+           r->after.level);
     fflush(stdout);
 }
 
 static void print_heading(uint64_t payload, bool scan) {
     char text[BYTES_TEXT_BYTES];
     printf("\n%s a request%s (memory in MiB)\n", bytes_text(payload, text), scan ? ", more and more requests" : "");
-    printf("%11s %9s %9s %8s %7s %9s %10s %8s %8s %9s %11s %9s  %s\n", "connections", "requests", "answered", "refused",
-           "failed", "a second", "peak RSS", "growth", "", "its books", "unexplained", "heap free", "level");
+    printf("%11s %9s %9s %8s %7s %9s %10s %8s %8s %9s %11s %9s  %s\n", "connections", "requests", "answered",
+           "refused", "failed", "a second", "peak RSS", "growth", "", "its books", "unexplained", "heap free",
+           "level");
 }
 
-static bool run_row(load *x, str request, uint64_t payload, uint32_t concurrency, uint64_t requests, bool scan, err *e) {
+static bool run_row(load *x, str request, uint64_t payload, uint32_t concurrency, uint64_t requests, bool scan,
+                    err *e) {
     row *r = &x->rows[x->n_rows];
     *r = (row){.scan = scan, .payload_bytes = payload, .requests = requests, .concurrency = concurrency};
     fprintf(stderr, "load: %llu bytes, %u connections, %llu requests\n", (unsigned long long)payload, concurrency,
             (unsigned long long)requests);
+    usleep(REST_MS * 1000); /* the connections of the row before are gone from the server, too */
     load_track_mark(&x->track);
     r->begin_s = x->track.n ? x->track.seconds[x->track.n - 1] : 0;
     if (!load_run(&x->to, request, concurrency, requests, x->ledger, &x->track, &r->counts, e)) return false;

@@ -24,7 +24,9 @@ enum {
 /* ---- memory over time ---- */
 
 void load_track_init(load_track *t, int pid, double *seconds, double *bytes) {
-    *t = (load_track){.pid = pid, .start_ns = clock_now_ns(), .every_ns = SAMPLE_NS, .seconds = seconds, .bytes = bytes};
+    *t = (load_track){.pid = pid, .start_ns = clock_now_ns(), .every_ns = SAMPLE_NS};
+    t->seconds = seconds;
+    t->bytes = bytes;
 }
 
 void load_track_mark(load_track *t) {
@@ -92,7 +94,7 @@ static bool open_conn(run *x, conn *c, err *e) {
     int on = 1;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0) return err_set(e, ERR_IO, "cannot open a socket: %s", strerror(errno));
-    if (connect(c->fd, (const struct sockaddr *)x->to, sizeof *x->to)) { /* on loopback it is there at once or not */
+    if (connect(c->fd, (const struct sockaddr *)x->to, sizeof *x->to)) { /* on loopback: at once */
         int why = errno;
         close(c->fd);
         c->fd = -1;
@@ -197,7 +199,8 @@ bool load_run(const struct sockaddr_in *to, str request, uint32_t concurrency, u
     uint64_t start = clock_now_ns();
     mem_arena arena;
     *out = (load_counts){0};
-    run x = {.to = to, .request = request, .requests = requests, .n_conns = concurrency, .moved_ns = start, .counts = out};
+    run x = {.to = to, .request = request, .requests = requests, .n_conns = concurrency, .counts = out};
+    x.moved_ns = start;
     if (!mem_arena_init(&arena, l, MEM_HTTP, concurrency * sizeof *x.conns + RECEIVE_BYTES + 128, false, e))
         return false;
     x.conns = mem_arena_take(&arena, concurrency * sizeof *x.conns, 64);

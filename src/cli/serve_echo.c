@@ -9,7 +9,8 @@
 static bool check_line(const server_parts *p, mem_ledger *l, err *e) {
     uint64_t need = http_server_plan_bytes(&p->http) + echo_plan_bytes(&p->api), have = mem_ledger_available(l);
     char a[BYTES_TEXT_BYTES], b[BYTES_TEXT_BYTES];
-    log_info("serve", "echo: the front end takes %s of %s under the line", bytes_text(need, a), bytes_text(have, b));
+    log_info("serve", "echo: the front end takes %s of %s under the line", bytes_text(need, a),
+             bytes_text(have, b));
     return need <= have ||
            err_set_memory(e, need, have, "the front end takes %s; %s are left under the line: raise --memory",
                           bytes_text(need, a), bytes_text(have, b));
