@@ -195,7 +195,8 @@ static void print_row(const load *x, const row *r) {
     mib(heap, (double)r->after.heap_free_bytes);
     printf("%11u %9llu %9llu %8llu %7llu %9.0f %10s %8s %7.2f%% %9s %11s %9s  %s\n", r->concurrency,
            (unsigned long long)r->requests, (unsigned long long)r->counts.done,
-           (unsigned long long)r->counts.refused, (unsigned long long)r->counts.failed, (double)r->counts.done / r->counts.seconds, peak, grown,
+           (unsigned long long)r->counts.refused, (unsigned long long)r->counts.failed,
+           (double)r->counts.done / r->counts.seconds, peak, grown,
            base->peak_bytes ? 100 * growth / (double)base->peak_bytes : 0, ledger, unexplained, heap,
            r->after.level);
     fflush(stdout);
