@@ -19,7 +19,7 @@
 
 enum {
     ANSWER_LIMIT_BYTES = 4 << 20, FRAME_LIMIT_BYTES = 8 << 20,
-    ASK_TIMEOUT_MS = 900, CLEANUP_TIMEOUT_MS = 5000, ONCE_PAUSE_MS = 400,
+    ASK_TIMEOUT_MS = 900, CLEANUP_TIMEOUT_MS = 5000, DOCTOR_EVERY_MS = 5000, ONCE_PAUSE_MS = 400,
 };
 
 typedef struct top {
@@ -31,7 +31,9 @@ typedef struct top {
     top_view view;
     top_track track;
     char clock[TOP_CLOCK_BYTES];
-    bool told_of_key;
+    bool told_of_key, knows_history;
+    char finding[TOP_EVENT_BYTES];
+    uint64_t doctor_due_ms;
 } top;
 
 /* ---- the terminal, given back however we end ---- */
@@ -165,15 +167,35 @@ static bool read_memory(top *t, top_snapshot *s, err *e) {
     if (!ask(t, "GET", "/memory", ASK_TIMEOUT_MS, &status, e)) return false;
     if (status == 200) return top_read_memory(&t->heap.alloc, buf_str(&t->answer), s, e);
     if (status == 401 && !t->told_of_key)
-        top_track_event(&t->track, t->clock, "the server asks for an API key (--api-key): without it, only /health");
+        top_track_event(&t->track, t->clock, "the server asks for an API key (--api-key KEY)");
     t->told_of_key |= status == 401;
     return true;
+}
+
+/* What else the server may have: its doctor now and then, its timeline once. */
+static void read_more(top *t, top_snapshot *s) {
+    int status;
+    err unsaid;
+    uint64_t now_ms = clock_now_ns() / 1000000;
+    if (now_ms >= t->doctor_due_ms) {
+        t->doctor_due_ms = now_ms + DOCTOR_EVERY_MS;
+        t->finding[0] = 0;
+        if (ask(t, "GET", "/memory/doctor", ASK_TIMEOUT_MS, &status, &unsaid) && status == 200 &&
+            top_read_doctor(&t->heap.alloc, buf_str(&t->answer), s, &unsaid))
+            memcpy(t->finding, s->finding, sizeof t->finding);
+    }
+    memcpy(s->finding, t->finding, sizeof s->finding);
+    if (t->knows_history || t->track.any) return;
+    t->knows_history = true;
+    if (ask(t, "GET", "/memory/timeline", ASK_TIMEOUT_MS, &status, &unsaid) && status == 200)
+        (void)top_read_timeline(&t->heap.alloc, buf_str(&t->answer), &t->track, &unsaid);
 }
 
 static bool take_reading(top *t, err *e) {
     static top_snapshot s;
     set_clock(t);
     if (read_health(t, &s, e) && read_memory(t, &s, e)) {
+        if (s.has_memory) read_more(t, &s);
         top_track_reading(&t->track, &s, clock_now_ns() / 1000000, t->clock);
         return true;
     }

@@ -101,20 +101,22 @@ static int64_t signed_of(const json_event *event) {
 }
 
 /* Only what takes exactly one column of any terminal goes through; the rest becomes '?'. */
-static void copy_name(char to[TOP_NAME_BYTES], str from) {
+static void copy_plain(char *to, size_t size, str from) {
     size_t used = 0, at = 0;
     while (at < from.len) {
         uint32_t cp = 0;
         int n = utf8_decode(from.data + at, from.len - at, &cp);
         bool plain = n > 0 && ((cp >= 0x20 && cp < 0x7F) || (cp > 0xA0 && cp < 0x300 && cp != 0xAD));
         size_t step = n > 0 ? (size_t)n : 1, take = plain ? step : 1;
-        if (used + take >= TOP_NAME_BYTES) break;
+        if (used + take >= size) break;
         memcpy(to + used, plain ? from.data + at : "?", take);
         used += take;
         at += step;
     }
     to[used] = 0;
 }
+
+static void copy_name(char to[TOP_NAME_BYTES], str from) { copy_plain(to, TOP_NAME_BYTES, from); }
 
 static void set_field(top_snapshot *s, const field *f, const json_event *event) {
     char *at = (char *)s + f->offset;
@@ -213,6 +215,89 @@ bool top_read_health(const base_alloc *alloc, str json, top_snapshot *s, err *e)
 bool top_read_memory(const base_alloc *alloc, str json, top_snapshot *s, err *e) {
     s->has_memory = read_fields(alloc, json, memory_fields, s, e);
     return s->has_memory || err_prefix(e, "GET /memory: ");
+}
+
+/* ---- lists of objects: {"samples": [{…}, …]} ---- */
+
+typedef struct list_item {
+    double time_ms, used_bytes, tokens;
+    char severity[TOP_NAME_BYTES], words[TOP_EVENT_BYTES];
+} list_item;
+
+typedef struct list_reading {
+    const char *name;
+    bool inside;
+    double *number; /* where the value that comes next goes, if anywhere */
+    char *text;
+    size_t text_bytes;
+    list_item item;
+    void (*on_item)(void *ctx, const list_item *item);
+    void *ctx;
+} list_reading;
+
+static void list_key(list_reading *r, str key) {
+    r->number = str_is(key, "time_ms")        ? &r->item.time_ms
+                : str_is(key, "kernel_bytes") ? &r->item.used_bytes
+                : str_is(key, "tokens")       ? &r->item.tokens
+                                              : NULL;
+    bool words = str_is(key, "words");
+    r->text = words ? r->item.words : str_is(key, "severity") ? r->item.severity : NULL;
+    r->text_bytes = words ? sizeof r->item.words : sizeof r->item.severity;
+}
+
+static bool on_list_event(void *ctx, const json_event *event, err *e) {
+    list_reading *r = ctx;
+    (void)e;
+    if (event->depth == 1 && event->kind == JSON_KEY) r->inside = str_is(event->text, r->name);
+    if (!r->inside) return true;
+    if (event->depth == 2 && event->kind == JSON_OBJECT_START) r->item = (list_item){0};
+    if (event->depth == 2 && event->kind == JSON_OBJECT_END) r->on_item(r->ctx, &r->item);
+    if (event->depth != 3) return true;
+    if (event->kind == JSON_KEY) {
+        list_key(r, event->text);
+    } else {
+        bool number = event->kind == JSON_INT || event->kind == JSON_DOUBLE;
+        if (r->number && number) *r->number = event->number > 0 ? event->number : 0;
+        if (r->text && event->kind == JSON_STRING) copy_plain(r->text, r->text_bytes, event->text);
+        r->number = NULL;
+        r->text = NULL;
+    }
+    return true;
+}
+
+static void take_finding(void *ctx, const list_item *item) {
+    top_snapshot *s = ctx;
+    if (!*s->finding && *item->words && strcmp(item->severity, "note"))
+        memcpy(s->finding, item->words, sizeof s->finding);
+}
+
+bool top_read_doctor(const base_alloc *alloc, str json, top_snapshot *s, err *e) {
+    list_reading r = {.name = "findings", .on_item = take_finding, .ctx = s};
+    s->finding[0] = 0;
+    return json_parse(alloc, json, on_list_event, &r, e) || err_prefix(e, "GET /memory/doctor: ");
+}
+
+typedef struct timeline_reading {
+    top_track *track;
+    list_item last;
+} timeline_reading;
+
+enum { HISTORY_STEP_MS = 1500 }; /* older samples stand for longer: they begin the history anew */
+
+static void take_sample(void *ctx, const list_item *item) {
+    timeline_reading *r = ctx;
+    double ms = item->time_ms - r->last.time_ms, tokens = item->tokens - r->last.tokens;
+    bool follows = ms > 0 && ms <= HISTORY_STEP_MS;
+    if (!follows) r->track->n_history = 0;
+    r->track->history[r->track->n_history++ % TOP_HISTORY] =
+        (top_sample){item->used_bytes, follows && tokens > 0 ? tokens * 1000 / ms : 0};
+    r->last = *item;
+}
+
+bool top_read_timeline(const base_alloc *alloc, str json, top_track *t, err *e) {
+    timeline_reading over = {.track = t};
+    list_reading r = {.name = "samples", .on_item = take_sample, .ctx = &over};
+    return json_parse(alloc, json, on_list_event, &r, e) || err_prefix(e, "GET /memory/timeline: ");
 }
 
 /* ---- over time ---- */

@@ -59,12 +59,16 @@ typedef struct top_snapshot {
     top_spill spill;
     top_jobs jobs;
     uint64_t tokens; /* computed since the server started */
+    char finding[TOP_EVENT_BYTES]; /* the doctor's worst; "" when all is well */
 } top_snapshot;
 
 /* Begins *s anew. False when the text is no JSON; *s then holds what came before the damage. */
 bool top_read_health(const base_alloc *alloc, str json, top_snapshot *s, err *e);
 /* Adds to *s what /memory says. */
 bool top_read_memory(const base_alloc *alloc, str json, top_snapshot *s, err *e);
+
+/* Adds what /memory/doctor finds worst. */
+bool top_read_doctor(const base_alloc *alloc, str json, top_snapshot *s, err *e);
 
 typedef struct top_event {
     char clock[TOP_CLOCK_BYTES], text[TOP_EVENT_BYTES];
@@ -88,6 +92,8 @@ typedef struct top_track {
 } top_track;
 
 void top_track_init(top_track *t);
+/* Fills the history of a track without readings from /memory/timeline. */
+bool top_read_timeline(const base_alloc *alloc, str json, top_track *t, err *e);
 /* A reading at now_ms (monotonic); clock is what a wall clock shows. */
 void top_track_reading(top_track *t, const top_snapshot *s, uint64_t now_ms, const char *clock);
 /* A try that did not reach the server. */

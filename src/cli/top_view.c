@@ -571,6 +571,11 @@ static void tables(pen *p, const top_snapshot *s, const layout *shown) {
     if (s->has_pool) pool(p, &s->pool), cache(p, &s->cache);
     if (s->has_spill) spill(p, &s->spill);
     if (s->has_jobs) jobs(p, s);
+    if (*s->finding) {
+        row_name(p, "doctor");
+        pen_words(p, WARN, NAME_COLUMNS, "%s", s->finding);
+        pen_end(p);
+    }
 }
 
 static uint32_t draw(const top_view *v, const top_track *t, const layout *shown, buf *out) {

@@ -248,6 +248,26 @@ def a_server_that_asks_for_a_key():
         check("weights" not in once(s.port, {**UTF8, "PLIMSOLL_API_KEY": "three"})[0].decode(), "a wrong key opens")
 
 
+@test(timeout=90)
+def the_doctors_finding_and_the_timeline_are_shown():
+    with Server("--memory", LINE, env={"PLIMSOLL_TESTS": "1", "PLIMSOLL_DEBUG_LEAK": "http"}) as s:
+        for i in range(60):
+            s.generate("Once %d" % i, max_tokens=2)
+        wait_until(lambda: not s.get("/memory/doctor").json()["well"], "the doctor to find the leak", 30, 0.2)
+        words = s.get("/memory/doctor").json()["findings"][0]["words"]
+        text = once(s.port)[0].decode("utf-8")
+        check(" ".join(words.split()[:3]) in text, lambda: "no %r in:\n%s" % (words, text))
+        check("doctor" in text, text)
+        wait_until(lambda: len(s.get("/memory/timeline").json()["samples"]) >= 4, "four samples", 30, 0.2)
+        with Terminal(s.port, 132, 40, interval_ms=600000) as t:
+            t.until(b"\x1b[J")  # its first frame, from its only reading
+            row = re.sub(rb"\x1b\[[0-9;]*[mK]", b"", t.shown.split(b"\r\n")[9]).decode("utf-8")
+            check(len(row[82:].strip()) >= 5, "the history does not begin with the timeline: %r" % row)
+            t.press(b"q")
+            t.ends()
+        s.kill()  # at a clean end it would tell of what it lost
+
+
 @test
 def a_key_gives_memory_back():
     with Server("--memory", LINE) as s, Terminal(s.port) as t:

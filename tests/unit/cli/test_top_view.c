@@ -134,9 +134,27 @@ static void refused_allocations_are_errors(void **state) {
     fail_msg("never enough memory");
 }
 
+static void the_doctor_says_the_worst_first(void **state) {
+    (void)state;
+    top_snapshot s = both(health, memory);
+    err e = {0};
+    assert_ok(top_read_doctor(&heap.alloc, STR("{\"well\":true,\"findings\":[]}"), &s, &e), e);
+    assert_string_equal(s.finding, "");
+    str two = STR("{\"other\":[{\"severity\":\"bad\",\"words\":\"no\"}],\"findings\":[{\"severity\":\"note\","
+                  "\"words\":\"a\"},"
+                  "{\"severity\":\"warning\",\"figures\":{\"words\":1,\"x\":{}},\"words\":\"it leaks\\u0007\"},"
+                  "{\"severity\":\"warning\",\"words\":\"c\"}]}");
+    assert_ok(top_read_doctor(&heap.alloc, two, &s, &e), e);
+    assert_string_equal(s.finding, "it leaks?");
+    assert_ok(top_read_doctor(&heap.alloc, STR("{\"findings\":[[{}],7,{\"words\":[1]},null]}"), &s, &e), e);
+    assert_string_equal(s.finding, "");
+    assert_false(top_read_doctor(&heap.alloc, STR("{\"findings\":["), &s, &e));
+}
+
 /* ---- over time ---- */
 
 static top_track track;
+static void all_kinds_of_terminals(bool with_memory_figures);
 
 static const char *last_event(void) {
     return track.n_events ? track.events[(track.n_events - 1) % TOP_EVENTS].text : "";
@@ -182,6 +200,26 @@ static void changes_are_events(void **state) {
     assert_non_null(strstr(last_event(), "from caution to critical"));
     for (int i = 0; i < 100; i++) top_track_event(&track, "12:00:04", "event %d \033[2J", i);
     assert_string_equal(last_event(), "event 99 ?[2J");
+}
+
+static void history_begins_with_the_servers_timeline(void **state) {
+    (void)state;
+    err e = {0};
+    str timeline = STR("{\"samples\":[{\"time_ms\":0,\"kernel_bytes\":9,\"tokens\":1},"
+                       "{\"time_ms\":30000,\"kernel_bytes\":5,\"tokens\":100,\"accounts\":[1,2]},"
+                       "{\"time_ms\":31000,\"kernel_bytes\":7,\"tokens\":300},"
+                       "{\"time_ms\":32000,\"kernel_bytes\":-1,"
+                       "\"tokens\":1e300}],\"baselines\":[{\"time_ms\":1}]}");
+    top_track_init(&track);
+    assert_ok(top_read_timeline(&heap.alloc, timeline, &track, &e), e);
+    assert_int_equal(track.n_history, 3); /* since the last gap */
+    assert_true(track.history[0].used_bytes == 5 && track.history[0].tokens_per_s == 0);
+    assert_true(track.history[1].used_bytes == 7 && track.history[1].tokens_per_s == 200);
+    assert_true(track.history[2].used_bytes == 0);
+    top_snapshot s = both(health, memory);
+    top_track_reading(&track, &s, 1000, "12:00:00");
+    assert_int_equal(track.n_history, 4);
+    all_kinds_of_terminals(true);
 }
 
 static void a_server_may_go_and_come_back(void **state) {
@@ -273,8 +311,8 @@ static void a_frame_says_what_was_read(void **state) {
     (void)state;
     static const char *const wanted[] = {
         "tiny", "http://x:1", "3.00 MiB of 4.00 MiB, 75 %", "caution", "3 active, 2 queued, 1 parked",
-        "weights", "kv", "1.43 MiB in use", "waste 12.5 %", "12 prompts", "6 hits of 10", "3 of 100 pages", "9 refused",
-        "within 8.00 MiB", "1.00 MiB, 512 KiB reclaimable", "⊖",
+        "weights", "kv", "1.43 MiB in use", "waste 12.5 %", "12 prompts", "6 hits of 10", "3 of 100 pages",
+        "9 refused", "within 8.00 MiB", "1.00 MiB, 512 KiB reclaimable", "⊖",
     };
     top_snapshot s = both(health, memory);
     top_track_init(&track);
@@ -368,7 +406,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(reads_what_a_server_says), TEST(a_front_end_without_a_model_has_only_books),
         TEST(hostile_answers_do_no_harm), TEST(long_names_and_many_accounts_are_cut),
-        TEST(refused_allocations_are_errors), TEST(speeds_are_differences), TEST(changes_are_events),
+        TEST(refused_allocations_are_errors), TEST(the_doctor_says_the_worst_first),
+        TEST(history_begins_with_the_servers_timeline), TEST(speeds_are_differences), TEST(changes_are_events),
         TEST(a_server_may_go_and_come_back), TEST(frames_keep_to_the_terminal), TEST(a_frame_says_what_was_read),
         TEST(extreme_figures_fit), TEST(the_ship_sits_deeper_the_more_is_used),
         TEST(a_line_for_where_there_is_no_terminal), TEST(a_frame_without_memory_fails_its_buffer),
