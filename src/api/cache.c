@@ -16,7 +16,7 @@ void api_put_cache_totals(api *a, const kv_cache_counts *c, uint64_t tokens, jso
     json_put_uint(w, "tokens", tokens);
     json_put_uint(w, "bytes", c->pool.evictable_bytes + c->pinned_bytes);
     json_put_uint(w, "pinned_bytes", c->pinned_bytes);
-    json_put_uint(w, "limit_bytes", a->config.cache_bytes ? a->config.cache_bytes : c->pool.budget_bytes);
+    json_put_uint(w, "limit_bytes", a->config.cache_bytes ? a->config.cache_bytes : c->pool.full_bytes);
     json_put_uint(w, "limit_entries", a->config.cache_entries);
     json_put_uint(w, "hits", c->hits);
     json_put_uint(w, "misses", c->misses);

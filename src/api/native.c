@@ -320,7 +320,7 @@ static void fits_never(api *a, native_request *q, const err *e, sched_fit *fit) 
     sched_counts jobs;
     sched_engine_read(a->sched, &kv, &unused);
     sched_read(a->sched, &jobs);
-    *fit = (sched_fit){.pool_bytes = kv.pool.budget_bytes,
+    *fit = (sched_fit){.pool_bytes = kv.pool.full_bytes,
                        .available_bytes = kv.pool.budget_bytes - kv.pool.used_bytes + kv.pool.evictable_bytes,
                        .queued = jobs.queued,
                        .reason = *e};

@@ -89,6 +89,7 @@ static void put_pool(api *a, const kv_cache_counts *c, json_writer *w) {
     json_key(w, "kv_pool");
     json_object_start(w);
     json_put_uint(w, "budget_bytes", c->pool.budget_bytes);
+    json_put_uint(w, "full_bytes", c->pool.full_bytes);
     json_put_uint(w, "used_bytes", c->pool.used_bytes);
     json_put_uint(w, "evictable_bytes", c->pool.evictable_bytes);
     json_put_uint(w, "committed_bytes", c->pool.committed_bytes);

@@ -85,7 +85,7 @@ kv_pool *kv_pool_new(const kv_shape *s, size_t budget_bytes, mem_ledger *l, err 
     p->ledger = l;
     p->arena = a;
     p->full_budget_bytes = budget_bytes;
-    p->counts = (kv_pool_counts){.budget_bytes = budget_bytes};
+    p->counts = (kv_pool_counts){.full_bytes = budget_bytes, .budget_bytes = budget_bytes};
     if (reserve_ranges(p, e)) return p;
     release_ranges(p);
     return NULL;

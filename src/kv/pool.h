@@ -41,6 +41,7 @@ void kv_pool_resize(kv_pool *p, size_t budget_bytes);
 size_t kv_pool_full_bytes(const kv_pool *p); /* the budget it was made with */
 
 typedef struct kv_pool_counts {
+    size_t full_bytes; /* the budget it was made with */
     size_t budget_bytes, used_bytes, evictable_bytes, committed_bytes;
     uint32_t used_pages, committed_pages;
 } kv_pool_counts;
