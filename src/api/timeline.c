@@ -285,7 +285,7 @@ static const char *layer_name(int layer) {
     return layers[layer].name ? layers[layer].name : mem_account_name((mem_account)layers[layer].account);
 }
 
-static const char *const level_colors[] = {NULL, "#f6ecc0", "#f8d9a8", "#f3b7a4", "#e98f8f"};
+static const char *const level_colors[] = {NULL, "#eec643", "#f29f4b", "#e4603f", "#b5202c"};
 
 typedef struct picture { /* of at most `room` samples, in one block */
     uint32_t room, n, n_series, n_bands, n_marks;

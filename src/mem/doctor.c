@@ -230,8 +230,9 @@ static void look_for_leaks(const mem_snapshot *s, mem_diagnosis *d) {
     }
 }
 
+/* Where memory is short prompts make way for that, and the level has been spoken of. */
 static void look_at_evictions(const mem_snapshot *s, mem_diagnosis *d) {
-    if (!s->cache_budget_bytes || !s->span_ms) return;
+    if (!s->cache_budget_bytes || !s->span_ms || s->books->level != MEM_SAFE) return;
     double minutes = (double)s->span_ms / 60000;
     double turns = (double)s->evicted_bytes / (double)s->cache_budget_bytes / (minutes > 1 ? minutes : 1);
     if (turns < THRASHING_TURNS_PER_MINUTE) return;
