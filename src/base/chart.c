@@ -154,7 +154,7 @@ static void put_time(const frame *f, double t) {
     const char *sign = t < 0 ? "−" : "";
     unsigned hours = (unsigned)(s / 3600), minutes = (unsigned)(s / 60 % 60), seconds = (unsigned)(s % 60);
     if (range <= 120) buf_printf(f->out, "%s%.4g s", sign, fabs(t) < 1e-9 ? 0 : fabs(t));
-    else if (range <= 7200 && !hours) buf_printf(f->out, "%s%u:%02u min", sign, minutes, seconds);
+    else if (range <= 7200 && !hours) buf_printf(f->out, "%s%u:%02u", sign, minutes, seconds);
     else if (range <= 7200) buf_printf(f->out, "%s%u:%02u:%02u", sign, hours, minutes, seconds);
     else buf_printf(f->out, "%s%u:%02u h", sign, hours, minutes);
 }
@@ -310,13 +310,14 @@ static uint32_t put_legend(const chart *c, double right, buf *out) {
 static const char style[] =
     "<style>text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#33424d}"
     ".title{font-size:16px;font-weight:600;fill:#16222b}.tick{fill:#66757f;font-size:11px}"
-    ".note{font-size:11px;fill:#4c5a64}.grid{stroke:#e3e8eb;fill:none}.axis{stroke:#93a1aa;fill:none}"
+    ".note{font-size:11px;fill:#33424d;paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-opacity:.75}"
+    ".grid{stroke:#e3e8eb;fill:none}.axis{stroke:#93a1aa;fill:none}"
     ".area{fill-opacity:.88;stroke:#fff;stroke-width:.5}"
     ".curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}"
     ".line{stroke:#b3261e;stroke-width:2;fill:none;stroke-dasharray:8 4}"
     ".halo{stroke:#fff;stroke-width:4;stroke-opacity:.8;fill:none}"
     ".line-label{fill:#b3261e;font-weight:600;paint-order:stroke;stroke:#fff;stroke-width:3px}"
-    ".mark{stroke:#16222b;fill:none;stroke-opacity:.6}</style>\n";
+    ".mark{stroke:#16222b;fill:none;stroke-width:1.2}</style>\n";
 
 static void put_head(const frame *f) {
     const char *title = f->c->title ? f->c->title : "";
