@@ -7,7 +7,7 @@ enum {
     LEFT = 84, RIGHT = 20, BOTTOM = 44, TITLE_Y = 26, LEGEND_Y = 48, ROW = 18, STRIP = 5, /* pixels */
     LEAST_WIDTH = 320, LEAST_HEIGHT = 200, MOST_PIXELS = 8192,
     LONGEST_TEXT = 48, /* characters of a label */
-    CHARACTER = 7,     /* pixels of one, generously */
+    CHARACTER = 7, TITLE_CHARACTER = 9, /* pixels of one, generously */
 };
 
 /* Where everything is: pixels of the plot and what they stand for. */
@@ -40,11 +40,11 @@ static size_t count_characters(const char *text) {
 }
 
 /* For elements and attributes alike. What no XML may hold, and bytes that are no UTF-8, become U+FFFD. */
-static void put_text(buf *out, const char *text) {
+static void put_cut(buf *out, const char *text, uint32_t longest) {
     size_t len = strlen(text);
     uint32_t characters = 0;
     for (size_t i = 0; i < len; characters++) {
-        if (characters == LONGEST_TEXT) {
+        if (characters == longest) {
             buf_append_str(out, STR("…"));
             return;
         }
@@ -60,6 +60,8 @@ static void put_text(buf *out, const char *text) {
         i += n > 0 ? (size_t)n : 1;
     }
 }
+
+static void put_text(buf *out, const char *text) { put_cut(out, text, LONGEST_TEXT); }
 
 /* ---- values to pixels ---- */
 
@@ -323,12 +325,12 @@ static void put_head(const frame *f) {
     const char *title = f->c->title ? f->c->title : "";
     buf_printf(f->out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
                        "height=\"%.0f\" role=\"img\">\n<title>", f->width, f->height, f->width, f->height);
-    put_text(f->out, title);
+    put_cut(f->out, title, UINT32_MAX);
     buf_append_str(f->out, STR("</title>\n"));
     buf_append_str(f->out, str_of(style));
     buf_printf(f->out, "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
                        "<text class=\"title\" x=\"%d\" y=\"%d\">", LEFT, TITLE_Y);
-    put_text(f->out, title);
+    put_cut(f->out, title, (uint32_t)((f->right - LEFT) / TITLE_CHARACTER));
     buf_append_str(f->out, STR("</text>\n"));
 }
 

@@ -32,6 +32,9 @@ typedef struct cli_options {
     uint32_t requests, pid;
     uint64_t body_pool_bytes; /* 0: the default */
     uint32_t engine_kind;     /* 0: the model's; 1: echo */
+    const char *list, *cgroup; /* guard */
+    uint64_t leak_bytes;
+    uint32_t wait_s;
     bool cleanup_after_request;
     bool no_prompt_cache, json, no_echo, special, ids, print_config, help;
     const char **args; /* what is left: prompt, file */
@@ -41,10 +44,10 @@ typedef struct cli_options {
 /* Which commands a row belongs to. */
 enum {
     CLI_RUN = 1, CLI_SERVE = 2, CLI_PLAN = 4, CLI_INSPECT = 8, CLI_TOKENIZE = 16, CLI_BENCH = 32, CLI_LOAD = 64,
-    CLI_TOP = 128,
+    CLI_TOP = 128, CLI_GUARD = 256,
     CLI_LOADS = CLI_RUN | CLI_SERVE | CLI_PLAN | CLI_BENCH,
     CLI_MODEL = 63, /* those that read a model file */
-    CLI_ALL = 255,
+    CLI_ALL = 511,
 };
 
 /* argv after the command. False with ERR_USAGE. Strings point into argv, the environment or a config

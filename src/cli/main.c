@@ -20,6 +20,8 @@ static const command commands[] = {
     {"bench", CLI_BENCH, cli_bench, "", "prefill and decode speed of a model here"},
     {"top", CLI_TOP, cli_top, "[URL]", "watch a running server: the ship and her line, accounts, requests"},
     {"load", CLI_LOAD, cli_load, "URL", "requests to a server on this machine, and what memory they take"},
+    {"guard", CLI_GUARD, cli_guard, "-- COMMAND…",
+     "run a command inside a memory budget, and report what it and all it starts held"},
     {"inspect", CLI_INSPECT, cli_inspect, "[FILE]", "a model file's metadata and tensors"},
     {"tokenize", CLI_TOKENIZE, cli_tokenize, "TEXT…", "the tokens of a text"},
 };

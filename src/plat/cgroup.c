@@ -114,6 +114,14 @@ static bool find(group *g, const char *root, const char *controller) {
     return find_version(g, root, controller, 1) || find_version(g, root, "", 2);
 }
 
+bool plat_cgroup_dir_at(const char *root, char out[PLAT_PATH_BYTES], int *version) {
+    group g;
+    if (!find(&g, root, "memory")) return false;
+    memcpy(out, g.dir, sizeof g.dir);
+    *version = g.version;
+    return true;
+}
+
 /* To the parent group; false when this was the root. */
 static bool ascend(group *g) {
     char *slash = strrchr(g->dir + g->mount_length, '/');

@@ -32,6 +32,8 @@ bool plat_number_parse(const char *text, uint64_t *value);
 bool plat_process_memory_at(const char *root, const char *pid, plat_process_memory *out);
 bool plat_system_memory_at(const char *root, plat_system_memory *out);
 void plat_cgroup_memory_at(const char *root, plat_cgroup_memory *out);
+/* The directory of the group that accounts this process's memory, and whether that is v1 or v2. */
+bool plat_cgroup_dir_at(const char *root, char out[PLAT_PATH_BYTES], int *version);
 int plat_cgroup_cores_at(const char *root); /* CPU quota in cores, rounded up; 0 when there is none */
 
 #endif

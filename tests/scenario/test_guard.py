@@ -1,0 +1,262 @@
+"""plimsoll guard: budgets, leaks, lists and reports, with commands whose memory is known.
+
+Control groups are left out of it here (--cgroup none) but for those that cannot be used; with PLIMSOLL_TEST_CGROUP=1, on a
+machine that lets us make groups below our own, one test asks for a real one."""
+import xml.dom.minidom
+
+from harness import *
+
+PYTHON = sys.executable
+EAT = """
+import sys, time
+held = bytearray(b"x") * (int(sys.argv[1]) << 20)
+time.sleep(float(sys.argv[2]))
+"""
+GROW = """
+import time
+time.sleep(1.5)
+held = bytearray(b"x") * (60 << 20)
+time.sleep(0.8)
+"""
+
+
+def script(name, text):
+    path = temp_path(name)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def eat(mib, seconds=0.5):
+    return [os.path.realpath(PYTHON), script("eat.py", EAT), str(mib), str(seconds)]
+
+
+def guard(*arguments, rc=None, env=None, cgroup="none"):
+    return run_plimsoll("guard", "--cgroup", cgroup, "--interval", "20", *arguments, rc=rc, env=env)
+
+
+def report(*arguments, **options):
+    path = temp_path("guard.json")
+    done = guard("--json", path, *arguments, **options)
+    with open(path) as f:
+        return done, json.load(f)
+
+
+def alive(marker):
+    """Processes with this word among their arguments."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open("/proc/%s/cmdline" % name, "rb") as f:
+                if name.isdigit() and marker.encode() in f.read().split(b"\0"):
+                    found.append(int(name))
+        except OSError:
+            pass
+    return found
+
+
+@test
+def within_its_budget():
+    done, j = report("--memory", "300M", "--", *eat(60), rc=0)
+    run, = j["runs"]
+    expect((run["verdict"], run["exit_status"], run["signal"], run["budget_bytes"]), ("within", 0, 0, 300 * MIB))
+    check(60 * MIB < run["peak_bytes"] < 110 * MIB, "peak %d" % run["peak_bytes"])
+    check("within the budget" in done.err and "of 300 MiB" in done.err, lambda: done.err)
+    samples = j["samples"]
+    expect(len({len(v) for v in samples.values()}), 1, "columns of one length")
+    sums = [sum(parts) for parts in zip(*(samples[k] for k in samples if k != "seconds"))]
+    check(len(sums) > 5 and max(sums) <= run["peak_bytes"], "%d samples, the highest %d" % (len(sums), max(sums)))
+    expect(samples["seconds"], sorted(samples["seconds"]))
+
+
+@test
+def over_its_budget_is_ended():
+    done, j = report("--memory", "60M", "--", *eat(200, 30), rc=124)
+    run, = j["runs"]
+    expect((run["verdict"], run["signal"], run["status"]), ("over", signal.SIGKILL, 124))
+    check(run["peak_bytes"] > 60 * MIB and done.seconds < 20, "peak %d after %.1f s" % (run["peak_bytes"], done.seconds))
+    check("OVER THE BUDGET" in done.err and "of 60.0 MiB" in done.err, lambda: done.err)
+
+
+@test
+def the_command_keeps_its_streams_and_status():
+    done = guard("--", "sh", "-c", "echo out; echo err >&2; cat; exit 7", rc=7)
+    expect(done.out, b"out\n")
+    check("err\n" in done.err and "exit status 7" in done.err, lambda: done.err)
+    done = run_plimsoll("guard", "--cgroup", "none", "--", "cat", stdin=b"through", rc=0)
+    expect(done.out, b"through")
+    done = guard("--", "sh", "-c", "kill -SEGV $$", rc=128 + signal.SIGSEGV)
+    check("signal 11" in done.err, lambda: done.err)
+
+
+@test
+def what_cannot_be_run():
+    for command, status, words in (("/no/such/command", 127, "No such file"), ("no-such-command-at-all", 127, "No such file"),
+                                   (script("plain.txt", "words"), 126, "Permission denied")):
+        done = guard("--memory", "50M", "--", command, rc=status)
+        lines = done.err.splitlines()
+        check(len(lines) == 1 and command in lines[0] and words in lines[0], lambda: done.err)
+    for arguments in ([], ["--list", "/no/such/list"], ["--list", script("empty.list", "# none\n")], ["--memory", "10", "--", "true"],
+                      ["--leak", "much", "--", "true"], ["--interval", "1", "--", "true"], ["--chart", "/no/such/dir/c.svg", "--", "true"],
+                      ["--list", script("one.list", "a 10M true\n"), "--", "true"], ["--list", script("one.list", "a 10M true\n"), "--memory", "1G"]):
+        done = guard(*arguments)
+        check(done.rc in (1, 2) and len(done.err.splitlines()) == 1, lambda: "%r: %d, %r" % (arguments, done.rc, done.err))
+
+
+@test
+def a_machine_that_cannot_give_it():
+    touched = temp_path("touched")
+    done = guard("--memory", "900T", "--", "touch", touched, rc=125)
+    check("not run: its budget is 900 TiB and the machine can give" in done.err, lambda: done.err)
+    check(not os.path.exists(touched), "it was run all the same")
+    done = guard("--memory", "900T", "--wait", "1", "--", "touch", touched, rc=125)
+    check("waiting for 900 TiB" in done.err and "after waiting 1 s" in done.err and done.seconds >= 1, lambda: done.err)
+    check(not os.path.exists(touched), "it was run all the same")
+
+
+@test
+def growth_is_warned_of():
+    done, j = report("--leak", "40M", "--", PYTHON, "-c", GROW, rc=0)
+    run, = j["runs"]
+    check(55 * MIB < run["growth_bytes"] < 70 * MIB and run["leak"], "growth %d, leak %r" % (run["growth_bytes"], run["leak"]))
+    check("warning: it grew by" in done.err, lambda: done.err)
+    done, j = report("--", PYTHON, "-c", GROW, rc=0)
+    check(not j["runs"][0]["leak"] and "warning" not in done.err, lambda: "under the default of 100M: " + done.err)
+    done, j = report("--leak", "40M", "--", *eat(90, 1), rc=0)
+    check(not j["runs"][0]["leak"], "what stays the same is no leak")
+
+
+@test
+def children_count_and_none_is_left():
+    two = "%s & %s & wait" % (" ".join(eat(50, 20)), " ".join(eat(50, 20)))
+    done, j = report("--memory", "90M", "--", "sh", "-c", two, rc=124)
+    check(j["runs"][0]["processes"] >= 3, "processes: %d" % j["runs"][0]["processes"])
+    expect(alive(temp_path("eat.py")), [], "left of the killed group")
+    marker = "7654.321"
+    done, j = report("--", "sh", "-c", "setsid sleep %s >/dev/null 2>&1 & sleep 0.3" % marker, rc=0)
+    expect(alive(marker), [], "the process in a session of its own")
+    expect(j["runs"][0]["left_processes"], 1)
+    check("left 1 process" in done.err, lambda: done.err)
+
+
+@test
+def shared_pages_count_once():
+    """Eight processes over the same 60 MiB are not 480: a budget of 200 holds them."""
+    forked = "import os, time\nheld = bytearray(b'x') * (60 << 20)\nfor i in range(7):\n    if os.fork() == 0:\n        time.sleep(0.6)\n        os._exit(0)\nfor i in range(7):\n    os.wait()\n"
+    if not os.path.exists("/proc/self/smaps_rollup"):
+        skip("this kernel has no smaps_rollup")
+    done, j = report("--memory", "200M", "--", os.path.realpath(PYTHON), "-c", forked, rc=0)
+    check(j["runs"][0]["processes"] == 8 and j["runs"][0]["peak_bytes"] < 200 * MIB, lambda: str(j["runs"][0]))
+
+
+@test
+def a_signal_goes_on_to_the_command():
+    for command, status in (("trap 'exit 9' TERM; sleep 60 & wait", 9), ("trap '' TERM; sleep 60", 128 + signal.SIGKILL)):
+        p = subprocess.Popen([PLIMSOLL, "guard", "--cgroup", "none", "--", "sh", "-c", "echo up; " + command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        expect(p.stdout.readline(), b"up\n")
+        time.sleep(0.2)
+        p.send_signal(signal.SIGTERM)
+        out, errors = p.communicate(timeout=20)
+        expect(p.returncode, status, errors.decode())
+        check(b"stopped" in errors, lambda: errors.decode())
+
+
+@test
+def a_list_begins_with_the_least_hungry():
+    path = script("runs.list", "# a comment\n\nbig 400M %s\nplain - true\n  small 90M %s\nnever 900000G true\nover 64M %s\nfails 80M exit 3\n"
+                  % (" ".join(eat(100, 0.3)), " ".join(eat(10, 0.3)), " ".join(eat(200, 20))))
+    svg = temp_path("runs.svg")
+    done, j = report("--list", path, "--chart", svg, rc=1)
+    got = [(r["name"], r["verdict"], r["status"]) for r in j["runs"]]
+    expect(got, [("over", "over", 124), ("fails", "within", 3), ("small", "within", 0), ("big", "within", 0), ("never", "skipped", 125), ("plain", "within", 0)])
+    ran = [r for r in j["runs"] if r["verdict"] != "skipped"]
+    check(all(a["to_s"] <= b["from_s"] for a, b in zip(ran, ran[1:])), "one after another")
+    small = j["runs"][2]
+    check(small["peak_bytes"] < 60 * MIB, "small is judged by itself: %d" % small["peak_bytes"])
+    texts = [t.firstChild.data for t in xml.dom.minidom.parse(svg).getElementsByTagName("text") if t.firstChild]
+    for word in ("anonymous", "files", "big"):
+        check(word in texts, "no %r in the picture: %r" % (word, texts))
+    done = guard("--list", script("skipped.list", "a 900T true\nb 10M true\n"), rc=125)
+    check("b: within" in done.err and "a: not run" in done.err, lambda: done.err)
+    for line, words in (("a", "expected a name"), ("a 10M", "expected a name"), ("a 10 true", "'10' is no budget"), ("a lots true", "'lots' is no budget")):
+        done = guard("--list", script("bad.list", "ok 10M true\n" + line + "\n"), rc=2)
+        check(":2: " in done.err and words in done.err and len(done.err.splitlines()) == 1, lambda: done.err)
+
+
+@test
+def the_picture_holds_the_budget():
+    svg = temp_path("one.svg")
+    guard("--memory", "120M", "--chart", svg, "--", *(eat(60) + ["<&>\"'"]), rc=0)
+    document = xml.dom.minidom.parse(svg)
+    texts = [t.firstChild.data for t in document.getElementsByTagName("text") if t.firstChild]
+    check("budget 120 MiB" in texts and any("eat.py" in t for t in texts), "texts: %r" % texts)
+    check(not document.getElementsByTagName("script"), "a script in it")
+    expect([p.getAttribute("class") for p in document.getElementsByTagName("path")].count("area"), 4)
+
+
+@test
+def a_control_group_that_cannot_be_used():
+    """It says why in its report, and watches instead."""
+    plain = temp_path("plain-folder")
+    os.mkdir(plain)
+    for parent in ("/no/such/group", plain):
+        done, j = report("--memory", "300M", "--", *eat(20), cgroup=parent, rc=0)
+        run, = j["runs"]
+        expect(run["held_by"], "watching")
+        check(parent in run["no_cgroup"] and parent in done.err, lambda: done.err)
+        expect(report("--memory", "60M", "--", *eat(200, 30), cgroup=parent, rc=124)[1]["runs"][0]["verdict"], "over")
+    expect(os.listdir(plain), [], "left behind in it")
+
+
+@test
+def a_control_group_holds_it():
+    if os.environ.get("PLIMSOLL_TEST_CGROUP") != "1":
+        skip("asks for control groups below our own: PLIMSOLL_TEST_CGROUP=1")
+    done, j = report("--memory", "100M", "--", *eat(40), cgroup="auto", rc=0)
+    if j["runs"][0]["held_by"] == "watching":
+        skip(j["runs"][0]["no_cgroup"])
+    note(j["runs"][0]["held_by"])
+    expect(report("--memory", "60M", "--", *eat(200, 30), cgroup="auto", rc=124)[1]["runs"][0]["verdict"], "over")
+
+
+@test(timeout=120)
+def a_server_under_guard():
+    """Our own memory tests run under it: the built-in model's server, its line as its budget, through requests and an end."""
+    line, marker = 256, "127.0.0.1"
+    path, log = temp_path("server.json"), temp_path("server.log")
+    with open(log, "wb") as errors:
+        p = subprocess.Popen([PLIMSOLL, "guard", "--cgroup", "none", "--interval", "20", "--memory", "%dM" % line, "--leak", "4M", "--json", path, "--",
+                              PLIMSOLL, "serve", "--port", "0", "-np", "2", "-c", "2048", "--memory", "%dM" % line], stdout=subprocess.PIPE, stderr=errors)
+    try:
+        def port():
+            with open(log) as f:
+                found = re.search(marker + r":(\d+)", f.read())
+            return int(found.group(1)) if found else 0
+        wait_until(port, "the server's port in its log", 30)
+        def ask(method, where, body=None):
+            c = http.client.HTTPConnection(marker, port(), timeout=30)
+            c.request(method, where, body)
+            r = c.getresponse()
+            text = r.read()
+            c.close()
+            return r.status, text
+        wait_until(lambda: ask("GET", "/readyz")[0] == 200, "ready", 30)
+        time.sleep(1)  # past the moment of the baseline
+        for i in range(30):
+            status, text = ask("POST", "/generate", json.dumps({"prompt": "Once upon a time", "max_tokens": 20, "seed": i}))
+            expect(status, 200, text[:200])
+        p.send_signal(signal.SIGTERM)
+        expect(p.wait(timeout=60), 0, "exit status of the guard")
+    finally:
+        if p.poll() is None:
+            p.send_signal(signal.SIGTERM)
+            p.wait(timeout=20)
+        p.stdout.close()
+    with open(path) as f:
+        run, = json.load(f)["runs"]
+    note("peak %.1f MiB, growth %.2f MiB" % (run["peak_bytes"] / MIB, run["growth_bytes"] / MIB))
+    expect((run["verdict"], run["left_processes"]), ("stopped", 0))
+    check(0 < run["peak_bytes"] <= line * MIB and not run["leak"], lambda: str(run))
+
+
+main()
