@@ -195,6 +195,15 @@ def the_picture_holds_the_budget():
 
 
 @test
+def a_report_that_cannot_be_written():
+    """The command has run; that its report is missing is still said, and shows in the status."""
+    for flag in ("--json", "--chart"):
+        done = guard(flag, "/dev/full", "--", "true", rc=125)
+        check("within" in done.err or "no budget" in done.err, lambda: done.err)
+        check("cannot write the report: No space left" in done.err, lambda: done.err)
+
+
+@test
 def a_control_group_that_cannot_be_used():
     """It says why in its report, and watches instead."""
     plain = temp_path("plain-folder")
