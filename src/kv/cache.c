@@ -239,16 +239,19 @@ static bool write_node(kv_cache *c, kv_node n) {
     return true;
 }
 
+/* Of a path whose end is not in the file: the first page that is not. */
+static kv_node first_unwritten(const kv_cache *c, kv_node n) {
+    for (kv_node up = kv_index_at(&c->index, n)->parent;
+         kv_index_at(&c->index, up)->depth > 0 && kv_index_at(&c->index, up)->slot == KV_SPILL_NONE;
+         up = kv_index_at(&c->index, up)->parent)
+        n = up;
+    return n;
+}
+
 /* A page is in the file only if all before it are: what is there can be used whenever the server ends. */
 static bool write_path(kv_cache *c, kv_node n) {
-    while (kv_index_at(&c->index, n)->slot == KV_SPILL_NONE) {
-        kv_node top = n;
-        for (kv_node up = kv_index_at(&c->index, top)->parent;
-             kv_index_at(&c->index, up)->depth > 0 && kv_index_at(&c->index, up)->slot == KV_SPILL_NONE;
-             up = kv_index_at(&c->index, up)->parent)
-            top = up;
-        if (!write_node(c, top)) return false;
-    }
+    while (kv_index_at(&c->index, n)->slot == KV_SPILL_NONE)
+        if (!write_node(c, first_unwritten(c, n))) return false;
     return true;
 }
 
@@ -434,20 +437,24 @@ bool kv_cache_drop_page(kv_cache *c, uint32_t group, const uint8_t *page) {
     return false;
 }
 
-size_t kv_cache_evict(kv_cache *c, size_t keep_bytes) {
-    kv_pool_counts before, after;
-    kv_pool_read(c->pool, &before);
-    do kv_pool_read(c->pool, &after);
-    while (after.evictable_bytes > keep_bytes && evict_page(c));
-    kv_pool_read(c->pool, &after);
-    if (c->held && keep_bytes < c->held_bytes) c->held_bytes = keep_bytes;
-    return before.used_bytes - after.used_bytes;
-}
-
 static size_t evictable_bytes(const kv_cache *c) {
     kv_pool_counts counts;
     kv_pool_read(c->pool, &counts);
     return counts.evictable_bytes;
+}
+
+static size_t used_bytes(const kv_cache *c) {
+    kv_pool_counts counts;
+    kv_pool_read(c->pool, &counts);
+    return counts.used_bytes;
+}
+
+size_t kv_cache_evict(kv_cache *c, size_t keep_bytes) {
+    size_t before = used_bytes(c);
+    while (evictable_bytes(c) > keep_bytes && evict_page(c)) {
+    }
+    if (c->held && keep_bytes < c->held_bytes) c->held_bytes = keep_bytes;
+    return before - used_bytes(c);
 }
 
 void kv_cache_hold(kv_cache *c, bool hold) {
@@ -475,11 +482,7 @@ bool kv_cache_write_behind(kv_cache *c, uint32_t n) {
         if (!entry->id || entry->parked) continue;
         while (kv_index_at(&c->index, entry->leaf)->slot == KV_SPILL_NONE) {
             if (n == 0) return true;
-            kv_node next = entry->leaf;
-            for (kv_node up = kv_index_at(&c->index, next)->parent;
-                 kv_index_at(&c->index, up)->depth > 0 && kv_index_at(&c->index, up)->slot == KV_SPILL_NONE;
-                 up = kv_index_at(&c->index, up)->parent)
-                next = up;
+            kv_node next = first_unwritten(c, entry->leaf);
             const kv_index_node *node = kv_index_at(&c->index, next);
             if (!worth_spilling(c, node) || kv_spill_used(c->spill) == kv_spill_slots(c->spill)) break;
             if (!write_node(c, next)) return false;
@@ -597,12 +600,6 @@ bool kv_cache_entry(const kv_cache *c, uint32_t i, kv_entry_view *out) {
         return true;
     }
     return false;
-}
-
-static size_t used_bytes(const kv_cache *c) {
-    kv_pool_counts counts;
-    kv_pool_read(c->pool, &counts);
-    return counts.used_bytes;
 }
 
 kv_removed kv_cache_clear(kv_cache *c) {
