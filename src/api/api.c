@@ -197,12 +197,7 @@ void api_put_error_headers(api *a, http_request *r, int status, const err *e) {
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
     int status = api_status(e, atomic_load(&a->state) != API_READY);
     api_put_error_headers(a, r, status, e);
-    char bytes[4096];
-    mem_arena over;
-    mem_arena_over(&over, bytes, sizeof bytes);
-    base_alloc alloc = mem_arena_alloc(&over);
-    buf body;
-    buf_init(&body, &alloc, sizeof bytes);
+    API_PAGE(body, 4096);
     d->error(e, &body);
     http_reply(r, status, "application/json", buf_str(&body));
 }

@@ -97,13 +97,8 @@ void cache_list(api *a, http_request *r) {
 }
 
 static void reply_removed(http_request *r, kv_removed removed) {
-    char bytes[256];
-    mem_arena over;
-    mem_arena_over(&over, bytes, sizeof bytes);
-    base_alloc alloc = mem_arena_alloc(&over);
-    buf body;
+    API_PAGE(body, 256);
     json_writer w;
-    buf_init(&body, &alloc, sizeof bytes);
     json_begin(&w, &body);
     json_object_start(&w);
     json_put_uint(&w, "removed", removed.entries);

@@ -13,6 +13,15 @@
 
 enum { ANSWER_PENDING_BYTES = 64 * 1024, ANSWER_JOBS_MAX = 16 };
 
+/* Declares `body`, a buf for a page of at most `bytes`, over memory on the stack. */
+#define API_PAGE(body, bytes)                                \
+    char body##_bytes[bytes];                                \
+    mem_arena body##_over;                                   \
+    mem_arena_over(&body##_over, body##_bytes, (bytes));     \
+    base_alloc body##_alloc = mem_arena_alloc(&body##_over); \
+    buf body;                                                \
+    buf_init(&body, &body##_alloc, (bytes))
+
 typedef struct answer answer;
 
 /* What one job of a whole answer came to. */

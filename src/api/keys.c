@@ -46,12 +46,7 @@ static str key_of(const http_request *r) {
 }
 
 static void refuse(http_request *r, bool gave_one) {
-    char bytes[1024];
-    mem_arena over;
-    mem_arena_over(&over, bytes, sizeof bytes);
-    base_alloc alloc = mem_arena_alloc(&over);
-    buf body;
-    buf_init(&body, &alloc, sizeof bytes);
+    API_PAGE(body, 1024);
     http_error_json(&body,
                     gave_one ? "this API key is not known here"
                              : "this server asks for an API key: Authorization: Bearer KEY, or x-api-key: KEY",

@@ -339,13 +339,8 @@ void native_fit(api *a, http_request *r) {
         api_refuse(a, r, &native, &e);
         return;
     }
-    char bytes[2048];
-    mem_arena over;
-    mem_arena_over(&over, bytes, sizeof bytes);
-    base_alloc alloc = mem_arena_alloc(&over);
-    buf body;
+    API_PAGE(body, 2048);
     json_writer w;
-    buf_init(&body, &alloc, sizeof bytes);
     json_begin(&w, &body);
     put_fit(a, &q, &fit, &w);
     api_reply_json(r, 200, &body);

@@ -9,15 +9,6 @@
 
 enum { PAGE_BYTES = 16 * 1024 };
 
-/* A page is worded in a fixed buffer on the stack. */
-#define PAGE(body)                                          \
-    char body##_bytes[PAGE_BYTES];                          \
-    mem_arena body##_over;                                  \
-    mem_arena_over(&body##_over, body##_bytes, PAGE_BYTES); \
-    base_alloc body##_alloc = mem_arena_alloc(&body##_over); \
-    buf body;                                               \
-    buf_init(&body, &body##_alloc, PAGE_BYTES)
-
 static const char *status_name(const api *a) {
     switch (atomic_load(&((api *)(uintptr_t)a)->state)) {
     case API_LOADING: return "loading";
@@ -42,7 +33,7 @@ static void put_health_memory(api *a, json_writer *w) {
 }
 
 void server_health(api *a, http_request *r) {
-    PAGE(body);
+    API_PAGE(body, PAGE_BYTES);
     json_writer w;
     char stamp[CLOCK_STAMP_BYTES];
     sched_counts counts = {0};
@@ -150,7 +141,7 @@ static void put_engine(api *a, json_writer *w) {
 }
 
 void server_memory(api *a, http_request *r) {
-    PAGE(body);
+    API_PAGE(body, PAGE_BYTES);
     json_writer w;
     mem_books books;
     mem_books_read(a->ledger, &books);
@@ -179,7 +170,7 @@ static void put_cleanup_side(json_writer *w, const char *key, const mem_books *b
 /* What nobody needs now goes back to the kernel: remembered prompts that are not pinned, free pages, the heap's free
  * end. Requests in work are not touched. */
 void server_cleanup(api *a, http_request *r) {
-    PAGE(body);
+    API_PAGE(body, PAGE_BYTES);
     json_writer w;
     mem_books before, after;
     sched_memory held = {0}, left = {0};
@@ -209,7 +200,7 @@ void server_cleanup(api *a, http_request *r) {
 }
 
 void server_index(api *a, http_request *r) {
-    PAGE(body);
+    API_PAGE(body, PAGE_BYTES);
     buf_printf(&body,
                "Plimsoll " PLIMSOLL_VERSION " · %s · %s\n\n"
                "POST /generate        {\"prompt\": …, \"max_tokens\", \"temperature\", \"top_k\", \"top_p\", "
