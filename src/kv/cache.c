@@ -548,7 +548,8 @@ void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
     entry->parked = memory->parked && !was_listed;
     if (memory->parked) return;
     if (memory->pin) kv_index_entry_pin(&c->index, entry, true);
-    entry->ttl_ms = memory->ttl_ms ? memory->ttl_ms : entry->pinned ? 0 : c->config.ttl_ms;
+    if (memory->pin || !entry->pinned) /* how long a pin holds is for those to say who ask for it */
+        entry->ttl_ms = memory->ttl_ms || memory->pin ? memory->ttl_ms : c->config.ttl_ms;
     absorb_ancestors(c, entry);
 }
 

@@ -154,18 +154,19 @@ static void give_pages(kv_cache *c, kv_node node, uint8_t *const *pages) {
 }
 
 /* The tokens of an unfinished page are worth remembering from half a page on: below, the page would mostly hold
- * nothing, and computing them again is cheap. */
-static kv_node publish_tail(kv_cache *c, kv_sequence *s) {
-    uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common;
-    if (n < KV_PAGE_TOKENS / 2 || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
+ * nothing, and computing them again is cheap. A pin holds all of them. */
+static kv_node publish_tail(kv_cache *c, kv_sequence *s, bool pin) {
+    uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common, least = pin ? 1 : KV_PAGE_TOKENS / 2;
+    if (n < least || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
     kv_node same = kv_index_child(&c->index, s->cursor, s->tail, n, &common);
     uint8_t *pages[KV_GROUPS_MAX];
     bool new_there = pages_at(c, s, s->n_published, pages);
     if (common == n) {
         const kv_index_node *node = kv_index_at(&c->index, same);
         if (node->n_tokens == n && !node->resident && new_there) give_pages(c, same, pages);
-        /* A longer page that begins so is remembered by whoever filled it. */
-        return node->n_tokens == n && node->resident ? same : s->cursor;
+        /* A longer page that begins so is remembered by whoever filled it, unless this one must not leave. */
+        if (node->resident && (node->n_tokens == n || pin)) return same;
+        if (node->n_tokens == n || !pin) return s->cursor;
     }
     if (!new_there) return s->cursor;
     kv_node leaf = kv_index_add(&c->index, s->cursor, s->tail, n, pages, KV_SPILL_NONE);
@@ -175,7 +176,7 @@ static kv_node publish_tail(kv_cache *c, kv_sequence *s) {
 void kv_sequence_close(kv_cache *c, kv_sequence *s, const kv_memory_of *memory) {
     if (!s || !s->open) return;
     if (memory && s->cursor != KV_NODE_NONE) {
-        kv_node leaf = publish_tail(c, s);
+        kv_node leaf = publish_tail(c, s, memory->pin);
         if (kv_index_at(&c->index, leaf)->depth > 0) kv_cache_remember(c, leaf, memory);
     }
     drop_pages_from(c, s, 0);

@@ -6,6 +6,15 @@
 #include <sys/stat.h>
 
 static char path[64];
+enum { P = KV_PAGE_TOKENS };
+
+static kv_cache_config spilling(kv_shape shape, uint32_t n_pages, uint32_t n_slots) {
+    (void)unlink(path);
+    kv_cache_config c = config_of(shape, n_pages);
+    c.spill_path = path;
+    c.spill_bytes = 4096 * 3 + (n_slots + 1) * kv_set_bytes(&shape, c.type);
+    return c;
+}
 
 /* ---- sharing ---- */
 
@@ -404,6 +413,69 @@ static void a_pin_holds(void **state) {
     world_down(&w);
 }
 
+/* Nothing is stored twice, and nothing of what was asked for can leave. */
+static void pin_the_start_of(uint32_t n_longer, uint32_t n, bool in_file) {
+    world w;
+    static seq q;
+    int32_t text[8 * P];
+    kv_entry_view v;
+    world_up(&w, spilling(plain_shape(), 32, 20));
+    if (in_file) kv_cache_note_speed(w.c, 1e6);
+    text_of(text, 8 * P, 1, 0);
+    seq_open(&w, &q, sharing()); /* before there is anything to recall */
+    converse(&w, sharing(), text, n_longer, (kv_memory_of){0});
+    if (in_file) kv_cache_evict(w.c, 0);
+    seq_feed(&w, &q, text, n);
+    seq_close(&w, &q, &(kv_memory_of){.pin = true});
+    assert_int_equal(counts(&w).pinned_bytes, kv_pages_for(n) * 4096);
+    kv_cache_evict(w.c, 0);
+    assert_int_equal(used_pages(&w), kv_pages_for(n));
+    assert_int_equal(known_of(&w, sharing(), text, n), n);
+    assert_true(kv_cache_entry(w.c, 0, &v));
+    bool pinned = v.pinned;
+    if (kv_cache_entry(w.c, 1, &v)) pinned |= v.pinned;
+    assert_true(pinned);
+    assert_true(kv_cache_unpin_one(w.c));
+    assert_false(kv_cache_unpin_one(w.c));
+    world_down(&w);
+}
+
+static void a_pin_holds_the_start_of_something_longer(void **state) {
+    (void)state;
+    for (int in_file = 0; in_file < 2; in_file++) {
+        pin_the_start_of(3 * P + P - 2, 3 * P + P - 4, in_file); /* of a page that goes on */
+        pin_the_start_of(6 * P, 3 * P + P - 4, in_file);         /* of a full page, and there are more */
+        pin_the_start_of(P - 2, P - 4, in_file);                 /* less than a page in all */
+        pin_the_start_of(3 * P, 3 * P + 3, in_file);             /* so little of a page that it would not be kept */
+        pin_the_start_of(6 * P, 3, in_file);
+        pin_the_start_of(6 * P, 3 * P, in_file);
+    }
+}
+
+static void a_pin_outlives_those_that_do_not_ask_for_it(void **state) {
+    (void)state;
+    world w;
+    int32_t text[2 * P];
+    kv_entry_view v;
+    kv_cache_config config = config_of(plain_shape(), 32);
+    config.ttl_ms = 1000;
+    world_up(&w, config);
+    text_of(text, 2 * P, 1, 0);
+    converse(&w, sharing(), text, 2 * P, (kv_memory_of){.pin = true});
+    converse(&w, sharing(), text, 2 * P, (kv_memory_of){.ttl_ms = 10});
+    tick(&w, 5000);
+    assert_true(entry_of(&w, 2 * P, &v));
+    assert_true(v.pinned);
+    assert_int_equal(v.ttl_ms, 0);
+    converse(&w, sharing(), text, 2 * P, (kv_memory_of){.pin = true, .ttl_ms = 3000});
+    converse(&w, sharing(), text, 2 * P, (kv_memory_of){0});
+    tick(&w, 2000);
+    assert_true(listed(&w, 2 * P));
+    tick(&w, 1001);
+    assert_int_equal(used_pages(&w), 0);
+    world_down(&w);
+}
+
 static void forgotten_while_in_use(void **state) {
     (void)state;
     world w;
@@ -643,14 +715,6 @@ static void the_line_is_near(void **state) {
 }
 
 /* ---- the spill file ---- */
-
-static kv_cache_config spilling(kv_shape shape, uint32_t n_pages, uint32_t n_slots) {
-    (void)unlink(path);
-    kv_cache_config c = config_of(shape, n_pages);
-    c.spill_path = path;
-    c.spill_bytes = 4096 * 3 + (n_slots + 1) * kv_set_bytes(&shape, c.type);
-    return c;
-}
 
 static void evicted_pages_come_back(void **state) {
     (void)state;
@@ -1081,6 +1145,8 @@ int main(void) {
         cmocka_unit_test(limits_spare_pins_and_parked_requests),
         cmocka_unit_test(worth_decides_what_goes),
         cmocka_unit_test(a_pin_holds),
+        cmocka_unit_test(a_pin_holds_the_start_of_something_longer),
+        cmocka_unit_test(a_pin_outlives_those_that_do_not_ask_for_it),
         cmocka_unit_test(forgotten_while_in_use),
         cmocka_unit_test(a_parked_request_finds_its_pages),
         cmocka_unit_test(a_window_holds_what_it_shows),
