@@ -170,28 +170,64 @@ int api_status(const err *e, bool unavailable) {
     }
 }
 
-static void put_bytes_header(http_request *r, const char *name, uint64_t bytes) {
+static void put_field(http_field *f, const char *name, const char *value) {
+    snprintf(f->name, sizeof f->name, "%s", name);
+    snprintf(f->value, sizeof f->value, "%s", value);
+}
+
+static void put_bytes_field(http_field *f, const char *name, uint64_t bytes) {
     char text[32];
     snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
-    http_set_header(r, name, text);
+    put_field(f, name, text);
 }
 
-/* What can never fit is held against what there is at most; the rest against what is left now. */
-static void put_memory_headers(api *a, http_request *r, const err *e) {
+enum { MEMORY_FIELDS = 3 };
+
+/* As last looked at, where someone watches: refusing many must cost little. */
+static mem_level level_and_room(api *a, uint64_t *room_bytes) {
+    mem_ledger_view v;
     mem_books books;
+    mem_ledger_read(a->ledger, &v);
+    *room_bytes = v.watched.room_bytes;
+    if (v.watched.on) return (mem_level)v.watched.level;
     mem_books_read(a->ledger, &books);
-    http_set_header(r, "X-Memory-Status", mem_level_name(books.level));
-    put_bytes_header(r, "X-Memory-Available-Bytes",
-                     e->code == ERR_TOO_LARGE ? e->have_bytes : mem_books_room(&books));
-    if (e->need_bytes) put_bytes_header(r, "X-Memory-Required-Bytes", e->need_bytes);
+    *room_bytes = mem_books_room(&books);
+    return books.level;
 }
 
-void api_put_error_headers(api *a, http_request *r, int status, const err *e) {
+static uint32_t memory_fields(api *a, uint64_t need_bytes, http_field out[MEMORY_FIELDS]) {
+    uint64_t room_bytes;
+    mem_level level = level_and_room(a, &room_bytes);
+    put_field(&out[0], "X-Memory-Status", mem_level_name(level));
+    put_bytes_field(&out[1], "X-Memory-Available-Bytes", room_bytes);
+    put_bytes_field(&out[2], "X-Memory-Required-Bytes", need_bytes);
+    return MEMORY_FIELDS;
+}
+
+static uint32_t retry_after_s(api *a) {
+    if (atomic_load(&a->state) == API_LOADING) return 2;
+    return a->sched ? sched_retry_after_s(a->sched) : 1;
+}
+
+uint32_t api_busy_fields(void *ctx, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]) {
     char text[16];
-    bool later = status == 429 || status == 503;
-    snprintf(text, sizeof text, "%u", a->sched ? sched_retry_after_s(a->sched) : 2);
-    if (later) http_set_header(r, "Retry-After", text);
-    if (later || (status == 413 && e->need_bytes)) put_memory_headers(a, r, e);
+    snprintf(text, sizeof text, "%u", retry_after_s(ctx));
+    put_field(&out[0], "Retry-After", text);
+    return 1 + memory_fields(ctx, need_bytes, out + 1);
+}
+
+/* What can never fit is held against what there is at most; the rest against what is left now. What is refused before
+ * its pages are known needs as much as its body at least. */
+void api_put_error_headers(api *a, http_request *r, int status, const err *e) {
+    http_field fields[HTTP_BUSY_FIELDS];
+    uint32_t n = 0;
+    if (status == 429 || status == 503) {
+        n = api_busy_fields(a, e->need_bytes ? e->need_bytes : http_body(r).len, fields);
+    } else if (status == 413 && e->need_bytes) {
+        n = memory_fields(a, e->need_bytes, fields);
+        put_bytes_field(&fields[1], "X-Memory-Available-Bytes", e->have_bytes);
+    }
+    for (uint32_t i = 0; i < n; i++) http_set_header(r, fields[i].name, fields[i].value);
 }
 
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {

@@ -36,6 +36,8 @@ void api_draining(api *a);
 void api_stop(api *a); /* after the http server has stopped: no answer is running */
 
 void api_handle(void *api, http_request *r); /* an http_handler */
+/* http_config.busy_fields: Retry-After from the backlog, and how memory stands. */
+uint32_t api_busy_fields(void *api, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 
 /* Takes a sample of the books for the timeline; one a second, however often it is called. By one thread. */
 void api_sample(api *a);

@@ -32,6 +32,8 @@ static void put_health_memory(api *a, json_writer *w) {
     json_object_end(w);
 }
 
+static void say_later(api *a, http_request *r) { api_put_error_headers(a, r, 503, &(err){.code = ERR_BUSY}); }
+
 void server_health(api *a, http_request *r) {
     API_PAGE(body, PAGE_BYTES);
     json_writer w;
@@ -51,7 +53,7 @@ void server_health(api *a, http_request *r) {
     json_key(&w, "gpu_memory");
     json_null(&w);
     json_object_end(&w);
-    if (!ready) http_set_header(r, "Retry-After", "2");
+    if (!ready) say_later(a, r);
     api_reply_json(r, ready ? 200 : 503, &body);
 }
 
@@ -62,7 +64,7 @@ void server_live(api *a, http_request *r) {
 
 void server_ready(api *a, http_request *r) {
     bool ready = atomic_load(&a->state) == API_READY;
-    if (!ready) http_set_header(r, "Retry-After", "2");
+    if (!ready) say_later(a, r);
     http_reply(r, ready ? 200 : 503, "text/plain", ready ? STR("ready\n") : STR("not ready\n"));
 }
 

@@ -29,6 +29,17 @@
 typedef struct http_server http_server;
 typedef struct http_request http_request;
 
+/* A header of an answer; the value holds no line breaks. */
+typedef struct http_field {
+    char name[48], value[208];
+} http_field;
+
+/* What everything that may be asked for again (429, 503) is told beside the reason, this room's own refusals included.
+ * need_bytes: of buffers here, 0 where it lacked something else. Returns how many fields it filled. Called on the event
+ * thread, or by whoever gives a late answer, with no lock held. */
+enum { HTTP_BUSY_FIELDS = 6 };
+typedef uint32_t http_busy_fields(void *ctx, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
+
 typedef struct http_config {
     const char *host; /* "127.0.0.1", "::1", "0.0.0.0" */
     uint16_t port;    /* 0: any free one */
@@ -37,6 +48,7 @@ typedef struct http_config {
     size_t body_limit_bytes;   /* larger: 413 */
     size_t body_pool_bytes;    /* prefaulted; a multiple of the 256 KiB slot is used */
     uint32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms; /* total deadlines */
+    http_busy_fields *busy_fields; /* with the handler's context; NULL: only Retry-After: 1 */
 } http_config;
 
 void http_config_default(http_config *c);

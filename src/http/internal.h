@@ -86,9 +86,7 @@ struct http_request {
     http_answer answer;
     int status;
     char content_type[96];
-    struct {
-        char name[48], value[208];
-    } headers[HTTP_ANSWER_HEADERS];
+    http_field headers[HTTP_ANSWER_HEADERS];
     uint32_t header_count;
     http_pull *pull;
     http_gone *gone;
@@ -140,9 +138,15 @@ size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
 
 /* ---- refuse.c: answers to what never reaches the handler ---- */
 void http_make_id(http_server *s, char out[HTTP_ID_BYTES]); /* lock held */
+typedef struct http_refusal {
+    int status;
+    const char *code, *message;
+} http_refusal;
+/* What goes with a refusal that passes. Lock not held. */
+uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 /* Sends the whole answer past the library (which could not answer before the body's end), says that
  * nothing follows, and leaves the connection to be drained for HTTP_LINGER_MS. Lock held. */
-void http_refuse(http_conn *c, int status, const char *code, const char *message, bool without_body);
+void http_refuse(http_conn *c, const http_refusal *why, const http_field *fields, uint32_t n, bool without_body);
 
 /* ---- stream.c: answers ---- */
 /* Hands the request's answer, as far as there is one, to the library. Event thread. */

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "http/internal.h"
 
@@ -31,31 +32,37 @@ void http_make_id(http_server *s, char out[HTTP_ID_BYTES]) {
              (unsigned long long)(rng_next(&s->ids) & 0xFFFFFF));
 }
 
-static size_t write_refusal(char *text, size_t size, const char *id, int status, const char *code, const char *message,
-                            bool without_body) {
-    char memory[1024];
+uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]) {
+    if (s->config.busy_fields) return s->config.busy_fields(s->ctx, need_bytes, out);
+    out[0] = (http_field){"Retry-After", "1"};
+    return 1;
+}
+
+static void put_head(buf *out, const http_refusal *why, const char *id, size_t body_bytes) {
+    buf_printf(out,
+               "HTTP/1.1 %d %s\r\nx-request-id: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+               "Connection: close\r\n",
+               why->status, MHD_get_reason_phrase_for((unsigned)why->status), id, body_bytes);
+}
+
+void http_refuse(http_conn *c, const http_refusal *why, const http_field *fields, uint32_t n, bool without_body) {
+    char memory[8192], id[HTTP_ID_BYTES];
     mem_arena arena;
     mem_arena_over(&arena, memory, sizeof memory);
     base_alloc alloc = mem_arena_alloc(&arena);
-    buf json;
-    buf_init(&json, &alloc, sizeof memory);
-    http_error_json(&json, message, error_type(status), NULL, code);
-    bool busy = status == 429 || status == 503;
-    int n =
-        snprintf(text, size,
-                 "HTTP/1.1 %d %s\r\nx-request-id: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                 "%sConnection: close\r\n\r\n%s",
-                 status, MHD_get_reason_phrase_for((unsigned)status), id, json.len,
-                 busy ? "Retry-After: 1\r\n" : "", without_body ? "" : buf_str(&json).data);
-    return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
-}
-
-void http_refuse(http_conn *c, int status, const char *code, const char *message, bool without_body) {
-    char text[1536], id[HTTP_ID_BYTES];
+    buf json, text;
+    buf_init(&json, &alloc, 1024);
+    http_error_json(&json, why->message, error_type(why->status), NULL, why->code);
+    buf_init(&text, &alloc, 4096);
+    buf_reserve(&text, 4095 - 1);
     http_make_id(c->server, id);
-    size_t len = write_refusal(text, sizeof text, id, status, code, message, without_body);
+    put_head(&text, why, id, json.len);
+    for (uint32_t i = 0; i < n; i++) buf_printf(&text, "%s: %s\r\n", fields[i].name, fields[i].value);
+    buf_append_str(&text, STR("\r\n"));
+    if (!without_body) buf_append_str(&text, buf_str(&json));
+    CHECK(!text.failed);
     /* Nothing of ours waits in this socket, so a short text goes in whole; if the client left, so be it. */
-    (void)!send(c->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)!send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(c->fd, SHUT_WR);
     c->phase = CONN_REFUSED;
     c->deadline_ns = clock_now_ns() + HTTP_LINGER_MS * 1000000ull;

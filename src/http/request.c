@@ -49,10 +49,10 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
  * ones are strict themselves. */
 static bool parses_in_place(void) { return !strcmp(MHD_get_version(), "0.9.75"); }
 
-typedef struct refusal {
-    int status;
-    const char *code, *message;
-} refusal;
+static const http_refusal draining = {503, "draining", "the server is shutting down"},
+                          busy = {429, "too_many_requests", "too many requests at once"},
+                          no_buffer = {429, "too_many_requests", "no buffer is free for this body"},
+                          body_too_large = {413, "body_too_large", "the body is larger than this server accepts"};
 
 /* A number of any size is one: what does not fit is merely too large. */
 static bool length_is_number(str s, uint64_t *length) {
@@ -65,16 +65,15 @@ static bool length_is_number(str s, uint64_t *length) {
 }
 
 /* NULL when the request may have a slot; body_bytes: UINT64_MAX when chunked. */
-static const refusal *check_headers(http_server *s, struct MHD_Connection *mhd, const char *method, const char *url,
+static const http_refusal *check_headers(http_server *s, struct MHD_Connection *mhd, const char *method, const char *url,
                                     const char *version, uint64_t *body_bytes) {
-    static const refusal malformed = {400, "malformed_request", "the request's header is malformed"},
+    static const http_refusal malformed = {400, "malformed_request", "the request's header is malformed"},
                          two_lengths = {400, "malformed_request", "more than one Content-Length"},
                          both = {400, "malformed_request", "Content-Length and Transfer-Encoding together"},
                          encoding = {400, "malformed_request", "a Transfer-Encoding other than chunked"},
                          host = {400, "malformed_request", "exactly one Host header is required"},
                          too_long = {414, "uri_too_long", "the path is longer than 2048 bytes"},
-                         too_many = {431, "headers_too_large", "the headers are larger than 12 KiB"},
-                         too_large = {413, "body_too_large", "the body is larger than this server accepts"};
+                         too_many = {431, "headers_too_large", "the headers are larger than 12 KiB"};
     headers h = {.in_place = true, .cursor = version + strlen(version)};
     MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, on_header, &h);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
@@ -91,7 +90,7 @@ static const refusal *check_headers(http_server *s, struct MHD_Connection *mhd, 
     if (h.lengths > 1) return &two_lengths;
     *body_bytes = h.chunked ? UINT64_MAX : 0;
     if (h.lengths && !length_is_number(h.length_text, body_bytes)) return &malformed;
-    if (h.lengths && *body_bytes > s->config.body_limit_bytes) return &too_large;
+    if (h.lengths && *body_bytes > s->config.body_limit_bytes) return &body_too_large;
     return NULL;
 }
 
@@ -122,29 +121,21 @@ static void give_slot(http_server *s, http_request *r) {
 
 /* ---- the request's way ---- */
 
-static enum MHD_Result refuse_headers(http_conn *c, const refusal *why, bool head) {
-    http_refuse(c, why->status, why->code, why->message, head);
-    return MHD_YES; /* on to the body, which is dropped */
-}
-
-/* All headers are in. Lock held. */
-static enum MHD_Result begin(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method,
-                             const char *version) {
-    static const refusal draining = {503, "draining", "the server is shutting down"},
-                         busy = {429, "too_many_requests", "too many requests at once"},
-                         no_buffer = {429, "too_many_requests", "no buffer is free for this body"};
+/* All headers are in. NULL, or why the request gets no further; need_bytes: of buffers. Lock held. */
+static const http_refusal *begin(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method,
+                                 const char *version, uint64_t *need_bytes) {
     http_server *s = c->server;
-    if (c->phase == CONN_REFUSED) return MHD_NO; /* its deadline passed */
     CHECK(c->phase == CONN_WAITING);
     s->counts.requests++;
 
     uint64_t body_bytes = 0;
-    bool head = !strcmp(method, "HEAD");
-    const refusal *why = check_headers(s, mhd, method, url, version, &body_bytes);
-    if (why) return refuse_headers(c, why, head);
-    if (s->draining) return refuse_headers(c, &draining, head);
+    const http_refusal *why = check_headers(s, mhd, method, url, version, &body_bytes);
+    if (why) return why;
+    bool known = body_bytes != UINT64_MAX;
+    *need_bytes = HTTP_INLINE_BYTES + (known ? body_bytes : 0);
+    if (s->draining) return &draining;
     http_request *r = take_slot(s, body_bytes > 0);
-    if (!r) return refuse_headers(c, &busy, head);
+    if (!r) return &busy;
     r->conn = c;
     r->mhd = mhd;
     r->method = str_of(method);
@@ -152,31 +143,39 @@ static enum MHD_Result begin(http_conn *c, struct MHD_Connection *mhd, const cha
     c->request = r;
     c->phase = CONN_BODY;
     c->deadline_ns = deadline_in(s->config.body_timeout_ms);
-    if (body_bytes == UINT64_MAX || http_buffer_reserve(&s->pool, &r->buffer, body_bytes)) return MHD_YES;
+    if (!known || http_buffer_reserve(&s->pool, &r->buffer, body_bytes)) return NULL;
     give_slot(s, r);
-    return refuse_headers(c, &no_buffer, head);
+    return &no_buffer;
 }
 
-/* Lock held. */
-static void take_body(http_conn *c, const char *data, size_t len) {
+/* As begin. */
+static const http_refusal *take_body(http_conn *c, const char *data, size_t len, uint64_t *need_bytes) {
     http_server *s = c->server;
     http_request *r = c->request;
     size_t total = r->buffer.len + len;
-    const char *refused = NULL;
-    int status = 0;
-    if (total > s->config.body_limit_bytes) {
-        status = 413;
-        refused = "the body is larger than this server accepts";
-    } else if (!http_buffer_reserve(&s->pool, &r->buffer, total)) {
-        status = 429;
-        refused = "no buffer is free for this body";
-    }
-    if (refused) {
+    const http_refusal *why = NULL;
+    *need_bytes = HTTP_INLINE_BYTES + total;
+    if (total > s->config.body_limit_bytes) why = &body_too_large;
+    else if (!http_buffer_reserve(&s->pool, &r->buffer, total)) why = &no_buffer;
+    if (why) {
         give_slot(s, r);
-        return http_refuse(c, status, status == 413 ? "body_too_large" : "too_many_requests", refused, false);
+        return why;
     }
     memcpy(r->buffer.data + r->buffer.len, data, len);
     r->buffer.len = total;
+    return NULL;
+}
+
+/* Lock held, but for the moment in which the fields are asked for: the watcher may then end the connection. */
+static void refuse(http_conn *c, const http_refusal *why, uint64_t need_bytes, bool head) {
+    http_field fields[HTTP_BUSY_FIELDS];
+    uint32_t n = 0;
+    if (why->status == 429 || why->status == 503) {
+        http_unlock(c->server);
+        n = http_ask_busy_fields(c->server, need_bytes, fields);
+        http_lock(c->server);
+    }
+    if (c->phase != CONN_REFUSED) http_refuse(c, why, fields, n, head);
 }
 
 static enum MHD_Result run_handler(http_conn *c) {
@@ -195,13 +194,16 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     http_conn *c = info ? info->socket_context : NULL;
     if (!c) return MHD_NO;
     enum MHD_Result result = MHD_YES;
+    const http_refusal *why = NULL;
+    uint64_t need_bytes = 0;
     http_lock(s);
     if (!*context) {
         *context = c;
-        result = begin(c, mhd, url, method, version);
+        if (c->phase == CONN_REFUSED) result = MHD_NO; /* its deadline passed */
+        else why = begin(c, mhd, url, method, version, &need_bytes);
     } else if (*len) {
-        if (c->phase == CONN_BODY) take_body(c, data, *len);
-        *len = 0;
+        if (c->phase == CONN_BODY) why = take_body(c, data, *len, &need_bytes);
+        *len = 0; /* what follows a refusal is dropped */
     } else if (c->phase == CONN_REFUSED) {
         result = MHD_NO;
     } else if (c->phase == CONN_BODY) {
@@ -213,6 +215,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
         http_unlock(s);
         return http_send_answer(c->request); /* a late answer was woken */
     }
+    if (why) refuse(c, why, need_bytes, !strcmp(method, "HEAD"));
     http_unlock(s);
     return result;
 }

@@ -24,30 +24,36 @@ static void begin_answer(http_request *r, http_answer kind, int status, const ch
     snprintf(r->content_type, sizeof r->content_type, "%s", content_type);
 }
 
-/* The body's buffer becomes the answer's. Lock held. */
-static void set_content(http_request *r, str body) {
-    http_pool *pool = &r->server->pool;
-    if (http_buffer_set(pool, &r->buffer, r->own_bytes, body)) return;
-    bool ever = body.len <= (size_t)pool->units * HTTP_UNIT_BYTES;
+/* The buffer is back in the slot's own bytes, and so is what is said here. */
+static void say_no_buffer(http_request *r, size_t body_bytes) {
+    http_server *s = r->server;
+    bool ever = body_bytes <= (size_t)s->pool.units * HTTP_UNIT_BYTES;
     r->status = ever ? 429 : 500;
-    r->header_count = 0;
-    if (ever) http_set_header(r, "Retry-After", "1");
+    r->header_count = ever ? http_ask_busy_fields(s, body_bytes, r->headers) : 0;
     snprintf(r->content_type, sizeof r->content_type, "application/json");
     mem_arena arena;
-    mem_arena_over(&arena, r->own_bytes, HTTP_INLINE_BYTES); /* the buffer is back in the slot's own bytes */
+    mem_arena_over(&arena, r->own_bytes, HTTP_INLINE_BYTES);
     base_alloc alloc = mem_arena_alloc(&arena);
     buf json;
     buf_init(&json, &alloc, HTTP_INLINE_BYTES);
     http_error_json(
         &json, ever ? "no buffer is free for this answer" : "the answer is larger than this server's buffers",
         ever ? "rate_limit_error" : "server_error", NULL, ever ? "too_many_requests" : "answer_too_large");
-    CHECK(!json.failed && http_buffer_set(pool, &r->buffer, r->own_bytes, buf_str(&json)));
+    CHECK(!json.failed && http_buffer_set(&s->pool, &r->buffer, r->own_bytes, buf_str(&json)));
+}
+
+/* The body's buffer becomes the answer's. */
+static void set_content(http_request *r, str body) {
+    http_lock(r->server);
+    bool fits = http_buffer_set(&r->server->pool, &r->buffer, r->own_bytes, body);
+    http_unlock(r->server);
+    if (!fits) say_no_buffer(r, body.len);
 }
 
 void http_reply(http_request *r, int status, const char *content_type, str body) {
     begin_answer(r, ANSWER_WHOLE, status, content_type);
-    http_lock(r->server);
     set_content(r, body);
+    http_lock(r->server);
     r->has_reply = r->ended = true;
     http_unlock(r->server);
 }
@@ -89,12 +95,11 @@ void http_stream_wake(http_request *r) {
 }
 
 void http_late_reply(http_request *r, int status, const char *content_type, str body) {
-    CHECK(r->answer == ANSWER_LATE);
-    http_lock(r->server);
-    CHECK(!r->has_reply);
+    CHECK(r->answer == ANSWER_LATE && !r->has_reply);
     r->status = status;
     snprintf(r->content_type, sizeof r->content_type, "%s", content_type);
     set_content(r, body);
+    http_lock(r->server);
     r->has_reply = r->ended = true;
     http_wake_locked(r);
     http_unlock(r->server);

@@ -29,6 +29,7 @@ typedef struct mem_watched {
     bool on;       /* someone watches: without that, levels are computed from each reading alone */
     uint8_t level; /* a mem_level (mem/books), with its hysteresis */
     uint64_t reclaimable_bytes; /* of what is held: given back at once where it is needed */
+    uint64_t room_bytes;        /* available and reclaimable together, at the last look */
     uint64_t since_ms, changes; /* of the level; monotonic */
     uint64_t threshold_bytes[4]; /* as they apply to the bound that the level comes from */
     const char *worst;           /* that bound */

@@ -122,6 +122,7 @@ static void note(mem_watch *w, const mem_rooms *rooms) {
     mem_watched watched = {.on = true,
                            .level = (uint8_t)l->level,
                            .reclaimable_bytes = w->lent.reclaimable_bytes,
+                           .room_bytes = plus(w->books.available_bytes, w->lent.reclaimable_bytes),
                            .since_ms = l->since_ms,
                            .changes = l->changes,
                            .worst = mem_bound_name(l->worst),

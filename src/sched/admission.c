@@ -77,13 +77,13 @@ bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
 
 /* ---- when memory is short ---- */
 
-static uint64_t worst_bytes(const sched *s, const sched_job *j) {
+uint64_t sched_worst_bytes(const sched *s, const sched_job *j) {
     return kv_cache_bytes_for(engine_kv(s->en), &j->terms, j->gen.n_prompt + j->gen.max_tokens);
 }
 
 bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e) {
     char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES];
-    uint64_t worst = worst_bytes(s, j);
+    uint64_t worst = sched_worst_bytes(s, j);
     return err_set_memory(e, worst, s->pressed_room_bytes,
                           "memory is short (%s): this request may take %s and %s are left; it would fit later",
                           mem_level_name(s->pressure), bytes_text(worst, need),
@@ -102,7 +102,7 @@ void sched_fit_pool(sched *s) {
         for (uint32_t i = 0; i < s->n_jobs; i++) {
             const sched_job *j = &s->jobs[i];
             if (j->state == JOB_FREE || j->state == JOB_ENDED) continue;
-            uint64_t worst = worst_bytes(s, j);
+            uint64_t worst = sched_worst_bytes(s, j);
             if (worst > wanted) wanted = worst;
         }
     }

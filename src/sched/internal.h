@@ -85,6 +85,7 @@ bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens); /* pages for a st
 void sched_recall(sched *s, sched_job *j);
 void sched_park_last(sched *s); /* of those running, unless it is the first */
 void sched_fit_pool(sched *s);  /* its budget to the pressure */
+uint64_t sched_worst_bytes(const sched *s, const sched_job *j); /* of KV pages, at its largest */
 bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e);
 bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e); /* could it ever run */
 uint64_t sched_room_bytes(const sched *s);      /* of the pool: not in use, not promised */

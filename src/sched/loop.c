@@ -121,6 +121,7 @@ static void expire_queued(sched *s) {
         sched_job *j = &s->jobs[i];
         if (j->state != JOB_QUEUED || !over(j->submit_ns, s->config.queue_timeout_ms, now)) continue;
         err_set(&e, ERR_BUSY, "waited %u ms in the queue without being admitted", s->config.queue_timeout_ms);
+        e.need_bytes = sched_worst_bytes(s, j);
         sched_job_exit(s, j, &e);
     }
 }

@@ -269,6 +269,8 @@ sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
         pthread_cond_signal(&s->work);
     } else {
         s->counts.refused++;
+        if (e && e->code == ERR_BUSY)
+            e->need_bytes = kv_cache_bytes_for(engine_kv(s->en), &r->terms, r->n_prompt + max_tokens);
     }
     pthread_mutex_unlock(&s->lock);
     return j;

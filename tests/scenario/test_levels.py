@@ -190,6 +190,50 @@ def it_admits_again_at_once():
             note("%s: admitted %.0f ms after the memory was there again" % (name, took * 1000))
 
 
+def expect_headers(r, status, required, about):
+    expect(r.status, status, about)
+    check(1 <= int(r.headers["Retry-After"]) <= 59, "%s: Retry-After is %s" % (about, r.headers["Retry-After"]))
+    check(r.headers["X-Memory-Status"] in NAMES, "%s: X-Memory-Status is %s" % (about, r.headers["X-Memory-Status"]))
+    check(int(r.headers["X-Memory-Available-Bytes"]) > MIB, "%s: available %s" % (about, r.headers["X-Memory-Available-Bytes"]))
+    needed = int(r.headers["X-Memory-Required-Bytes"])
+    check(required <= needed < required + MIB, "%s: required are %d, not %d" % (about, needed, required))
+
+
+@test(timeout=60)
+def every_refusal_says_how_memory_stands():
+    """Whoever refuses: the front end (no slot, no buffer), the queue (full, waited in vain), a server that is leaving."""
+    flags = ("-np", "1", "-c", "16384", "--max-queue", "1", "--queue-timeout", "2", "--max-active", "8", "--body-limit", "1M", "--body-pool", "1M")
+    with Server(*flags) as s:
+        running = s.open_request(PROMPT, max_tokens=15000, ignore_end=True, stream=True)
+        wait_until(lambda: s.health()["active_jobs"] == 1, "one to run")
+        needed = s.post(PROMPT, max_tokens=1000, path="/fit").json()["required_bytes"]
+        expect_headers(s.post(PROMPT, max_tokens=1000), 429, needed, "after two seconds in the queue")
+        waiting = s.open_request(PROMPT, max_tokens=1000)
+        wait_until(lambda: s.health()["queued_jobs"] == 1, "one to wait")
+        expect_headers(s.post(PROMPT, max_tokens=1000), 429, needed, "the queue is full")
+        big = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        held = [s.connect() for _ in range(6)]
+        held[0].sendall(big % 900000)
+        for c in held[1:3]:
+            c.sendall(big % 100)
+        time.sleep(0.2)
+        expect_headers(s.raw(big % 600000), 429, 600000, "no buffer is free")
+        for c in held[3:]:
+            c.sendall(big % 100)
+        time.sleep(0.2)
+        expect_headers(s.raw(big % 1000), 429, 1000, "no slot is free")
+        for c in held:
+            c.close()
+        s.signal()
+        wait_until(lambda: "draining" in s.log(), "the log to say draining")
+        expect_headers(s.get("/readyz"), 503, 0, "/readyz")
+        expect_headers(s.get("/health"), 503, 0, "/health")
+        expect_headers(s.post(PROMPT, max_tokens=10), 503, needed // 1000, "draining")
+        running.close()
+        waiting.close()
+        expect(s.wait(), 0, "exit status")
+
+
 @test(timeout=60)
 def noise_at_a_threshold_does_not_make_it_flap():
     with Group(LIMIT) as group, Server(*FLAGS) as s:

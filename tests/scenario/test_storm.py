@@ -140,9 +140,8 @@ class Client:
         check(r.status in (200, 413, 429) + allowed, lambda: "status %d: %r" % (r.status, r.body[:200]))
         if r.status == 429:
             check(1 <= int(r.headers["Retry-After"] or 0) <= 59, "429 with Retry-After %s" % r.headers["Retry-After"])
-        of_memory = r.status in (413, 429) and (r.headers["X-Memory-Required-Bytes"] or r.json()["error"]["type"] == "memory")
-        for name in ["X-Memory-Status", "X-Memory-Available-Bytes"] * (r.status == 429 or bool(of_memory)) + \
-                ["X-Memory-Required-Bytes"] * bool(of_memory):
+        of_memory = r.status == 429 or r.status == 413 and (r.headers["X-Memory-Required-Bytes"] or r.json()["error"]["type"] == "memory")
+        for name in ("X-Memory-Status", "X-Memory-Available-Bytes", "X-Memory-Required-Bytes") * bool(of_memory):
             check(r.headers[name], lambda: "%d without %s: %r" % (r.status, name, r.body[:200]))
         if r.status == 429:
             time.sleep(self.r.uniform(0.02, 0.2))

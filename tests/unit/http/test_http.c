@@ -755,6 +755,54 @@ static void test_pool_runs_out(void **state) {
     stop(w);
 }
 
+/* Says what it was asked with, and asks back: no lock may be held. */
+static uint32_t told_fields(void *ctx, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]) {
+    http_counts counts;
+    http_server_counts(((world *)ctx)->server, &counts);
+    for (uint32_t i = 0; i < HTTP_BUSY_FIELDS; i++) {
+        snprintf(out[i].name, sizeof out[i].name, "X-Told-%u", i);
+        snprintf(out[i].value, sizeof out[i].value, "%llu %0190d", (unsigned long long)need_bytes, 0);
+    }
+    return HTTP_BUSY_FIELDS;
+}
+
+static void expect_told(client *c, const char *text, int status, uint64_t need_bytes) {
+    client_text(c, text);
+    answer_text a = read_answer(c, false);
+    assert_int_equal(a.status, status);
+    const char *first = header_of(&a, "X-Told-0"), *last = header_of(&a, "X-Told-5");
+    bool passes = status == 429 || status == 503;
+    if (passes != (first && last && strtoull(first, NULL, 10) == need_bytes && strtoull(last, NULL, 10) == need_bytes))
+        fail_msg("%d after %s: %s, %s", status, text, first ? first : "nothing", last ? last : "nothing");
+    assert_int_equal(strlen(a.body), a.len);
+    free(a.body);
+}
+
+static void test_refusals_that_pass_are_told_more(void **state) {
+    (void)state;
+    http_config config = small_config();
+    config.body_pool_bytes = config.body_limit_bytes;
+    config.busy_fields = told_fields;
+    world *w = start(&config);
+    client c = open_client(w), held = open_client(w);
+    client_text(&held, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+    for (int i = 0; i < 20000 && active(w) < 1; i++) usleep(1000);
+    expect_told(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n", 429, 16384 + 20000);
+    client_close(&c);
+    c = open_client(w);
+    expect_told(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n", 413, 0);
+    client_close(&c);
+    c = open_client(w);
+    expect_told(&c, "GET /large?bytes=300000 HTTP/1.1\r\nHost: h\r\n\r\n", 429, 300000);
+    expect_told(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 200, 0);
+    client_close(&held);
+    http_server_drain(w->server);
+    expect_told(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 503, 16384);
+    client_close(&c);
+    wait_idle(w);
+    stop(w);
+}
+
 static void test_drain(void **state) {
     (void)state;
     http_config config = small_config();
@@ -945,6 +993,7 @@ int main(void) {
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),
+        cmocka_unit_test(test_refusals_that_pass_are_told_more),
         cmocka_unit_test(test_connection_refused_by_the_line), cmocka_unit_test(test_start_refused), cmocka_unit_test(test_two_thousand_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
