@@ -65,15 +65,15 @@ static bool length_is_number(str s, uint64_t *length) {
 }
 
 /* NULL when the request may have a slot; body_bytes: UINT64_MAX when chunked. */
-static const http_refusal *check_headers(http_server *s, struct MHD_Connection *mhd, const char *method, const char *url,
-                                    const char *version, uint64_t *body_bytes) {
+static const http_refusal *check_headers(http_server *s, struct MHD_Connection *mhd, const char *method,
+                                         const char *url, const char *version, uint64_t *body_bytes) {
     static const http_refusal malformed = {400, "malformed_request", "the request's header is malformed"},
-                         two_lengths = {400, "malformed_request", "more than one Content-Length"},
-                         both = {400, "malformed_request", "Content-Length and Transfer-Encoding together"},
-                         encoding = {400, "malformed_request", "a Transfer-Encoding other than chunked"},
-                         host = {400, "malformed_request", "exactly one Host header is required"},
-                         too_long = {414, "uri_too_long", "the path is longer than 2048 bytes"},
-                         too_many = {431, "headers_too_large", "the headers are larger than 12 KiB"};
+                              two_lengths = {400, "malformed_request", "more than one Content-Length"},
+                              both = {400, "malformed_request", "Content-Length and Transfer-Encoding together"},
+                              encoding = {400, "malformed_request", "a Transfer-Encoding other than chunked"},
+                              host = {400, "malformed_request", "exactly one Host header is required"},
+                              too_long = {414, "uri_too_long", "the path is longer than 2048 bytes"},
+                              too_many = {431, "headers_too_large", "the headers are larger than 12 KiB"};
     headers h = {.in_place = true, .cursor = version + strlen(version)};
     MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, on_header, &h);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "plat/kernel.h"
 #include "plat/proc.h"
+#include "plat/psi.h"
 
 enum { MOST_PROCESSES = 16384, END_WITHIN_MS = 5000 };
 
@@ -252,13 +253,6 @@ bool plat_child_end(plat_child *c) {
 
 bool plat_stalled_us_at(const char *root, uint64_t *total_us) {
     char path[PLAT_PATH_BYTES];
-    plat_lines r;
     snprintf(path, sizeof path, "%s/proc/pressure/memory", root);
-    if (!plat_lines_open(&r, path)) return false;
-    bool found = false;
-    for (char *line, *total; !found && (line = plat_lines_next(&r));)
-        found = !strncmp(line, "full ", 5) && (total = strstr(line, "total=")) &&
-                plat_number_parse(total + 6, total_us);
-    plat_lines_close(&r);
-    return found;
+    return plat_psi_total(path, "full", total_us);
 }

@@ -4,16 +4,20 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "plat/proc.h"
 
-bool plat_psi_total(const plat_psi *p, uint64_t *total_us) {
+_Static_assert(sizeof ((plat_psi_source *)0)->path >= PLAT_PATH_BYTES + 64, "a control group's path and a file's name");
+
+bool plat_psi_total(const char *path, const char *kind, uint64_t *total_us) {
     plat_lines r;
-    if (!plat_lines_open(&r, p->path)) return false;
+    if (!plat_lines_open(&r, path)) return false;
     bool found = false;
+    size_t n = strlen(kind);
     for (char *line; !found && (line = plat_lines_next(&r));) {
-        char *total = strncmp(line, "some ", 5) == 0 ? strstr(line, "total=") : NULL;
+        char *total = strncmp(line, kind, n) == 0 && line[n] == ' ' ? strstr(line, "total=") : NULL;
         found = total && plat_number_parse(total + 6, total_us);
     }
     plat_lines_close(&r);
@@ -31,41 +35,79 @@ static int open_trigger(const char *path) {
     return -1;
 }
 
+/* real: a plain file would take the trigger's words, and not tell. */
+static void add_source(plat_psi *p, const char *dir, const char *file, bool real) {
+    plat_psi_source *s = &p->sources[p->n_sources];
+    *s = (plat_psi_source){.trigger_fd = -1};
+    int n = snprintf(s->path, sizeof s->path, "%s/%s", dir, file);
+    if (n >= (int)sizeof s->path || !plat_psi_total(s->path, "some", &s->total_us)) return;
+    if (real) s->trigger_fd = open_trigger(s->path);
+    p->n_sources++;
+}
+
+/* "Medium" is where the kernel finds little that it can take without harm. */
+static int open_event(const char *dir) {
+    char path[PLAT_PATH_BYTES + 64], text[64];
+    snprintf(path, sizeof path, "%s/memory.pressure_level", dir);
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), level = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "%s/cgroup.event_control", dir);
+    int control = open(path, O_WRONLY | O_CLOEXEC);
+    int n = snprintf(text, sizeof text, "%d %d medium", event, level);
+    bool told = event >= 0 && level >= 0 && control >= 0 && write(control, text, (size_t)n + 1) == n + 1;
+    if (control >= 0) close(control);
+    if (level >= 0) close(level);
+    if (told || event < 0) return event;
+    close(event);
+    return -1;
+}
+
 void plat_psi_open(plat_psi *p, const char *root) {
-    *p = (plat_psi){.trigger_fd = -1};
-    int n = snprintf(p->path, sizeof p->path, "%s/proc/pressure/memory", root);
-    p->known = n < (int)sizeof p->path && plat_psi_total(p, &p->total_us);
-    if (p->known && !*root) p->trigger_fd = open_trigger(p->path); /* a plain file would take the words, and not tell */
+    *p = (plat_psi){.event_fd = -1};
+    char dir[PLAT_PATH_BYTES];
+    int version = 0;
+    bool real = !*root;
+    add_source(p, root, "proc/pressure/memory", real);
+    if (!plat_cgroup_dir_at(root, dir, &version)) return;
+    if (version == 2) add_source(p, dir, "memory.pressure", real);
+    else if (real) p->event_fd = open_event(dir);
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
 }
 
 void plat_psi_close(plat_psi *p) {
-    if (p->trigger_fd >= 0) close(p->trigger_fd);
-    p->trigger_fd = -1;
-    p->known = false;
+    for (uint32_t i = 0; i < p->n_sources; i++) close_fd(&p->sources[i].trigger_fd);
+    close_fd(&p->event_fd);
+    p->n_sources = 0;
 }
 
-static bool triggered(plat_psi *p) {
-    struct pollfd one = {.fd = p->trigger_fd, .events = POLLPRI};
+static bool triggered(plat_psi_source *s) {
+    struct pollfd one = {.fd = s->trigger_fd, .events = POLLPRI};
     if (poll(&one, 1, 0) <= 0) return false;
-    if (!(one.revents & POLLERR)) return (one.revents & POLLPRI) != 0;
-    close(p->trigger_fd); /* the kernel has given it up: compare from here on */
-    p->trigger_fd = -1;
-    return false;
+    if (one.revents & POLLERR) close_fd(&s->trigger_fd); /* the kernel has given it up: compare from here on */
+    return s->trigger_fd >= 0 && (one.revents & POLLPRI) != 0;
 }
 
-static bool stalled(plat_psi *p, uint64_t now_ms) {
+static bool stalled(plat_psi_source *s, uint64_t now_ms) {
     uint64_t total;
-    if (!plat_psi_total(p, &total)) return false;
-    bool much = p->read_ms && total > p->total_us && total - p->total_us >= PLAT_PSI_STALL_MS * 1000u;
-    if (much || !p->read_ms || now_ms - p->read_ms >= PLAT_PSI_WINDOW_MS) {
-        p->total_us = total;
-        p->read_ms = now_ms;
+    if (!plat_psi_total(s->path, "some", &total)) return false;
+    bool much = s->read_ms && total > s->total_us && total - s->total_us >= PLAT_PSI_STALL_MS * 1000u;
+    if (much || !s->read_ms || now_ms - s->read_ms >= PLAT_PSI_WINDOW_MS) {
+        s->total_us = total;
+        s->read_ms = now_ms;
     }
     return much;
 }
 
 bool plat_psi_pressed(plat_psi *p, uint64_t now_ms) {
-    if (!p->known) return false;
-    if (p->trigger_fd >= 0 ? triggered(p) : stalled(p, now_ms)) p->raised_ms = now_ms;
+    uint64_t events;
+    bool now = p->event_fd >= 0 && read(p->event_fd, &events, sizeof events) == sizeof events;
+    for (uint32_t i = 0; i < p->n_sources; i++) {
+        plat_psi_source *s = &p->sources[i];
+        now |= s->trigger_fd >= 0 ? triggered(s) : stalled(s, now_ms);
+    }
+    if (now) p->raised_ms = now_ms;
     return p->raised_ms && now_ms - p->raised_ms < PLAT_PSI_LASTS_MS;
 }

@@ -1,8 +1,9 @@
-/* plat/psi — the kernel's pressure stall figures: do tasks wait for memory?
+/* plat/psi — the kernel's pressure figures: do tasks wait for memory?
  *
- * Asks the kernel to tell (a trigger on /proc/pressure/memory: some task stalled for 150 ms within 2 s); where it
- * refuses that, the sum of stalls is compared from reading to reading. A kernel without these figures is never under
- * pressure. No allocation. One thread at a time.
+ * Looks at the whole machine (/proc/pressure/memory) and at our own control group, whose limit may press us alone: in
+ * v2 its memory.pressure, in v1 the events of its memory.pressure_level. Asks the kernel to tell (a trigger: some task
+ * stalled for 150 ms within 2 s; v1: reclaiming has become hard); where it refuses a trigger, the sum of stalls is
+ * compared from reading to reading. What a kernel does not have never presses. No allocation. One thread at a time.
  */
 #ifndef PLAT_PSI_H
 #define PLAT_PSI_H
@@ -10,22 +11,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PLAT_PSI_STALL_MS = 150, PLAT_PSI_WINDOW_MS = 2000, PLAT_PSI_LASTS_MS = 1000 };
+enum { PLAT_PSI_STALL_MS = 150, PLAT_PSI_WINDOW_MS = 2000, PLAT_PSI_LASTS_MS = 1000, PLAT_PSI_SOURCES = 2 };
+
+typedef struct plat_psi_source {
+    int trigger_fd;             /* −1: readings are compared */
+    uint64_t total_us, read_ms; /* at the start of the window being looked at */
+    char path[1088];
+} plat_psi_source;
 
 typedef struct plat_psi {
-    bool known;
-    int trigger_fd; /* −1: readings are compared */
-    uint64_t total_us, read_ms; /* at the start of the window being looked at */
-    uint64_t raised_ms;         /* last time; 0: never */
-    char path[256];
+    plat_psi_source sources[PLAT_PSI_SOURCES];
+    uint32_t n_sources;
+    int event_fd;       /* v1's; −1: none */
+    uint64_t raised_ms; /* last time; 0: never */
 } plat_psi;
 
-/* root: "" is this machine; tests give a folder with proc/pressure/memory in it. */
+/* root: "" is this machine; tests give a folder with proc/… and the control group's files in it. */
 void plat_psi_open(plat_psi *p, const char *root);
 void plat_psi_close(plat_psi *p);
 /* True from a stall on, until none has come for PLAT_PSI_LASTS_MS. */
 bool plat_psi_pressed(plat_psi *p, uint64_t now_ms);
-/* Microseconds in which some task waited for memory, since the machine started; false where that is not known. */
-bool plat_psi_total(const plat_psi *p, uint64_t *total_us);
+
+/* Microseconds for which tasks have waited for memory, out of such a file: kind "some" or "full" of them at once. */
+bool plat_psi_total(const char *path, const char *kind, uint64_t *total_us);
 
 #endif
