@@ -148,10 +148,22 @@ static bool read_request(echo_request *q, str body, err *e) {
     return q->has_prompt || err_set(e, ERR_INVALID, "'prompt' is missing");
 }
 
+/* From Critical on, as with a model: what it would take is its body once more, and as much again as an answer. */
+static bool may_answer(api *a, size_t body_bytes, err *e) {
+    mem_ledger_view v;
+    mem_ledger_read(a->ledger, &v);
+    mem_level level = (mem_level)v.watched.level;
+    if (!v.watched.on || level < MEM_CRITICAL) return true;
+    char left[BYTES_TEXT_BYTES];
+    return err_set_memory(e, 2 * body_bytes, v.watched.room_bytes, "memory is short (%s): %s are left; come back later",
+                          mem_level_name(level), bytes_text(v.watched.room_bytes, left));
+}
+
 static void generate(api *a, http_request *r) {
     echo_request q = {.x = (echo *)a};
     err e = {0};
-    if (!read_request(&q, http_body(r), &e)) return api_refuse_plainly(a, r, &e);
+    if (!may_answer(a, http_body(r).len, &e) || !read_request(&q, http_body(r), &e))
+        return api_refuse_plainly(a, r, &e);
     mem_arena_reset(&q.x->answer, 0);
     base_alloc alloc = mem_arena_alloc(&q.x->answer);
     buf out;

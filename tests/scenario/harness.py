@@ -224,7 +224,7 @@ class Server:
 
     def wait_ready(self, timeout_s=60):
         def ready():
-            found = re.search(r"ready: .* on http://[^ ]*:(\d+),", self.log())
+            found = re.search(r"ready: .* on http://[^ ]*:(\d+)\b", self.log())
             if found:
                 self.port = int(found.group(1))
             elif self.process.poll() is not None:

@@ -28,6 +28,24 @@ for line in sys.stdin:
 """
 
 
+class Taker:
+    """A process that holds as much memory as it is told to. started_by: a command that starts it."""
+
+    def __init__(self, *started_by):
+        self.process = subprocess.Popen([*started_by, sys.executable, "-c", TAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.taken = 0
+
+    def take(self, size):
+        self.taken = max(0, size)
+        self.process.stdin.write("%d\n" % self.taken)
+        self.process.stdin.flush()
+        expect(self.process.stdout.readline(), "done\n", "the process that takes memory")
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 def own_group():
     """(version, directory) of the memory cgroup that this process is in."""
     lines = [line.strip().split(":", 2) for line in open("/proc/self/cgroup")]
@@ -89,15 +107,14 @@ class Group:
     def __enter__(self):
         self.was = harness.PLIMSOLL
         harness.PLIMSOLL = self.server_program
-        self.taker = subprocess.Popen([self.program, sys.executable, "-c", TAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.taken = 0
+        self.taker = Taker(self.program)
+        self.take = self.taker.take
         self.take(0)
         return self
 
     def __exit__(self, *_):
         harness.PLIMSOLL = self.was
-        self.taker.stdin.close()
-        self.taker.wait()
+        self.taker.end()
         for s in Server.running:
             s.kill()
         for _ in range(100):
@@ -113,14 +130,8 @@ class Group:
         key = "inactive_file" if self.version == 2 else "total_inactive_file"
         return self.limit - used + int(re.search(r"^%s (\d+)$" % key, self.read("memory.stat"), re.M).group(1))
 
-    def take(self, size):
-        self.taken = max(0, size)
-        self.taker.stdin.write("%d\n" % self.taken)
-        self.taker.stdin.flush()
-        expect(self.taker.stdout.readline(), "done\n", "the process that takes memory")
-
     def leave(self, room):
-        self.take(self.taken + self.room() - room)
+        self.take(self.taker.taken + self.room() - room)
 
 
 def level_of(s):
@@ -232,6 +243,71 @@ def every_refusal_says_how_memory_stands():
         running.close()
         waiting.close()
         expect(s.wait(), 0, "exit status")
+
+
+def health_beside(s, kernel_room, taker, most):
+    """Reads /health and the kernel's figures again and again while somebody takes memory and lets it go."""
+    until, worst, seen = time.monotonic() + 2.5, 0, []
+    def come_and_go():
+        while time.monotonic() < until:
+            for size in (most // 3, most, 0):
+                taker.take(size)
+                time.sleep(0.03)
+    other = threading.Thread(target=come_and_go, daemon=True)
+    other.start()
+    while other.is_alive():
+        before = kernel_room()
+        said = s.health()["memory"]["available_bytes"]
+        after = kernel_room()
+        low, high = min(before, after), max(before, after)
+        off = max(low - said, said - high, 0) / high
+        check(off < 0.01, "/health says %d, the kernel said %d before and %d after" % (said, before, after))
+        worst = max(worst, off)
+        seen.append(said)
+    other.join()
+    note("%d readings from %.1f to %.1f MiB, off by at most %.2f %%" % (len(seen), min(seen) / MIB, max(seen) / MIB, worst * 100))
+    check(len(seen) > 50 and max(seen) - min(seen) > most // 2, "nothing was seen of the process that takes memory")
+
+
+def machine_room():
+    with open("/proc/meminfo") as f:
+        return int(re.search(r"^MemAvailable: *(\d+) kB", f.read(), re.M).group(1)) * KIB
+
+
+@test(timeout=60)
+def health_says_what_the_kernel_says():
+    """Available is the least of what the machine, the group and the line leave: at one moment, not at the last look."""
+    most = 256 * MIB if machine_room() > 4 * GIB else 128 * MIB
+    with Server("--memory", "100%", "-np", "1", "-c", "1024") as s:
+        taker = Taker()
+        shown = s.memory()["books"]["cgroup"]
+        if shown["limit_bytes"] and shown["limit_bytes"] - shown["used_bytes"] < machine_room():
+            note("our own control group leaves less than the machine has: not the machine's figure")
+        else:
+            health_beside(s, machine_room, taker, most)
+        taker.end()
+    with Group(LIMIT) as group, Server(*FLAGS[:6], "--memory", str(LIMIT)) as s:
+        health_beside(s, group.room, group.taker, 256 * MIB)
+    with Server(*FLAGS) as s:
+        said, line = s.health()["memory"]["available_bytes"], 260 * MIB
+        expect(abs(said - (line - s.resident_bytes())) < line // 100, True, "under the line: %d, resident %d" % (said, s.resident_bytes()))
+
+
+@test(timeout=60)
+def the_front_end_alone_keeps_the_levels():
+    with Group(LIMIT) as group, Server(*FLAGS, "--engine", "echo") as s:
+        expect(level_of(s), "safe", "level at the start")
+        for name in NAMES[1:]:
+            took = reach(s, group, name)
+            note("%s after %.0f ms" % (name, took * 1000))
+            if name in ("critical", "emergency"):
+                expect_refused(s, name)
+            else:
+                expect(s.post(PROMPT).json()["text"], PROMPT, "the answer at " + name)
+        expect(s.memory()["books"]["levels"]["changes"], 4, "changes of level")
+        group.take(0)
+        until_admitted(s, 2.0)
+        expect(s.post(PROMPT, max_tokens=2).json()["text"], PROMPT, "the answer when it has passed")
 
 
 @test(timeout=60)
@@ -422,6 +498,7 @@ def wrong_thresholds_are_told():
                          (("--level-danger", "1G"), "unknown option --level-danger"),
                          (("--level-critical", "much"), "takes a size"),
                          (("--memory", "900T"), "--memory is 900 TiB; this machine has"),
+                         (("--engine", "echo", "--memory", "200M", "--level-caution", "300M"), "must be below the line of 200 MiB"),
                          (("--memory", "10"), "--memory is '10'; it must be a size of at least 1M")):
         done = run_plimsoll("serve", "--port", "0", "-np", "1", "-c", "1024", *flags, rc=2)
         check(len(done.err.splitlines()) == 1 and words in done.err, lambda: "stderr: " + done.err)
