@@ -317,7 +317,7 @@ bool kv_cache_bring_back(kv_cache *c, kv_node n) {
 /* ---- what makes way ---- */
 
 static double worth(const kv_cache *c, const kv_entry *entry, const kv_index_node *node) {
-    double uses = 1.0 + entry->hits + (entry->parked ? PARKED_WORTH_HITS : 0);
+    double uses = 1.0 + entry->hits + (entry->parked_for ? PARKED_WORTH_HITS : 0);
     double idle = (double)(c->now_ms - entry->used_ms) + AGE_FLOOR_MS;
     return recompute_cost(c, node) * uses / idle / (double)set_bytes(c, node);
 }
@@ -364,7 +364,7 @@ static bool any(kv_cache *c, kv_entry *entry, kv_node *node) {
     return true;
 }
 
-static bool listed(kv_cache *c, kv_entry *entry, kv_node *node) { return any(c, entry, node) && !entry->parked; }
+static bool listed(kv_cache *c, kv_entry *entry, kv_node *node) { return any(c, entry, node) && !entry->parked_for; }
 
 static bool holds_unused_pages(kv_cache *c, kv_entry *entry, kv_node *node) {
     *node = entry->leaf;
@@ -479,7 +479,7 @@ bool kv_cache_write_behind(kv_cache *c, uint32_t n) {
     if (!c->spill) return false;
     for (uint32_t i = 0; i < c->index.n_entries && kv_spill_used(c->spill) < kv_spill_slots(c->spill); i++) {
         kv_entry *entry = &c->index.entries[i];
-        if (!entry->id || entry->parked) continue;
+        if (!entry->id || entry->parked_for) continue;
         while (kv_index_at(&c->index, entry->leaf)->slot == KV_SPILL_NONE) {
             if (n == 0) return true;
             kv_node next = first_unwritten(c, entry->leaf);
@@ -525,7 +525,7 @@ static void absorb_ancestors(kv_cache *c, kv_entry *entry) {
 
 void kv_cache_keep_limits(kv_cache *c) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->index.n_entries; i++) n += c->index.entries[i].id && !c->index.entries[i].parked;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) n += c->index.entries[i].id && !c->index.entries[i].parked_for;
     for (; n > c->config.max_entries && forget_least(c, listed); n--) {
     }
     if (c->config.max_cached_bytes) kv_cache_evict(c, c->config.max_cached_bytes);
@@ -534,7 +534,10 @@ void kv_cache_keep_limits(kv_cache *c) {
 
 void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
     kv_entry *entry = kv_index_entry_at(&c->index, leaf);
-    bool was_listed = entry && !entry->parked;
+    if (entry && memory->parked_for) { /* kept for someone already */
+        entry->used_ms = c->now_ms;
+        return;
+    }
     if (!entry && !(entry = kv_index_entry_add(&c->index, leaf, c->now_ms))) {
         kv_index_at(&c->index, leaf)->n_cursors++; /* forgetting another must not take it along */
         if (kv_cache_forget_one(c)) entry = kv_index_entry_add(&c->index, leaf, c->now_ms);
@@ -545,17 +548,19 @@ void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
         }
     }
     entry->used_ms = c->now_ms;
-    entry->parked = memory->parked && !was_listed;
-    if (memory->parked) return;
+    entry->parked_for = memory->parked_for;
+    if (entry->parked_for) return;
     if (memory->pin) kv_index_entry_pin(&c->index, entry, true);
     if (memory->pin || !entry->pinned) /* how long a pin holds is for those to say who ask for it */
         entry->ttl_ms = memory->ttl_ms || memory->pin ? memory->ttl_ms : c->config.ttl_ms;
     absorb_ancestors(c, entry);
 }
 
-void kv_cache_unpark(kv_cache *c, kv_node n) {
-    kv_entry *entry = kv_index_entry_at(&c->index, n);
-    if (entry && entry->parked) forget(c, entry);
+void kv_cache_unpark(kv_cache *c, uint64_t request) {
+    for (uint32_t i = 0; request && i < c->index.n_entries; i++) {
+        kv_entry *entry = &c->index.entries[i];
+        if (entry->id && entry->parked_for == request) forget(c, entry);
+    }
 }
 
 void kv_cache_touch(kv_cache *c, kv_node n) {
@@ -585,7 +590,7 @@ bool kv_cache_entry(const kv_cache *c, uint32_t i, kv_entry_view *out) {
     const kv_index *x = &c->index;
     for (uint32_t at = 0; at < x->n_entries; at++) {
         const kv_entry *entry = &x->entries[at];
-        if (!entry->id || entry->parked || i-- > 0) continue;
+        if (!entry->id || entry->parked_for || i-- > 0) continue;
         *out = (kv_entry_view){.id = entry->id,
                                .age_ms = c->now_ms - entry->made_ms,
                                .idle_ms = c->now_ms - entry->used_ms,
@@ -609,7 +614,7 @@ kv_removed kv_cache_clear(kv_cache *c) {
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         kv_entry *entry = &c->index.entries[i];
         if (!entry->id) continue;
-        removed.entries += !entry->parked;
+        removed.entries += !entry->parked_for;
         forget(c, entry);
     }
     removed.freed_bytes = before - used_bytes(c);
@@ -618,7 +623,7 @@ kv_removed kv_cache_clear(kv_cache *c) {
 
 bool kv_cache_remove(kv_cache *c, uint64_t id, kv_removed *out) {
     kv_entry *entry = kv_index_entry_by_id(&c->index, id);
-    if (!entry || entry->parked) return false;
+    if (!entry || entry->parked_for) return false;
     size_t before = used_bytes(c);
     forget(c, entry);
     *out = (kv_removed){1, before - used_bytes(c)};
@@ -666,7 +671,7 @@ void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
     out->nodes = c->index.n_used;
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         const kv_entry *entry = &c->index.entries[i];
-        if (!entry->id || entry->parked) continue;
+        if (!entry->id || entry->parked_for) continue;
         out->entries++;
         kv_node n = entry->leaf;
         for (; entry->pinned && kv_index_at(&c->index, n)->depth > 0 && !pinned_before(c, i, n);

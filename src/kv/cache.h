@@ -65,10 +65,15 @@ kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e); /* ER
 
 typedef struct kv_memory_of { /* how a sequence that ends is remembered */
     uint64_t ttl_ms; /* 0: the cache's */
-    bool pin, parked;
+    bool pin;
+    uint64_t parked_for; /* the number of the request that will come back for it; 0: none will */
 } kv_memory_of;
 /* memory NULL: nothing stays but what others use or had remembered before. */
 void kv_sequence_close(kv_cache *c, kv_sequence *s, const kv_memory_of *memory);
+
+/* The request with this number is back and has recalled what was left, or will not come: what was kept for it alone
+ * goes. */
+void kv_cache_unpark(kv_cache *c, uint64_t request);
 
 /* Takes from the index what it knows of tokens[0 … n_most), beyond what s holds; returns how many tokens s holds.
  * tokens must begin with what s holds. */

@@ -59,7 +59,6 @@ bool kv_cache_forget_one(kv_cache *c);
 void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory);
 void kv_cache_keep_limits(kv_cache *c);
 void kv_cache_touch(kv_cache *c, kv_node node);
-void kv_cache_unpark(kv_cache *c, kv_node node); /* its request is back: the entry that kept its pages goes */
 
 /* sequence.c, for cache.c */
 uint32_t kv_table_capacity(const kv_cache_config *c);

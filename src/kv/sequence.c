@@ -196,8 +196,7 @@ static void adopt(kv_cache *c, kv_sequence *s, const kv_index_node *node) {
     }
 }
 
-/* One page further, in place of what the sequence has of that page itself. False when the index knows no more. A
- * parked request that finds all it left is back; one that goes another way in its last page is someone else. */
+/* One page further, in place of what the sequence has of that page itself. False when the index knows no more. */
 static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
     uint32_t base = s->n_published * KV_PAGE_TOKENS, own = s->n_tokens - base, common;
     if (n_most <= base || own >= KV_PAGE_TOKENS) return false;
@@ -211,12 +210,10 @@ static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
     if (common == KV_PAGE_TOKENS) {
         s->n_published++;
         stand_at(c, s, child);
-        kv_cache_unpark(c, child);
         return true;
     }
     memcpy(s->tail, tokens + base, common * sizeof *tokens);
     kv_cache_touch(c, child);
-    if (common == kv_index_at(&c->index, child)->n_tokens) kv_cache_unpark(c, child);
     return false;
 }
 

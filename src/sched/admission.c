@@ -175,6 +175,7 @@ static bool begin(sched *s, sched_job *j) {
 static bool come_back(sched *s, sched_job *j) {
     uint32_t doublings = j->times_parked < RETURN_DOUBLINGS ? j->times_parked : RETURN_DOUBLINGS;
     if (!has_room(s, j, RETURN_TOKENS << doublings) || !open_session(s, j)) return false;
+    kv_cache_unpark(engine_kv(s->en), j->number);
     s->counts.parked--;
     return true;
 }
@@ -226,7 +227,7 @@ static void take_out_of_step(sched *s, const sched_job *j) {
 void sched_park(sched *s, sched_job *j) {
     note_size(s, j);
     take_out_of_step(s, j);
-    kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.parked = true});
+    kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.parked_for = j->number});
     j->gen.session = NULL;
     j->state = JOB_PARKED;
     j->times_parked++;

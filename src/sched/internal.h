@@ -56,7 +56,7 @@ struct sched {
     mem_buddy blocks;
     sched_job *jobs;
     uint32_t n_jobs;
-    uint64_t next_number; /* FIFO order */
+    uint64_t last_number; /* FIFO order; the first is 1 */
     engine_feed *feeds;   /* of the step in preparation */
     sched_job **feed_jobs;
     uint32_t n_feeds;
@@ -74,6 +74,9 @@ struct sched {
     double mean_job_ms;
     engine_counters counters;
 };
+
+/* sched.c */
+void sched_free_job(sched *s, sched_job *j); /* one that has ended, and whose consumer has let go */
 
 /* admission.c: who may run, by the bytes of KV pages. */
 bool sched_outranks(const sched_job *a, const sched_job *b);

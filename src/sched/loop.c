@@ -45,13 +45,6 @@ static void wake_consumers(sched *s) {
     }
 }
 
-/* A parked job that does not come back: what was kept for it goes. */
-static void forget_parked(sched *s, sched_job *j) {
-    j->gen.session = engine_session_open(s->en, &j->terms, NULL);
-    if (j->gen.session) sched_recall(s, j);
-    s->counts.parked--;
-}
-
 static void account(sched *s, sched_job *j) {
     double ms = (double)(j->end_ns - j->admit_ns) / 1e6;
     s->mean_job_ms = s->mean_job_ms > 0 ? s->mean_job_ms * 0.9 + ms * 0.1 : ms;
@@ -65,7 +58,10 @@ void sched_job_exit(sched *s, sched_job *j, const err *failure) {
     bool good = !failure && !j->cancelled;
     if (j->state == JOB_QUEUED) s->counts.queued--;
     else s->counts.active--;
-    if (j->state == JOB_PARKED) forget_parked(s, j);
+    if (j->state == JOB_PARKED) { /* it does not come back */
+        kv_cache_unpark(engine_kv(s->en), j->number);
+        s->counts.parked--;
+    }
     kv_sequence_close(engine_kv(s->en), j->gen.session, good && j->remember ? &j->memory : NULL);
     j->gen.session = NULL;
     j->end_ns = clock_now_ns();
@@ -78,9 +74,7 @@ void sched_job_exit(sched *s, sched_job *j, const err *failure) {
     if (good) account(s, j);
     s->cleanup_due = s->config.cleanup_after_request;
     if (j->cancelled) {
-        mem_buddy_give(&s->blocks, j->block);
-        j->block = NULL;
-        j->state = JOB_FREE;
+        sched_free_job(s, j);
     } else {
         wake_later(j);
     }

@@ -205,7 +205,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->remember = r->remember;
     j->memory = r->memory;
     j->submit_ns = j->read_ns = clock_now_ns();
-    j->number = s->next_number++;
+    j->number = ++s->last_number;
     j->state = JOB_QUEUED;
 }
 
@@ -287,7 +287,7 @@ void sched_job_listen(sched *s, sched_job *j, sched_wake *wake, void *ctx) {
     pthread_mutex_unlock(&s->lock);
 }
 
-static void free_job(sched *s, sched_job *j) {
+void sched_free_job(sched *s, sched_job *j) {
     mem_buddy_give(&s->blocks, j->block);
     j->block = NULL;
     j->state = JOB_FREE;
@@ -359,7 +359,7 @@ void sched_job_release(sched *s, sched_job *j) {
     j->wake_due = false;
     while (j->waking) pthread_cond_wait(&s->idle, &s->lock);
     if (j->state == JOB_ENDED) {
-        free_job(s, j);
+        sched_free_job(s, j);
     } else {
         j->cancelled = true; /* the engine thread takes it out, at once when it is in the running step */
         if (j->state != JOB_QUEUED) atomic_store(&s->abort_step, true);

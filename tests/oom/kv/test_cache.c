@@ -2,12 +2,8 @@
  * be one, nothing leaked, and what goes on goes on right. */
 #include "../../unit/kv/cache_test.h"
 
-static char path[64];
-
 static kv_cache_config config(void) {
-    kv_cache_config c = config_of(mixed_shape(64), 20);
-    c.spill_path = path;
-    c.spill_bytes = 20 * kv_set_bytes(&c.shape, c.type);
+    kv_cache_config c = spilling(mixed_shape(64), 20, 18);
     c.max_entries = 4;
     return c;
 }
@@ -45,7 +41,7 @@ static uint32_t live(world *w) {
     hold(&a, two, b.n);
     refused += feed(w, &a, two + a.n, 64);
     seq_close(w, &a, &(kv_memory_of){.pin = true});
-    seq_close(w, &b, &(kv_memory_of){.parked = true});
+    seq_close(w, &b, &(kv_memory_of){.parked_for = 1});
     kv_cache_evict(w->c, 0);
     kv_pool_trim(kv_cache_pool(w->c), 0);
     seq_open(w, &a, sharing());
@@ -62,7 +58,6 @@ static uint32_t live(world *w) {
 
 static void starting(void **state) {
     (void)state;
-    (void)unlink(path);
     kv_cache_config c = config();
     uint64_t n = 0;
     for (kv_cache *cache = NULL; !cache;) {
@@ -86,7 +81,6 @@ static void living(void **state) {
     uint32_t refused = 0, n = 0;
     for (bool reached = true; reached;) {
         world w;
-        (void)unlink(path);
         world_up(&w, config());
         mem_ledger_fail_nth(&w.ledger, ++n);
         refused += live(&w);
@@ -98,23 +92,11 @@ static void living(void **state) {
     assert_true(refused > 0);
 }
 
-static int start(void **state) {
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/plimsoll-oom-kv-%d", (int)getpid());
-    return 0;
-}
-
-static int finish(void **state) {
-    (void)state;
-    (void)unlink(path);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starting),
         cmocka_unit_test(living),
     };
     log_set_level(LOG_ERROR);
-    return cmocka_run_group_tests_name("kv_cache", tests, start, finish);
+    return cmocka_run_group_tests_name("kv_cache", tests, spill_path_up, spill_path_down);
 }

@@ -331,7 +331,7 @@ static engine_session *begin(loaded *x, const subject *sub, how way, int n_threa
         if (sub->window) return recall(x->en, sub, N_PROMPT / 32 * 32, N_PROMPT / 32 * 32); /* whole pages only */
         return recall(x->en, sub, N_PROMPT - 1, N_PROMPT - 1);
     case PARKED:
-        remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){.parked = true});
+        remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){.parked_for = 1});
         crowd_out(x->en, sub, EVICTED);
         return recall(x->en, sub, 1, (kv_pages_for(BROKEN_OFF) - EVICTED) * 32);
     case SPILLED:

@@ -10,9 +10,24 @@
 
 #include "base/log.h"
 #include "base/rng.h"
-#include "kv/cache.h"
+#include "kv/internal.h"
 
 enum { MOST_TOKENS = 4096, MOST_SEQUENCES = 8 };
+
+/* The file of a test program: a group's setup and teardown. */
+static char spill_path[64];
+
+static inline int spill_path_up(void **state) {
+    (void)state;
+    snprintf(spill_path, sizeof spill_path, "/tmp/plimsoll-%d.spill", (int)getpid());
+    return 0;
+}
+
+static inline int spill_path_down(void **state) {
+    (void)state;
+    (void)unlink(spill_path);
+    return 0;
+}
 
 typedef struct world {
     kv_cache_config config;
@@ -48,6 +63,15 @@ static inline kv_cache_config config_of(kv_shape shape, uint32_t n_pages) {
                              .matmul_macs = 1e6,
                              .attend_macs = 100,
                              .identity = {1, 2}};
+}
+
+/* With a new spill file of so many slots. */
+static inline kv_cache_config spilling(kv_shape shape, uint32_t n_pages, uint32_t n_slots) {
+    (void)unlink(spill_path);
+    kv_cache_config c = config_of(shape, n_pages);
+    c.spill_path = spill_path;
+    c.spill_bytes = 4096 * 3 + (n_slots + 1) * kv_set_bytes(&shape, c.type);
+    return c;
 }
 
 static inline uint64_t ledger_bytes(world *w) {

@@ -1,20 +1,9 @@
 /* The cache as a whole: sharing never shows another's bytes, what is remembered makes way and comes back, windows
  * hold what they must, and any order of operations leaves every page with as many references as it has holders. */
 #include "cache_test.h"
+#include "damage.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
-static char path[64];
 enum { P = KV_PAGE_TOKENS };
-
-static kv_cache_config spilling(kv_shape shape, uint32_t n_pages, uint32_t n_slots) {
-    (void)unlink(path);
-    kv_cache_config c = config_of(shape, n_pages);
-    c.spill_path = path;
-    c.spill_bytes = 4096 * 3 + (n_slots + 1) * kv_set_bytes(&shape, c.type);
-    return c;
-}
 
 /* ---- sharing ---- */
 
@@ -336,7 +325,7 @@ static void limits_spare_pins_and_parked_requests(void **state) {
     config.max_cached_bytes = 4 * 4096;
     world_up(&w, config);
     text_of(text, 200, 1, 0);
-    converse(&w, sharing(), text, 96, (kv_memory_of){.parked = true});
+    converse(&w, sharing(), text, 96, (kv_memory_of){.parked_for = 1});
     for (int32_t i = 2; i <= 4; i++) {
         text_of(text, 200, i, 0);
         converse(&w, sharing(), text, 96, (kv_memory_of){.pin = true});
@@ -517,17 +506,30 @@ static void a_parked_request_finds_its_pages(void **state) {
     world_up(&w, config_of(plain_shape(), 32));
     text_of(text, 200, 1, 140);
     text_of(other, 200, 2, 140);
-    assert_int_equal(converse(&w, sharing(), text, 150, (kv_memory_of){.parked = true}), 0);
+    assert_int_equal(converse(&w, sharing(), text, 150, (kv_memory_of){.parked_for = 1}), 0);
     assert_int_equal(counts(&w).entries, 0); /* not a conversation */
     assert_int_equal(known_of(&w, sharing(), other, 200), 140); /* by another that begins so */
     kv_terms t = sharing();
     seq_open(&w, &q, t);
+    assert_int_equal(known_of(&w, sharing(), text, 200), 150); /* or asks for the same */
     assert_int_equal(seq_recall(&w, &q, text, 150), 150);
+    kv_cache_unpark(w.c, 2);
+    assert_int_equal(w.c->index.n_entries_used, 1); /* that was not its number */
+    kv_cache_unpark(w.c, 1);
+    assert_int_equal(w.c->index.n_entries_used, 0);
+    check_view(&w, &q, q.n);
     seq_close(&w, &q, NULL);
-    assert_int_equal(used_pages(&w), 0); /* it was back */
+    assert_int_equal(used_pages(&w), 0);
+    converse(&w, sharing(), text, 150, (kv_memory_of){.parked_for = 3});
+    converse(&w, sharing(), text, 150, (kv_memory_of){0}); /* from now on it is remembered, whoever comes back */
+    kv_cache_unpark(w.c, 3);
+    assert_true(listed(&w, 150));
+    converse(&w, sharing(), text, 150, (kv_memory_of){.parked_for = 4});
+    kv_cache_unpark(w.c, 4);
+    assert_true(listed(&w, 150));
     for (int32_t i = 0; i < 40; i++) { /* requests that never came back give way at last */
         text_of(text, 200, i + 10, 0);
-        converse(&w, sharing(), text, 32, (kv_memory_of){.parked = true});
+        converse(&w, sharing(), text, 32, (kv_memory_of){.parked_for = 5});
     }
     converse(&w, sharing(), other, 200, (kv_memory_of){0});
     assert_true(listed(&w, 192));
@@ -763,7 +765,7 @@ static void a_restart_remembers(void **state) {
     kv_terms t = sharing();
     t.tenant = 5, t.type = COMPUTE_KV_Q4;
     converse(&w, t, other, 150, (kv_memory_of){0});
-    converse(&w, t, third, 64, (kv_memory_of){.parked = true});
+    converse(&w, t, third, 64, (kv_memory_of){.parked_for = 1});
     world_down(&w);
     w.now_ms += 1000000;
     world_open(&w);
@@ -800,17 +802,6 @@ static void a_restart_remembers(void **state) {
     world_down(&w);
 }
 
-static void damage(uint64_t from_byte, uint64_t to_byte) {
-    int fd = open(path, O_RDWR);
-    uint8_t bytes[512];
-    for (uint64_t at = from_byte; at + sizeof bytes <= to_byte; at += 4096) {
-        assert_int_equal(pread(fd, bytes, sizeof bytes, (off_t)at), sizeof bytes);
-        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] ^= 0x5A;
-        assert_int_equal(pwrite(fd, bytes, sizeof bytes, (off_t)at), sizeof bytes);
-    }
-    close(fd);
-}
-
 static void what_is_damaged_is_computed_again(void **state) {
     (void)state;
     world w;
@@ -823,10 +814,7 @@ static void what_is_damaged_is_computed_again(void **state) {
     kv_cache_evict(w.c, 0);
     converse(&w, sharing(), text, 180, (kv_memory_of){0});
     kv_cache_evict(w.c, 0);
-    struct stat st;
-    assert_int_equal(stat(path, &st), 0);
-    uint64_t end = (uint64_t)st.st_size - 4096; /* before the scratch slot */
-    damage(end - (20 - 3) * 4096, end);         /* all but the first three that were written */
+    damage_slots(spill_path, 4096, 20, 3);
     seq_open(&w, &q, sharing());
     assert_int_equal(seq_recall(&w, &q, text, 200), 96);
     assert_int_equal(counts(&w).bad_pages, 1);
@@ -839,7 +827,7 @@ static void what_is_damaged_is_computed_again(void **state) {
     kv_cache_evict(w.c, 0);
     assert_int_equal(known_of(&w, sharing(), text, 200), 180);
     kv_cache_evict(w.c, 0);
-    damage(end - 20 * 4096, end);
+    damage_slots(spill_path, 4096, 20, 0);
     assert_int_equal(known_of(&w, sharing(), text, 200), 0); /* from its first page on */
     assert_int_equal(counts(&w).bad_pages, 2);
     assert_int_equal(counts(&w).nodes, 0);
@@ -855,7 +843,7 @@ static void a_label_that_lies(void **state) {
         mem_ledger l;
         kv_cache_config config = spilling(wide_shape(), 32, 20);
         size_t most = kv_set_bytes(&config.shape, config.type), bytes = kv_set_bytes(&config.shape, COMPUTE_KV_Q8);
-        kv_spill_config file = {.path = path, .file_bytes = config.spill_bytes, .identity = {1, 2},
+        kv_spill_config file = {.path = spill_path, .file_bytes = config.spill_bytes, .identity = {1, 2},
                                 .page_bytes_max = most};
         kv_spill_label label = {.salt = {0, COMPUTE_KV_Q8}, .parent = KV_SPILL_NONE, .n_tokens = 32,
                                 .kind = COMPUTE_KV_Q8};
@@ -947,7 +935,7 @@ typedef struct life {
     uint32_t limit[MOST_SEQUENCES]; /* tokens it may come to */
     int32_t text[MOST_SEQUENCES];
     uint32_t from[MOST_SEQUENCES];
-    uint64_t refusals, hits;
+    uint64_t refusals, hits, n_parked;
 } life;
 
 static uint32_t below(life *l, uint32_t n) { return (uint32_t)(rng_next(&l->r) % n); }
@@ -1006,7 +994,7 @@ static void go_on(life *l, uint32_t i) {
 }
 
 static void end(life *l, uint32_t i) {
-    kv_memory_of m = {.pin = below(l, 12) == 0, .parked = below(l, 5) == 0};
+    kv_memory_of m = {.pin = below(l, 12) == 0, .parked_for = below(l, 5) ? 0 : ++l->n_parked};
     if (below(l, 3) == 0) m.ttl_ms = 1 + below(l, 5000);
     seq_close(&l->w, &l->seqs[i], below(l, 4) ? &m : NULL);
 }
@@ -1054,7 +1042,7 @@ static void manage(life *l) {
     kv_pool_read(kv_cache_pool(c), &pool);
     kv_removed gone;
     kv_entry_view v;
-    switch (below(l, 12)) {
+    switch (below(l, 13)) {
     case 0: kv_cache_evict(c, (size_t)below(l, 40) * 4096); break;
     case 1: if (below(l, 20) == 0) kv_cache_clear(c); break;
     case 2: kv_cache_unpin_one(c); break;
@@ -1062,6 +1050,7 @@ static void manage(life *l) {
     case 4: kv_pool_trim(kv_cache_pool(c), (size_t)below(l, 20) * 4096); break;
     case 5: if (kv_cache_entry(c, below(l, 8), &v)) assert_true(kv_cache_remove(c, v.id, &gone)); break;
     case 6: kv_cache_write_behind(c, below(l, 4)); break;
+    case 7: kv_cache_unpark(c, below(l, (uint32_t)l->n_parked + 1)); break;
     default: tick(&l->w, below(l, 700));
     }
     kv_cache_check(c);
@@ -1099,7 +1088,7 @@ static kv_cache_config small_life(kv_shape shape, uint32_t pool_pages, bool spil
     c.n_context = 512;
     c.max_entries = 6;
     c.ttl_ms = 20000;
-    if (spill) c.spill_path = path, c.spill_bytes = (uint64_t)30 * kv_set_bytes(&shape, c.type) + 16384;
+    if (spill) c.spill_path = spill_path, c.spill_bytes = (uint64_t)30 * kv_set_bytes(&shape, c.type) + 16384;
     return c;
 }
 
@@ -1108,7 +1097,7 @@ static void any_order(void **state) {
     const char *more = getenv("KV_LIFE");
     uint64_t first = more ? strtoull(more, NULL, 10) : 1, last = more ? first + 20 : 3;
     for (uint64_t seed = first; seed <= last; seed++) {
-        (void)unlink(path);
+        (void)unlink(spill_path);
         live(seed, small_life(plain_shape(), 80, false), 2000);
         live(seed, small_life(plain_shape(), 80, true), 2000);
         live(seed, small_life(mixed_shape(64), 80, false), 1500);
@@ -1117,18 +1106,6 @@ static void any_order(void **state) {
         live(seed, small_life(mixed_shape(64), 36, seed % 4 < 2), 1000);
         live(seed, small_life(wide_shape(), 90, false), 500);
     }
-}
-
-static int start(void **state) {
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/plimsoll-kv-cache-%d", (int)getpid());
-    return 0;
-}
-
-static int finish(void **state) {
-    (void)state;
-    (void)unlink(path);
-    return 0;
 }
 
 int main(void) {
@@ -1164,5 +1141,5 @@ int main(void) {
         cmocka_unit_test(any_order),
     };
     log_set_level(LOG_ERROR);
-    return cmocka_run_group_tests_name("kv_cache", tests, start, finish);
+    return cmocka_run_group_tests_name("kv_cache", tests, spill_path_up, spill_path_down);
 }

@@ -1,7 +1,6 @@
 /* When memory is short: who is refused, who goes on, what is given back; and nothing of it stays. */
 #include "world.h"
 
-static char path[64];
 enum { CONTEXT = 2048, ENTRIES = 100, FOUR = 4 };
 
 #ifdef PLIMSOLL_SANITIZED
@@ -12,25 +11,11 @@ enum { LONG = 400 };
 
 static int up(void **state) {
     (void)state;
-    snprintf(path, sizeof path, "/tmp/plimsoll-pressure-%d.gguf", (int)getpid());
-    write_model(path, CONTEXT);
-    return 0;
-}
-
-static int down(void **state) {
-    (void)state;
-    unlink(path);
-    return 0;
+    return model_up("pressure", CONTEXT);
 }
 
 static void world_up(world *w, uint32_t n_concurrent, uint32_t entries, bool cleanup) {
-    engine_config e = engine_of(path, n_concurrent, CONTEXT);
-    e.cache_entries = entries;
-    engine_up_as(w, &e, 0);
-    sched_config c;
-    sched_config_default(&c);
-    c.max_concurrent = n_concurrent, c.check_every_step = true, c.cleanup_after_request = cleanup;
-    sched_up(w, &c);
+    world_in(w, (place){n_concurrent, CONTEXT, .entries = entries, .cleanup = cleanup});
 }
 
 static kv_pool_counts pool_of(world *w) { return kv_of(w).pool; }
@@ -115,27 +100,20 @@ static void *blow(void *ctx) {
 static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
     world w;
     ask *asks[FOUR];
-    answer alone[FOUR] = {0}, answers[FOUR] = {0};
-    world_up(&w, 1, 0, false);
-    for (uint32_t i = 0; i < FOUR; i++) {
-        asks[i] = asking(&w, 10 + i, 300 + 100 * i, LONG);
-        alone[i] = answer_to(&w, asks[i]);
-    }
-    world_down(&w);
-    world_up(&w, FOUR, entries, false);
+    answer alone[FOUR], answers[FOUR] = {0};
     sched_job *jobs[FOUR];
+    world_up(&w, FOUR, entries, false);
+    for (uint32_t i = 0; i < FOUR; i++) asks[i] = asking(&w, 10 + i, 300 + 100 * i, LONG);
+    ask_alone(asks, alone, FOUR, CONTEXT);
     for (uint32_t i = 0; i < FOUR; i++) jobs[i] = submit_ask(&w, asks[i]);
     until_active(&w, FOUR);
     weather x = {.w = &w, .changing = changing};
     assert_int_equal(pthread_create(&x.thread, NULL, blow, &x), 0);
-    for (uint32_t i = 0; i < FOUR; i++) finish_job(&w, jobs[i], &answers[i]);
+    finish_all(&w, jobs, answers, FOUR);
     x.stop = true;
     pthread_join(x.thread, NULL);
-    for (uint32_t i = 0; i < FOUR; i++) {
-        assert_same_answer(&answers[i], &alone[i]);
-        free_answer(&answers[i]), free_answer(&alone[i]);
-        free_ask(asks[i]);
-    }
+    for (uint32_t i = 0; i < FOUR; i++) assert_same_answer(&answers[i], &alone[i]);
+    forget_all(asks, alone, answers, FOUR);
     *parkings = (uint32_t)counts_of(&w).parkings;
     sched_set_pressure(w.s, MEM_SAFE, false, UINT64_MAX);
     assert_int_equal(pool_of(&w).budget_bytes, full_bytes(&w));
@@ -236,5 +214,5 @@ int main(void) {
         cmocka_unit_test(what_is_given_back_is_counted),
         cmocka_unit_test(nothing_stays_after_a_request),
     };
-    return cmocka_run_group_tests_name("sched_pressure", tests, up, down);
+    return cmocka_run_group_tests_name("sched_pressure", tests, up, model_down);
 }

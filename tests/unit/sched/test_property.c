@@ -4,21 +4,9 @@
  * and in the end all sums. PLIMSOLL_PROPERTY_SECONDS says for how long. */
 #include "world.h"
 
-static char path[64], spill_path[64];
-
 static int up(void **state) {
     (void)state;
-    snprintf(path, sizeof path, "/tmp/plimsoll-property-%d.gguf", (int)getpid());
-    snprintf(spill_path, sizeof spill_path, "/tmp/plimsoll-property-%d.spill", (int)getpid());
-    write_model(path, 512);
-    return 0;
-}
-
-static int down(void **state) {
-    (void)state;
-    unlink(path);
-    unlink(spill_path);
-    return 0;
+    return model_up("property", 512);
 }
 
 enum { CLIENTS = 3, AT_ONCE = 3, QUESTIONS = 24, PAGES = 18, TENANTS = 3 };
@@ -39,7 +27,7 @@ static answer known[QUESTIONS];
 
 static void learn_the_answers(void) {
     world w;
-    engine_config e = engine_of(path, 1, 512);
+    engine_config e = engine_of(model_path, 1, 512);
     engine_up_as(&w, &e, 0);
     sched_config c;
     sched_config_default(&c);
@@ -141,13 +129,12 @@ static void one_round(uint64_t seed, uint64_t *parkings, uint64_t *restored) {
     world w;
     client clients[CLIENTS];
     pthread_t threads[CLIENTS];
-    engine_config e = engine_of(path, 5, 512);
+    engine_config e = engine_of(model_path, 5, 512);
     e.cache_entries = seed % 3 ? 20 : 4;
     if (seed % 2) e.spill_path = spill_path, e.spill_bytes = 1 << 20;
     if (seed % 5 == 0) e.cache_bytes = 64 << 10;
     engine_up_as(&w, &e, PAGES);
-    /* Reading back is always worth it, so that the file is used; the loop's own measurements change it little. */
-    for (int i = 0; e.spill_path && i < 50; i++) kv_cache_note_speed(engine_kv(w.en), 1e6);
+    if (e.spill_path) spill_always(&w);
     sched_config c;
     sched_config_default(&c);
     c.max_concurrent = seed % 7 == 6 ? 1 : 5, c.max_queue = 4, c.n_tenants = TENANTS, c.check_every_step = true;
@@ -191,5 +178,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_at_once),
     };
-    return cmocka_run_group_tests_name("sched_property", tests, up, down);
+    return cmocka_run_group_tests_name("sched_property", tests, up, model_down);
 }

@@ -2,19 +2,9 @@
  * disturbs say what they would have said alone. */
 #include "world.h"
 
-static char path[64];
-
 static int up(void **state) {
     (void)state;
-    snprintf(path, sizeof path, "/tmp/plimsoll-sched-%d.gguf", (int)getpid());
-    write_model(path, 256);
-    return 0;
-}
-
-static int down(void **state) {
-    (void)state;
-    unlink(path);
-    return 0;
+    return model_up("sched", 256);
 }
 
 /* An engine of n_sessions sessions with n_pages KV pages (0: enough for all). */
@@ -227,7 +217,7 @@ static void hold_a_crowd(const char *file, uint32_t n_context, uint32_t n_pages,
 static void a_crowd(void **state) {
     (void)state;
     sched_config c = {.max_concurrent = 5, .max_queue = 64, .stall_timeout_ms = 60000};
-    hold_a_crowd(path, 256, 0, 150, &c);
+    hold_a_crowd(model_path, 256, 0, 150, &c);
 }
 
 static void a_crowd_at_the_built_in_model(void **state) {
@@ -241,7 +231,7 @@ static void a_crowd_at_the_built_in_model(void **state) {
 static void a_crowd_in_a_small_place(void **state) {
     (void)state;
     sched_config c = {.max_concurrent = 4, .max_queue = 3, .stall_timeout_ms = 60000};
-    hold_a_crowd(path, 256, 9, 150, &c);
+    hold_a_crowd(model_path, 256, 9, 150, &c);
 }
 
 /* ---- one thing at a time ---- */
@@ -288,7 +278,7 @@ static void first_in_first_out(void **state) {
     world w;
     sched_config c = plain_config();
     c.max_concurrent = 1;
-    engine_up(&w, path, 4, 256, 0);
+    engine_up(&w, model_path, 4, 256, 0);
     sched_up(&w, &c);
     enum { JOBS = 8 };
     sched_job *jobs[JOBS];
@@ -320,7 +310,7 @@ static void nobody_overtakes(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, path, 4, 1024, 34);
+    engine_up(&w, model_path, 4, 1024, 34);
     sched_up(&w, &c);
     request *talker = plain_request(&w, 20, 900, false);
     talker->r.sampling.logprobs = true, talker->r.sampling.top_logprobs = 20; /* soon fills its unread ring */
@@ -358,7 +348,7 @@ static void refused_at_the_door(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, path, 4, 64, 0);
+    engine_up(&w, model_path, 4, 64, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 64, 1, true);
     refuse(&w, q, ERR_TOO_LARGE, "the prompt has 64 tokens");
@@ -397,7 +387,7 @@ static void a_full_queue_refuses(void **state) {
     world w;
     sched_config c = plain_config();
     c.max_concurrent = 1, c.max_queue = 2;
-    engine_up(&w, path, 1, 1024, 0);
+    engine_up(&w, model_path, 1, 1024, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 5, 5, true);
     sched_job *jobs[3];
@@ -424,7 +414,7 @@ static void no_queue(void **state) {
     world w;
     sched_config c = plain_config();
     c.max_concurrent = 2, c.max_queue = 0;
-    engine_up(&w, path, 2, 1024, 0);
+    engine_up(&w, model_path, 2, 1024, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 5, 3, true);
     sched_job *a = submit_lasting(&w), *b = submit_lasting(&w);
@@ -444,7 +434,7 @@ static void the_queues_memory_is_bounded(void **state) {
     world w;
     sched_config c = plain_config();
     c.max_queue = 1000, c.queue_bytes = 1;
-    engine_up(&w, path, 4, 256, 0);
+    engine_up(&w, model_path, 4, 256, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 50, 200, true);
     static sched_job *jobs[2000];
@@ -469,7 +459,7 @@ static void waiting_too_long(void **state) {
     world w;
     sched_config c = plain_config();
     c.max_concurrent = 1, c.queue_timeout_ms = 50;
-    engine_up(&w, path, 1, 1024, 0);
+    engine_up(&w, model_path, 1, 1024, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 5, 5, true);
     sched_job *a = submit_lasting(&w);
@@ -495,7 +485,7 @@ static void a_stalled_reader(void **state) {
     world w;
     sched_config c = plain_config();
     c.stall_timeout_ms = 300;
-    engine_up(&w, path, 4, 1024, 0);
+    engine_up(&w, model_path, 4, 1024, 0);
     sched_up(&w, &c);
     sched_job *a = submit_lasting(&w);
     outcome *o = calloc(1, sizeof *o);
@@ -522,7 +512,7 @@ static void a_slow_reader_loses_nothing(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, path, 4, 1024, 0);
+    engine_up(&w, model_path, 4, 1024, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 4, 600, true);
     q->r.sampling.logprobs = true, q->r.sampling.top_logprobs = 20;
@@ -561,7 +551,7 @@ static void draining_finishes_what_there_is(void **state) {
     world w;
     sched_config c = plain_config();
     c.max_concurrent = 2;
-    engine_up(&w, path, 2, 1024, 0);
+    engine_up(&w, model_path, 2, 1024, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 20, 60, true);
     sched_job *first = submit_lasting(&w), *jobs[6];
@@ -589,7 +579,7 @@ static void stopping_at_any_moment(void **state) {
         world w;
         sched_config c = plain_config();
         c.max_concurrent = 2;
-        engine_up(&w, path, 2, 1024, 0);
+        engine_up(&w, model_path, 2, 1024, 0);
         sched_up(&w, &c);
         sched_job *jobs[5];
         for (int i = 0; i < 5; i++) jobs[i] = submit_lasting(&w);
@@ -626,7 +616,7 @@ static void no_wake_after_release(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, path, 4, 256, 0);
+    engine_up(&w, model_path, 4, 256, 0);
     sched_up(&w, &c);
     rng r;
     rng_seed(&r, 9);
@@ -652,7 +642,7 @@ static void listening_late_is_told(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, path, 4, 256, 0);
+    engine_up(&w, model_path, 4, 256, 0);
     sched_up(&w, &c);
     for (int whole = 0; whole < 2; whole++) {
         request *q = plain_request(&w, 3, 5, whole);
@@ -673,7 +663,7 @@ static void idle_pages_go_back(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, path, 4, 256, 0);
+    engine_up(&w, model_path, 4, 256, 0);
     sched_up(&w, &c);
     kv_cache_counts kv;
     engine_counters counters;
@@ -697,7 +687,7 @@ static void bad_configurations(void **state) {
     (void)state;
     world w;
     err e = {0};
-    engine_up(&w, path, 4, 256, 0);
+    engine_up(&w, model_path, 4, 256, 0);
     sched_config c = plain_config();
     c.max_concurrent = 5;
     assert_null(sched_start(&c, w.en, &w.ledger, &e));
@@ -734,5 +724,5 @@ int main(void) {
         cmocka_unit_test(idle_pages_go_back),
         cmocka_unit_test(bad_configurations),
     };
-    return cmocka_run_group_tests_name("sched", tests, up, down);
+    return cmocka_run_group_tests_name("sched", tests, up, model_down);
 }

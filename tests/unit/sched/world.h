@@ -11,15 +11,21 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../kv/damage.h"
 #include "../model/model_build.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "kv/internal.h"
 #include "sched/internal.h"
 
+/* The files of a test program: a group's setup and teardown. */
+static char model_path[64], spill_path[64];
+
 /* Small, so that a job is quick, and the vocabulary has all bytes. */
-static inline void write_model(const char *path, uint32_t context) {
+static inline int model_up(const char *name, uint32_t context) {
     static model_file f;
+    snprintf(model_path, sizeof model_path, "/tmp/plimsoll-%s-%d.gguf", name, (int)getpid());
+    snprintf(spill_path, sizeof spill_path, "/tmp/plimsoll-%s-%d.spill", name, (int)getpid());
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 2,
                                       .width = 64,
@@ -30,8 +36,16 @@ static inline void write_model(const char *path, uint32_t context) {
                                       .type = DTYPE_Q8_0,
                                       .vocabulary = true,
                                       .seed = 5});
-    model_file_write(&f, path);
+    model_file_write(&f, model_path);
     model_file_free(&f);
+    return 0;
+}
+
+static inline int model_down(void **state) {
+    (void)state;
+    unlink(model_path);
+    unlink(spill_path);
+    return 0;
 }
 
 typedef struct world {
@@ -68,6 +82,32 @@ static inline void sched_up(world *w, const sched_config *c) {
     mem_ledger_view v;
     mem_ledger_read(&w->ledger, &v);
     assert_int_equal(v.rows[MEM_QUEUE].now_bytes, sched_plan_bytes(c, engine_context(w->en)));
+}
+
+/* Reading back is always worth it, so that the file is used; the loop's own measurements change it little. */
+static inline void spill_always(world *w) {
+    for (int i = 0; i < 50; i++) kv_cache_note_speed(engine_kv(w->en), 1e6);
+}
+
+typedef struct place { /* a world whose cache is checked before every step */
+    uint32_t n_concurrent, n_context;
+    uint32_t n_pages;    /* 0: enough for all */
+    uint32_t entries;    /* 0: where each is on its own */
+    uint64_t spill_bytes;
+    bool cleanup;
+} place;
+
+static inline void world_in(world *w, place p) {
+    engine_config e = engine_of(model_path, p.n_concurrent, p.n_context);
+    e.cache_entries = p.entries;
+    if (p.spill_bytes) e.spill_path = spill_path, e.spill_bytes = p.spill_bytes;
+    engine_up_as(w, &e, p.n_pages);
+    if (p.spill_bytes) spill_always(w);
+    sched_config c;
+    sched_config_default(&c);
+    c.max_concurrent = p.n_concurrent, c.n_tenants = 2;
+    c.check_every_step = true, c.cleanup_after_request = p.cleanup;
+    sched_up(w, &c);
 }
 
 static inline kv_cache_counts kv_of(world *w) {
@@ -245,6 +285,33 @@ static inline answer answer_to(world *w, const ask *q) {
     answer a = {0};
     finish_job(w, submit_ask(w, q), &a);
     return a;
+}
+
+static inline void finish_all(world *w, sched_job *const *jobs, answer *answers, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) finish_job(w, jobs[i], &answers[i]);
+}
+
+/* What each says when nobody is there and nothing is known. */
+static inline void ask_alone(ask *const *asks, answer *answers, uint32_t n, uint32_t n_context) {
+    world w;
+    world_in(&w, (place){1, n_context});
+    for (uint32_t i = 0; i < n; i++) {
+        ask q = *asks[i];
+        q.r.terms.share = false;
+        q.r.remember = false;
+        answers[i] = answer_to(&w, &q);
+        assert_int_equal(answers[i].what, SCHED_END);
+        assert_int_equal(answers[i].usage.cached_tokens, 0);
+    }
+    world_down(&w);
+}
+
+static inline void forget_all(ask **asks, answer *a, answer *b, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        free_ask(asks[i]);
+        free_answer(&a[i]);
+        free_answer(&b[i]);
+    }
 }
 
 /* Bit for bit. */
