@@ -5,24 +5,45 @@
 #include "base/check.h"
 #include "model/model.h"
 
-void model_workspace_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,
-                            uint32_t max_logits, mem_arena *a) {
-    size_t n = max_tokens;
+static void attention_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
+    size_t n = w->max_tokens;
     uint32_t q = ops->row_stride(h->n_heads * h->head_dim), k = ops->row_stride(h->n_kv_heads * h->head_dim);
-    uint32_t v = ops->row_stride(h->n_kv_heads * h->head_dim_v), ff = ops->row_stride(h->ff_width);
-    *w = (model_workspace){
-        .max_tokens = max_tokens, .max_logits = max_logits, .logits_stride = ops->row_stride(h->n_vocab)};
-    w->x = mem_arena_take(a, n * h->width * sizeof(float), 64);
-    w->norm = mem_arena_take(a, n * h->width * sizeof(float), 64);
+    uint32_t v = ops->row_stride(h->n_kv_heads * h->head_dim_v);
     w->q = mem_arena_take(a, n * q * sizeof(float), 64);
     w->q_keep = mem_arena_take(a, n * q * sizeof(float), 64);
     w->k = mem_arena_take(a, n * k * sizeof(float), 64);
     w->v = mem_arena_take(a, n * v * sizeof(float), 64);
     w->attn = mem_arena_take(a, n * h->n_heads * h->head_dim_v * sizeof(float), 64);
-    w->proj = mem_arena_take(a, n * ops->row_stride(h->width) * sizeof(float), 64);
+}
+
+static void ffn_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
+    size_t n = w->max_tokens;
+    uint32_t ff = ops->row_stride(h->ff_width);
     w->gate = mem_arena_take(a, n * ff * sizeof(float), 64);
     w->up = mem_arena_take(a, n * ff * sizeof(float), 64);
-    w->act = mem_arena_take(a, n * h->ff_width * sizeof(float), 64);
+    /* in place, where a row of the one begins where a row of the other does */
+    w->act = ff == h->ff_width ? w->gate : mem_arena_take(a, n * h->ff_width * sizeof(float), 64);
+}
+
+/* The two halves of a layer never run at once: they lie over each other. */
+static void halves_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
+    size_t begin = mem_arena_mark(a);
+    attention_layout(w, h, ops, a);
+    size_t end = mem_arena_mark(a);
+    mem_arena_reset(a, begin);
+    ffn_layout(w, h, ops, a);
+    if (mem_arena_mark(a) < end) mem_arena_take(a, end - mem_arena_mark(a), 1);
+}
+
+void model_workspace_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,
+                            uint32_t max_logits, mem_arena *a) {
+    size_t n = max_tokens;
+    *w = (model_workspace){
+        .max_tokens = max_tokens, .max_logits = max_logits, .logits_stride = ops->row_stride(h->n_vocab)};
+    w->x = mem_arena_take(a, n * h->width * sizeof(float), 64);
+    w->norm = mem_arena_take(a, n * h->width * sizeof(float), 64);
+    w->proj = mem_arena_take(a, n * ops->row_stride(h->width) * sizeof(float), 64);
+    halves_layout(w, h, ops, a);
     w->cos_sin = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
     w->cos_sin_keep = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
     w->last = mem_arena_take(a, (size_t)max_logits * h->width * sizeof(float), 64);
