@@ -1,19 +1,12 @@
 /* What is remembered of earlier requests: GET /cache, DELETE /cache, DELETE /cache/ID. */
 #include "api/internal.h"
 
-enum { PAGE_LIMIT_BYTES = 256 << 20, ID_DIGITS = 20 };
+enum { PAGE_LIMIT_BYTES = 256 << 20, ID_DIGITS = 20, AT_ONCE = 64 };
 
-uint64_t api_cached_tokens(api *a) {
-    uint64_t tokens = 0;
-    kv_entry_view entry;
-    for (uint32_t i = 0; sched_cache_entry(a->sched, i, &entry); i++) tokens += entry.tokens;
-    return tokens;
-}
-
-void api_put_cache_totals(api *a, const kv_cache_counts *c, uint64_t tokens, json_writer *w) {
+void api_put_cache_totals(api *a, const kv_cache_counts *c, json_writer *w) {
     json_object_start(w);
     json_put_uint(w, "entries", c->entries);
-    json_put_uint(w, "tokens", tokens);
+    json_put_uint(w, "tokens", c->entry_tokens);
     json_put_uint(w, "bytes", c->pool.evictable_bytes + c->pinned_bytes);
     json_put_uint(w, "pinned_bytes", c->pinned_bytes);
     json_put_uint(w, "limit_bytes", a->config.cache_bytes ? a->config.cache_bytes : c->pool.full_bytes);
@@ -65,24 +58,28 @@ static void put_entry(const kv_entry_view *entry, json_writer *w) {
     json_object_end(w);
 }
 
-/* Entries are read one by one: what comes or goes meanwhile may be missing or there twice. */
+/* Entries are read some at a time, so that the engine does not wait for long ones. */
+static void put_entries(api *a, json_writer *w) {
+    kv_entry_view some[AT_ONCE];
+    json_array_start(w);
+    for (uint32_t at = 0, n; (n = sched_cache_entries(a->sched, &at, some, AT_ONCE)) > 0;)
+        for (uint32_t i = 0; i < n; i++) put_entry(&some[i], w);
+    json_array_end(w);
+}
+
 void cache_list(api *a, http_request *r) {
     buf body;
     json_writer w;
-    kv_entry_view entry;
     kv_cache_counts counts;
     engine_counters unused;
-    uint64_t tokens = 0;
     buf_init(&body, &a->heap.alloc, PAGE_LIMIT_BYTES);
     json_begin(&w, &body);
     json_object_start(&w);
     json_key(&w, "entries");
-    json_array_start(&w);
-    for (uint32_t i = 0; sched_cache_entry(a->sched, i, &entry); i++, tokens += entry.tokens) put_entry(&entry, &w);
-    json_array_end(&w);
+    put_entries(a, &w);
     sched_engine_read(a->sched, &counts, &unused);
     json_key(&w, "totals");
-    api_put_cache_totals(a, &counts, tokens, &w);
+    api_put_cache_totals(a, &counts, &w);
     json_key(&w, "spill");
     api_put_spill(&counts, &w);
     json_object_end(&w);

@@ -114,9 +114,8 @@ void api_put_logprob(const text_vocab *v, const engine_sample *s, json_writer *w
  * the longest. */
 void api_put_usage(answer *x, uint32_t first, uint32_t n, json_writer *w);
 /* The limits and sums of what is remembered, and the spill file (null without one). */
-void api_put_cache_totals(api *a, const kv_cache_counts *c, uint64_t tokens, json_writer *w);
+void api_put_cache_totals(api *a, const kv_cache_counts *c, json_writer *w);
 void api_put_spill(const kv_cache_counts *c, json_writer *w);
-uint64_t api_cached_tokens(api *a); /* in all entries */
 
 /* native.c */
 void native_generate(api *a, http_request *r);

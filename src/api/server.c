@@ -135,7 +135,7 @@ static void put_engine(api *a, json_writer *w) {
     sched_engine_read(a->sched, &kv, &counters);
     put_pool(a, &kv, w);
     json_key(w, "cache");
-    api_put_cache_totals(a, &kv, api_cached_tokens(a), w);
+    api_put_cache_totals(a, &kv, w);
     json_key(w, "spill");
     api_put_spill(&kv, w);
     put_jobs(a, w);

@@ -586,26 +586,30 @@ void kv_cache_tick(kv_cache *c, uint64_t now_ms) {
     kv_cache_keep_limits(c);
 }
 
-bool kv_cache_entry(const kv_cache *c, uint32_t i, kv_entry_view *out) {
+static kv_entry_view view_of(const kv_cache *c, const kv_entry *entry) {
     const kv_index *x = &c->index;
-    for (uint32_t at = 0; at < x->n_entries; at++) {
-        const kv_entry *entry = &x->entries[at];
-        if (!entry->id || entry->parked_for || i-- > 0) continue;
-        *out = (kv_entry_view){.id = entry->id,
-                               .age_ms = c->now_ms - entry->made_ms,
-                               .idle_ms = c->now_ms - entry->used_ms,
-                               .ttl_ms = entry->ttl_ms,
-                               .tokens = kv_index_tokens(x, entry->leaf),
-                               .hits = entry->hits,
-                               .pinned = entry->pinned,
-                               .type = (kv_type)kv_index_at(x, entry->leaf)->type};
-        for (kv_node n = entry->leaf; kv_index_at(x, n)->depth > 0; n = kv_index_at(x, n)->parent) {
-            const kv_index_node *node = kv_index_at(x, n);
-            *(node->resident ? &out->bytes : &out->spilled_bytes) += set_bytes(c, node);
-        }
-        return true;
+    kv_entry_view view = {.id = entry->id,
+                          .age_ms = c->now_ms - entry->made_ms,
+                          .idle_ms = c->now_ms - entry->used_ms,
+                          .ttl_ms = entry->ttl_ms,
+                          .tokens = kv_index_tokens(x, entry->leaf),
+                          .hits = entry->hits,
+                          .pinned = entry->pinned,
+                          .type = (kv_type)kv_index_at(x, entry->leaf)->type};
+    for (kv_node n = entry->leaf; kv_index_at(x, n)->depth > 0; n = kv_index_at(x, n)->parent) {
+        const kv_index_node *node = kv_index_at(x, n);
+        *(node->resident ? &view.bytes : &view.spilled_bytes) += set_bytes(c, node);
     }
-    return false;
+    return view;
+}
+
+uint32_t kv_cache_entries(const kv_cache *c, uint32_t *at, kv_entry_view *out, uint32_t n) {
+    uint32_t found = 0;
+    for (; *at < c->index.n_entries && found < n; ++*at) {
+        const kv_entry *entry = &c->index.entries[*at];
+        if (entry->id && !entry->parked_for) out[found++] = view_of(c, entry);
+    }
+    return found;
 }
 
 kv_removed kv_cache_clear(kv_cache *c) {
@@ -650,33 +654,18 @@ static size_t filled_bytes(const kv_cache *c) {
     return filled;
 }
 
-/* By one of the first n_entries: then all above it is, too. */
-static bool pinned_before(const kv_cache *c, uint32_t n_entries, kv_node n) {
-    for (uint32_t i = 0; i < n_entries; i++) {
-        const kv_entry *entry = &c->index.entries[i];
-        kv_node at = entry->leaf;
-        if (!entry->id || !entry->pinned) continue;
-        while (kv_index_at(&c->index, at)->depth > kv_index_at(&c->index, n)->depth)
-            at = kv_index_at(&c->index, at)->parent;
-        if (at == n) return true;
-    }
-    return false;
-}
-
 void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
     *out = c->counts;
     kv_pool_read(c->pool, &out->pool);
     out->filled_bytes = filled_bytes(c);
     if (out->filled_bytes > out->pool.used_bytes) out->filled_bytes = out->pool.used_bytes;
     out->nodes = c->index.n_used;
+    out->pinned_bytes = c->index.pinned_bytes;
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         const kv_entry *entry = &c->index.entries[i];
         if (!entry->id || entry->parked_for) continue;
         out->entries++;
-        kv_node n = entry->leaf;
-        for (; entry->pinned && kv_index_at(&c->index, n)->depth > 0 && !pinned_before(c, i, n);
-             n = kv_index_at(&c->index, n)->parent)
-            out->pinned_bytes += set_bytes(c, kv_index_at(&c->index, n));
+        out->entry_tokens += kv_index_tokens(&c->index, entry->leaf);
     }
     if (!c->spill) return;
     kv_spill_read(c->spill, &out->spill);

@@ -112,6 +112,7 @@ typedef struct kv_cache_counts {
     kv_pool_counts pool;
     size_t filled_bytes; /* of the pool's used bytes: those that hold tokens */
     uint32_t entries, sequences, nodes;
+    uint64_t entry_tokens; /* of all entries; what they share counts in each */
     size_t pinned_bytes;
     uint64_t hits, misses, hit_tokens, evicted_pages, expired_entries, copied_pages;
     uint64_t spilled_pages, restored_pages, bad_pages;
@@ -130,8 +131,9 @@ typedef struct kv_entry_view {
     bool pinned;
     kv_type type;
 } kv_entry_view;
-/* The i-th entry; false past the end. Parked requests are not listed. */
-bool kv_cache_entry(const kv_cache *c, uint32_t i, kv_entry_view *out);
+/* The next entries, at most n; *at is 0 to begin with, and moved on. Returns how many: 0 when there are no more. Parked
+ * requests are not listed. What goes or comes between two calls may be missing; what stays is there once. */
+uint32_t kv_cache_entries(const kv_cache *c, uint32_t *at, kv_entry_view *out, uint32_t n);
 
 typedef struct kv_removed {
     uint32_t entries;

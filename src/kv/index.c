@@ -17,6 +17,7 @@ void kv_index_init(kv_index *x, const kv_shape *shape, kv_pool *pool) {
     x->shape = shape;
     x->pool = pool;
     x->n_used = x->n_entries_used = 0;
+    x->pinned_bytes = 0;
     x->next_id = 1;
     x->first_root = x->free_node = KV_NODE_NONE;
     for (uint32_t i = x->n_nodes; i-- > 0;) {
@@ -111,7 +112,7 @@ kv_node kv_index_add(kv_index *x, kv_node parent, const int32_t *tokens, uint32_
     kv_index_node *node = &x->nodes[at];
     node->depth = above->depth + 1;
     node->type = above->type;
-    node->n_tokens = (uint16_t)n;
+    node->n_tokens = (uint8_t)n;
     node->slot = slot;
     memcpy(node->tokens, tokens, n * sizeof *tokens);
     if (!pages) return at;
@@ -211,10 +212,14 @@ void kv_index_entry_pin(kv_index *x, kv_entry *entry, bool pinned) {
     if (entry->pinned == pinned) return;
     entry->pinned = pinned;
     for (kv_node n = entry->leaf; x->nodes[n].depth > 0; n = x->nodes[n].parent) {
-        CHECK(x->nodes[n].resident);
+        kv_index_node *node = &x->nodes[n];
+        size_t bytes = kv_set_bytes(x->shape, node->type);
+        CHECK(node->resident);
+        if (pinned && node->n_pins++ == 0) x->pinned_bytes += bytes;
+        if (!pinned && --node->n_pins == 0) x->pinned_bytes -= bytes;
         for (uint32_t g = 0; g < x->shape->n_groups; g++) {
-            if (pinned) kv_pool_ref(x->pool, x->nodes[n].pages[g]);
-            else kv_pool_unref(x->pool, x->nodes[n].pages[g]);
+            if (pinned) kv_pool_ref(x->pool, node->pages[g]);
+            else kv_pool_unref(x->pool, node->pages[g]);
         }
     }
 }
@@ -234,7 +239,7 @@ kv_node kv_index_entry_tail(kv_index *x, kv_entry *entry) {
 
 static void check_node(const kv_index *x, kv_node at) {
     const kv_index_node *node = &x->nodes[at];
-    uint32_t children = 0, resident = 0, entries = 0;
+    uint32_t children = 0, resident = 0, entries = 0, pins = 0;
     for (kv_node c = node->first_child; c != KV_NODE_NONE; c = x->nodes[c].next) {
         const kv_index_node *child = &x->nodes[c];
         for (kv_node d = child->next; d != KV_NODE_NONE; d = x->nodes[d].next)
@@ -244,9 +249,15 @@ static void check_node(const kv_index *x, kv_node at) {
         CHECK(child->next == KV_NODE_NONE || x->nodes[child->next].previous == c);
         children++;
         resident += child->resident;
+        pins += child->n_pins;
     }
-    for (uint32_t i = 0; i < x->n_entries; i++) entries += x->entries[i].id && x->entries[i].leaf == at;
+    for (uint32_t i = 0; i < x->n_entries; i++) {
+        bool here = x->entries[i].id && x->entries[i].leaf == at;
+        entries += here;
+        pins += here && x->entries[i].pinned;
+    }
     CHECK(children == node->n_children && resident == node->n_resident_children && entries == node->n_entries);
+    CHECK(pins == node->n_pins || node->depth == 0);
     CHECK(node->depth == 0 || node->n_tokens == KV_PAGE_TOKENS || children == 0);
     CHECK(node->depth == 0 || node->resident || (node->slot != KV_SPILL_NONE && resident == 0));
     CHECK(children || node->n_entries || node->n_cursors); /* nothing is there for no one */
@@ -254,11 +265,14 @@ static void check_node(const kv_index *x, kv_node at) {
 
 void kv_index_check(const kv_index *x) {
     uint32_t used = 0, entries = 0, is_free = 0;
+    size_t pinned_bytes = 0;
     for (kv_node n = 0; n < x->n_nodes; n++) {
         if (!x->nodes[n].used) continue;
         used++;
+        if (x->nodes[n].n_pins) pinned_bytes += kv_set_bytes(x->shape, x->nodes[n].type);
         check_node(x, n);
     }
+    CHECK(pinned_bytes == x->pinned_bytes);
     for (kv_node n = x->free_node; n != KV_NODE_NONE; n = x->nodes[n].next) is_free++;
     for (uint32_t i = 0; i < x->n_entries; i++) entries += x->entries[i].id != 0;
     CHECK(used == x->n_used && is_free == x->n_nodes - used && entries == x->n_entries_used);

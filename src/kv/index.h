@@ -26,7 +26,8 @@ typedef struct kv_index_node {
     uint32_t n_children, n_resident_children, n_entries, n_cursors;
     uint32_t slot;     /* in the spill file, or KV_SPILL_NONE */
     uint32_t depth;    /* pages from the root, itself included; 0: a root */
-    uint16_t n_tokens; /* 0: a root; otherwise 1 … 32 */
+    uint32_t n_pins;   /* pinned entries that end here or below */
+    uint8_t n_tokens;  /* 0: a root; otherwise 1 … KV_PAGE_TOKENS */
     uint8_t type;      /* kv_type of its pages */
     bool used, resident;
     uint8_t *pages[KV_GROUPS_MAX];
@@ -55,6 +56,7 @@ typedef struct kv_index {
     kv_entry *entries;
     uint32_t n_entries, n_entries_used;
     uint64_t next_id;
+    size_t pinned_bytes; /* of pages; what several pin counts once */
 } kv_index;
 
 /* Takes its tables from the arena (which may be measuring). */

@@ -156,19 +156,19 @@ static void give_pages(kv_cache *c, kv_node node, uint8_t *const *pages) {
 /* The tokens of an unfinished page are worth remembering from half a page on: below, the page would mostly hold
  * nothing, and computing them again is cheap. A pin holds all of them. */
 static kv_node publish_tail(kv_cache *c, kv_sequence *s, bool pin) {
-    uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common, least = pin ? 1 : KV_PAGE_TOKENS / 2;
-    if (n < least || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
+    uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common;
+    if (n == 0 || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
     kv_node same = kv_index_child(&c->index, s->cursor, s->tail, n, &common);
     uint8_t *pages[KV_GROUPS_MAX];
-    bool new_there = pages_at(c, s, s->n_published, pages);
+    bool new_there = pages_at(c, s, s->n_published, pages), worth = pin || n >= KV_PAGE_TOKENS / 2;
     if (common == n) {
         const kv_index_node *node = kv_index_at(&c->index, same);
         if (node->n_tokens == n && !node->resident && new_there) give_pages(c, same, pages);
         /* A longer page that begins so is remembered by whoever filled it, unless this one must not leave. */
         if (node->resident && (node->n_tokens == n || pin)) return same;
-        if (node->n_tokens == n || !pin) return s->cursor;
+        worth = pin && node->n_tokens > n;
     }
-    if (!new_there) return s->cursor;
+    if (!worth || !new_there) return s->cursor;
     kv_node leaf = kv_index_add(&c->index, s->cursor, s->tail, n, pages, KV_SPILL_NONE);
     return leaf == KV_NODE_NONE ? s->cursor : leaf;
 }

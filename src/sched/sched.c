@@ -490,11 +490,11 @@ uint64_t sched_unpin_one(sched *s) {
     return unpinned ? sched_shrink_cache(s, UINT64_MAX) : 0;
 }
 
-bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out) {
+uint32_t sched_cache_entries(sched *s, uint32_t *at, kv_entry_view *out, uint32_t n) {
     pthread_mutex_lock(&s->lock);
-    bool there = kv_cache_entry(engine_kv(s->en), i, out);
+    uint32_t found = kv_cache_entries(engine_kv(s->en), at, out, n);
     pthread_mutex_unlock(&s->lock);
-    return there;
+    return found;
 }
 
 kv_removed sched_cache_clear(sched *s) {

@@ -150,7 +150,7 @@ uint64_t sched_shrink_cache(sched *s, uint64_t bytes); /* so much of what is rem
 /* ---- the KV cache, read and changed between two steps ---- */
 
 void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters);
-bool sched_cache_entry(sched *s, uint32_t i, kv_entry_view *out); /* false past the end */
+uint32_t sched_cache_entries(sched *s, uint32_t *at, kv_entry_view *out, uint32_t n); /* kv_cache_entries */
 kv_removed sched_cache_clear(sched *s);
 bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out); /* false: no such entry */
 

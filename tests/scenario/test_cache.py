@@ -63,8 +63,8 @@ def another_branch_is_reused_too():
 def entries_are_listed_and_removed():
     with Server("-c", "1024") as s:
         s.generate(ids(210), max_tokens=4)
-        s.generate(ids(300, 400), max_tokens=4, pin=True)
-        s.generate(ids(300, 400), max_tokens=4)
+        s.generate(ids(300, 400), temperature=0, max_tokens=4, pin=True)
+        s.generate(ids(300, 400), temperature=0, max_tokens=4)
         listed = sorted(entries(s), key=lambda e: e["tokens"])
         check(len(listed) == 2 and all(set(e) >= {"id", "tokens", "bytes", "age_s", "idle_s", "hits", "pinned", "type", "ttl_s",
                                                   "spilled_bytes"} for e in listed), str(listed))

@@ -208,7 +208,7 @@ static void going_back(void **state) {
 /* ---- what is remembered ---- */
 
 static bool entry_of(const world *w, uint32_t tokens, kv_entry_view *v) {
-    for (uint32_t i = 0; kv_cache_entry(w->c, i, v); i++)
+    for (uint32_t at = 0; kv_cache_entries(w->c, &at, v, 1);)
         if (v->tokens == tokens) return true;
     return false;
 }
@@ -246,6 +246,38 @@ static void a_conversation_is_one_entry(void **state) {
     assert_int_equal(counts(&w).entries, 4);
     converse(&w, sharing(), text, 350, (kv_memory_of){.ttl_ms = 2000});
     assert_int_equal(counts(&w).entries, 3); /* what ends no later than it is part of it */
+    world_down(&w);
+}
+
+static void entries_are_read_some_at_a_time(void **state) {
+    (void)state;
+    enum { ALL = 7, SOME = 3 };
+    world w;
+    int32_t text[2 * P];
+    kv_entry_view v[SOME];
+    kv_removed gone;
+    uint64_t seen = 0, tokens = 0;
+    uint32_t at = 0, n = 0;
+    world_up(&w, config_of(plain_shape(), 32));
+    for (int32_t i = 0; i < ALL + 1; i++) {
+        text_of(text, 2 * P, i, 0);
+        converse(&w, sharing(), text, 2 * P, (kv_memory_of){.parked_for = i == 2 ? 9 : 0});
+    }
+    assert_int_equal(counts(&w).entry_tokens, ALL * 2 * P);
+    for (uint32_t found, want = SOME; (found = kv_cache_entries(w.c, &at, v, SOME)) > 0; n += found) {
+        assert_int_equal(found, want);
+        for (uint32_t i = 0; i < found; i++) {
+            assert_true(v[i].id < 64 && !(seen & 1ull << v[i].id)); /* none is there twice */
+            seen |= 1ull << v[i].id;
+            tokens += v[i].tokens;
+        }
+        if (n == 0) assert_true(kv_cache_remove(w.c, v[0].id, &gone));
+        want = ALL - SOME - n < SOME ? ALL - SOME - n : SOME;
+    }
+    assert_int_equal(n, ALL);
+    assert_int_equal(tokens, ALL * 2 * P);
+    assert_int_equal(kv_cache_entries(w.c, &at, v, SOME), 0);
+    assert_int_equal(counts(&w).entry_tokens, (ALL - 1) * 2 * P);
     world_down(&w);
 }
 
@@ -420,10 +452,9 @@ static void pin_the_start_of(uint32_t n_longer, uint32_t n, bool in_file) {
     kv_cache_evict(w.c, 0);
     assert_int_equal(used_pages(&w), kv_pages_for(n));
     assert_int_equal(known_of(&w, sharing(), text, n), n);
-    assert_true(kv_cache_entry(w.c, 0, &v));
-    bool pinned = v.pinned;
-    if (kv_cache_entry(w.c, 1, &v)) pinned |= v.pinned;
-    assert_true(pinned);
+    uint32_t pins = 0;
+    for (uint32_t at = 0; kv_cache_entries(w.c, &at, &v, 1);) pins += v.pinned;
+    assert_int_equal(pins, 1);
     assert_true(kv_cache_unpin_one(w.c));
     assert_false(kv_cache_unpin_one(w.c));
     world_down(&w);
@@ -462,6 +493,9 @@ static void a_pin_outlives_those_that_do_not_ask_for_it(void **state) {
     assert_true(listed(&w, 2 * P));
     tick(&w, 1001);
     assert_int_equal(used_pages(&w), 0);
+    converse(&w, sharing(), text, P + 3, (kv_memory_of){.pin = true});
+    converse(&w, sharing(), text, P + 3, (kv_memory_of){0});
+    assert_int_equal(counts(&w).entries, 1); /* little of a page, and there all the same */
     world_down(&w);
 }
 
@@ -478,7 +512,7 @@ static void forgotten_while_in_use(void **state) {
         converse(&w, sharing(), text, 150, (kv_memory_of){.pin = how == 2});
         seq_open(&w, &q, sharing());
         assert_int_equal(seq_recall(&w, &q, text, 145), 145); /* 17 of 22 tokens of the last page */
-        assert_true(kv_cache_entry(w.c, 0, &v));
+        assert_int_equal(kv_cache_entries(w.c, &(uint32_t){0}, &v, 1), 1);
         if (how) gone = kv_cache_clear(w.c);
         else assert_true(kv_cache_remove(w.c, v.id, &gone));
         kv_cache_check(w.c);
@@ -1048,7 +1082,7 @@ static void manage(life *l) {
     case 2: kv_cache_unpin_one(c); break;
     case 3: kv_pool_resize(kv_cache_pool(c), (size_t)(30 + below(l, 60)) * 4096); break;
     case 4: kv_pool_trim(kv_cache_pool(c), (size_t)below(l, 20) * 4096); break;
-    case 5: if (kv_cache_entry(c, below(l, 8), &v)) assert_true(kv_cache_remove(c, v.id, &gone)); break;
+    case 5: if (kv_cache_entries(c, &(uint32_t){below(l, 8)}, &v, 1)) assert_true(kv_cache_remove(c, v.id, &gone)); break;
     case 6: kv_cache_write_behind(c, below(l, 4)); break;
     case 7: kv_cache_unpark(c, below(l, (uint32_t)l->n_parked + 1)); break;
     default: tick(&l->w, below(l, 700));
@@ -1117,6 +1151,7 @@ int main(void) {
         cmocka_unit_test(a_page_is_in_the_index_once),
         cmocka_unit_test(going_back),
         cmocka_unit_test(a_conversation_is_one_entry),
+        cmocka_unit_test(entries_are_read_some_at_a_time),
         cmocka_unit_test(time_is_up),
         cmocka_unit_test(limits),
         cmocka_unit_test(limits_spare_pins_and_parked_requests),

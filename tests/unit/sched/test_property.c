@@ -51,15 +51,17 @@ typedef struct client {
 static void use_the_cache(world *w, rng *r) {
     kv_entry_view v;
     kv_removed gone;
+    uint32_t at = 0;
     switch (rng_next(r) % 8) {
     case 0:
         sched_cache_clear(w->s);
         break;
     case 1:
-        if (sched_cache_entry(w->s, (uint32_t)(rng_next(r) % 4), &v)) sched_cache_remove(w->s, v.id, &gone);
+        at = (uint32_t)(rng_next(r) % 4);
+        if (sched_cache_entries(w->s, &at, &v, 1)) sched_cache_remove(w->s, v.id, &gone);
         break;
     default:
-        for (uint32_t i = 0; sched_cache_entry(w->s, i, &v); i++) assert_true(v.id && v.tokens > 0);
+        while (sched_cache_entries(w->s, &at, &v, 1)) assert_true(v.id && v.tokens > 0);
         kv_of(w);
     }
 }

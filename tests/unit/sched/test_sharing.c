@@ -605,7 +605,7 @@ static void a_parked_request_finds_damage(void **state) {
 
 static bool is_pinned_there(world *w) {
     kv_entry_view v;
-    for (uint32_t i = 0; sched_cache_entry(w->s, i, &v); i++)
+    for (uint32_t at = 0; sched_cache_entries(w->s, &at, &v, 1);)
         if (v.pinned) return true;
     return false;
 }
