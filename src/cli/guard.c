@@ -158,11 +158,11 @@ static uint64_t look(guard *g, guard_run *run, const plat_child *child) {
 }
 
 /* Until the command itself has ended. A signal to us goes on to it; when it does not end for that, it has to. */
-static void watch(guard *g, guard_run *run, plat_child *child, const plat_cage *cage) {
+static void watch(guard *g, guard_run *run, plat_child *child) {
     uint64_t asked_ns = 0;
     while (!child->ended) {
         uint64_t bytes = look(g, run, child);
-        if (run->budget_bytes && bytes > run->budget_bytes && !cage->version) {
+        if (run->budget_bytes && bytes > run->budget_bytes) { /* in a cage, too: it does not count what others read */
             say_over(run, bytes, "ended");
             (void)plat_child_end(child);
             return;
@@ -195,8 +195,7 @@ static void look_back(guard_run *run, plat_child *child, const plat_cage *cage) 
         run->peak_bytes = child->peak_rss_bytes;
     if (!run->peak_bytes) run->peak_bytes = child->peak_rss_bytes; /* too short to be read: no more than that */
     if (!run->most_processes) run->most_processes = 1;
-    bool unseen = run->budget_bytes && !cage->version && run->peak_bytes > run->budget_bytes &&
-                  run->peak_bytes > own_bytes;
+    bool unseen = run->budget_bytes && run->peak_bytes > run->budget_bytes && run->peak_bytes > own_bytes;
     if (plat_cage_kills(cage)) say_over(run, run->peak_bytes, "the kernel ended it at its control group's limit");
     else if (run->verdict == GUARD_WITHIN && unseen)
         say_over(run, run->peak_bytes, "it had ended before that was seen");
@@ -213,7 +212,7 @@ static void run_one(guard *g, guard_run *run, const char *const *arguments) {
     run->from_s = run->to_s = seconds_of(g);
     if (!start(run, arguments, &child, &cage, &e)) return;
     run->cage_version = cage.version;
-    watch(g, run, &child, &cage);
+    watch(g, run, &child);
     run->to_s = seconds_of(g);
     look_back(run, &child, &cage);
     run->exit_status = child.exit_status;

@@ -1,6 +1,7 @@
 #include "cli/guard_report.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/chart.h"
@@ -45,8 +46,19 @@ void guard_sample(guard_report *r, double seconds, const plat_tree *t) {
     for (int p = 0; p < GUARD_PARTS; p++) r->parts[p][i] = parts[p];
 }
 
-static uint64_t middle_of(double a, double b, double c) {
-    return (uint64_t)fmax(fmin(a, b), fmin(fmax(a, b), c));
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The middle one of the last tenth of these samples, of three at least: what a program gives back on its way out is
+ * not what it held. */
+static uint64_t held_at_end(const guard_report *r, uint32_t first, uint32_t last) {
+    static double held[GUARD_SAMPLES / 10 + 3];
+    uint32_t all = last - first + 1, n = all / 10 > 3 ? all / 10 : all < 3 ? all : 3;
+    for (uint32_t i = 0; i < n; i++) held[i] = total_of(r, last - i);
+    qsort(held, n, sizeof *held, by_size);
+    return (uint64_t)held[n / 2];
 }
 
 void guard_measure(const guard_report *r, guard_run *run) {
@@ -60,9 +72,8 @@ void guard_measure(const guard_report *r, guard_run *run) {
     }
     if (first == r->n_samples) return;
     if (base == r->n_samples) base = last;
-    uint32_t before = last > first ? last - 1 : last, earlier = before > first ? before - 1 : before;
     run->baseline_bytes = (uint64_t)total_of(r, base);
-    run->end_bytes = middle_of(total_of(r, earlier), total_of(r, before), total_of(r, last));
+    run->end_bytes = held_at_end(r, first, last);
     run->growth_bytes = run->end_bytes > run->baseline_bytes ? run->end_bytes - run->baseline_bytes : 0;
     run->leaks = run->growth_bytes > r->leak_bytes || run->left_bytes > r->leak_bytes;
 }

@@ -121,13 +121,13 @@ class Finished:
         self.rc, self.out, self.err, self.seconds, self.peak_rss_bytes = rc, out, err, seconds, peak_rss_bytes
 
 
-def run_plimsoll(*arguments, stdin=b"", env=None, timeout_s=60, rc=None):
+def run_plimsoll(*arguments, stdin=b"", env=None, timeout_s=60, rc=None, cwd=None):
     """Runs a command to its end; its own peak memory comes with it (wait4)."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         given.write(stdin)
         given.seek(0)
         start = time.monotonic()
-        p = subprocess.Popen([PLIMSOLL, *arguments], stdin=given, stdout=out, stderr=errors, env=clean_environment(env))
+        p = subprocess.Popen([PLIMSOLL, *arguments], stdin=given, stdout=out, stderr=errors, env=clean_environment(env), cwd=cwd)
         killer = threading.Timer(timeout_s, p.kill)
         killer.start()
         _, status, usage = os.wait4(p.pid, 0)

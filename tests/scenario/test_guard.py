@@ -13,10 +13,11 @@ held = bytearray(b"x") * (int(sys.argv[1]) << 20)
 time.sleep(float(sys.argv[2]))
 """
 GROW = """
-import time
-time.sleep(1.5)
+import os, time
+time.sleep(2)
 held = bytearray(b"x") * (60 << 20)
-time.sleep(0.8)
+time.sleep(1)
+os._exit(0)
 """
 
 
@@ -267,6 +268,46 @@ def a_server_under_guard():
     note("peak %.1f MiB, growth %.2f MiB" % (run["peak_bytes"] / MIB, run["growth_bytes"] / MIB))
     expect((run["verdict"], run["left_processes"]), ("stopped", 0))
     check(0 < run["peak_bytes"] <= line * MIB and not run["leak"], lambda: str(run))
+
+def blames(runs):
+    """What is wrong with the runs of a list: over the budget, failed, grown, processes left behind."""
+    return ["%s: %s, status %d, leak %r, %d left" % (r["name"], r["verdict"], r["status"], r["leak"], r["left_processes"])
+            for r in runs if (r["verdict"], r["status"], r["leak"], r["left_processes"]) != ("within", 0, False, 0)]
+
+
+@test(timeout=240)
+def our_own_memory_tests():
+    """tests/memory/guard.list, in control groups where they can be made."""
+    build = os.path.dirname(PLIMSOLL)
+    with open(os.path.join(ROOT, "tests/memory/guard.list")) as f:
+        text = f.read()
+    missing = [name for name in re.findall(r"build}/(\w+)", text) if not os.access(os.path.join(build, name), os.X_OK)]
+    if missing:
+        skip("not built: " + " ".join(missing))
+    path = temp_path("own.json")
+    done = run_plimsoll("guard", "--leak", "16M", "--wait", "30", "--json", path, "--list", os.path.join(ROOT, "tests/memory/guard.list"),
+                        env={"BUILD": build}, cwd=ROOT, timeout_s=200)
+    with open(path) as f:
+        runs = json.load(f)["runs"]
+    for r in runs:
+        note("%-14s %5.1f MiB of %3d, grew by %4.1f, %4.1f s, %s" %
+             (r["name"], r["peak_bytes"] / MIB, r["budget_bytes"] / MIB, r["growth_bytes"] / MIB, r["to_s"] - r["from_s"], r["held_by"]))
+    if all(r["verdict"] == "skipped" for r in runs):
+        skip(runs[0]["reason"])
+    expect(blames(runs), [], "wrong")
+    expect((len(runs), done.rc), (len(re.findall(r"^\w", text, re.M)), 0), "runs, and the guard's status")
+    budgets = [r["budget_bytes"] for r in runs]
+    expect(budgets, sorted(budgets), "the least hungry first")
+
+
+@test
+def a_list_with_faults_is_blamed():
+    """The judgement above can fail: one over, one that grows, one that fails, one that leaves somebody behind."""
+    path = script("faults.list", "over 60M %s\ngrows 150M %s -c '%s'\nfails 50M exit 3\nleaves 70M (setsid sleep 54.321 >/dev/null 2>&1 &) ; sleep 0.3\nfine 55M true\n"
+                  % (" ".join(eat(200, 20)), os.path.realpath(PYTHON), GROW.strip().replace("\n", ";")))
+    done, j = report("--leak", "16M", "--list", path, rc=1)
+    found = blames(j["runs"])
+    expect([b.split(":")[0] for b in found], ["fails", "over", "leaves", "grows"], "blamed: %r" % found)
 
 
 main()

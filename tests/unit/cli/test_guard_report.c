@@ -31,6 +31,10 @@ static void growth_is_from_settled_to_end(void **state) {
     expect_measured(90, 100, 10, false);
     fill((const uint64_t[]){100, 100, 100, 30, 30, 30}, 6, 0.5);
     expect_measured(100, 30, 0, false);
+    uint64_t long_one[100];
+    for (int i = 0; i < 100; i++) long_one[i] = i < 50 ? 60 : i < 96 ? 90 : 20; /* it tidied up before it ended */
+    fill(long_one, 100, 0.1);
+    expect_measured(60, 90, 30, true);
     fill((const uint64_t[]){5, 20, 20}, 3, 0.1); /* short: from half of its time */
     expect_measured(20, 20, 0, false);
     fill((const uint64_t[]){7}, 1, 0.1);
