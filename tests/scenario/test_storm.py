@@ -11,6 +11,7 @@ from harness import *
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "45"))
 CONTEXT, BODY_LIMIT, CLIENTS = 1024, 256 * KIB, 10
+harness.SOCKET_TIMEOUT_S = SECONDS + 60  # a request of low priority may wait for the end of the storm; it must be answered then
 WORDS = "Once upon a time there was a small rabbit who lived in the wood and had never seen the sea".split()
 
 
@@ -122,17 +123,19 @@ class Watch:
 class Client:
     def __init__(self, server, seed, until):
         self.s, self.r, self.until = server, random.Random(seed), until
-        self.counts, self.wrong = collections.Counter(), []
+        self.counts, self.wrong, self.longest = collections.Counter(), [], (0, "nothing")
 
     def run(self):
+        self.priority = 0  # of the last request
         doings = [self.whole] * 6 + [self.streamed] * 4 + [self.cancelled] * 4 + [self.slow] * 2 + [self.huge] * 2 + \
             [self.fit, self.wrong_json, self.half_open, self.clear, self.cleanup, self.pages]
         while time.monotonic() < self.until:
-            do = self.r.choice(doings)
+            do, start = self.r.choice(doings), time.monotonic()
             try:
                 do()
+                self.longest = max(self.longest, (time.monotonic() - start, "%s, priority %s" % (do.__name__, self.priority)))
             except Exception as e:
-                self.wrong.append("%s: %s: %s" % (do.__name__, type(e).__name__, e))
+                self.wrong.append("%s, priority %s: %s: %s" % (do.__name__, self.priority, type(e).__name__, e))
 
     def judge(self, r, *allowed):
         """Counts an answer; True for a 200. Refusals must carry their headers, nothing else may be refused so."""
@@ -157,6 +160,7 @@ class Client:
                                   ("priority", 0.2, r.randrange(-3, 4)), ("logprobs", 0.2, True), ("cache_ttl", 0.1, 1)):
             if r.random() < odds:
                 fields[name] = value
+        self.priority = fields.get("priority", 0)
         return fields
 
     def whole(self):
@@ -307,6 +311,7 @@ def storm(s, line, seconds, seed):
     note("%s" % ", ".join("%s: %d" % (k, counts[k]) for k in sorted(counts, key=str)))
     note("line %.2f MiB, most resident %.2f MiB in %d samples; unexplained at most %.2f MiB in %d readings; levels %s" %
          (line / MIB, watch.most / MIB, watch.samples, watch.unexplained / MIB, watch.readings, dict(watch.levels)))
+    note("the longest answer took %.1f s: %s" % max(c.longest for c in clients))
     check(not watch.wrong, lambda: "%d times: %s" % (len(watch.wrong), "; ".join(watch.wrong[:3])))
     check(not wrong, lambda: "%d wrong: %s" % (len(wrong), "; ".join(wrong[:4])))
     check(watch.samples > seconds * 5 and watch.readings > seconds, "too few samples to mean anything")
