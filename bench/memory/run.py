@@ -4,20 +4,17 @@
     python3 bench/memory/run.py [--plimsoll build/plimsoll] [--quick] [--write]
 
 Each payload and table has a server of its own, whose buffers are sized for it (flags below). Prints the tables and the limits; --write
-puts them into bench/memory/RESULTS.md with a picture for each. --quick: a tenth of the requests. Exit 1 when a limit is passed.
+puts them into RESULTS.md here, with a picture for each. --quick: a tenth of the requests. Exit 1 when a limit is passed.
 """
 import argparse
-import datetime
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-MB = 1e6
+from common import HERE, MB, ROOT, Server, when_and_where, write_section
+
 # 96 bodies at once: one slot in eight is kept for requests without a body, so 112.
 SERVERS = {
     "1K": dict(flags=["--max-active", "112", "--body-limit", "64K", "--body-pool", "1M", "--memory", "128M"], rss=16 * MB, growth=1.15, rate=None),
@@ -28,34 +25,15 @@ SCAN = [1000, 2000, 4000, 8000, 16000, 32000, 64000]
 SCAN_GROWTH, HEAP_FREE = 1.02, 3 * MB
 
 
-def start_server(program, flags):
-    log = tempfile.TemporaryFile("w+")
-    p = subprocess.Popen([program, "serve", "--engine", "echo", "--port", "0", *flags], stderr=subprocess.PIPE, text=True)
-    for line in p.stderr:
-        log.write(line)
-        port = re.search(r"ready: echo on http://[\d.]+:(\d+)", line)
-        if port:
-            return p, int(port.group(1))
-    p.wait()
-    log.seek(0)
-    raise SystemExit("the server did not start: " + log.read())
-
-
 def measure(program, payload, arguments, chart):
     s = SERVERS[payload]
-    server, port = start_server(program, s["flags"])
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "load.json")
-            done = subprocess.run([program, "load", "http://127.0.0.1:%d" % port, "--payload", payload, *arguments,
-                                   "--json", path, "--chart", chart], stdout=subprocess.PIPE, text=True)
-            if done.returncode:
-                raise SystemExit("load ended with %d" % done.returncode)
-            peak = int(re.search(r"VmHWM:\s*(\d+)", open("/proc/%d/status" % server.pid).read()).group(1)) * 1024
-            return done.stdout, json.load(open(path))["rows"], peak
-    finally:
-        server.terminate()
-        server.wait()
+    with Server(program, s["flags"] + ["--engine", "echo"]) as server, tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "load.json")
+        done = subprocess.run([program, "load", server.url, "--payload", payload, *arguments, "--json", path, "--chart", chart],
+                              stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit("load ended with %d" % done.returncode)
+        return done.stdout, json.load(open(path))["rows"], server.status()["VmHWM"]
 
 
 def measure_both(program, payload, quick, folder):
@@ -124,10 +102,9 @@ def main():
     a.add_argument("--quick", action="store_true")
     a.add_argument("--write", action="store_true")
     a = a.parse_args()
-    text = ["# Memory of the front end under load\n\n`python3 bench/memory/run.py --write` makes this file. `serve --engine echo`: "
+    text = ["`python3 bench/memory/run.py --write`. `serve --engine echo`: "
             "everything but a model. One process serves, one (`plimsoll load`) asks, both on this machine. Every request is answered "
-            "with its own prompt: parsed, checked, quoted again.\n\n%s, %d cores, load average before: %.1f.\n"
-            % (datetime.date.today(), os.cpu_count(), os.getloadavg()[0])]
+            "with its own prompt: parsed, checked, quoted again.\n\n%s\n" % when_and_where()]
     all_good = True
     for payload, s in SERVERS.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -142,8 +119,7 @@ def main():
             table(rows, "concurrency"), table(rows, "requests"), payload, payload))
     text.append(REFERENCES)
     if a.write:
-        with open(os.path.join(HERE, "RESULTS.md"), "w") as f:
-            f.write("\n".join(text))
+        write_section("Memory of the front end under load", "\n".join(text))
     return 0 if all_good else 1
 
 
