@@ -129,6 +129,13 @@ static const route *find_route(str method, str path, bool *open, char *allowed, 
     return found;
 }
 
+const http_refusal *api_gate(void *ctx, const http_request *r) {
+    char allowed[64];
+    bool open;
+    (void)find_route(http_method(r), http_path(r), &open, allowed, sizeof allowed);
+    return open || api_find_caller(ctx, r) >= 0 ? NULL : api_refuse_key(r);
+}
+
 void api_handle(void *ctx, http_request *r) {
     api *a = ctx;
     str method = http_method(r), path = http_path(r);
@@ -136,7 +143,9 @@ void api_handle(void *ctx, http_request *r) {
     bool open;
     const route *way =
         find_route(str_is(method, "HEAD") ? STR("GET") : method, path, &open, allowed, sizeof allowed);
-    if (!open && !api_authorize(a, r)) return;
+    int caller = api_find_caller(a, r);
+    CHECK(open || caller >= 0); /* or the gate would not have let it in */
+    a->tenant = caller > 0 ? (uint32_t)caller : 0;
     err e;
     if (way && (way->while_loading || atomic_load(&a->state) != API_LOADING)) {
         way->handle(a, r);

@@ -35,7 +35,9 @@ bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e);
 void api_draining(api *a);
 void api_stop(api *a); /* after the http server has stopped: no answer is running */
 
-void api_handle(void *api, http_request *r); /* an http_handler */
+void api_handle(void *api, http_request *r); /* an http_handler; with api_gate before it */
+/* http_config.gate: API keys. */
+const http_refusal *api_gate(void *api, const http_request *r);
 /* http_config.busy_fields: Retry-After from the backlog, and how memory stands. */
 uint32_t api_busy_fields(void *api, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 

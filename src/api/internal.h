@@ -89,9 +89,9 @@ void api_refuse(api *a, http_request *r, const dialect *d, const err *e);
 void api_refuse_plainly(api *a, http_request *r, const err *e); /* for pages that belong to no dialect */
 void api_put_error_headers(api *a, http_request *r, int status, const err *e);
 
-/* True with a->tenant set when the request carries one of the keys, or none are asked for; else it has been
- * answered with 401. */
-bool api_authorize(api *a, http_request *r);
+/* The index of the key that the request carries, or −1; 0 where none are asked for. */
+int api_find_caller(const api *a, const http_request *r);
+const http_refusal *api_refuse_key(const http_request *r);
 /* The index of the key that `given` is, or −1. Takes as long for a wrong one as for a right one. */
 int api_find_key(const char *keys, str given);
 

@@ -45,24 +45,18 @@ static str key_of(const http_request *r) {
     return s;
 }
 
-static void refuse(http_request *r, bool gave_one) {
-    API_PAGE(body, 1024);
-    http_error_json(&body,
-                    gave_one ? "this API key is not known here"
-                             : "this server asks for an API key: Authorization: Bearer KEY, or x-api-key: KEY",
-                    "unauthorized", NULL, "invalid_api_key");
-    http_set_header(r, "WWW-Authenticate", "Bearer");
-    http_reply(r, 401, "application/json", buf_str(&body));
+int api_find_caller(const api *a, const http_request *r) {
+    return a->config.keys ? api_find_key(a->config.keys, key_of(r)) : 0;
 }
 
-bool api_authorize(api *a, http_request *r) {
-    a->tenant = 0;
-    if (!a->config.keys) return true;
-    str given = key_of(r);
-    int found = api_find_key(a->config.keys, given);
-    if (found < 0) return refuse(r, given.len > 0), false;
-    a->tenant = (uint32_t)found;
-    return true;
+const http_refusal *api_refuse_key(const http_request *r) {
+    static const http_refusal missing = {401, "invalid_api_key",
+                                         "this server asks for an API key: Authorization: Bearer KEY, or "
+                                         "x-api-key: KEY",
+                                         {"WWW-Authenticate", "Bearer"}},
+                              unknown = {401, "invalid_api_key", "this API key is not known here",
+                                         {"WWW-Authenticate", "Bearer"}};
+    return key_of(r).len ? &unknown : &missing;
 }
 
 uint64_t api_tenant_salt(const api *a) {

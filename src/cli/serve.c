@@ -28,6 +28,7 @@ server_parts server_parts_of(const cli_options *o) {
     p.sched.cleanup_after_request = o->cleanup_after_request;
     http_config_default(&p.http);
     p.http.busy_fields = api_busy_fields;
+    p.http.gate = api_gate;
     if (o->host) p.http.host = o->host;
     p.http.port = (uint16_t)o->port;
     p.http.max_connections = o->max_connections > o->max_active ? o->max_connections : o->max_active;

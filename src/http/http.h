@@ -5,9 +5,9 @@
  * ledger account `http` at start; nothing grows with load.
  *
  * A request's way: headers are checked (method, path length, body length, Transfer-Encoding, Host,
- * deadlines) → the body arrives into a pooled buffer → the handler is called once on the event
+ * deadlines), and the gate is asked → the body arrives into a pooled buffer → the handler is called once on the event
  * thread, and answers at once (http_reply), or opens a stream (http_stream) whose bytes it is later
- * asked for. What is refused before the handler: 400, 408, 413, 414, 429, 431, 503 as JSON
+ * asked for. What is refused before the handler: 400, 401, 408, 413, 414, 429, 431, 503 as JSON
  * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close; what the
  * library's own parser refuses comes in its own words. One slot in eight is kept for requests without
  * a body, so that health and metrics answer under any load.
@@ -40,6 +40,18 @@ typedef struct http_field {
 enum { HTTP_BUSY_FIELDS = 6 };
 typedef uint32_t http_busy_fields(void *ctx, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 
+/* An answer instead of the handler's. */
+typedef struct http_refusal {
+    int status;
+    const char *code, *message;
+    http_field field; /* that goes with it; no name: none */
+} http_refusal;
+
+/* Asked of every request whose headers are there and say nothing wrong, before it holds anything and before any of its
+ * body is read: NULL when it may come in. r lives as long as the call: its method, path, query and headers may be
+ * read. Called on the event thread, with no lock held. */
+typedef const http_refusal *http_gate(void *ctx, const http_request *r);
+
 typedef struct http_config {
     const char *host; /* "127.0.0.1", "::1", "0.0.0.0" */
     uint16_t port;    /* 0: any free one */
@@ -48,7 +60,9 @@ typedef struct http_config {
     size_t body_limit_bytes;   /* larger: 413 */
     size_t body_pool_bytes;    /* prefaulted; a multiple of the 256 KiB slot is used */
     uint32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms; /* total deadlines */
-    http_busy_fields *busy_fields; /* with the handler's context; NULL: only Retry-After: 1 */
+    /* with the handler's context: */
+    http_busy_fields *busy_fields; /* NULL: only Retry-After: 1 */
+    http_gate *gate;               /* NULL: all may come in */
 } http_config;
 
 void http_config_default(http_config *c);

@@ -138,10 +138,6 @@ size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
 
 /* ---- refuse.c: answers to what never reaches the handler ---- */
 void http_make_id(http_server *s, char out[HTTP_ID_BYTES]); /* lock held */
-typedef struct http_refusal {
-    int status;
-    const char *code, *message;
-} http_refusal;
 /* What goes with a refusal that passes. Lock not held. */
 uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 /* Sends the whole answer past the library (which could not answer before the body's end), says that

@@ -24,6 +24,7 @@ void http_error_json(buf *out, const char *message, const char *type, const char
 }
 
 static const char *error_type(int status) {
+    if (status == 401) return "unauthorized";
     return status == 429 ? "rate_limit_error" : status >= 500 ? "server_error" : "invalid_request_error";
 }
 

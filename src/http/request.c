@@ -121,6 +121,17 @@ static void give_slot(http_server *s, http_request *r) {
 
 /* ---- the request's way ---- */
 
+/* Lock let go meanwhile; without a deadline the watcher leaves the connection alone. */
+static const http_refusal *ask_gate(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method) {
+    http_server *s = c->server;
+    const http_request asked = {.server = s, .mhd = mhd, .method = str_of(method), .path = str_of(url)};
+    c->deadline_ns = 0;
+    http_unlock(s);
+    const http_refusal *why = s->config.gate(s->ctx, &asked);
+    http_lock(s);
+    return why;
+}
+
 /* All headers are in. NULL, or why the request gets no further; need_bytes: of buffers. Lock held. */
 static const http_refusal *begin(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method,
                                  const char *version, uint64_t *need_bytes) {
@@ -134,6 +145,7 @@ static const http_refusal *begin(http_conn *c, struct MHD_Connection *mhd, const
     bool known = body_bytes != UINT64_MAX;
     *need_bytes = HTTP_INLINE_BYTES + (known ? body_bytes : 0);
     if (s->draining) return &draining;
+    if (s->config.gate && (why = ask_gate(c, mhd, url, method))) return why;
     http_request *r = take_slot(s, body_bytes > 0);
     if (!r) return &busy;
     r->conn = c;
@@ -168,13 +180,14 @@ static const http_refusal *take_body(http_conn *c, const char *data, size_t len,
 
 /* Lock held, but for the moment in which the fields are asked for: the watcher may then end the connection. */
 static void refuse(http_conn *c, const http_refusal *why, uint64_t need_bytes, bool head) {
-    http_field fields[HTTP_BUSY_FIELDS];
+    http_field fields[HTTP_BUSY_FIELDS + 1];
     uint32_t n = 0;
     if (why->status == 429 || why->status == 503) {
         http_unlock(c->server);
         n = http_ask_busy_fields(c->server, need_bytes, fields);
         http_lock(c->server);
     }
+    if (*why->field.name) fields[n++] = why->field;
     if (c->phase != CONN_REFUSED) http_refuse(c, why, fields, n, head);
 }
 

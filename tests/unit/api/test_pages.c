@@ -50,7 +50,7 @@ static void start(world *w, world_config c) {
     assert_ok((w->api = api_start(&api_c, &w->ledger, &e)), e);
     http_config http_c;
     http_config_default(&http_c);
-    http_c.port = 0;
+    http_c.port = 0, http_c.gate = api_gate;
     assert_ok((w->http = http_server_start(&http_c, &w->ledger, api_handle, w->api, &e)), e);
     assert_ok(api_ready(w->api, w->en, w->sched, w->http, &e), e);
     w->c = client_open(http_server_port(w->http));
@@ -67,6 +67,12 @@ static void stop(world *w) {
     for (mem_account i = 0; i < MEM_ACCOUNT_COUNT; i++)
         if (i != MEM_RUNTIME && v.rows[i].now_bytes) /* the page /memory measures that one anew */
             fail_msg("%s: %zu bytes are left", mem_account_name(i), (size_t)v.rows[i].now_bytes);
+}
+
+/* On another connection: a 401 ends it. */
+static void ask_anew(world *w) {
+    client_close(&w->c);
+    w->c = client_open(http_server_port(w->http));
 }
 
 /* The answer, which the caller frees by its body. */
@@ -323,7 +329,15 @@ static void keys(void **state) {
         if (a.status != rows[i].status) fail_msg("%s %s: %d", rows[i].path, rows[i].headers, a.status);
         if (a.status == 401) assert_string_equal(header_of(&a, "WWW-Authenticate"), "Bearer");
         free(a.body);
+        if (a.status == 401) ask_anew(&w);
     }
+    /* before there is a body */
+    assert_true(client_text(&w.c, "POST /generate HTTP/1.1\r\nHost: x\r\nx-api-key: no\r\nContent-Length: 60000\r\n\r\n"));
+    answer_text early = read_answer(&w.c, false);
+    assert_int_equal(early.status, 401);
+    assert_non_null(strstr(early.body, "this API key is not known here"));
+    free(early.body);
+    ask_anew(&w);
     /* what one remembers is not there for the other */
     static const char *const hits[] = {"\"hit_tokens\":0,", "\"hit_tokens\":17,", "\"hit_tokens\":0,"};
     static const char *const headers[] = {"x-api-key: one\r\n", "Authorization: Bearer one\r\n",

@@ -373,6 +373,59 @@ static void test_expect_continue(void **state) {
     stop(w);
 }
 
+static const http_refusal *gate(void *ctx, const http_request *r) {
+    static const http_refusal closed = {401, "closed", "nobody comes in here", {"WWW-Authenticate", "Knock"}};
+    (void)ctx;
+    bool knocks = str_is(http_header(r, "X-Knock"), "yes") || str_is(http_query(r, "knock"), "yes");
+    return knocks || !str_is(http_path(r), "/same") || str_is(http_method(r), "PUT") ? NULL : &closed;
+}
+
+/* Refused when the head is there: whatever was to follow, no slot is held and the answer can be read. */
+static void test_gate(void **state) {
+    (void)state;
+    http_config config = small_config();
+    config.gate = gate;
+    world *w = start(&config);
+    static const char *const heads[] = {
+        "GET /same HTTP/1.1\r\nHost: h\r\n\r\n",
+        "HEAD /same HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /same HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n",
+        "POST /same HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST /same HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        client c = open_client(w);
+        bool head = heads[i][0] == 'H';
+        client_text(&c, heads[i]);
+        assert_true(client_more(&c));
+        assert_memory_equal(c.data, "HTTP/1.1 401 ", 13); /* not 100 */
+        answer_text a = read_answer(&c, head);
+        assert_string_equal(header_of(&a, "WWW-Authenticate"), "Knock");
+        assert_string_equal(header_of(&a, "Connection"), "close");
+        if (!head)
+            assert_string_equal(a.body, "{\"error\":{\"message\":\"nobody comes in here\",\"type\":"
+                                        "\"unauthorized\",\"param\":null,\"code\":\"closed\"}}");
+        assert_int_equal(active(w), 0);
+        free(a.body);
+        assert_true(is_closed(&c));
+        client_close(&c);
+    }
+    char *body = calloc(1, 500000);
+    client c = open_client(w);
+    assert_true(send_body(&c, body, 500000, 0)); /* many clients read only when all is sent */
+    assert_int_equal(ask(&c, ""), 401);
+    client_close(&c);
+    free(body);
+    c = open_client(w);
+    assert_int_equal(ask(&c, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(ask(&c, "GET /same?knock=yes HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(ask(&c, "POST /same HTTP/1.1\r\nHost: h\r\nX-Knock: yes\r\nContent-Length: 2\r\n\r\nab"), 200);
+    assert_int_equal(ask(&c, "PUT /same HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab"), 200);
+    client_close(&c);
+    wait_idle(w);
+    stop(w);
+}
+
 static void test_large_replies(void **state) {
     (void)state;
     http_config config = small_config();
@@ -989,7 +1042,8 @@ static void test_two_thousand_requests(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reply_and_keep_alive), cmocka_unit_test(test_http_1_0), cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_expect_continue), cmocka_unit_test(test_large_replies), cmocka_unit_test(test_refused_requests),
+        cmocka_unit_test(test_expect_continue), cmocka_unit_test(test_gate), cmocka_unit_test(test_large_replies),
+        cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),
