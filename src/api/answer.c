@@ -95,7 +95,7 @@ static void on_wake_stream(void *ctx) { http_stream_wake(((answer *)ctx)->reques
 typedef struct wording {
     buf text, logprobs, body; /* of all jobs, one after another; what is sent */
     answer_choice choices[ANSWER_JOBS_MAX];
-    err failure; /* the first, when there is one */
+    err failure; /* of one of the jobs, or of the wording */
 } wording;
 
 /* Reads all of a job that has ended. The choice's strings get their lengths; where they lie is known at the end. */
@@ -113,7 +113,6 @@ static void collect(answer *x, uint32_t i, wording *all) {
         if (x->logprobs) api_put_logprob(v, &out.sample, &w);
     }
     if (x->logprobs) json_array_end(&w);
-    if (out.what == SCHED_FAILED && !all->failure.code) all->failure = out.failure;
     all->choices[i] = (answer_choice){.text = {NULL, all->text.len - text_start},
                                       .logprobs = {NULL, all->logprobs.len - logprobs_start},
                                       .finish = out.finish,
@@ -130,26 +129,30 @@ static void place_choices(answer *x, wording *all) {
     }
 }
 
-/* The HTTP status of what is in body. */
-static int word(answer *x, wording *all) {
+static void word_choices(answer *x, wording *all) {
     for (uint32_t i = 0; i < x->n_jobs; i++) collect(x, i, all);
-    err *e = &all->failure;
-    if (!e->code && !all->text.failed && !all->logprobs.failed) {
+    if (!all->text.failed && !all->logprobs.failed) {
         place_choices(x, all);
         x->dialect->whole(x, all->choices, &all->body);
     }
-    if (!e->code && (all->text.failed || all->logprobs.failed || all->body.failed))
-        err_set_memory(e, all->text.len, mem_ledger_available(x->a->ledger),
+    if (all->text.failed || all->logprobs.failed || all->body.failed)
+        err_set_memory(&all->failure, all->text.len, mem_ledger_available(x->a->ledger),
                        "no memory to word an answer of %zu bytes", all->text.len);
+}
+
+/* The HTTP status of what is in body. */
+static int word(answer *x, wording *all) {
+    err *e = &all->failure;
+    if (!e->code) word_choices(x, all);
     if (!e->code) return 200;
     buf_clear(&all->body);
     x->dialect->error(e, &all->body);
     return api_status(e, false);
 }
 
-static void reply(answer *x) {
+static void reply(answer *x, const err *failure) {
     api *a = x->a;
-    wording all = {0};
+    wording all = {.failure = *failure};
     buf_init(&all.text, &a->heap.alloc, ANSWER_BUF_LIMIT);
     buf_init(&all.logprobs, &a->heap.alloc, ANSWER_BUF_LIMIT);
     buf_init(&all.body, &a->heap.alloc, ANSWER_BUF_LIMIT);
@@ -161,11 +164,22 @@ static void reply(answer *x) {
     buf_free(&all.body);
 }
 
-/* Each job calls once, when it has ended; the last call words them all. */
+static bool one_failed(answer *x, err *why) {
+    for (uint32_t i = 0; i < x->n_jobs; i++)
+        if (sched_job_failed(x->a->sched, x->jobs[i], why)) return true;
+    return false;
+}
+
+/* Each job calls once, when it has ended. The last call words them all; when one has failed that is the answer, at
+ * once, and the others are let go with it. */
 static void on_wake_whole(void *ctx) {
     answer *x = ctx;
+    err failure = {0};
     pthread_mutex_lock(&x->lock);
-    if (--x->n_awaited == 0 && !x->gone) reply(x);
+    if (!x->gone && x->n_awaited) {
+        x->n_awaited = one_failed(x, &failure) ? 0 : x->n_awaited - 1;
+        if (!x->n_awaited) reply(x, &failure);
+    }
     pthread_mutex_unlock(&x->lock);
 }
 

@@ -51,7 +51,7 @@ struct answer {
     http_request *request;
     sched_job *jobs[ANSWER_JOBS_MAX];
     uint32_t n_jobs;
-    uint32_t n_awaited;  /* whole: jobs that have not ended */
+    uint32_t n_awaited;  /* whole: jobs that have not ended; 0 once it is answered */
     uint32_t ended_jobs; /* stream: a bit for each whose last record is written */
     uint32_t turn;       /* stream: whose record is next, if it has one */
     bool logprobs;

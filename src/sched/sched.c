@@ -320,6 +320,14 @@ bool sched_job_done(sched *s, sched_job *j) {
     return done;
 }
 
+bool sched_job_failed(sched *s, sched_job *j, err *why) {
+    pthread_mutex_lock(&s->lock);
+    bool failed = j->state == JOB_ENDED && j->failure.code;
+    if (failed) *why = j->failure;
+    pthread_mutex_unlock(&s->lock);
+    return failed;
+}
+
 static double ms_between(uint64_t from_ns, uint64_t to_ns) {
     return from_ns && to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
 }

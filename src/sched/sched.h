@@ -107,6 +107,7 @@ typedef struct sched_output {
  * is the last and repeats. */
 void sched_job_read(sched *s, sched_job *j, sched_output *out);
 bool sched_job_done(sched *s, sched_job *j); /* it has ended (output may still be unread) */
+bool sched_job_failed(sched *s, sched_job *j, err *why); /* it has ended with SCHED_FAILED; reads nothing */
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out);
 /* The consumer lets go; a job that has not ended is cancelled. j is dead afterwards. Not from wake. */
 void sched_job_release(sched *s, sched_job *j);

@@ -20,7 +20,7 @@ typedef struct world {
 } world;
 
 typedef struct world_config {
-    uint32_t entries, max_queue, most_answers;
+    uint32_t entries, max_queue, most_answers, queue_timeout_ms;
     kv_type type;
     const char *keys;
 } world_config;
@@ -43,6 +43,7 @@ static void start(world *w, world_config c) {
     sched_config sched_c;
     sched_config_default(&sched_c);
     sched_c.max_concurrent = 1, sched_c.n_tenants = api_count_keys(c.keys);
+    sched_c.queue_timeout_ms = c.queue_timeout_ms;
     sched_c.max_queue = c.max_queue ? c.max_queue : 32;
     assert_ok((w->sched = sched_start(&sched_c, w->en, &w->ledger, &e)), e);
     api_config api_c = {.max_active = 8, .body_limit_bytes = 64 * 1024, .default_max_tokens = 4, .keys = c.keys};
@@ -300,6 +301,23 @@ static void what_never_fits_says_how_much(void **state) {
     stop(&w);
 }
 
+/* One at a time: while the first goes on, the others wait in vain. */
+static void one_of_several_fails(void **state) {
+    (void)state;
+    static world w;
+    start(&w, (world_config){.entries = 10, .queue_timeout_ms = 100});
+    expect(&w, "POST", "/generate",
+           "{\"prompt\": [5, 6], \"n\": 3, \"window\": 64, \"ignore_end\": true, \"max_tokens\": 20000}", 429,
+           "waited 100 ms in the queue");
+    assert_true(sched_wait_idle(w.sched, 60000));
+    sched_counts counts;
+    sched_read(w.sched, &counts);
+    assert_true(counts.failed >= 1 && counts.cancelled >= 1);
+    assert_int_equal(counts.failed + counts.cancelled, 3);
+    expect(&w, "POST", "/generate", "{\"prompt\": [5, 6], \"n\": 2}", 200, "\"index\":1");
+    stop(&w);
+}
+
 static void keys(void **state) {
     (void)state;
     static world w;
@@ -332,7 +350,8 @@ static void keys(void **state) {
         if (a.status == 401) ask_anew(&w);
     }
     /* before there is a body */
-    assert_true(client_text(&w.c, "POST /generate HTTP/1.1\r\nHost: x\r\nx-api-key: no\r\nContent-Length: 60000\r\n\r\n"));
+    assert_true(client_text(&w.c, "POST /generate HTTP/1.1\r\nHost: x\r\nx-api-key: no\r\n"
+                                  "Content-Length: 60000\r\n\r\n"));
     answer_text early = read_answer(&w.c, false);
     assert_int_equal(early.status, 401);
     assert_non_null(strstr(early.body, "this API key is not known here"));
@@ -395,6 +414,7 @@ int main(void) {
         cmocka_unit_test(answers_have_seeds_of_their_own),
         cmocka_unit_test(wording_without_memory),
         cmocka_unit_test(what_never_fits_says_how_much),
+        cmocka_unit_test(one_of_several_fails),
         cmocka_unit_test(keys),
         cmocka_unit_test(pages_of_memory_are_whole_or_refused),
     };
