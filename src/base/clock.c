@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <time.h>
 
-uint64_t clock_now_ns(void) {
+static uint64_t read_ns(clockid_t which) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(which, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+uint64_t clock_now_ns(void) { return read_ns(CLOCK_MONOTONIC); }
+uint64_t clock_thread_ns(void) { return read_ns(CLOCK_THREAD_CPUTIME_ID); }
 
 uint64_t clock_wall_ms(void) {
     struct timespec t;

@@ -7,6 +7,7 @@
 enum { CLOCK_STAMP_BYTES = 32 };
 
 uint64_t clock_now_ns(void);  /* monotonic */
+uint64_t clock_thread_ns(void); /* processor time of the calling thread */
 uint64_t clock_wall_ms(void); /* since 1970, UTC */
 
 static inline double clock_ms_since(uint64_t start_ns) {

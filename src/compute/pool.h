@@ -2,8 +2,9 @@
  *
  * Owns n−1 threads beside the caller. compute_pool_run hands out task indexes 0 … n_tasks−1, each to
  * exactly one thread, and returns when all are done. Which thread gets which task never changes a
- * result. Between runs threads spin briefly, then sleep; when other processes want the cores they
- * yield. One caller at a time.
+ * result, and a run may be done by fewer threads than there are: tasks must not wait for each other. Between
+ * runs threads spin briefly, then sleep; when other processes want the cores they yield, and one whose core
+ * is so busy that it holds up the rest is left out for a while. One caller at a time.
  */
 #ifndef COMPUTE_POOL_H
 #define COMPUTE_POOL_H
