@@ -256,6 +256,8 @@ static double longer(double a, double b) { return a > b ? a : b; }
 
 static void add_usage(sched_usage *to, const sched_usage *u) {
     to->completion_tokens += u->completion_tokens;
+    to->drafted_tokens += u->drafted_tokens;
+    to->accepted_tokens += u->accepted_tokens;
     if (u->cached_tokens < to->cached_tokens) { /* the one that computed what the others found */
         to->cached_tokens = u->cached_tokens;
         to->reprocess_reason = u->reprocess_reason;
@@ -306,6 +308,8 @@ static void put_timings(const sched_usage *u, uint32_t n_jobs, json_writer *w) {
     json_put_fixed(w, "total_ms", u->total_ms, 3);
     json_put_fixed(w, "prefill_tokens_per_s", u->prefill_ms > 0 ? computed * 1000.0 / u->prefill_ms : 0, 2);
     json_put_fixed(w, "decode_tokens_per_s", u->decode_ms > 0 ? decoded * 1000.0 / u->decode_ms : 0, 2);
+    json_put_uint(w, "drafted_tokens", u->drafted_tokens);
+    json_put_uint(w, "accepted_tokens", u->accepted_tokens);
     json_object_end(w);
 }
 

@@ -121,6 +121,7 @@ static const field fields[] = {
     {"window", FIELD_U32, AT(window), 0, WINDOW_MAX},
     {"keep", FIELD_U32, AT(keep), 0, WINDOW_MAX},
     {"cache", FIELD_BOOL, AT(cache)},
+    {"speculate", FIELD_BOOL, AT(neutral.speculate)},
     {"cache_ttl", FIELD_U32, AT(cache_ttl_s), 0, CACHE_TTL_MAX_S},
     {"pin", FIELD_BOOL, AT(neutral.memory.pin)},
     {"model", FIELD_IGNORED},
@@ -234,7 +235,7 @@ static void set_defaults(api *a, native_request *q) {
     memset(q, 0, sizeof *q);
     q->a = a;
     q->n = 1;
-    q->cache = true;
+    q->cache = q->neutral.speculate = true;
     engine_sampling_default(&q->neutral.sampling);
     q->neutral.terms = engine_terms(a->en);
     q->kv_type = q->neutral.terms.type;

@@ -114,6 +114,8 @@ static void put_jobs(api *a, json_writer *w) {
     json_put_uint(w, "refused", jobs.refused);
     json_put_uint(w, "prompt_tokens", jobs.prompt_tokens);
     json_put_uint(w, "completion_tokens", jobs.completion_tokens);
+    json_put_uint(w, "drafted_tokens", jobs.drafted_tokens);
+    json_put_uint(w, "accepted_tokens", jobs.accepted_tokens);
     json_object_end(w);
 }
 

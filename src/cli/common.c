@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "base/log.h"
+#include "engine/speculate.h"
 #include "mem/books.h"
 #include "plat/kernel.h"
 
@@ -30,6 +31,7 @@ engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions) {
     c.n_batch = o->batch;
     c.kv_type = (kv_type)o->kv_type;
     c.n_threads = (int)o->threads;
+    c.n_drafts = o->speculate ? SPECULATE_MOST : 0;
     return c;
 }
 

@@ -31,6 +31,7 @@ typedef struct row {
 #define AT(member) offsetof(cli_options, member)
 
 static const char *const engine_kinds[] = {"model", "echo", NULL};
+static const char *const speculations[] = {"off", "lookup", NULL};
 static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order of kv_type */
 
 static const row rows[] = {
@@ -53,6 +54,10 @@ static const row rows[] = {
      "see only so many tokens, the oldest make way: text can go on for ever; 0: off"},
     {"keep", NULL, KIND_U32, AT(keep), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
      "with --window: the first so many tokens are always seen"},
+    {"speculate", NULL, KIND_WORD, AT(speculate), CLI_RUN | CLI_SERVE | CLI_PLAN, 0, 0, "lookup", "HOW",
+     "guess tokens ahead where that is faster: off, or lookup (from what the text has said before). Answers stay the "
+     "same, bit for bit",
+     speculations},
     {"no-prompt-cache", NULL, KIND_FLAG, AT(no_prompt_cache), CLI_SERVE | CLI_PLAN, 0, 0, NULL, NULL,
      "requests share no pages and nothing is remembered of them"},
     {"prompt-cache-bytes", NULL, KIND_BYTES, AT(cache_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",

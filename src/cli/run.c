@@ -66,7 +66,8 @@ static bool generate(const cli_options *o, engine *en, const engine_sampling *sa
                             .sampling = sampling,
                             .tokens = tokens,
                             .n_prompt = n_prompt,
-                            .max_tokens = n};
+                            .max_tokens = n,
+                            .speculate = engine_drafts(en) > 0};
     bool ok = (terms.window || engine_session_reserve(en, session, n_prompt + n, e)) &&
               engine_generation_run(&g, on_text, NULL, e);
     engine_session_close(en, session);

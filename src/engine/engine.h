@@ -35,6 +35,7 @@ typedef struct engine_config {
     uint64_t spill_bytes;
     uint32_t n_batch;       /* tokens of one step */
     uint32_t n_logits;      /* logits rows of one step; 0: n_sessions */
+    uint32_t n_drafts;      /* guessed tokens of one step, each with a row of its own; 0: nothing is guessed */
     int n_threads;          /* 0: all usable cores */
 } engine_config;
 
@@ -73,6 +74,7 @@ const char *engine_model_name(const engine *en); /* general.name, else the file'
 uint32_t engine_context(const engine *en);       /* after engine_load */
 uint32_t engine_batch(const engine *en);
 uint32_t engine_max_sessions(const engine *en);
+uint32_t engine_drafts(const engine *en); /* guessed tokens that a step has room for */
 const char *engine_kernels(const engine *en);
 int engine_threads(const engine *en);
 kv_cache *engine_kv(const engine *en); /* for whoever decides what is kept and what goes */
@@ -103,10 +105,14 @@ typedef struct engine_feed {
     engine_want want;
 } engine_feed;
 
-/* Runs the feeds as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits; sessions must hold the pages:
- * kv_sequence_prepare). Logits rows follow the order of feeds. On ERR_CANCELLED the sessions are as before; else
- * engine_step_commit must follow, once, before the next step: only then do the tokens count. (The two are apart so
- * that a step can run while others read the cache.) */
+static inline uint32_t engine_feed_rows(const engine_feed *f) {
+    return f->want == ENGINE_WANT_ALL ? f->n_tokens : f->want == ENGINE_WANT_LAST;
+}
+
+/* Runs the feeds as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits + n_drafts; sessions must hold
+ * the pages: kv_sequence_prepare). Logits rows follow the order of feeds. On ERR_CANCELLED the sessions are as before;
+ * else engine_step_commit must follow, once for each feed, before the next step: only then do the tokens count, as
+ * many as the feed then has. (The two are apart so that a step can run while others read the cache.) */
 bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _Atomic bool *cancel, err *e);
 void engine_step_commit(engine *en, const engine_feed *feeds, uint32_t n_feeds);
 /* Pages, step and commit at once, for an owner of a single session. */

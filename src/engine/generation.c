@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 void engine_generation_start(engine_generation *g) {
     CHECK(g->n_prompt > 0 && g->max_tokens > 0);
@@ -10,6 +11,9 @@ void engine_generation_start(engine_generation *g) {
     g->finish = ENGINE_RUNNING;
     g->stopped_by = -1;
     rng_seed(&g->random, g->sampling->seed);
+    g->n_draft = g->n_drafted = g->n_accepted = 0;
+    g->holds = false;
+    engine_guess_begin(&g->guess, g->speculate);
     text_stream_init(&g->stream, engine_vocab(g->en), false, false);
 }
 
@@ -18,6 +22,24 @@ void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_fe
     CHECK(g->finish == ENGINE_RUNNING && left > 0 && max_tokens > 0);
     uint32_t n = left < max_tokens ? left : max_tokens;
     *feed = (engine_feed){g->session, g->tokens + g->n_fed, n, n == left ? ENGINE_WANT_LAST : ENGINE_WANT_NONE};
+    g->n_draft = 0;
+}
+
+void engine_generation_guess(engine_generation *g) {
+    uint32_t all = g->n_prompt + g->n_generated;
+    g->guess.n_most = 0;
+    if (!g->guess.on || g->n_fed + 1 != all) return;
+    engine_guess_look(&g->guess, g->tokens, all);
+    g->guess.n_most = g->max_tokens - g->n_generated - 1; /* the last token is never fed */
+}
+
+void engine_generation_draft(engine_generation *g, engine_feed *feed) {
+    CHECK(feed->n_tokens == 1 && g->guess.n_wanted <= g->guess.n_most);
+    if (!g->guess.n_wanted) return;
+    g->n_draft = g->guess.n_wanted;
+    engine_guess_write(&g->guess, g->tokens, g->n_prompt + g->n_generated, g->n_draft);
+    feed->n_tokens += g->n_draft;
+    feed->want = ENGINE_WANT_ALL;
 }
 
 /* Where in text the first stop string begins, or len; *which is its index. */
@@ -66,31 +88,68 @@ static str add_text(engine_generation *g, int32_t token, bool ends) {
 
 bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *logits,
                               engine_sample *sample, str *text) {
-    g->n_fed += feed->n_tokens;
+    g->n_fed += feed->want == ENGINE_WANT_ALL ? 1 : feed->n_tokens;
+    g->holds = false;
     if (feed->want == ENGINE_WANT_NONE) return false;
     uint32_t all = g->n_prompt + g->n_generated;
     engine_sample_next(g->en, g->sampling, &g->random, logits, g->tokens, all, sample);
+    engine_guess_learn(&g->guess, g->tokens, sample->token);
+    bool guessed = g->n_draft && g->tokens[all] == sample->token;
+    g->n_draft = guessed ? g->n_draft - 1 : 0;
     g->tokens[all] = sample->token;
     g->n_generated++;
     bool ends = text_vocab_is_end(engine_vocab(g->en), sample->token) && !g->sampling->ignore_end;
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
     *text = add_text(g, sample->token, ends);
+    g->holds = guessed && g->finish == ENGINE_RUNNING;
     return true;
 }
 
-bool engine_generation_run(engine_generation *g, engine_on_text *on_text, void *ctx, err *e) {
+void engine_generation_commit(engine_generation *g, engine_feed *feed) {
+    uint32_t ran = feed->n_tokens;
+    feed->n_tokens = g->n_fed - (uint32_t)(feed->tokens - g->tokens);
+    if (feed->want == ENGINE_WANT_ALL) {
+        g->n_drafted += ran - 1;
+        g->n_accepted += feed->n_tokens - 1;
+    }
+    engine_step_commit(g->en, feed, 1);
+    if (feed->n_tokens < ran) engine_session_rewind(g->en, g->session, engine_session_length(g->session));
+}
+
+/* Draft, run, sample what holds, commit. */
+static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, engine_on_text *on_text, void *ctx,
+                     err *e) {
     engine_feed feed;
     engine_sample sample;
     str text;
-    engine_generation_start(g);
-    while (g->finish == ENGINE_RUNNING) {
-        engine_generation_feed(g, engine_batch(g->en), &feed);
-        if (!engine_run(g->en, &feed, e)) return false;
-        const float *logits = feed.want == ENGINE_WANT_LAST ? engine_logits(g->en, 0) : NULL;
-        if (!engine_generation_accept(g, &feed, logits, &sample, &text) || !text.len) continue;
-        if (!on_text(ctx, text)) return err_set(e, ERR_CANCELLED, "stopped by the caller");
+    engine_generation_feed(g, engine_batch(g->en), &feed);
+    bool decode = g->n_generated > 0;
+    if (decode) engine_generation_guess(g);
+    if (decode && turn % SPECULATE_BARE_EVERY) {
+        uint32_t left = engine_batch(g->en) - 1, most = engine_drafts(g->en);
+        engine_speculate(pace, &(engine_guess *){&g->guess}, 1, most < left ? most : left);
+        engine_generation_draft(g, &feed);
     }
+    uint32_t held = engine_session_length(g->session);
+    if (!engine_session_reserve(g->en, g->session, held + feed.n_tokens, e)) return false;
+    uint64_t start = clock_now_ns();
+    if (!engine_step(g->en, &feed, 1, NULL, e)) return false;
+    if (decode) engine_pace_note(pace, feed.n_tokens, feed.n_tokens - 1, clock_ms_since(start));
+    bool wanted = true;
+    for (uint32_t row = 0; !row || g->holds; row++) {
+        if (!engine_generation_accept(g, &feed, feed.want ? engine_logits(g->en, row) : NULL, &sample, &text)) break;
+        if (text.len && !(wanted = on_text(ctx, text))) break;
+    }
+    engine_generation_commit(g, &feed);
+    return wanted || err_set(e, ERR_CANCELLED, "stopped by the caller");
+}
+
+bool engine_generation_run(engine_generation *g, engine_on_text *on_text, void *ctx, err *e) {
+    engine_pace pace = {0};
+    engine_generation_start(g);
+    for (uint32_t turn = 0; g->finish == ENGINE_RUNNING; turn++)
+        if (!run_step(g, &pace, turn, on_text, ctx, e)) return false;
     return true;
 }
 

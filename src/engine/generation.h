@@ -3,12 +3,16 @@
  * Owns the path from a sampled token to text that may be shown: penalties' history, the streaming
  * detokenizer, stop strings (text that could still become one is held back), the token limit and the
  * reason of the end. It does not run steps: its owner asks for the next feed, runs it (alone or in a
- * batch with others), and hands the logits row back. Memory is the owner's.
+ * batch with others), and hands the logits rows back. Memory is the owner's.
+ *
+ * A decode may be lengthened by guessed tokens (engine_generation_draft). Its rows are then accepted one after another
+ * as long as what was sampled is what was guessed, each as if it had been run alone; the rest is as if never run.
  */
 #ifndef ENGINE_GENERATION_H
 #define ENGINE_GENERATION_H
 
 #include "engine/sampler.h"
+#include "engine/speculate.h"
 
 enum {
     GENERATION_STOPS_MAX = 16,
@@ -32,12 +36,17 @@ typedef struct engine_generation {
     uint32_t n_stops;
     int32_t *tokens; /* [n_prompt + max_tokens]: the prompt, then what is generated */
     uint32_t n_prompt, max_tokens;
+    bool speculate; /* guess what comes next */
 
     /* progress */
     uint32_t n_fed, n_generated;
     engine_finish finish;
     int32_t stopped_by; /* index of the stop string, or −1 */
     rng random;
+    engine_guess guess;
+    uint32_t n_draft; /* guessed tokens of the feed that are not judged yet */
+    bool holds;       /* the last token sampled is the one that was guessed: the next row is good */
+    uint32_t n_drafted, n_accepted; /* guessed tokens that were run; that were right */
     text_stream stream;
     uint32_t n_held;
     char held[GENERATION_TEXT_BYTES], shown[GENERATION_TEXT_BYTES];
@@ -49,10 +58,19 @@ void engine_generation_start(engine_generation *g);
  * decode step. Call only while g->finish is ENGINE_RUNNING. */
 void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed);
 
+/* Before engine_speculate: what may be guessed behind a decode. */
+void engine_generation_guess(engine_generation *g);
+/* After it, with pages for them: lengthens the decode's feed by the n_wanted guessed tokens. */
+void engine_generation_draft(engine_generation *g, engine_feed *feed);
+
 /* After the feed has run: logits is its row (NULL when none was wanted). Samples; *text is what may now
- * be shown, possibly empty, valid until the next call. Returns false while still in the prompt. */
+ * be shown, possibly empty, valid until the next call. Returns false while still in the prompt. While g->holds
+ * afterwards, the next row of the feed may be accepted, too. */
 bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *logits,
                               engine_sample *sample, str *text);
+
+/* Commits those tokens of the feed that count after its rows were accepted; pages taken for the others go back. */
+void engine_generation_commit(engine_generation *g, engine_feed *feed);
 
 /* The whole generation at once, for an owner with nothing else to run beside it. on_text gets each piece that is
  * not empty; returning false stops with ERR_CANCELLED. */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "compute/pool.h"
 #include "engine/internal.h"
+#include "engine/speculate.h"
 #include "plat/cpu.h"
 #include "plat/kernel.h"
 
@@ -22,6 +23,8 @@ static bool check_config(const engine_config *c, err *e) {
         return err_set(e, ERR_USAGE, "sessions must be 1 to %d", MAX_SESSIONS);
     if (c->n_batch < 1 || c->n_batch > MAX_BATCH)
         return err_set(e, ERR_USAGE, "the batch must be 1 to %d tokens", MAX_BATCH);
+    if (c->n_drafts > SPECULATE_MOST)
+        return err_set(e, ERR_USAGE, "%u guessed tokens in a step; at most %d", c->n_drafts, SPECULATE_MOST);
     if (c->cache_entries > MAX_ENTRIES)
         return err_set(e, ERR_USAGE, "a cache of %u entries; at most %d", c->cache_entries, MAX_ENTRIES);
     if (c->spill_path && !c->spill_bytes) return err_set(e, ERR_USAGE, "a spill file needs its size: --spill-bytes");
@@ -129,7 +132,8 @@ engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e) 
 
 static void work_layout(engine *en, model_workspace *step, mem_arena *a) {
     uint32_t n_vocab = en->hparams.n_vocab;
-    model_workspace_layout(step, &en->hparams, device_cpu_ops(), en->config.n_batch, en->config.n_logits, a);
+    model_workspace_layout(step, &en->hparams, device_cpu_ops(), en->config.n_batch,
+                           en->config.n_logits + en->config.n_drafts, a);
     en->batch = mem_arena_take(a, en->config.n_batch * sizeof *en->batch, 64);
     en->candidates = mem_arena_take(a, n_vocab * sizeof *en->candidates, 64);
     en->adjusted = mem_arena_take(a, n_vocab * sizeof *en->adjusted, 64);

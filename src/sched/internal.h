@@ -60,6 +60,8 @@ struct sched {
     engine_feed *feeds;   /* of the step in preparation */
     sched_job **feed_jobs;
     uint32_t n_feeds;
+    engine_guess **guesses; /* of its decodes */
+    engine_pace pace;
     sched_job **running; /* prefill and decode, first in rank first */
     uint32_t n_running;
     sched_tenant *tenants;

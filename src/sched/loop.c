@@ -50,6 +50,8 @@ static void account(sched *s, sched_job *j) {
     s->mean_job_ms = s->mean_job_ms > 0 ? s->mean_job_ms * 0.9 + ms * 0.1 : ms;
     s->counts.prompt_tokens += j->gen.n_prompt;
     s->counts.completion_tokens += j->gen.n_generated;
+    s->counts.drafted_tokens += j->gen.n_drafted;
+    s->counts.accepted_tokens += j->gen.n_accepted;
 }
 
 /* The one exit. Whatever the job held of the engine goes back; the block stays until the consumer has
@@ -206,6 +208,25 @@ static void add_prompts(sched *s, uint32_t left) {
     }
 }
 
+/* Guessed tokens behind the decodes of a step that has nothing else. They take pages as long as there are any, from
+ * nobody who runs, and never more than the job was promised for its next steps. */
+static void add_drafts(sched *s, uint32_t left) {
+    uint32_t n = s->n_feeds, most = engine_drafts(s->en);
+    for (uint32_t f = 0; f < n; f++) {
+        s->guesses[f] = &s->feed_jobs[f]->gen.guess;
+        engine_generation_guess(&s->feed_jobs[f]->gen);
+    }
+    if (!n || s->turn % BARE_STEP_EVERY == 0 || s->pressure >= MEM_CRITICAL) return;
+    engine_pace free_of_cost = {.fixed_ms = 1};
+    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->pace, s->guesses, n, most < left ? most : left);
+    for (uint32_t f = 0; f < n; f++) {
+        engine_generation *g = &s->feed_jobs[f]->gen;
+        uint32_t wanted = g->guess.n_wanted;
+        if (wanted && kv_sequence_prepare(engine_kv(s->en), g->session, 1 + wanted, NULL))
+            engine_generation_draft(g, &s->feeds[f]);
+    }
+}
+
 static void compose(sched *s) {
     uint32_t batch = engine_batch(s->en);
     s->n_feeds = 0;
@@ -213,6 +234,7 @@ static void compose(sched *s) {
     sched_rank_running(s);
     uint32_t n_decodes = add_decodes(s, batch);
     add_prompts(s, chunk_beside(s, n_decodes, batch - n_decodes));
+    if (s->n_feeds == n_decodes) add_drafts(s, batch - n_decodes);
 }
 
 static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {
@@ -228,12 +250,15 @@ static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {
 /* Decodes alone say what is to be kept to; steps with a piece beside them, how far it was; prompts alone, how fast
  * prompts are. */
 static void measure(sched *s, double ms) {
-    uint32_t decodes = 0, prompt_tokens = 0;
+    uint32_t decodes = 0, drafted = 0, prompt_tokens = 0;
     for (uint32_t f = 0; f < s->n_feeds; f++) {
         bool decode = s->feed_jobs[f]->state == JOB_DECODE;
         decodes += decode;
-        if (!decode) prompt_tokens += s->feeds[f].n_tokens;
+        if (decode) drafted += s->feeds[f].n_tokens - 1;
+        else prompt_tokens += s->feeds[f].n_tokens;
     }
+    if (!prompt_tokens) engine_pace_note(&s->pace, decodes + drafted, drafted, ms);
+    if (drafted) return;
     if (!prompt_tokens) s->decode_step_ms = s->decode_step_ms > 0 ? s->decode_step_ms * 0.8 + ms * 0.2 : ms;
     else if (decodes) fit_chunk(s, prompt_tokens, ms);
     else if (prompt_tokens >= KV_PAGE_TOKENS) kv_cache_note_speed(engine_kv(s->en), ms / prompt_tokens);
@@ -243,19 +268,31 @@ static void serve_tenants(sched *s) {
     for (uint32_t f = 0; f < s->n_feeds; f++) s->tenants[s->feed_jobs[f]->tenant].served += s->feeds[f].n_tokens;
 }
 
+/* Rows from `row` on: as many as hold what was guessed, and as the reader has room for. */
+static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t row) {
+    engine_sample sample;
+    str text;
+    bool said = false;
+    do {
+        const float *logits = feed->want ? engine_logits(s->en, row++) : NULL;
+        if (!engine_generation_accept(&j->gen, feed, logits, &sample, &text)) break;
+        CHECK(sched_ring_put(&j->ring, &sample, text)); /* compose saw room for the largest */
+        said = true;
+    } while (j->gen.holds && !stalled(j));
+    engine_generation_commit(&j->gen, feed);
+    if (!said) return;
+    if (j->state == JOB_PREFILL) j->state = JOB_DECODE;
+    if (!j->first_ns) j->first_ns = clock_now_ns();
+    if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
+    else if (!j->whole) wake_later(j);
+}
+
 static void hand_out(sched *s) {
     uint32_t row = 0;
     for (uint32_t f = 0; f < s->n_feeds; f++) {
-        sched_job *j = s->feed_jobs[f];
-        engine_sample sample;
-        str text;
-        const float *logits = s->feeds[f].want == ENGINE_WANT_LAST ? engine_logits(s->en, row++) : NULL;
-        if (!engine_generation_accept(&j->gen, &s->feeds[f], logits, &sample, &text)) continue;
-        if (j->state == JOB_PREFILL) j->state = JOB_DECODE;
-        if (!j->first_ns) j->first_ns = clock_now_ns();
-        CHECK(sched_ring_put(&j->ring, &sample, text)); /* compose saw room for the largest */
-        if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
-        else if (!j->whole) wake_later(j);
+        uint32_t rows = engine_feed_rows(&s->feeds[f]);
+        hand_out_to(s, s->feed_jobs[f], &s->feeds[f], row);
+        row += rows;
     }
 }
 
@@ -273,7 +310,6 @@ static bool step(sched *s) {
     double ms = (double)(clock_now_ns() - start) / 1e6;
     pthread_mutex_lock(&s->lock);
     if (!ran) return true; /* cancelled: the sweep takes out who asked, and the others' tokens are run again */
-    engine_step_commit(s->en, s->feeds, s->n_feeds);
     measure(s, ms);
     serve_tenants(s);
     hand_out(s);

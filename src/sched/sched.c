@@ -58,10 +58,11 @@ static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     engine_feed *feeds = mem_arena_take(a, c->max_concurrent * sizeof *feeds, 64);
     sched_job **feed_jobs = mem_arena_take(a, c->max_concurrent * sizeof *feed_jobs, 64);
     sched_job **running = mem_arena_take(a, c->max_concurrent * sizeof *running, 64);
+    engine_guess **guesses = mem_arena_take(a, c->max_concurrent * sizeof *guesses, 64);
     sched_tenant *tenants = mem_arena_take(a, tenant_count(c) * sizeof *tenants, 64);
     if (p.s)
         *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .feeds = feeds, .feed_jobs = feed_jobs, .running = running,
-                       .tenants = tenants};
+                       .guesses = guesses, .tenants = tenants};
     return p;
 }
 
@@ -190,7 +191,8 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
                                  .sampling = &j->sampling,
                                  .tokens = (int32_t *)(void *)at,
                                  .n_prompt = r->n_prompt,
-                                 .max_tokens = max_tokens};
+                                 .max_tokens = max_tokens,
+                                 .speculate = r->speculate && engine_drafts(s->en) > 0};
     memcpy(at, r->prompt, r->n_prompt * sizeof *r->prompt);
     at += ((size_t)r->n_prompt + max_tokens) * sizeof *r->prompt;
     j->gen.n_stops = r->n_stops;
@@ -345,6 +347,8 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
     *out = (sched_usage){
         .prompt_tokens = j->gen.n_prompt,
         .completion_tokens = j->gen.n_generated,
+        .drafted_tokens = j->gen.n_drafted,
+        .accepted_tokens = j->gen.n_accepted,
         .queue_ms = ms_between(j->submit_ns, j->admit_ns ? j->admit_ns : end),
         .prefill_ms = ms_between(j->admit_ns, j->first_ns ? j->first_ns : end),
         .decode_ms = ms_between(j->first_ns, end),

@@ -39,7 +39,8 @@ typedef struct sched_config {
     size_t queue_bytes;        /* the region; 0: chosen from the context */
     uint32_t n_tenants;        /* who share fairly; 0: as 1 */
     bool cleanup_after_request; /* forget what is not pinned, give back free pages and heap, before it is answered */
-    bool check_every_step;     /* tests: CHECKs the whole KV cache before each step */
+    bool speculate_always;      /* tests: as if guessed tokens took no time */
+    bool check_every_step;      /* tests: CHECKs the whole KV cache before each step */
 } sched_config;
 
 void sched_config_default(sched_config *c);
@@ -64,6 +65,7 @@ typedef struct sched_request {
     int32_t priority;    /* higher goes first */
     kv_terms terms;      /* engine_terms to begin with; publish_tokens is set here */
     bool remember;       /* when it has finished */
+    bool speculate;      /* guess what comes next, where the engine has room for guesses */
     kv_memory_of memory;
     engine_sampling sampling;
     uint32_t n_stops;
@@ -83,6 +85,7 @@ typedef enum sched_what { SCHED_NOTHING, SCHED_TOKEN, SCHED_END, SCHED_FAILED } 
 
 typedef struct sched_usage {
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    uint32_t drafted_tokens, accepted_tokens; /* guessed and run; of these: right */
     double queue_ms, prefill_ms, decode_ms, total_ms;
     uint64_t peak_bytes; /* of this job: KV pages and its block */
     uint32_t kv_pages;   /* at its largest */
@@ -115,7 +118,7 @@ void sched_job_release(sched *s, sched_job *j);
 typedef struct sched_counts {
     uint32_t queued, active, parked; /* parked ones are active, too */
     uint64_t submitted, finished, cancelled, failed, refused;
-    uint64_t prompt_tokens, completion_tokens, parkings;
+    uint64_t prompt_tokens, completion_tokens, parkings, drafted_tokens, accepted_tokens;
     uint64_t block_bytes; /* of the queue's region: in use */
 } sched_counts;
 void sched_read(sched *s, sched_counts *out);

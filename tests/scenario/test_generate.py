@@ -31,7 +31,8 @@ def answer_has_its_fields():
         expect(set(a), {"model", "text", "finish_reason", "stop_index", "usage", "cache_stats", "timings", "memory"})
         expect(set(a["cache_stats"]), {"pages", "bytes", "shared_bytes", "hit_tokens", "kv_type", "reprocess_reason", "parked", "lossy"})
         expect(set(a["usage"]), {"prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"})
-        expect(set(a["timings"]), {"queue_ms", "prefill_ms", "decode_ms", "total_ms", "prefill_tokens_per_s", "decode_tokens_per_s"})
+        expect(set(a["timings"]), {"queue_ms", "prefill_ms", "decode_ms", "total_ms", "prefill_tokens_per_s", "decode_tokens_per_s",
+                                 "drafted_tokens", "accepted_tokens"})
         expect(set(a["memory"]), {"peak_bytes", "level"})
         check(a["text"], "no text")
         check(a["memory"]["peak_bytes"] > 0, "peak_bytes is 0")
@@ -93,6 +94,33 @@ def stream_is_a_chunk_per_token_and_not_buffered():
         spread = stream.times[-1] - stream.times[0]
         check(spread > 0.5 * end["timings"]["decode_ms"] / 1000, lambda: "1,500 chunks arrived within %.1f ms of a decode of %.1f ms" %
               (spread * 1000, end["timings"]["decode_ms"]))
+
+
+@test
+def guesses_change_nothing():
+    """Prompts that repeat themselves: the same answer, with and without, whole, streamed and several at once."""
+    prompt = "The cat sat on the mat. The dog sat on the log. " * 6
+    with Server("-np", "8") as s, Server("--speculate", "off") as off:
+        jobs = s.memory()["jobs"]
+        expect((jobs["drafted_tokens"], jobs["accepted_tokens"]), (0, 0))
+        for fields in ({"temperature": 0, "ignore_end": True}, {"seed": 5, "temperature": 1.2, "logprobs": True, "top_logprobs": 3},
+                       {"temperature": 0, "stop": ["log. The"]}, {"seed": 2, "n": 4}, {"temperature": 0, "window": 64, "keep": 4}):
+            answers = [(server.generate(prompt, max_tokens=80, speculate=speculate, **fields), server, speculate)
+                       for server, speculate in ((s, True), (s, False), (off, True))]
+            first = answers[0][0]
+            for a, server, speculate in answers:
+                for name in ("text", "finish_reason", "stop_index", "logprobs", "choices"):
+                    expect(a.get(name), first.get(name), "%s of %r" % (name, fields))
+                expect(a["usage"]["completion_tokens"], first["usage"]["completion_tokens"])
+                if server is off or not speculate:
+                    expect(a["timings"]["drafted_tokens"], 0)
+                check(a["timings"]["accepted_tokens"] <= a["timings"]["drafted_tokens"], "more right than guessed")
+            if "n" not in fields:
+                tokens, _ = whole_of(s.stream(prompt, max_tokens=80, **fields))
+                expect(texts(tokens), first["text"], "streamed text of %r" % fields)
+        jobs = s.memory()["jobs"]
+        note("%d guessed, %d right" % (jobs["drafted_tokens"], jobs["accepted_tokens"]))
+        check(0 < jobs["accepted_tokens"] <= jobs["drafted_tokens"], lambda: "nothing was guessed right: %r" % jobs)
 
 
 @test

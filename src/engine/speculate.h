@@ -1,0 +1,51 @@
+/* engine/speculate — guesses of what comes next, and whether they are worth a place in a step.
+ *
+ * Owns the search for the last tokens earlier in the same text (prompt lookup: Saxena 2023; as a way to draft for
+ * speculative decoding: Leviathan et al. 2023, arXiv 2211.17192), how often such guesses were right, and how a step's
+ * time grows with its tokens. Callers: generation.c and whoever composes steps. A guess never changes what is said:
+ * the model judges it, and the sampler chooses as it would have without.
+ */
+#ifndef ENGINE_SPECULATE_H
+#define ENGINE_SPECULATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    SPECULATE_MOST = 15,       /* guessed tokens in one step, of all sessions together */
+    SPECULATE_BARE_EVERY = 32, /* such a step has none: what it takes without is measured anew */
+    GUESS_MATCH_MOST = 8,      /* longer matches count as this long */
+};
+
+typedef struct engine_guess {
+    bool on;        /* the owner's choice */
+    uint32_t from;  /* where in the text the token is that is guessed to come next */
+    uint32_t match; /* so many tokens before it are the last ones, too; 0: no guess */
+    float right[GUESS_MATCH_MOST + 1]; /* how often guesses after a match so long were right, lately */
+    /* of the step being composed: */
+    uint32_t n_most, n_wanted;
+    float reach; /* the chance that all that are wanted are right */
+} engine_guess;
+
+void engine_guess_begin(engine_guess *g, bool on);
+/* Looks for the last of n tokens earlier among them, unless the last guess was right: then it goes on. */
+void engine_guess_look(engine_guess *g, const int32_t *tokens, uint32_t n);
+/* The chance that one more guessed token is right, with those wanted before it; 0: none may be had. */
+float engine_guess_next_chance(const engine_guess *g);
+/* Writes n guessed tokens behind the n_tokens that are known. */
+void engine_guess_write(const engine_guess *g, int32_t *tokens, uint32_t n_tokens, uint32_t n);
+/* The token that has come; tokens are those before it. */
+void engine_guess_learn(engine_guess *g, const int32_t *tokens, int32_t came);
+
+/* What steps of tokens that decode take: fixed_ms, and token_ms for each of them. */
+typedef struct engine_pace {
+    double fixed_ms, token_ms;
+} engine_pace;
+
+/* A step of n_tokens, n_guessed of them guessed, took ms. */
+void engine_pace_note(engine_pace *p, uint32_t n_tokens, uint32_t n_guessed, double ms);
+/* How many tokens to guess (n_wanted) for each of n sequences that decode in one step, `most` in all: one more as long
+ * as that makes the step say more in its time. Where time goes with the number of tokens, none is worth it. */
+void engine_speculate(engine_pace *p, engine_guess *const *guesses, uint32_t n, uint32_t most);
+
+#endif

@@ -1,0 +1,238 @@
+/* Guesses: what is found earlier in a text, how much of it is worth running, and that running it gives the same tokens
+ * and the same logits, bit for bit. */
+#include "../test.h"
+
+#include <unistd.h>
+
+#include "base/log.h"
+#include "engine/generation.h"
+
+/* ---- what is found ---- */
+
+static engine_guess looked(const int32_t *tokens, uint32_t n) {
+    engine_guess g;
+    engine_guess_begin(&g, true);
+    engine_guess_look(&g, tokens, n);
+    return g;
+}
+
+static void finds_the_longest_and_latest(void **state) {
+    (void)state;
+    static const int32_t tokens[] = {5, 1, 2, 3, 9, 4, 2, 3, 8, 4, 2, 3, 7, 1, 2, 3};
+    engine_guess g = looked(tokens, 16);
+    assert_int_equal(g.match, 3);
+    assert_int_equal(g.from, 4);
+    g = looked(tokens, 12); /* "4 2 3" once before; "2 3" twice */
+    assert_int_equal(g.match, 3);
+    assert_int_equal(g.from, 8);
+    g = looked(tokens, 8);
+    assert_int_equal(g.match, 2);
+    assert_int_equal(g.from, 4);
+    assert_int_equal(looked(tokens, 5).match, 0);
+    assert_int_equal(looked(tokens, 1).match, 0);
+}
+
+/* Against a search that looks at every place. */
+static void finds_what_is_there(void **state) {
+    (void)state;
+    static int32_t tokens[600];
+    rng r;
+    rng_seed(&r, 3);
+    for (int round = 0; round < 2000; round++) {
+        uint32_t n = 1 + (uint32_t)(rng_next(&r) % 600), kinds = 2 + (uint32_t)(rng_next(&r) % 200), best = 0, from = 0;
+        for (uint32_t i = 0; i < n; i++) tokens[i] = (int32_t)(rng_next(&r) % kinds);
+        for (uint32_t at = n - 1; at-- > 0;) {
+            uint32_t m = 0;
+            while (m <= at && m < GUESS_MATCH_MOST && tokens[at - m] == tokens[n - 1 - m]) m++;
+            if (m > best) best = m, from = at + 1;
+        }
+        engine_guess g = looked(tokens, n);
+        assert_int_equal(g.match, best);
+        if (best) assert_int_equal(g.from, from);
+    }
+}
+
+static void writes_on_in_what_it_writes(void **state) {
+    (void)state;
+    int32_t tokens[20] = {9, 1, 2, 1, 2};
+    engine_guess g = looked(tokens, 5);
+    engine_guess_write(&g, tokens, 5, 6);
+    static const int32_t wanted[] = {1, 2, 1, 2, 1, 2};
+    assert_memory_equal(tokens + 5, wanted, sizeof wanted);
+}
+
+static void goes_on_while_right_and_learns(void **state) {
+    (void)state;
+    int32_t tokens[20] = {1, 2, 3, 4, 1};
+    engine_guess g = looked(tokens, 5);
+    float before = g.right[1], longer = g.right[2];
+    engine_guess_learn(&g, tokens, 2);
+    assert_true(g.right[1] > before);
+    assert_int_equal(g.match, 2);
+    assert_int_equal(g.from, 2);
+    engine_guess_learn(&g, tokens, 4);
+    assert_true(g.right[2] < longer);
+    assert_int_equal(g.match, 0);
+}
+
+/* ---- how much is worth it ---- */
+
+static uint32_t wanted_with(double fixed_ms, double token_ms, uint32_t n, float right, uint32_t most) {
+    engine_guess all[32];
+    engine_guess *list[32];
+    engine_pace p = {fixed_ms, token_ms};
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        engine_guess_begin(&all[i], true);
+        all[i].match = 4, all[i].n_most = 100;
+        for (int m = 1; m <= GUESS_MATCH_MOST; m++) all[i].right[m] = right;
+        list[i] = &all[i];
+    }
+    engine_speculate(&p, list, n, most);
+    for (uint32_t i = 0; i < n; i++) wanted += all[i].n_wanted;
+    return wanted;
+}
+
+static void guesses_where_it_pays(void **state) {
+    (void)state;
+    assert_int_equal(wanted_with(10, 0.1, 1, 0.99f, 15), 15);  /* a step that waits for memory, a text that repeats */
+    assert_int_equal(wanted_with(10, 0.1, 1, 0.99f, 3), 3);
+    assert_int_equal(wanted_with(10, 0.1, 4, 0.99f, 15), 15);
+    assert_int_equal(wanted_with(0, 1, 1, 0.99f, 15), 0);      /* a step that computes all the time */
+    assert_int_equal(wanted_with(10, 1, 32, 0.5f, 15), 0);     /* many streams */
+    assert_int_equal(wanted_with(10, 1, 1, 0.05f, 15), 0);     /* a text that does not repeat */
+    assert_in_range(wanted_with(10, 1, 1, 0.5f, 15), 1, 4);    /* in between */
+    assert_int_equal(wanted_with(0, 0, 1, 0.99f, 15), 0);      /* nothing is known yet */
+}
+
+static void knows_the_most(void **state) {
+    (void)state;
+    engine_guess g;
+    engine_pace p = {10, 0.1};
+    engine_guess_begin(&g, true);
+    g.match = 8, g.n_most = 2;
+    engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
+    assert_int_equal(g.n_wanted, 2);
+    g.match = 0;
+    engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
+    assert_int_equal(g.n_wanted, 0);
+}
+
+static void learns_the_pace(void **state) {
+    (void)state;
+    engine_pace p = {0};
+    rng r;
+    rng_seed(&r, 8);
+    for (int i = 0; i < 2000; i++) {
+        uint32_t n = 1 + (uint32_t)(rng_next(&r) % 4), guessed = i % 3 ? (uint32_t)(rng_next(&r) % 15) : 0;
+        double noise = i % 100 == 50 ? 30 : 0.95 + rng_unit(&r) * 0.1;
+        engine_pace_note(&p, n + guessed, guessed, (7 + 0.5 * (n + guessed)) * noise);
+    }
+    assert_true(p.fixed_ms > 5.5 && p.fixed_ms < 8.5);
+    assert_true(p.token_ms > 0.35 && p.token_ms < 0.7);
+}
+
+static void tries_again_what_was_dear(void **state) {
+    (void)state;
+    engine_guess g;
+    engine_pace p = {1, 20};
+    engine_guess_begin(&g, true);
+    g.match = 8, g.n_most = 100;
+    int tries = 0;
+    do engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
+    while (!g.n_wanted && ++tries < 5000);
+    assert_in_range(tries, 50, 4999);
+}
+
+/* ---- the same bits ---- */
+
+enum { N_PROMPT = 48, SAID = 150, PERIOD = 6 };
+
+typedef struct told {
+    int32_t tokens[N_PROMPT + SAID];
+    uint32_t n, drafted, accepted;
+    float *rows; /* of all that was sampled */
+} told;
+
+/* The built-in model, about a text that repeats itself, with n_most guesses in each step; every row is kept. */
+static void tell(engine *en, float temperature, uint32_t n_most, told *t) {
+    static engine_generation g;
+    engine_sampling s;
+    err e = {0};
+    uint32_t n_vocab = engine_hparams(en)->n_vocab;
+    engine_sampling_default(&s);
+    s.temperature = temperature, s.seed = 4, s.ignore_end = true;
+    for (uint32_t i = 0; i < N_PROMPT; i++) t->tokens[i] = i < PERIOD ? (int32_t)(300 + 31 * i) : t->tokens[i - PERIOD];
+    g = (engine_generation){.en = en, .session = engine_session_open(en, NULL, &e), .sampling = &s, .tokens = t->tokens,
+                            .n_prompt = N_PROMPT, .max_tokens = SAID, .speculate = true};
+    t->rows = malloc((size_t)SAID * n_vocab * sizeof *t->rows);
+    engine_generation_start(&g);
+    while (g.finish == ENGINE_RUNNING) {
+        engine_feed feed;
+        engine_sample sample;
+        str text;
+        engine_generation_feed(&g, engine_batch(en), &feed);
+        if (g.n_generated) {
+            engine_generation_guess(&g);
+            g.guess.n_wanted = !g.guess.match ? 0 : n_most < g.guess.n_most ? n_most : g.guess.n_most;
+            engine_generation_draft(&g, &feed);
+        }
+        assert_ok(engine_session_reserve(en, g.session, engine_session_length(g.session) + feed.n_tokens, &e), e);
+        assert_ok(engine_step(en, &feed, 1, NULL, &e), e);
+        for (uint32_t row = 0; !row || g.holds; row++) {
+            memcpy(t->rows + (size_t)g.n_generated * n_vocab, engine_logits(en, row), n_vocab * sizeof(float));
+            assert_true(engine_generation_accept(&g, &feed, engine_logits(en, row), &sample, &text));
+        }
+        engine_generation_commit(&g, &feed);
+        assert_int_equal(engine_session_length(g.session), g.n_prompt + g.n_generated - 1);
+        assert_int_equal(engine_session_bytes(en, g.session), /* nothing more than what holds tokens */
+                         kv_cache_bytes_for(engine_kv(en), kv_sequence_terms(g.session), g.n_prompt + g.n_generated - 1));
+    }
+    t->n = g.n_generated, t->drafted = g.n_drafted, t->accepted = g.n_accepted;
+    engine_session_close(en, g.session);
+}
+
+static void says_the_same_bits(void **state) {
+    (void)state;
+    err e = {0};
+    mem_ledger ledger;
+    engine_plan plan = {.rows.line_bytes = UINT64_MAX};
+    engine_config c;
+    engine_config_default(&c);
+    c.n_sessions = 1, c.n_context = 256, c.n_threads = 1, c.n_drafts = SPECULATE_MOST;
+    mem_ledger_init(&ledger, UINT64_MAX);
+    engine *en = engine_prepare(&c, &ledger, &e);
+    if (!en) fail_msg("%s", e.message);
+    assert_ok(engine_plan_make(en, &plan, &e), e);
+    assert_ok(engine_load(en, &plan, NULL, NULL, &e), e);
+    static told without, with;
+    uint32_t n_vocab = engine_hparams(en)->n_vocab;
+    for (int hot = 0; hot < 2; hot++) {
+        tell(en, hot ? 0.7f : 0, 0, &without);
+        for (uint32_t most = 1; most <= SPECULATE_MOST; most += 7) {
+            tell(en, hot ? 0.7f : 0, most, &with);
+            assert_int_equal(with.n, SAID);
+            assert_memory_equal(with.tokens, without.tokens, sizeof with.tokens);
+            assert_memory_equal(with.rows, without.rows, (size_t)SAID * n_vocab * sizeof *with.rows);
+            assert_true(with.accepted > 0 && with.drafted > with.accepted);
+            free(with.rows);
+        }
+        free(without.rows);
+    }
+    engine_free(en);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finds_the_longest_and_latest),
+        cmocka_unit_test(finds_what_is_there),
+        cmocka_unit_test(writes_on_in_what_it_writes),
+        cmocka_unit_test(goes_on_while_right_and_learns),
+        cmocka_unit_test(guesses_where_it_pays),
+        cmocka_unit_test(knows_the_most),
+        cmocka_unit_test(learns_the_pace),
+        cmocka_unit_test(tries_again_what_was_dear),
+        cmocka_unit_test(says_the_same_bits),
+    };
+    return cmocka_run_group_tests_name("engine_speculate", tests, NULL, NULL);
+}

@@ -1,0 +1,155 @@
+/* Speculation changes nothing that is said: whatever runs beside, however answers are chosen and cut, each says what it
+ * says without, to the last bit, and what was taken for guesses that were wrong is given back. */
+#include "world.h"
+
+enum { N_KINDS = 9, EACH = 3, N_ASKS = N_KINDS * EACH, CONTEXT = 256, N_PROMPT = 60, SAID = 120, PERIOD = 7, ENTRIES = 16 };
+
+static int up(void **state) {
+    (void)state;
+    return model_up("speculate", CONTEXT);
+}
+
+static void world_up(world *w, uint32_t n_concurrent, uint32_t n_pages, uint32_t n_drafts) {
+    engine_config e = engine_of(model_path, n_concurrent, CONTEXT);
+    e.cache_entries = ENTRIES;
+    e.n_drafts = n_drafts;
+    engine_up_as(w, &e, n_pages);
+    sched_config c;
+    sched_config_default(&c);
+    c.max_concurrent = n_concurrent;
+    c.max_queue = N_ASKS;
+    c.check_every_step = c.speculate_always = true;
+    sched_up(w, &c);
+}
+
+/* A prompt that repeats itself, and every way to choose and to end. */
+static ask *make(const world *w, uint32_t i) {
+    ask *q = new_ask(w, 0, 0, i, N_PROMPT, SAID);
+    engine_sampling *s = &q->r.sampling;
+    for (uint32_t t = PERIOD; t < N_PROMPT; t++) q->prompt[t] = q->prompt[t - PERIOD];
+    s->temperature = i % EACH == 0 ? 0 : i % EACH == 1 ? 0.2f : 1;
+    switch (i / EACH) {
+    case 1: s->top_logprobs = 5; break;
+    case 2: s->repeat_penalty = 1.1f, s->presence_penalty = 0.5f; break;
+    case 3: q->r.n_stops = 1, q->r.stops[0] = (engine_stop){1, "t"}; break;
+    case 4: s->ignore_end = false; break;
+    case 5: q->r.terms.type = COMPUTE_KV_Q8; break;
+    case 6: q->r.terms.window = 48, q->r.terms.keep = 4, q->r.max_tokens = 3 * CONTEXT; break;
+    case 7: q->r.max_tokens = 1 + i % EACH; break;
+    case 8: q->r.remember = true; break;
+    default: break;
+    }
+    return q;
+}
+
+static void make_all(const world *w, ask **asks, bool speculate) {
+    for (uint32_t i = 0; i < N_ASKS; i++) {
+        asks[i] = make(w, i);
+        asks[i]->r.speculate = speculate;
+    }
+}
+
+static answer plain[N_ASKS]; /* of an engine that has no room for guesses, one after the other */
+
+static void answer_plainly(void **state) {
+    (void)state;
+    world w;
+    ask *asks[N_ASKS];
+    world_up(&w, 1, 0, 0);
+    make_all(&w, asks, true);
+    for (uint32_t i = 0; i < N_ASKS; i++) {
+        plain[i] = answer_to(&w, asks[i]);
+        assert_int_equal(plain[i].usage.drafted_tokens, 0);
+        free_ask(asks[i]);
+    }
+    world_down(&w);
+}
+
+/* All at once, or so many at once that they park each other; guesses were made, and were right and wrong. */
+static void answer_with(uint32_t n_concurrent, uint32_t n_pages, bool must_park) {
+    world w;
+    ask *asks[N_ASKS];
+    sched_job *jobs[N_ASKS];
+    uint32_t drafted = 0, accepted = 0;
+    world_up(&w, n_concurrent, n_pages, SPECULATE_MOST);
+    make_all(&w, asks, true);
+    for (uint32_t i = 0; i < N_ASKS; i++) jobs[i] = submit_ask(&w, asks[i]);
+    for (uint32_t i = 0; i < N_ASKS; i++) {
+        answer a = {0};
+        finish_job(&w, jobs[i], &a);
+        assert_same_answer(&a, &plain[i]);
+        assert_true(a.usage.accepted_tokens <= a.usage.drafted_tokens && a.usage.accepted_tokens < a.n);
+        drafted += a.usage.drafted_tokens;
+        accepted += a.usage.accepted_tokens;
+        free_answer(&a);
+        free_ask(asks[i]);
+    }
+    sched_counts counts = counts_of(&w);
+    print_message("%u guessed, %u right, %llu parkings\n", drafted, accepted, (unsigned long long)counts.parkings);
+    assert_true(accepted > SAID && drafted > accepted);
+    assert_int_equal(counts.drafted_tokens, drafted);
+    assert_int_equal(counts.accepted_tokens, accepted);
+    if (must_park) assert_true(counts.parkings > 0);
+    world_down(&w);
+}
+
+static void alone(void **state) { (void)state, answer_with(1, 0, false); }
+static void beside_others(void **state) { (void)state, answer_with(8, 0, false); }
+static void parked(void **state) { (void)state, answer_with(6, 14, true); }
+
+static void off_for_a_request(void **state) {
+    (void)state;
+    world w;
+    world_up(&w, 1, 0, SPECULATE_MOST);
+    ask *q = make(&w, 0);
+    answer a = answer_to(&w, q);
+    assert_same_answer(&a, &plain[0]);
+    assert_int_equal(a.usage.drafted_tokens, 0);
+    free_answer(&a);
+    free_ask(q);
+    world_down(&w);
+}
+
+/* Clients that leave at any time, in the middle of guesses: the others do not notice. */
+static void beside_some_who_leave(void **state) {
+    (void)state;
+    world w;
+    ask *asks[N_ASKS];
+    sched_job *jobs[N_ASKS];
+    world_up(&w, 6, 40, SPECULATE_MOST);
+    make_all(&w, asks, true);
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < N_ASKS; i++) jobs[i] = submit_ask(&w, asks[i]);
+        for (uint32_t i = 0; i < N_ASKS; i++) {
+            answer a = {0};
+            if ((i + (uint32_t)round) % 3 == 0) {
+                pause_us(700 * (uint64_t)(1 + round));
+                sched_job_release(w.s, jobs[i]);
+                continue;
+            }
+            finish_job(&w, jobs[i], &a);
+            assert_same_answer(&a, &plain[i]);
+            free_answer(&a);
+        }
+    }
+    for (uint32_t i = 0; i < N_ASKS; i++) free_ask(asks[i]);
+    world_down(&w);
+}
+
+static void forget_plain(void **state) {
+    (void)state;
+    for (uint32_t i = 0; i < N_ASKS; i++) free_answer(&plain[i]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answer_plainly),
+        cmocka_unit_test(alone),
+        cmocka_unit_test(beside_others),
+        cmocka_unit_test(parked),
+        cmocka_unit_test(off_for_a_request),
+        cmocka_unit_test(beside_some_who_leave),
+        cmocka_unit_test(forget_plain),
+    };
+    return cmocka_run_group_tests_name("sched_speculate", tests, up, model_down);
+}
