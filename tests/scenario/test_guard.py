@@ -294,7 +294,7 @@ def our_own_memory_tests():
              (r["name"], r["peak_bytes"] / MIB, r["budget_bytes"] / MIB, r["growth_bytes"] / MIB, r["to_s"] - r["from_s"], r["held_by"]))
     if all(r["verdict"] == "skipped" for r in runs):
         skip(runs[0]["reason"])
-    expect(blames(runs), [], "wrong")
+    check(not blames(runs), lambda: "wrong: %r; the end of what they said:\n%s" % (blames(runs), done.out.decode(errors="replace")[-3000:] + done.err[-3000:]))
     expect((len(runs), done.rc), (len(re.findall(r"^\w", text, re.M)), 0), "runs, and the guard's status")
     budgets = [r["budget_bytes"] for r in runs]
     expect(budgets, sorted(budgets), "the least hungry first")

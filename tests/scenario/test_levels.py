@@ -439,6 +439,34 @@ def a_group_smaller_than_the_line():
 
 
 @test
+def an_unreadable_group_is_told_and_left_out():
+    """Another file in the place of the group's limit, in a mount namespace of the server's own."""
+    version, path = own_group()
+    limit = "%s/%s" % (path, "memory.max" if version == 2 else "memory.limit_in_bytes")
+    if not version or not os.path.exists(limit):
+        skip("this process's group has no limit that could be unreadable")
+    garbled = temp_path("garbled")
+    with open(garbled, "w") as f:
+        f.write("garbled\n")
+    program = temp_path("unreadable.sh")
+    with open(program, "w") as f:
+        f.write("#!/bin/sh\nexec unshare -m sh -c 'mount --bind %s %s && exec \"$@\"' - %s \"$@\"\n" % (garbled, limit, PLIMSOLL))
+    os.chmod(program, 0o755)
+    if subprocess.run([program, "--version"], capture_output=True).returncode:
+        skip("no file can be mounted here")
+    was, harness.PLIMSOLL = harness.PLIMSOLL, program
+    try:
+        with Server("-np", "1", "-c", "1024", "--memory", "200M") as s:
+            told = [line for line in s.log().splitlines() if "warn" in line]
+            check(len(told) == 1 and "limit cannot be read" in told[0], "told: %r" % told)
+            expect(s.post(PROMPT, max_tokens=4).status, 200, "a request")
+            books = s.memory()["books"]
+            expect((books["level"], books["cgroup"]["limit_bytes"]), ("safe", None))
+    finally:
+        harness.PLIMSOLL = was
+
+
+@test
 def cleanup_gives_back_at_once():
     with Server("-np", "2", "-c", "2048") as s:
         for i in range(4):
