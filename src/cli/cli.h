@@ -44,4 +44,12 @@ engine *cli_bring_up(const cli_options *o, const engine_config *c, mem_ledger *l
 /* The prompt of a command line: its arguments joined by blanks, or what stands on stdin. Static storage. */
 bool cli_text_argument(const cli_options *o, str *text, err *e);
 
+/* Numbers (or sizes) separated by commas, each low … high. The flag is named in errors. */
+enum { CLI_LIST_MAX = 32 };
+typedef struct cli_list {
+    uint64_t v[CLI_LIST_MAX];
+    uint32_t n;
+} cli_list;
+bool cli_parse_list(const char *flag, const char *text, uint64_t low, uint64_t high, cli_list *out, err *e);
+
 #endif

@@ -139,6 +139,21 @@ engine *cli_bring_up(const cli_options *o, const engine_config *c, mem_ledger *l
     return NULL;
 }
 
+bool cli_parse_list(const char *flag, const char *text, uint64_t low, uint64_t high, cli_list *out, err *e) {
+    out->n = 0;
+    for (const char *s = text; s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL) {
+        str item = {s, strcspn(s, ",")};
+        uint64_t v;
+        if (!bytes_parse(item, &v) || v < low || v > high)
+            return err_set(e, ERR_USAGE, "--%s holds '%.*s'; each must be %llu to %llu", flag,
+                           (int)(item.len < 40 ? item.len : 40), item.data, (unsigned long long)low,
+                           (unsigned long long)high);
+        if (out->n == CLI_LIST_MAX) return err_set(e, ERR_USAGE, "--%s has more than %d", flag, CLI_LIST_MAX);
+        out->v[out->n++] = v;
+    }
+    return true;
+}
+
 enum { ARGUMENT_BYTES = 1 << 20 };
 
 static bool read_stdin(char *text, size_t *len, err *e) {

@@ -27,6 +27,7 @@ typedef struct cli_options {
     uint64_t seed;
     bool seed_given;
     uint32_t pp, tg, reps;
+    const char *streams, *depth; /* bench: lists */
     uint32_t interval_ms;
     bool once;
     const char *concurrency, *payload, *requests_scan, *chart, *json_file; /* load */

@@ -15,17 +15,12 @@
 #include "mem/heap.h"
 
 enum {
-    LIST_MAX = 32, ROWS_MAX = 256, CONCURRENCY_MAX = 4096,
+    ROWS_MAX = 256, CONCURRENCY_MAX = 4096,
     PAYLOAD_MAX_BYTES = 64 << 20, PAYLOAD_MIN_BYTES = 64,
     REST_MS = 200,
     SCAN_CONCURRENCY = 48, WARM_REQUESTS = 200,
     MEMORY_TIMEOUT_MS = 10000, PAGE_LIMIT_BYTES = 1 << 20, CHART_LIMIT_BYTES = 8 << 20,
 };
-
-typedef struct list {
-    uint64_t v[LIST_MAX];
-    uint32_t n;
-} list;
 
 /* What the server's own /memory says. */
 typedef struct said {
@@ -51,7 +46,7 @@ typedef struct load {
     mem_arena arena;
     cli_url url;
     struct sockaddr_in to;
-    list concurrency, payload, scan;
+    cli_list concurrency, payload, scan;
     load_track track;
     uint64_t idle_bytes;
     row rows[ROWS_MAX];
@@ -60,21 +55,6 @@ typedef struct load {
 } load;
 
 /* ---- what is asked for ---- */
-
-static bool parse_list(const char *flag, const char *text, uint64_t low, uint64_t high, list *out, err *e) {
-    out->n = 0;
-    for (const char *s = text; s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL) {
-        str item = {s, strcspn(s, ",")};
-        uint64_t v;
-        if (!bytes_parse(item, &v) || v < low || v > high)
-            return err_set(e, ERR_USAGE, "--%s holds '%.*s'; each must be %llu to %llu", flag,
-                           (int)(item.len < 40 ? item.len : 40), item.data, (unsigned long long)low,
-                           (unsigned long long)high);
-        if (out->n == LIST_MAX) return err_set(e, ERR_USAGE, "--%s has more than %d", flag, LIST_MAX);
-        out->v[out->n++] = v;
-    }
-    return true;
-}
 
 static bool open_file(const char *flag, const char *path, FILE **f, err *e) {
     if (!path) return true;
@@ -90,9 +70,9 @@ static bool read_options(load *x, err *e) {
     if (!cli_is_loopback(&x->to))
         return err_set(e, ERR_USAGE, "%.80s is not this machine: load goes to loopback addresses only",
                        x->url.host);
-    if (!parse_list("concurrency", o->concurrency, 1, CONCURRENCY_MAX, &x->concurrency, e) ||
-        !parse_list("payload", o->payload, PAYLOAD_MIN_BYTES, PAYLOAD_MAX_BYTES, &x->payload, e) ||
-        (o->requests_scan && !parse_list("requests-scan", o->requests_scan, 1, 10000000, &x->scan, e)))
+    if (!cli_parse_list("concurrency", o->concurrency, 1, CONCURRENCY_MAX, &x->concurrency, e) ||
+        !cli_parse_list("payload", o->payload, PAYLOAD_MIN_BYTES, PAYLOAD_MAX_BYTES, &x->payload, e) ||
+        (o->requests_scan && !cli_parse_list("requests-scan", o->requests_scan, 1, 10000000, &x->scan, e)))
         return false;
     if (x->payload.n * (x->concurrency.n + x->scan.n) > ROWS_MAX)
         return err_set(e, ERR_USAGE, "that makes more than %d rows", ROWS_MAX);

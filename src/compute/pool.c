@@ -8,10 +8,10 @@
  * with somebody: for the next CROWDED_RUNS runs nobody spins, because the time spent spinning is taken
  * off the share that the work itself would get.
  *
- * Such a core takes a thread off for milliseconds with a task in hand, and the run waits for it. So the caller reckons,
- * run by run, what the others gained it: the time it would have needed alone, judged by the tasks it did itself, less
- * the time that the run took. A thread that has cost more than it gained rests, and the work goes on with one
- * less; after a while it is tried again, later each time that ends the same way. */
+ * Such a core takes a thread off for milliseconds with a task in hand, and the run waits for it. So the caller
+ * reckons, run by run, what the others gained it: the time it would have needed alone, judged by the tasks it did
+ * itself, less the time that the run took. A thread that has cost more than it gained rests, and the work goes on
+ * with one less; after a while it is tried again, later each time that ends the same way. */
 #include "compute/pool.h"
 
 #include <stdio.h>
@@ -79,7 +79,8 @@ size_t compute_pool_plan_bytes(int n_threads) {
 
 int compute_pool_threads(const compute_pool *p) { return p->n_threads; }
 
-/* Takes tasks until there are none; what is read between the ticket's two sights belongs to it. Returns how many. */
+/* Takes tasks until there are none, and returns how many; what is read between the ticket's two sights belongs to
+ * it. */
 static uint32_t work(compute_pool *p, uint32_t thread) {
     uint32_t taken = 0;
     uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
@@ -196,8 +197,8 @@ static void end_rests(compute_pool *p, uint64_t now_ns) {
     }
 }
 
-/* The one that finished last. When that was the caller, the kernel has put somebody on its core: any other, so that a
- * core is free for it. */
+/* The one that finished last. When that was the caller, somebody is on its core, too: any other, so that a core is
+ * free for it. */
 static worker *who_rests(compute_pool *p) {
     uint32_t last = atomic_load_explicit(&p->last_thread, memory_order_relaxed);
     if (last > 0 && !atomic_load_explicit(&p->workers[last].resting, memory_order_relaxed)) return &p->workers[last];

@@ -18,6 +18,7 @@
 #include "base/dtype.h"
 #include "base/err.h"
 #include "compute/compute.h"
+#include "compute/limits.h"
 #include "mem/arena.h"
 
 typedef struct device device;
@@ -117,6 +118,8 @@ size_t device_cpu_plan_bytes(const device_cpu_config *c);
 bool device_cpu_init(device *d, const device_cpu_config *c, mem_arena *a, err *e);
 size_t device_cpu_bytes(const device *d);
 void device_cpu_stop(device *d);
+/* Of this device's threads, reading these bytes. */
+void device_cpu_limits(device *d, const void *bytes, size_t n_bytes, compute_limits *out);
 const char *device_cpu_kernels(const device *d); /* name of the chosen variant */
 
 #endif

@@ -120,6 +120,12 @@ bool engine_run(engine *en, const engine_feed *feed, err *e);
 /* Row i of the last step: n_vocab floats, valid until the next. */
 const float *engine_logits(const engine *en, uint32_t row);
 
+/* What a decoded token reads of the weights and multiplies, whatever its context; and what the machine could do at
+ * most, measured now, over the same weights. The thread that steps asks. */
+size_t engine_token_bytes(const engine *en);
+double engine_token_macs(const engine *en);
+void engine_limits(engine *en, compute_limits *out);
+
 /* malloc calls made by the thread that steps, during steps and samplings so far (promise: 0 per token). */
 typedef struct engine_counters {
     uint64_t steps, tokens, step_mallocs;

@@ -18,6 +18,20 @@ kv_cache *engine_kv(const engine *en) { return en->kv; }
 str engine_chat_template(const engine *en) { return (str){en->chat_template, en->chat_template_bytes}; }
 void engine_counters_read(const engine *en, engine_counters *out) { *out = en->counters; }
 
+double engine_token_macs(const engine *en) {
+    return model_matmul_macs(&en->hparams) + (double)en->hparams.n_vocab * en->hparams.width;
+}
+
+size_t engine_token_bytes(const engine *en) {
+    const device_matrix *table = &en->model.embed; /* of which a token reads one row, unless it is the output, too */
+    size_t rows = en->model.tied ? 0 : device_cpu_ops()->matrix_bytes(table->type, table->rows, table->cols);
+    return en->model.bytes - rows;
+}
+
+void engine_limits(engine *en, compute_limits *out) {
+    device_cpu_limits(&en->dev, en->weights.base, en->weights.used, out);
+}
+
 kv_terms engine_terms(const engine *en) {
     return (kv_terms){
         .type = en->config.kv_type, .share = en->config.cache_entries > 0, .publish_tokens = UINT32_MAX};

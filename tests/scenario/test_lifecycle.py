@@ -132,7 +132,7 @@ def bad_options_are_refused():
              ["serve", "--memory", "lots"], ["serve", "--memory", "0%"], ["serve", "--memory", "101%"], ["serve", "--memory", "-1G"], ["serve", "--memory", ""],
              ["serve", "-np", "0"], ["serve", "-c", "nan"], ["serve", "-c", "99999999999999999999"], ["serve", "--body-limit", "1"], ["serve", "--log-level", "loud"],
              ["run", "--temp", "inf", "x"], ["run", "--temp", "-1", "x"], ["run", "--top-p", "2", "x"], ["run", "--port", "1", "x"], ["run", "--seed", "-1", "x"], ["run"],
-             ["run", ""], ["tokenize"], ["bench", "--logits", "x"], ["bench", "-r", "0"], ["inspect", "/does/not/exist"], ["run", "-m", "/does/not/exist", "x"],
+             ["run", ""], ["tokenize"], ["bench", "--logits", "x"], ["bench", "-r", "0"], ["bench", "--streams", "0"], ["bench", "--depth", "1,x"], ["bench", "--streams", "9", "-b", "8"], ["inspect", "/does/not/exist"], ["run", "-m", "/does/not/exist", "x"],
              ["nonsense"], [], ["serve", "--config", "/does/not/exist"],
              with_config("port 1\n"), ]
     for arguments in cases:
@@ -242,12 +242,16 @@ def plan_adds_up():
 @test
 def bench_prints_lines():
     lines = [json.loads(l) for l in run_plimsoll("bench", "--json", "--pp", "64", "--tg", "16", "-r", "2", rc=0).out.splitlines()]
-    expect([l["test"] for l in lines], ["pp64", "tg16"])
-    for l in lines:
+    expect([l["test"] for l in lines], ["load", "pp64", "tg16"])
+    check(0 < lines[0]["ready_ms"] < lines[0]["first_token_ms"], lambda: repr(lines[0]))
+    for l in lines[1:]:
+        check(l["gb_per_s"] > 0 and l["gmac_per_s"] > 0 and l["read_limit_gb_per_s"] > 0 and l["share"] > 0, lambda: repr(l))
         check(l["tokens_per_s"] > 0 and l["min"] <= l["tokens_per_s"] <= l["max"], lambda: repr(l))
         check(l["model_bytes"] > 0 and l["peak_bytes"] > l["model_bytes"], lambda: repr(l))
-    expect(run_plimsoll("bench", "--pp", "0", "--tg", "4", "-r", "1", rc=0).out.decode().split()[0], "tg4")
+    expect(run_plimsoll("bench", "--pp", "0", "--tg", "4", "-r", "1", rc=0).out.decode().splitlines()[1].split()[0], "tg4")
     check("pp" in run_plimsoll("bench", "--pp", "8", "--tg", "0", "-r", "1", rc=0).out.decode(), "pp alone")
+    lines = [json.loads(l) for l in run_plimsoll("bench", "--json", "--pp", "0", "--tg", "4", "-r", "1", "--depth", "0,40", "--streams", "1,3", rc=0).out.splitlines()]
+    expect([l["test"] for l in lines], ["load", "tg4@0", "tg4@40", "tg4x1", "tg4x3"])
 
 
 # ---- the queue ----

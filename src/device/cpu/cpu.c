@@ -408,6 +408,10 @@ bool device_cpu_init(device *d, const device_cpu_config *config, mem_arena *a, e
 size_t device_cpu_bytes(const device *d) { return ((const cpu *)d->state)->bytes; }
 const char *device_cpu_kernels(const device *d) { return ((const cpu *)d->state)->kernels->name; }
 
+void device_cpu_limits(device *d, const void *bytes, size_t n_bytes, compute_limits *out) {
+    compute_limits_measure(state(d)->pool, bytes, n_bytes, out);
+}
+
 void device_cpu_stop(device *d) {
     if (!d->state) return;
     compute_pool_stop(((cpu *)d->state)->pool);
