@@ -472,6 +472,7 @@ bool kv_cache_unpin_one(kv_cache *c) {
     log_warn("kv", "a pinned conversation of %u tokens is no longer pinned: a request needs its memory",
              kv_index_tokens(&c->index, oldest->leaf));
     kv_index_entry_pin(&c->index, oldest, false);
+    if (!oldest->ttl_ms) oldest->ttl_ms = c->config.ttl_ms; /* as for any that does not say */
     return true;
 }
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -163,11 +162,7 @@ static void look(mem_watch *w) {
 }
 
 static bool wait_for_next(mem_watch *w) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (w->tight ? LOOK_IN_NEED_MS : LOOK_MS) * 1000000l;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = plat_in_ms(w->tight ? LOOK_IN_NEED_MS : LOOK_MS);
     pthread_mutex_lock(&w->lock);
     int rc = 0;
     while (!w->stopping && rc != ETIMEDOUT) rc = pthread_cond_timedwait(&w->stop, &w->lock, &until);
@@ -189,11 +184,7 @@ mem_watch *mem_watch_start(const mem_watch_config *c, err *e) {
     mem_ledger_read(c->ledger, &v);
     *w = (mem_watch){.config = *c};
     if (!mem_levels_init(&w->levels, v.line_bytes, c->threshold_bytes, e)) return NULL;
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->stop, &attr);
-    pthread_condattr_destroy(&attr);
+    plat_cond_init(&w->stop);
     pthread_mutex_init(&w->lock, NULL);
     plat_psi_open(&w->psi, "");
     look(w);

@@ -1,4 +1,4 @@
-/* plat/thread — threads with small known stacks, and sleeping on a word. */
+/* plat/thread — threads with small known stacks, waits with a limit, and sleeping on a word. */
 #ifndef PLAT_THREAD_H
 #define PLAT_THREAD_H
 
@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/err.h"
 
@@ -17,6 +18,10 @@ bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *),
 
 /* Binds the calling thread to the index-th usable core. Failure is not an error. */
 void plat_thread_pin(int index);
+
+/* A condition to wait for by the monotonic clock, and what that clock will say so many ms from now. */
+void plat_cond_init(pthread_cond_t *cond);
+struct timespec plat_in_ms(uint32_t ms);
 
 /* Sleeps while *word == seen (may wake early); wakes up to n sleepers. */
 void plat_futex_wait(_Atomic uint32_t *word, uint32_t seen);

@@ -2,12 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "plat/kernel.h"
+#include "plat/thread.h"
 #include "sched/internal.h"
 
 enum {
@@ -329,11 +329,7 @@ static bool wakes_due(const sched *s) {
 }
 
 static bool wait_ms(sched *s, uint32_t ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = plat_in_ms(ms);
     return pthread_cond_timedwait(&s->work, &s->lock, &until) == 0;
 }
 

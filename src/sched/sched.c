@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -73,14 +72,6 @@ size_t sched_plan_bytes(const sched_config *c, uint32_t n_context) {
     return plat_vm_round(a.used);
 }
 
-static void init_cond(pthread_cond_t *c) {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(c, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static bool check_config(const sched_config *c, const engine *en, err *e) {
     if (c->max_concurrent < 1 || c->max_concurrent > engine_max_sessions(en))
         return err_set(e, ERR_USAGE, "%u concurrent requests; the engine has %u sessions", c->max_concurrent,
@@ -102,8 +93,8 @@ sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
     memset(s->jobs, 0, s->n_jobs * sizeof *s->jobs);
     mem_buddy_init(&s->blocks, p.region, region_bytes(c, n_context), p.state);
     pthread_mutex_init(&s->lock, NULL);
-    init_cond(&s->work);
-    init_cond(&s->idle);
+    plat_cond_init(&s->work);
+    plat_cond_init(&s->idle);
     memset(s->tenants, 0, tenant_count(c) * sizeof *s->tenants);
     if (!plat_thread_start(&s->thread, "engine", sched_loop, s, e)) {
         mem_arena_free(&arena);
@@ -119,11 +110,7 @@ void sched_drain(sched *s) {
 }
 
 bool sched_wait_idle(sched *s, uint32_t timeout_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+    struct timespec until = plat_in_ms(timeout_ms);
     pthread_mutex_lock(&s->lock);
     int rc = 0;
     while ((s->counts.queued || s->counts.active) && rc == 0) rc = pthread_cond_timedwait(&s->idle, &s->lock, &until);
@@ -373,8 +360,9 @@ void sched_job_release(sched *s, sched_job *j) {
     if (j->state == JOB_ENDED) {
         sched_free_job(s, j);
     } else {
-        j->cancelled = true; /* the engine thread takes it out, at once when it is in the running step */
-        if (j->state != JOB_QUEUED) atomic_store(&s->abort_step, true);
+        j->cancelled = true;
+        if (j->state == JOB_QUEUED) sched_job_exit(s, j, NULL); /* it holds nothing of the engine's */
+        else atomic_store(&s->abort_step, true); /* the engine thread takes it out, at once when it is in the step */
         pthread_cond_signal(&s->work);
     }
     pthread_mutex_unlock(&s->lock);

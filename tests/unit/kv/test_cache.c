@@ -496,6 +496,9 @@ static void a_pin_outlives_those_that_do_not_ask_for_it(void **state) {
     converse(&w, sharing(), text, P + 3, (kv_memory_of){.pin = true});
     converse(&w, sharing(), text, P + 3, (kv_memory_of){0});
     assert_int_equal(counts(&w).entries, 1); /* little of a page, and there all the same */
+    assert_true(kv_cache_unpin_one(w.c)); /* from now on it is like others */
+    tick(&w, 1001);
+    assert_int_equal(used_pages(&w), 0);
     world_down(&w);
 }
 
