@@ -28,13 +28,19 @@ from common import HERE, MIB, ROOT, Server, resident, status_bytes, when_and_whe
 AT_ONCE, WORDS_AT_ONCE, TOKENS_AT_ONCE = 4, 500, 32
 WORDS = "Once upon a time there was a small rabbit who lived in the wood and had never seen the sea".split()
 # The buffers of a front end for a handful of clients, and a line with room for their prompts.
-FLAGS = ["-np", "4", "-c", "2048", "--memory", "1200M", "-b", "128", "--max-active", "16", "--max-connections", "32",
+FLAGS = ["-np", "4", "-c", "2048", "--memory", "1200M", "--max-active", "16", "--max-connections", "32",
          "--max-queue", "16", "--body-pool", "4M"]
 SAMPLE_S = 0.01
+POOL_MIB = 96
 
 
 def text_of(r, words):
     return " ".join(r.choice(WORDS) for _ in range(words))
+
+
+def plan_of(o):
+    return json.loads(subprocess.run([o.plimsoll, "plan", "--json", "-m", o.model, *FLAGS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                     check=True).stdout)
 
 
 class Peak:
@@ -107,8 +113,7 @@ def run_at_once(o):
 
 def at_once(o):
     """(text, [(what, figure, limit, kept)])."""
-    plan = json.loads(subprocess.run([o.plimsoll, "plan", "--json", "-m", o.model, *FLAGS], stdout=subprocess.PIPE,
-                                     stderr=subprocess.DEVNULL, check=True).stdout)
+    plan = plan_of(o)
     tensors = plan["tensor_bytes"]
     lean = serve_at_once(o, FLAGS, os.path.join(HERE, "at-once-1B.svg") if o.write else None)
     usual = serve_at_once(o, ["-c", "2048", "--memory", "1200M"])
@@ -146,12 +151,20 @@ def slope_of(bytes_each):
     return statistics.median(slopes), slopes[max(0, low)], slopes[min(len(slopes) - 1, high)]
 
 
+def small_pool(o):
+    """The flags of a line that leaves the pool so much."""
+    plan = plan_of(o)
+    line = plan["plan"]["total_bytes"] - plan["plan"]["accounts"]["kv"] + POOL_MIB * MIB
+    return ["--memory", "%dK" % (line // 1024), "-c", "1024", "--level-caution", "16M", "--level-warning", "12M", "--level-critical", "8M",
+            "--level-emergency", "4M"]
+
+
 def serve_in_turn(o, flags, chart=None):
     """RssAnon + swap once idle, after each request."""
     r, out = random.Random(7), []
     with Server(o.plimsoll, ["-m", o.model, *flags]) as s:
         for _ in range(o.requests):
-            s.ask("/generate", {"prompt": text_of(r, r.randrange(2, 40)), "max_tokens": r.randrange(1, 6), "ignore_end": True})
+            s.ask("/generate", {"prompt": text_of(r, r.randrange(2, 20)), "max_tokens": r.randrange(1, 4), "ignore_end": True})
             status = s.status()
             out.append(status["RssAnon"] + status.get("VmSwap", 0))
         if chart:
@@ -162,31 +175,20 @@ def serve_in_turn(o, flags, chart=None):
 
 
 def in_turn(o):
-    lines = ["Prompts of 2 to 40 words, no two alike, 1 to 5 tokens generated; RssAnon + swap after each answer.\n",
+    lines = ["Prompts of 2 to 19 words, no two alike, 1 to 3 tokens generated; RssAnon + swap after each answer. `serve %s -t 1`\n" % " ".join(FLAGS),
              "| | first idle, MiB | after 10 | after %d | after %d | slope of the rest, bytes a request | 99 %% interval |" % (o.requests // 10, o.requests),
              "|---|---|---|---|---|---|---|"]
     limits = []
     # With what is remembered, memory is flat once the pool is full: a pool of few pages is.
-    for name, flags in (("nothing remembered", ["--no-prompt-cache"]), ("prompts remembered, a pool of %d MiB" % POOL_MIB, small_pool(o))):
-        v = serve_in_turn(o, FLAGS + flags, os.path.join(HERE, "in-turn-1B.svg") if o.write and "--memory" in flags else None)
+    for name, flags in (("prompts remembered, a pool of %d MiB" % POOL_MIB, small_pool(o)), ("nothing remembered", ["--no-prompt-cache"])):
+        v = serve_in_turn(o, FLAGS + ["-t", "1"] + flags, os.path.join(HERE, "in-turn-1B.svg") if o.write and "--memory" in flags else None)
         slope, low, high = slope_of(v[o.requests // 10:])
         lines.append("| %s | %.2f | %.2f | %.2f | %.2f | %+.1f | %+.1f … %+.1f |" % (
             name, v[0] / MIB, v[9] / MIB, v[o.requests // 10 - 1] / MIB, v[-1] / MIB, slope, low, high))
+        print(lines[-1], flush=True)
         limits.append(("slope over the last %d, %s" % (o.requests - o.requests // 10, name), "%+.1f bytes a request" % slope, "interval holds 0", low <= 0 <= high))
     lines.append("\n![memory of requests in turn](in-turn-1B.svg)")
     return "\n".join(lines), limits
-
-
-POOL_MIB = 96
-
-
-def small_pool(o):
-    """The flags of a line that leaves the pool so much."""
-    plan = json.loads(subprocess.run([o.plimsoll, "plan", "--json", "-m", o.model, *FLAGS], stdout=subprocess.PIPE,
-                                     stderr=subprocess.DEVNULL, check=True).stdout)
-    line = plan["plan"]["total_bytes"] - plan["plan"]["accounts"]["kv"] + POOL_MIB * MIB
-    return ["--memory", "%dK" % (line // 1024), "-c", "1024", "--level-caution", "16M", "--level-warning", "12M", "--level-critical", "8M",
-            "--level-emergency", "4M"]
 
 
 def main():
