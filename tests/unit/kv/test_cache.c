@@ -448,7 +448,7 @@ static void pin_the_start_of(uint32_t n_longer, uint32_t n, bool in_file) {
     if (in_file) kv_cache_evict(w.c, 0);
     seq_feed(&w, &q, text, n);
     seq_close(&w, &q, &(kv_memory_of){.pin = true});
-    assert_int_equal(counts(&w).pinned_bytes, kv_pages_for(n) * 4096);
+    assert_int_equal(counts(&w).pinned_bytes, kv_pages_for(n) * kv_set_bytes(&w.config.shape, w.config.type));
     kv_cache_evict(w.c, 0);
     assert_int_equal(used_pages(&w), kv_pages_for(n));
     assert_int_equal(known_of(&w, sharing(), text, n), n);
