@@ -135,7 +135,7 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
     if (!engine_session_reserve(g->en, g->session, held + feed.n_tokens, e)) return false;
     uint64_t start = clock_now_ns();
     if (!engine_step(g->en, &feed, 1, NULL, e)) return false;
-    if (decode) engine_pace_note(pace, feed.n_tokens, feed.n_tokens - 1, clock_ms_since(start));
+    if (decode) engine_pace_note(pace, feed.n_tokens, clock_ms_since(start));
     bool wanted = true;
     for (uint32_t row = 0; !row || g->holds; row++) {
         if (!engine_generation_accept(g, &feed, feed.want ? engine_logits(g->en, row) : NULL, &sample, &text)) break;

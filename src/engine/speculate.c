@@ -5,12 +5,16 @@
 enum { LOOK_AT_ONCE = 64 };
 
 /* Each outcome moves what is known so far towards itself; one outlier among the times moves it little. */
-static const float LEARN = 1.0f / 16;
-static const double FOLLOW = 1.0 / 8, OUTLIER = 2, FIRST_TOKEN_SHARE = 1.0 / 8, HOPE = 0.995, HOPEFUL = 0.5;
+static const float FIRST_CHANCE = 0.4f, LEARN = 1.0f / 8;
+static const double FOLLOW_SHARE = 1.0 / 4, FOLLOW_LEVEL = 1.0 / 16, OUTLIER = 1.5;
+/* Of a step of one token, what the next ones are thought to take before they are measured; what makes up for drafting;
+ * how what is not tried is forgotten, and how likely guesses must be for that. */
+static const double FIRST_SHARE = 1.0 / 8, WORTH = 1.05, HOPE = 0.998, HOPEFUL = 0.3;
+static const float UNLIKELY = 0.02f;
 
 void engine_guess_begin(engine_guess *g, bool on) {
     *g = (engine_guess){.on = on};
-    for (int m = 1; m <= GUESS_MATCH_MOST; m++) g->right[m] = (float)m / (GUESS_MATCH_MOST + 1);
+    for (int m = 1; m <= GUESS_MATCH_MOST; m++) g->right[m] = FIRST_CHANCE * (float)m / GUESS_MATCH_MOST;
 }
 
 static uint32_t capped(uint32_t match) { return match < GUESS_MATCH_MOST ? match : GUESS_MATCH_MOST; }
@@ -60,20 +64,24 @@ void engine_guess_learn(engine_guess *g, const int32_t *tokens, int32_t came) {
     g->from++;
 }
 
-static double within(double v, double low, double high) { return v < low ? low : v > high ? high : v; }
+double engine_pace_share(const engine_pace *p, uint32_t n) {
+    uint32_t low = n, high = n;
+    while (low && !p->share[low]) low--;
+    while (high <= PACE_TOKENS_MOST && !p->share[high]) high++;
+    double below = p->share[low], above = high <= PACE_TOKENS_MOST ? p->share[high] : 0;
+    if (low == high) return below;
+    if (!low) return above * n / high;
+    if (!above) return below * (1 + FIRST_SHARE * (n - low) / low);
+    return below + (above - below) * (n - low) / (high - low);
+}
 
-void engine_pace_note(engine_pace *p, uint32_t n_tokens, uint32_t n_guessed, double ms) {
-    double wanted = p->fixed_ms + p->token_ms * n_tokens;
-    if (wanted <= 0) {
-        p->token_ms = ms * FIRST_TOKEN_SHARE / n_tokens;
-        p->fixed_ms = ms - p->token_ms * n_tokens;
-        return;
-    }
-    ms = within(ms, wanted / OUTLIER, wanted * OUTLIER);
-    if (n_guessed) p->token_ms += (ms - wanted) / n_tokens * FOLLOW;
-    else p->fixed_ms += (ms - wanted) * FOLLOW;
-    if (p->fixed_ms < 0) p->fixed_ms = 0;
-    if (p->token_ms < wanted / 1024) p->token_ms = wanted / 1024;
+void engine_pace_note(engine_pace *p, uint32_t n_tokens, double ms) {
+    if (!n_tokens || n_tokens > PACE_TOKENS_MOST || ms <= 0) return;
+    if (!p->level_ms) p->level_ms = ms, p->share[n_tokens] = 1;
+    double share = engine_pace_share(p, n_tokens), off = ms / (p->level_ms * share);
+    off = off < 1 / OUTLIER ? 1 / OUTLIER : off > OUTLIER ? OUTLIER : off;
+    p->share[n_tokens] = share * (1 + (off - 1) * FOLLOW_SHARE);
+    p->level_ms *= 1 + (off - 1) * FOLLOW_LEVEL;
 }
 
 static engine_guess *likeliest(engine_guess *const *guesses, uint32_t n) {
@@ -83,19 +91,30 @@ static engine_guess *likeliest(engine_guess *const *guesses, uint32_t n) {
     return best;
 }
 
+/* What is never tried is never measured: after a while it is tried again. */
+static void hope(engine_pace *p, uint32_t n_tokens, uint32_t most) {
+    for (uint32_t i = 1; i <= most; i++) p->share[n_tokens + i] *= HOPE;
+}
+
 void engine_speculate(engine_pace *p, engine_guess *const *guesses, uint32_t n, uint32_t most) {
-    double expected = n;
+    engine_guess *order[SPECULATE_MOST];
+    double expected = n, first_chance = 0, best_rate = 0;
+    uint32_t n_order = 0, best = 0;
     for (uint32_t i = 0; i < n; i++) guesses[i]->n_wanted = 0, guesses[i]->reach = 1;
-    for (uint32_t wanted = 0; wanted < most; wanted++) {
-        engine_guess *g = likeliest(guesses, n);
-        double chance = (double)engine_guess_next_chance(g);
-        if (chance * (p->fixed_ms + p->token_ms * (n + wanted)) <= p->token_ms * expected) {
-            /* What is never tried is never measured: after a while it is tried again. */
-            if (!wanted && chance > HOPEFUL) p->token_ms *= HOPE;
-            return;
-        }
-        expected += chance;
-        g->reach = (float)chance;
+    if (most > SPECULATE_MOST) most = SPECULATE_MOST;
+    if (!p->level_ms || n + most > PACE_TOKENS_MOST) return;
+    best_rate = expected / engine_pace_share(p, n) * WORTH;
+    while (n_order < most) {
+        engine_guess *g = order[n_order] = likeliest(guesses, n);
+        float chance = engine_guess_next_chance(g);
+        if (chance < UNLIKELY) break;
+        if (!n_order++) first_chance = (double)chance;
+        expected += (double)chance;
+        g->reach = chance;
         g->n_wanted++;
+        double rate = expected / engine_pace_share(p, n + n_order);
+        if (rate > best_rate) best_rate = rate, best = n_order;
     }
+    if (!best && first_chance > HOPEFUL) hope(p, n, most);
+    while (n_order > best) order[--n_order]->n_wanted--;
 }

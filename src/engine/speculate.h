@@ -13,7 +13,8 @@
 
 enum {
     SPECULATE_MOST = 15,       /* guessed tokens in one step, of all sessions together */
-    SPECULATE_BARE_EVERY = 32, /* such a step has none: what it takes without is measured anew */
+    SPECULATE_BARE_EVERY = 16, /* such a step has none: what it takes without is measured anew */
+    PACE_TOKENS_MOST = 64,     /* nothing is guessed in steps of more */
     GUESS_MATCH_MOST = 8,      /* longer matches count as this long */
 };
 
@@ -37,15 +38,17 @@ void engine_guess_write(const engine_guess *g, int32_t *tokens, uint32_t n_token
 /* The token that has come; tokens are those before it. */
 void engine_guess_learn(engine_guess *g, const int32_t *tokens, int32_t came);
 
-/* What steps of tokens that decode take: fixed_ms, and token_ms for each of them. */
+/* What a step of n decoding tokens takes: share[n] × level_ms. The level follows the machine and the texts at once; the
+ * shares, which decide, follow what steps of that many took beside it. */
 typedef struct engine_pace {
-    double fixed_ms, token_ms;
+    double level_ms, share[PACE_TOKENS_MOST + 1]; /* 0: not known */
 } engine_pace;
 
-/* A step of n_tokens, n_guessed of them guessed, took ms. */
-void engine_pace_note(engine_pace *p, uint32_t n_tokens, uint32_t n_guessed, double ms);
-/* How many tokens to guess (n_wanted) for each of n sequences that decode in one step, `most` in all: one more as long
- * as that makes the step say more in its time. Where time goes with the number of tokens, none is worth it. */
+void engine_pace_note(engine_pace *p, uint32_t n_tokens, double ms);
+double engine_pace_share(const engine_pace *p, uint32_t n_tokens); /* between what is known where it is not */
+
+/* How many tokens to guess (n_wanted) for each of n sequences that decode in one step, `most` in all: as many
+ * as let the step say most in its time. Where time goes with the number of tokens, that is none. */
 void engine_speculate(engine_pace *p, engine_guess *const *guesses, uint32_t n, uint32_t most);
 
 #endif

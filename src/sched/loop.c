@@ -216,8 +216,8 @@ static void add_drafts(sched *s, uint32_t left) {
         s->guesses[f] = &s->feed_jobs[f]->gen.guess;
         engine_generation_guess(&s->feed_jobs[f]->gen);
     }
-    if (!n || s->turn % BARE_STEP_EVERY == 0 || s->pressure >= MEM_CRITICAL) return;
-    engine_pace free_of_cost = {.fixed_ms = 1};
+    if (!n || s->turn % SPECULATE_BARE_EVERY == 0 || s->pressure >= MEM_CRITICAL) return;
+    engine_pace free_of_cost = {.level_ms = 1, .share = {[1] = 1, [PACE_TOKENS_MOST] = 1}};
     engine_speculate(s->config.speculate_always ? &free_of_cost : &s->pace, s->guesses, n, most < left ? most : left);
     for (uint32_t f = 0; f < n; f++) {
         engine_generation *g = &s->feed_jobs[f]->gen;
@@ -257,7 +257,7 @@ static void measure(sched *s, double ms) {
         if (decode) drafted += s->feeds[f].n_tokens - 1;
         else prompt_tokens += s->feeds[f].n_tokens;
     }
-    if (!prompt_tokens) engine_pace_note(&s->pace, decodes + drafted, drafted, ms);
+    if (!prompt_tokens) engine_pace_note(&s->pace, decodes + drafted, ms);
     if (drafted) return;
     if (!prompt_tokens) s->decode_step_ms = s->decode_step_ms > 0 ? s->decode_step_ms * 0.8 + ms * 0.2 : ms;
     else if (decodes) fit_chunk(s, prompt_tokens, ms);

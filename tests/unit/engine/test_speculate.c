@@ -77,10 +77,16 @@ static void goes_on_while_right_and_learns(void **state) {
 
 /* ---- how much is worth it ---- */
 
-static uint32_t wanted_with(double fixed_ms, double token_ms, uint32_t n, float right, uint32_t most) {
+/* As if each step had taken fixed_ms and token_ms for each of its tokens. */
+static engine_pace linear(double fixed_ms, double token_ms) {
+    engine_pace p = {.level_ms = 1};
+    for (uint32_t n = 1; n <= PACE_TOKENS_MOST; n++) p.share[n] = fixed_ms + token_ms * n;
+    return p;
+}
+
+static uint32_t wanted_with(engine_pace p, uint32_t n, float right, uint32_t most) {
     engine_guess all[32];
     engine_guess *list[32];
-    engine_pace p = {fixed_ms, token_ms};
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < n; i++) {
         engine_guess_begin(&all[i], true);
@@ -95,20 +101,27 @@ static uint32_t wanted_with(double fixed_ms, double token_ms, uint32_t n, float 
 
 static void guesses_where_it_pays(void **state) {
     (void)state;
-    assert_int_equal(wanted_with(10, 0.1, 1, 0.99f, 15), 15);  /* a step that waits for memory, a text that repeats */
-    assert_int_equal(wanted_with(10, 0.1, 1, 0.99f, 3), 3);
-    assert_int_equal(wanted_with(10, 0.1, 4, 0.99f, 15), 15);
-    assert_int_equal(wanted_with(0, 1, 1, 0.99f, 15), 0);      /* a step that computes all the time */
-    assert_int_equal(wanted_with(10, 1, 32, 0.5f, 15), 0);     /* many streams */
-    assert_int_equal(wanted_with(10, 1, 1, 0.05f, 15), 0);     /* a text that does not repeat */
-    assert_in_range(wanted_with(10, 1, 1, 0.5f, 15), 1, 4);    /* in between */
-    assert_int_equal(wanted_with(0, 0, 1, 0.99f, 15), 0);      /* nothing is known yet */
+    assert_int_equal(wanted_with(linear(10, 0.1), 1, 0.99f, 15), 15); /* waits for memory, and the text repeats */
+    assert_int_equal(wanted_with(linear(10, 0.1), 1, 0.99f, 3), 3);
+    assert_int_equal(wanted_with(linear(10, 0.1), 4, 0.99f, 15), 15);
+    assert_int_equal(wanted_with(linear(0, 1), 1, 0.99f, 15), 0);     /* computes all the time */
+    assert_int_equal(wanted_with(linear(10, 1), 32, 0.5f, 15), 0);    /* many streams */
+    assert_int_equal(wanted_with(linear(10, 1), 1, 0.05f, 15), 0);    /* a text that does not repeat */
+    assert_in_range(wanted_with(linear(10, 1), 1, 0.5f, 15), 1, 4);   /* in between */
+    assert_int_equal(wanted_with((engine_pace){0}, 1, 0.99f, 15), 0); /* nothing is known yet */
+    assert_int_equal(wanted_with(linear(10, 0), 32, 0.99f, 40), 15);
+    assert_int_equal(wanted_with(linear(10, 0), 32, 0, 15), 0);
+    /* The second token costs nothing, all others as much as the first. */
+    engine_pace bent = linear(0, 1);
+    bent.share[1] = 2;
+    assert_int_equal(wanted_with(bent, 1, 0.9f, 1), 1);
+    assert_int_equal(wanted_with(bent, 2, 0.9f, 15), 0);
 }
 
 static void knows_the_most(void **state) {
     (void)state;
     engine_guess g;
-    engine_pace p = {10, 0.1};
+    engine_pace p = linear(10, 0.1);
     engine_guess_begin(&g, true);
     g.match = 8, g.n_most = 2;
     engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
@@ -123,25 +136,41 @@ static void learns_the_pace(void **state) {
     engine_pace p = {0};
     rng r;
     rng_seed(&r, 8);
-    for (int i = 0; i < 2000; i++) {
-        uint32_t n = 1 + (uint32_t)(rng_next(&r) % 4), guessed = i % 3 ? (uint32_t)(rng_next(&r) % 15) : 0;
+    engine_pace_note(&p, 0, 1);
+    engine_pace_note(&p, PACE_TOKENS_MOST + 1, 1);
+    engine_pace_note(&p, 1, 0);
+    assert_true(p.level_ms == 0);
+    for (int i = 0; i < 4000; i++) { /* every hundredth is held up; half-way, everything takes twice as long */
+        uint32_t n = 1 + (uint32_t)(rng_next(&r) % 20);
         double noise = i % 100 == 50 ? 30 : 0.95 + rng_unit(&r) * 0.1;
-        engine_pace_note(&p, n + guessed, guessed, (7 + 0.5 * (n + guessed)) * noise);
+        engine_pace_note(&p, n, (7 + 0.5 * n) * noise * (i < 2000 ? 1 : 2));
     }
-    assert_true(p.fixed_ms > 5.5 && p.fixed_ms < 8.5);
-    assert_true(p.token_ms > 0.35 && p.token_ms < 0.7);
+    for (uint32_t n = 2; n <= 20; n++) {
+        double ratio = engine_pace_share(&p, n) / engine_pace_share(&p, 1), wanted = (7 + 0.5 * n) / 7.5;
+        assert_true(ratio > wanted * 0.85 && ratio < wanted * 1.15);
+    }
+}
+
+static void fills_in_what_it_has_not_seen(void **state) {
+    (void)state;
+    engine_pace p = {.level_ms = 1};
+    p.share[4] = 2, p.share[12] = 6;
+    assert_float_equal(engine_pace_share(&p, 8), 4, 1e-9);
+    assert_float_equal(engine_pace_share(&p, 12), 6, 1e-9);
+    assert_float_equal(engine_pace_share(&p, 1), 0.5, 1e-9);
+    assert_true(engine_pace_share(&p, PACE_TOKENS_MOST) > 6);
 }
 
 static void tries_again_what_was_dear(void **state) {
     (void)state;
     engine_guess g;
-    engine_pace p = {1, 20};
+    engine_pace p = linear(1, 20);
     engine_guess_begin(&g, true);
     g.match = 8, g.n_most = 100;
     int tries = 0;
     do engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
     while (!g.n_wanted && ++tries < 5000);
-    assert_in_range(tries, 50, 4999);
+    assert_in_range(tries, 20, 4999);
 }
 
 /* ---- the same bits ---- */
@@ -231,6 +260,7 @@ int main(void) {
         cmocka_unit_test(guesses_where_it_pays),
         cmocka_unit_test(knows_the_most),
         cmocka_unit_test(learns_the_pace),
+        cmocka_unit_test(fills_in_what_it_has_not_seen),
         cmocka_unit_test(tries_again_what_was_dear),
         cmocka_unit_test(says_the_same_bits),
     };
