@@ -19,8 +19,8 @@ test: ## every test there is: unit, oom, golden, scenario, sanitizers, fuzz
 	@tools/deps.sh test
 	@tools/test.sh
 
-bench: build ## speed beside llama.cpp, in one run (needs npm)
-	@python3 bench/run.py --plimsoll build/plimsoll --forge build/forge
+bench: build ## speed beside llama.cpp, in one run (needs npm; BENCH="--quick", "--only decode,batched")
+	@python3 bench/run.py --plimsoll build/plimsoll --forge build/forge $(BENCH)
 
 bench-serving: build ## many streams, gaps beside long prompts, known prefixes: ratios of one run
 	@python3 bench/serving.py --plimsoll build/plimsoll --forge build/forge

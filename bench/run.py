@@ -2,9 +2,13 @@
 """Speed and memory beside llama.cpp: `make bench`.
 
 Forges a model of a real shape for each weight type, then lets plimsoll and the peer (bench/peer: npm's node-llama-cpp) run
-prefill and decode in turns. Each run is a process of its own; who begins changes from round to round. Each round gives one
-ratio, and printed is the median of the ratios: a machine that is slow for a while slows both, and the ratio stays. Other work
-on the same processors does not slow both alike, so each run waits for quiet, and a warning tells when there was none.
+the same tests in turns, line by line (LINES below). Each run is a process of its own; who begins changes from round to
+round. Each round gives one ratio, and printed is the median of the ratios: a machine that is slow for a while slows both, and
+the ratio stays. Other work on the same processors does not slow both alike, so each run waits for quiet, and the table says
+how much others used. Beside our figures stands their share of the limit that was measured right after them.
+
+  bench/run.py --only decode,batched      some lines
+  bench/run.py --quick                    one round of everything that does not take minutes, written nowhere
 """
 import argparse
 import hashlib
@@ -98,8 +102,8 @@ def wait_for_quiet(o):
     return busy
 
 
-def measure(command, tests):
-    """{test: its line}, from the JSON lines that a run prints."""
+def measure(command, tests, *others):
+    """{test: its line}, from the JSON lines that a run prints; tests must have a speed, others be there."""
     output = run(command)
     lines = {}
     for text in output.splitlines():
@@ -111,29 +115,177 @@ def measure(command, tests):
     for test in tests:
         if not isinstance(lines.get(test, {}).get("tokens_per_s"), (int, float)) or lines[test]["tokens_per_s"] <= 0:
             raise Failure(f"{' '.join(command)}: no speed for {test} in its output", output.strip())
+    for test in others:
+        if test not in lines:
+            raise Failure(f"{' '.join(command)}: no line {test} in its output", output.strip())
     return lines
 
 
-def bench_type(o, kind):
-    model = forge_model(o, kind)
-    tests = [f"pp{o.pp}", f"tg{o.tg}"]
-    same = ["--pp", str(o.pp), "--tg", str(o.tg), "--threads", str(o.threads), "--reps", str(o.reps), "--json"]
-    commands = {
-        "plimsoll": [o.plimsoll, "bench", "-m", model] + same,
-        "llama.cpp": ["node", os.path.join(PEER, "speed.mjs"), "--model", model] + same
-                     + (["--flash-attention"] if o.flash_attention else []),
-    }
-    rounds, busiest = [], 0.0
-    for i in range(o.rounds):
-        rounds.append({})
-        for who in list(commands) if i % 2 == 0 else list(commands)[::-1]:
-            busiest = max(busiest, wait_for_quiet(o))
-            rounds[-1][who] = measure(commands[who], tests)
-        speed = lambda who, test: f"{rounds[-1][who][test]['tokens_per_s']:.1f}"
-        said = ", ".join(f"{t} {speed('plimsoll', t)} : {speed('llama.cpp', t)}" for t in tests)
-        note(f"{kind} round {i + 1} of {o.rounds}: {said}")
-    return [{**summary(kind, test, rounds), "others_busy": busiest} for test in tests]
+# ---- the lines: what is measured, and what is asked of it ----
 
+class Line:
+    """One comparison: a test that both programs run, for each weight type."""
+
+    def __init__(self, name, types, test, arguments, goals, share=None, rounds=None, ours=(), slow=False):
+        self.name, self.types, self.test, self.arguments = name, types, test, arguments
+        self.goals = goals if isinstance(goals, dict) else {kind: goals for kind in types}  # least ours / peer
+        self.share, self.rounds, self.ours, self.slow = share, rounds, list(ours), slow
+
+
+def lines_of(o):
+    tg, deep = (32, 2048) if o.quick else (128, 8192)
+    flags = lambda pp, tg, *more: ["--pp", str(pp), "--tg", str(tg), *more]
+    k_types = {"Q4_K": 2.2, "Q5_K": 2.2, "Q6_K": 2.2}
+    one = ["Q4_0"]
+    lines = [Line("prefill", ["Q4_0", "Q8_0", *k_types], "pp512", flags(512, 0), {"Q4_0": 2.5, "Q8_0": 2.5, **k_types}, 0.68),
+             Line("prefill-long", one, "pp8192", flags(8192, 0), 3, rounds=2, slow=True),
+             Line("decode", ["Q4_0", "Q8_0", "Q4_K"], f"tg{tg}@0", flags(0, tg, "--depth", "0"), 1.2, 0.92)]
+    for width, goal in ((4, 3.5), (8, 5), (16, 5.5)):
+        lines.append(Line("batched", one, f"tg{tg}x{width}", flags(0, tg, "--depth", "0", "--streams", str(width)), goal))
+    for depth, slow in ((deep, False), (2 * deep, True)):
+        for kv, goal in (("f16", 2.2), ("q8", 2.6)):
+            lines.append(Line("depth", one, f"tg32@{depth}", flags(0, 32, "--depth", str(depth)), goal, rounds=2, slow=slow,
+                              ours=["--kv", kv]))
+    return lines
+
+
+def command_of(o, who, kind, arguments):
+    model = forge_model(o, kind)
+    same = arguments + ["--threads", str(o.threads), "--reps", str(o.reps), "--json"]
+    if who == "plimsoll":
+        return [o.plimsoll, "bench", "-m", model] + same
+    return ["node", os.path.join(PEER, "speed.mjs"), "--model", model] + same + (["--flash-attention"] if o.flash_attention else [])
+
+
+PAIR = ("plimsoll", "llama.cpp")
+
+
+def in_turns(o, rounds, measure_one, say):
+    """[{who: what measure_one(who) gave}], and what others used at most."""
+    results, busiest = [], 0.0
+    for i in range(rounds):
+        results.append({})
+        for who in PAIR if i % 2 == 0 else PAIR[::-1]:
+            busiest = max(busiest, wait_for_quiet(o))
+            results[-1][who] = measure_one(who)
+        note(f"{say} round {i + 1} of {rounds}: " + " : ".join(f"{value_of(results[-1][who]):.2f}" for who in PAIR))
+    return results, busiest
+
+
+def value_of(line):
+    return line.get("tokens_per_s") or line.get("first_token_ms") or line["kept"]
+
+
+def row(name, unit, results, busiest, goal, smaller_is_better=False, share_goal=None):
+    ours, peer = ([r[who] for r in results] for who in PAIR)
+    pairs = [(value_of(a), value_of(b)) for a, b in zip(ours, peer)]
+    peaks = [memory(lines) for lines in (ours, peer)]
+    share = [line["share"] for line in ours if "share" in line]
+    result = {"name": name, "unit": unit, "ours": spread([a for a, _ in pairs]), "peer": spread([b for _, b in pairs]),
+              "ratio": spread([a / b for a, b in pairs]), "pairs": pairs, "goal": goal, "others_busy": busiest,
+              "ours_peak_bytes": peaks[0], "peer_peak_bytes": peaks[1], "limit": ours[0].get("limit"),
+              "share": statistics.median(share) if share else None, "share_goal": share_goal,
+              "memory_ratio": peaks[0] / peaks[1] if all(peaks) else None}
+    met = result["ratio"]["median"] <= goal if smaller_is_better else result["ratio"]["median"] >= goal
+    result["met"] = bool(met and (share_goal is None or not share or result["share"] >= share_goal))
+    result["goal_text"] = ("≤ " if smaller_is_better else "≥ ") + f"{goal:g}"
+    return result
+
+
+def versus(o, line):
+    for kind in [k for k in line.types if k in o.types]:
+        def one(who):
+            command = command_of(o, who, kind, line.arguments + (line.ours if who == "plimsoll" else []))
+            return measure(command, [line.test])[line.test]
+        name = f"{kind} {line.test}" + "".join(f" {word}" for word in line.ours[1:])
+        results, busiest = in_turns(o, min(o.rounds, line.rounds or o.rounds), one, name)
+        yield row(name, "tokens/s", results, busiest, line.goals[kind], share_goal=line.share)
+
+
+def load_line(o):
+    """From the start of loading to the first token's logits; the file is in the page cache."""
+    def one(who):
+        return measure(command_of(o, who, "Q4_0", ["--pp", "0", "--tg", "0"]), [], "load")["load"]
+    one("plimsoll")  # warms the cache
+    results, busiest = in_turns(o, o.rounds, one, "load")
+    yield row("Q4_0 load to first token", "ms", results, busiest, 0.6, smaller_is_better=True)
+
+
+class Busy:
+    """A foreign process that computes all the time on the last of the processors that we use."""
+
+    def __enter__(self):
+        core = sorted(os.sched_getaffinity(0))[-1]
+        self.process = subprocess.Popen([sys.executable, "-c", "while True: pass"],
+                                        preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+        time.sleep(0.3)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def beside_line(o):
+    """What of its quiet rate a program keeps beside one busy loop."""
+    def one(who):
+        command = command_of(o, who, "Q4_0", ["--pp", "0", "--tg", "64", "--depth", "0"])
+        quiet = measure(command, ["tg64@0"])["tg64@0"]
+        with Busy():
+            beside = measure(command, ["tg64@0"])["tg64@0"]
+        return {**beside, "share": None, "tokens_per_s": None, "kept": beside["tokens_per_s"] / quiet["tokens_per_s"]}
+    results, busiest = in_turns(o, o.rounds, one, "beside")
+    r = row("Q4_0 tg64 beside a busy loop", "of its quiet rate", results, busiest, 1)
+    r["met"], r["goal_text"], r["share"] = r["ours"]["median"] >= 0.55, "ours ≥ 0.55", None
+    yield r
+
+
+def cached_line(o):
+    """Over HTTP: bench/serving.py."""
+    path = os.path.join(o.cache, "serving.json")
+    run([sys.executable, os.path.join(ROOT, "bench", "serving.py"), "--plimsoll", o.plimsoll, "--forge", o.forge, "--cache", o.cache,
+         "--only", "prefix", "--rounds", str(o.rounds), "--wait-quiet", str(o.wait_quiet), "--json", path])
+    with open(path, encoding="utf-8") as f:
+        r = json.load(f)["prefix"]
+    ratio = {"median": r["ratio"], "min": r["least"], "max": r["most"]}
+    yield {"name": "Q4_0 first token, 2,048 known", "unit": "of cold", "ours": ratio, "peer": None, "ratio": ratio,
+           "goal_text": "≤ 0.03", "met": ratio["median"] <= 0.03, "share": None, "memory_ratio": None, "others_busy": 0}
+
+
+def alone(o, name, command, test, goal):
+    speeds, busiest = [], 0.0
+    for _ in range(o.rounds):
+        busiest = max(busiest, wait_for_quiet(o))
+        speeds.append(measure(command, [test])[test]["tokens_per_s"])
+    speed = spread(speeds)
+    return {"name": name, "unit": "tokens/s", "ours": speed, "peer": None, "ratio": None, "goal_text": f"ours ≥ {goal:,}",
+            "met": speed["median"] >= goal, "share": None, "memory_ratio": None, "others_busy": busiest}
+
+
+def embedded_line(o):
+    command = [o.plimsoll, "bench", "--pp", "8", "--tg", "400", "--threads", str(o.threads), "--json"]
+    yield alone(o, "embedded model, tg400", command, "tg400", 2000)
+
+
+def speculate_line(o):
+    """Repetitive text with and without; once the program can."""
+    if "--speculate" not in run([o.plimsoll, "bench", "--help"]):
+        note("speculate: this plimsoll bench has no --speculate")
+        return
+    command = [o.plimsoll, "bench", "--pp", "64", "--tg", "256", "--threads", str(o.threads), "--json"]
+    results = [{"plimsoll": measure(command + ["--speculate"], ["tg256"])["tg256"], "llama.cpp": measure(command, ["tg256"])["tg256"]}
+               for _ in range(o.rounds)]
+    r = row("embedded, speculating / not", "tokens/s", results, wait_for_quiet(o), 1.5)
+    yield {**r, "memory_ratio": None, "share": None}
+
+
+def all_lines(o):
+    """[(name, slow, function that yields rows)]"""
+    lines = [(line.name, line.slow, lambda line=line: versus(o, line)) for line in lines_of(o)]
+    return lines + [("beside", False, lambda: beside_line(o)), ("cached", True, lambda: cached_line(o)), ("load", False, lambda: load_line(o)),
+                    ("embedded", False, lambda: embedded_line(o)), ("speculate", False, lambda: speculate_line(o))]
+
+
+# ---- results ----
 
 def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
@@ -145,54 +297,81 @@ def memory(lines):
     return statistics.median(peaks) if peaks else None
 
 
-def summary(kind, test, rounds):
-    ours, peer = ([r[who][test] for r in rounds] for who in ("plimsoll", "llama.cpp"))
-    speeds = [(a["tokens_per_s"], b["tokens_per_s"]) for a, b in zip(ours, peer)]
-    result = {"type": kind, "test": test, "ours": spread([a for a, _ in speeds]), "peer": spread([b for _, b in speeds]),
-              "ratio": spread([a / b for a, b in speeds]), "pairs": speeds, "model_bytes": ours[0].get("model_bytes"),
-              "ours_peak_bytes": memory(ours), "peer_peak_bytes": memory(peer)}
-    if result["ours_peak_bytes"] and result["peer_peak_bytes"]:
-        result["memory_ratio"] = result["ours_peak_bytes"] / result["peer_peak_bytes"]
-    return result
+HEADINGS = ["", "plimsoll", "llama.cpp", "ours / peer", "asked", "", "of the limit", "memory / peer"]
 
 
-def print_type(o, kind, results):
-    attention = "on" if o.flash_attention else "off"
-    print(f"\n{o.shape} {kind}, {o.threads} threads, {o.rounds} rounds in turns; tokens/s, median (least - most); "
-          f"peer's flash attention {attention}")
-    print(f"{'':8}{'plimsoll':>28}{'llama.cpp':>28}{'ours / peer':>24}")
-    cell = lambda s, digits: f"{s['median']:.{digits}f} ({s['min']:.{digits}f} - {s['max']:.{digits}f})"
-    for r in results:
-        print(f"{r['test']:8}{cell(r['ours'], 1):>28}{cell(r['peer'], 1):>28}{cell(r['ratio'], 2):>24}")
-    last = results[-1]
-    if "memory_ratio" in last:
-        times = lambda n: f"{n / MIB:.0f} MiB" + (f" ({n / last['model_bytes']:.2f} x)" if last["model_bytes"] else "")
-        print(f"{'peak':8}{times(last['ours_peak_bytes']):>28}{times(last['peer_peak_bytes']):>28}{last['memory_ratio']:>24.2f}")
-        print("        peak memory beside the model's tensors; the peer's without what Node took before loading")
-    if last["others_busy"] > QUIET:
-        print(f"        WARNING: others used up to {100 * last['others_busy']:.0f} % of the processors. The peer's threads spin while\n"
-              "        they wait for each other and may lose far more by that than ours. Run again on a quiet machine.")
+def cells_of(r):
+    digits = 0 if r["unit"] == "ms" else 3 if r["unit"].startswith("of ") else 1
+    cell = lambda s, n: f"{s['median']:,.{n}f} ({s['min']:,.{n}f} – {s['max']:,.{n}f})" if s else ""
+    share = f"{100 * r['share']:.0f} %" + (f" (asked {100 * r['share_goal']:.0f})" if r.get("share_goal") else "") if r["share"] else ""
+    return [f"{r['name']}, {r['unit']}", cell(r["ours"], digits), cell(r["peer"], digits), cell(r["ratio"], 2 if r["peer"] else 4),
+            r["goal_text"], "yes" if r["met"] else "no", share, f"{r['memory_ratio']:.2f}" if r["memory_ratio"] else ""]
+
+
+def cpu_name():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        return next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "unknown processor")
+
+
+def table(o, results):
+    busiest = max(r["others_busy"] for r in results)
+    lines = [f"{o.shape} shape, {o.threads} threads, {o.rounds} rounds in turns, medians (least – most); peer's KV f16, flash attention "
+             f"{'on' if o.flash_attention else 'off'}; other processes used up to {100 * busiest:.0f} % of the processors", ""]
+    lines.append("| " + " | ".join(HEADINGS) + " |")
+    lines.append("|" + "---|" * len(HEADINGS))
+    lines += ["| " + " | ".join(cells_of(r)) + " |" for r in results]
+    return "\n".join(lines) + "\n"
+
+
+def write_results(o, text):
+    """The newest on top, under the file's heading."""
+    with open(o.results, encoding="utf-8") as f:
+        old = f.read()
+    at = old.find("\n## ")
+    at = len(old) if at < 0 else at + 1
+    heading = f"## {time.strftime('%Y-%m-%d')} — {cpu_name()}, {os.cpu_count()} cores\n\n"
+    with open(o.results, "w", encoding="utf-8") as f:
+        f.write(old[:at] + heading + text + "\n" + old[at:])
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     build = os.path.join(ROOT, "build")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     whole = lambda text: int(text) if int(text) > 0 else parser.error(f"{text}: a whole number above zero is needed")
     parser.add_argument("--plimsoll", default=os.path.join(build, "plimsoll"), help="the built program (build/plimsoll)")
     parser.add_argument("--forge", default=os.path.join(build, "forge"), help="the built forge (build/forge)")
     parser.add_argument("--cache", default=os.path.join(build, "bench-models"), help="where forged models stay")
     parser.add_argument("--shape", default="llama-1b", help="shape to forge (llama-1b)")
-    parser.add_argument("--types", default="Q4_0,Q8_0", help="weight types, with commas (Q4_0,Q8_0)")
-    parser.add_argument("--rounds", type=whole, default=5, help="runs of each (5)")
+    parser.add_argument("--types", default="Q4_0,Q8_0,Q4_K,Q5_K,Q6_K", help="weight types, of those that a line has")
+    parser.add_argument("--only", metavar="LINES", help="only these: prefill,prefill-long,decode,batched,depth,beside,cached,load,"
+                        "embedded,speculate")
+    parser.add_argument("--quick", action="store_true", help="one round, short tests, no waiting; no line that takes minutes")
+    parser.add_argument("--rounds", type=whole, help="runs of each (5)")
     parser.add_argument("--reps", type=whole, default=1, help="measurements within a run, after its warm-up (1)")
-    parser.add_argument("--pp", type=whole, default=512, help="tokens of prefill (512)")
-    parser.add_argument("--tg", type=whole, default=64, help="tokens of decode (64)")
     parser.add_argument("--threads", type=whole, default=2, help="threads for both (2)")
-    parser.add_argument("--wait-quiet", type=float, default=30, metavar="SECONDS",
+    parser.add_argument("--wait-quiet", type=float, metavar="SECONDS",
                         help="wait so long for other processes to leave the processors alone, before each run (30)")
     parser.add_argument("--flash-attention", action="store_true", help="let the peer use its flash attention")
+    parser.add_argument("--results", metavar="FILE", help="add the table there (bench/RESULTS.md; with --quick or --only nowhere)")
     parser.add_argument("--json", metavar="FILE", help="write all figures there too")
-    return parser.parse_args()
+    o = parser.parse_args()
+    o.types = [kind.strip() for kind in o.types.split(",")]
+    o.rounds = o.rounds or (1 if o.quick else 5)
+    o.wait_quiet = o.wait_quiet if o.wait_quiet is not None else 0 if o.quick else 30
+    if not o.results and not o.quick and not o.only:
+        o.results = os.path.join(ROOT, "bench", "RESULTS.md")
+    return o
+
+
+def chosen(o):
+    lines = all_lines(o)
+    if not o.only:
+        return [line for line in lines if not (o.quick and line[1])]
+    wanted = o.only.split(",")
+    unknown = [name for name in wanted if name not in {line[0] for line in lines}]
+    if unknown:
+        raise Failure(f"--only: there is no line {unknown[0]} (--help lists them)")
+    return [line for line in lines if line[0] in wanted]
 
 
 def main():
@@ -201,15 +380,20 @@ def main():
         for path in (o.plimsoll, o.forge):
             if not os.access(path, os.X_OK):
                 raise Failure(f"{path} is not there or not a program: make build first")
+        lines = chosen(o)
         install_peer()
         results = []
-        for kind in o.types.split(","):
-            of_type = bench_type(o, kind.strip())
-            print_type(o, kind.strip(), of_type)
-            results += of_type
+        for _, _, rows in lines:
+            results += rows()
+        if not results:
+            raise Failure("nothing was measured")
+        text = table(o, results)
+        print(text, end="")
+        if o.results:
+            write_results(o, text)
         if o.json:
-            about = {"shape": o.shape, "threads": o.threads, "rounds": o.rounds, "reps": o.reps,
-                     "flash_attention": o.flash_attention}
+            about = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "shape": o.shape, "threads": o.threads, "rounds": o.rounds,
+                     "reps": o.reps, "flash_attention": o.flash_attention}
             with open(o.json, "w", encoding="utf-8") as f:
                 json.dump({**about, "results": results}, f, indent=1)
                 f.write("\n")

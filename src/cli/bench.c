@@ -148,7 +148,8 @@ static void print_figure(bench *b, const figure *f) {
                compute_kv_name(engine_terms(b->en).type));
     else
         printf("%-14s %9.2f tokens/s  (%.2f – %.2f over %u)  %6.1f %s, %3.0f %% of %.1f\n", f->name, f->tokens_per_s,
-               f->least, f->most, b->o->reps, f->reading ? gb : gmac, f->reading ? "GB/s" : "GMAC/s", share * 100, most);
+               f->least, f->most, b->o->reps, f->reading ? gb : gmac, f->reading ? "GB/s" : "GMAC/s", share * 100,
+               most);
     fflush(stdout);
 }
 
