@@ -120,14 +120,18 @@ static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
     world_down(&w);
 }
 
-static void the_accepted_finish_in_an_emergency(void **state) {
-    (void)state;
-    uint32_t parkings;
-    storm(ENTRIES, false, &parkings);
+/* On a machine with too much to do, all may have finished before the weather came. */
+static void storm_that_parks(uint32_t entries) {
+    uint32_t parkings = 0;
+    for (int i = 0; i < 5 && !parkings; i++) storm(entries, false, &parkings);
     print_message("parked %u times\n", parkings);
     assert_true(parkings > 0);
-    storm(0, false, &parkings);
-    assert_true(parkings > 0);
+}
+
+static void the_accepted_finish_in_an_emergency(void **state) {
+    (void)state;
+    storm_that_parks(ENTRIES);
+    storm_that_parks(0);
 }
 
 static void the_accepted_finish_in_changing_weather(void **state) {
