@@ -143,7 +143,7 @@ def children_count_and_none_is_left():
 @test
 def shared_pages_count_once():
     """Eight processes over the same 60 MiB are not 480: a budget of 200 holds them."""
-    forked = "import os, time\nheld = bytearray(b'x') * (60 << 20)\nfor i in range(7):\n    if os.fork() == 0:\n        time.sleep(0.6)\n        os._exit(0)\nfor i in range(7):\n    os.wait()\n"
+    forked = "import os, time\nheld = bytearray(b'x') * (60 << 20)\nfor i in range(7):\n    if os.fork() == 0:\n        time.sleep(2)\n        os._exit(0)\nfor i in range(7):\n    os.wait()\n"
     if not os.path.exists("/proc/self/smaps_rollup"):
         skip("this kernel has no smaps_rollup")
     done, j = report("--memory", "200M", "--", os.path.realpath(PYTHON), "-c", forked, rc=0)

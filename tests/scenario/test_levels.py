@@ -354,25 +354,29 @@ def the_cache_makes_way():
 
 @test(timeout=90)
 def the_accepted_finish():
-    asked = [dict(prompt=PROMPT, seed=i, max_tokens=1500, ignore_end=True) for i in range(3)]
+    asked = [dict(prompt=PROMPT, seed=i, max_tokens=1900, ignore_end=True, speculate=False) for i in range(3)]
     with Group(LIMIT) as group, Server(*FLAGS) as s:
-        got = [None] * len(asked)
+        got, parkings = [None] * len(asked), 0
 
         def ask(i):
             got[i] = s.post(**asked[i])
-        threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(len(asked))]
-        for t in threads:
-            t.start()
-        wait_until(lambda: s.health()["active_jobs"] == 2, "two to be running")
-        reach(s, group, "emergency")
-        expect_refused(s, "emergency")
-        wait_until(lambda: s.memory()["kv_pool"]["parkings"] > 0 or not any(t.is_alive() for t in threads), "one to be parked", 10, 0.02)
-        for t in threads:
-            t.join()
-        expect(level_of(s), "emergency", "level when all had finished")
-        parkings = s.memory()["kv_pool"]["parkings"]
-        group.take(0)
-        until_admitted(s, 2.0)
+        for _ in range(4):  # on a busy machine all may have finished before the memory is gone
+            group.leave(ROOM["caution"])
+            threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(len(asked))]
+            for t in threads:
+                t.start()
+            wait_until(lambda: s.health()["active_jobs"] == 2, "two to be running")
+            reach(s, group, "emergency")
+            expect_refused(s, "emergency")
+            wait_until(lambda: s.memory()["kv_pool"]["parkings"] > 0 or not any(t.is_alive() for t in threads), "one to be parked", 10, 0.02)
+            for t in threads:
+                t.join()
+            expect(level_of(s), "emergency", "level when all had finished")
+            parkings = s.memory()["kv_pool"]["parkings"]
+            group.take(0)
+            until_admitted(s, 2.0)
+            if parkings:
+                break
         again = [s.post(**a) for a in asked]
         for first, second in zip(got, again):
             expect(first.status, 200, "status of one that was accepted")
