@@ -8,12 +8,18 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "plat/cpu.h"
+#include "plat/thread.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels say EINVAL */
 #endif
 
-enum { HUGE_PAGE_BYTES = 2 * 1024 * 1024 };
+enum {
+    HUGE_PAGE_BYTES = 2 * 1024 * 1024,
+    POPULATE_SLICE_BYTES = 64 * 1024 * 1024, /* less is not worth another thread */
+    POPULATE_THREADS_MOST = 8,
+};
 
 size_t plat_page_bytes(void) {
     static _Atomic size_t known;
@@ -37,16 +43,50 @@ static void touch_pages(void *p, size_t bytes) {
     for (size_t at = 0; at < bytes; at += plat_page_bytes()) page[at] = 0;
 }
 
-/* Makes every page of a fresh range present. */
+typedef struct slice {
+    char *p;
+    size_t bytes;
+    int failure; /* errno */
+    pthread_t thread;
+    bool started;
+} slice;
+
+static void *populate_slice(void *arg) {
+    slice *s = arg;
+    int result;
+    do result = madvise(s->p, s->bytes, MADV_POPULATE_WRITE);
+    while (result != 0 && (errno == EAGAIN || errno == EINTR));
+    s->failure = result == 0 ? 0 : errno;
+    if (s->failure != EINVAL && s->failure != ENOSYS) return NULL;
+    touch_pages(s->p, s->bytes);
+    s->failure = 0;
+    return NULL;
+}
+
+/* Makes every page of a fresh range present. The kernel clears them on the core that asks, and in a guest that has given
+ * its free memory back to the host that takes seconds for a model: large ranges are asked for on several. */
 static bool populate(void *p, size_t bytes, bool huge) {
     if (huge) (void)madvise(p, bytes, MADV_HUGEPAGE); /* advice: a kernel without it still serves small pages */
-    int result;
-    do result = madvise(p, bytes, MADV_POPULATE_WRITE);
-    while (result != 0 && (errno == EAGAIN || errno == EINTR));
-    if (result == 0) return true;
-    if (errno != EINVAL && errno != ENOSYS) return false;
-    touch_pages(p, bytes);
-    return true;
+    slice slices[POPULATE_THREADS_MOST];
+    size_t n = bytes / POPULATE_SLICE_BYTES, cores = (size_t)plat_cpu_get()->usable_cores;
+    if (n > cores) n = cores;
+    if (n > POPULATE_THREADS_MOST) n = POPULATE_THREADS_MOST;
+    if (n < 1) n = 1;
+    size_t each = bytes / n / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    for (size_t i = 0; i < n; i++)
+        slices[i] = (slice){.p = (char *)p + i * each, .bytes = i + 1 < n ? each : bytes - i * each};
+    for (size_t i = 1; i < n; i++) {
+        err unused;
+        slices[i].started = plat_thread_start(&slices[i].thread, "populate", populate_slice, &slices[i], &unused);
+    }
+    int failure = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (slices[i].started) pthread_join(slices[i].thread, NULL);
+        else populate_slice(&slices[i]);
+        if (slices[i].failure) failure = slices[i].failure;
+    }
+    errno = failure;
+    return failure == 0;
 }
 
 static void *map(size_t bytes, int protection, int flags) {
