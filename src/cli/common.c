@@ -32,6 +32,7 @@ engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions) {
     c.kv_type = (kv_type)o->kv_type;
     c.n_threads = (int)o->threads;
     c.n_drafts = o->speculate ? SPECULATE_MOST : 0;
+    c.draft_path = o->draft_model;
     return c;
 }
 
@@ -100,6 +101,7 @@ static void print_row(FILE *out, const char *name, uint64_t bytes, const char *h
 void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
     char a[BYTES_TEXT_BYTES], b[BYTES_TEXT_BYTES];
     fprintf(out, "%s: %s of tensors\n", engine_model_name(en), bytes_text(plan->tensor_bytes, a));
+    if (engine_draft_name(en)) fprintf(out, "with %s, which guesses ahead, in the same rows\n", engine_draft_name(en));
     for (mem_account i = 0; i < MEM_ACCOUNT_COUNT; i++)
         if (plan->rows.bytes[i]) print_row(out, mem_account_name(i), plan->rows.bytes[i], mem_account_help(i));
     print_row(out, "total", plan->rows.total_bytes, plan->rows.line_bytes == UINT64_MAX ? "" : "of a line of");

@@ -31,7 +31,7 @@ typedef struct row {
 #define AT(member) offsetof(cli_options, member)
 
 static const char *const engine_kinds[] = {"model", "echo", NULL};
-static const char *const speculations[] = {"off", "lookup", NULL};
+static const char *const speculations[] = {"off", "lookup", "draft", NULL};
 static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order of kv_type */
 
 static const row rows[] = {
@@ -55,9 +55,11 @@ static const row rows[] = {
     {"keep", NULL, KIND_U32, AT(keep), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
      "with --window: the first so many tokens are always seen"},
     {"speculate", NULL, KIND_WORD, AT(speculate), CLI_RUN | CLI_SERVE | CLI_PLAN, 0, 0, "lookup", "HOW",
-     "guess tokens ahead where that is faster: off, or lookup (from what the text has said before). Answers stay the "
-     "same, bit for bit",
+     "guess tokens ahead where that is faster: off, lookup (from what the text has said before), or draft (by "
+     "--draft-model). Answers stay the same, bit for bit",
      speculations},
+    {"draft-model", NULL, KIND_TEXT, AT(draft_model), CLI_RUN | CLI_SERVE | CLI_PLAN, 0, 0, NULL, "FILE",
+     "with --speculate draft: a smaller model (GGUF) of the same vocabulary"},
     {"no-prompt-cache", NULL, KIND_FLAG, AT(no_prompt_cache), CLI_SERVE | CLI_PLAN, 0, 0, NULL, NULL,
      "requests share no pages and nothing is remembered of them"},
     {"prompt-cache-bytes", NULL, KIND_BYTES, AT(cache_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",
@@ -390,6 +392,9 @@ static bool check_together(const cli_options *o, err *e) {
     if (o->context && o->window > o->context)
         return err_set(e, ERR_USAGE, "--window is %u; it must be at most --ctx-size, which is %u", o->window,
                        o->context);
+    if ((o->speculate == 2) != (o->draft_model != NULL))
+        return err_set(e, ERR_USAGE, o->draft_model ? "--draft-model needs --speculate draft"
+                                                    : "--speculate draft needs --draft-model");
     if (o->spill_file && !o->spill_bytes) return err_set(e, ERR_USAGE, "--spill-file needs --spill-bytes");
     if (o->spill_bytes && !o->spill_file) return err_set(e, ERR_USAGE, "--spill-bytes needs --spill-file");
     if (o->spill_file && (o->no_prompt_cache || !o->cache_entries))

@@ -17,7 +17,8 @@ typedef struct cli_options {
     double memory_percent; /* 0: not given as a percentage */
     uint64_t body_limit_bytes, cache_bytes, spill_bytes;
     uint64_t level_bytes[4]; /* caution, warning, critical, emergency; 0: the default */
-    uint32_t speculate; /* 0: off, 1: lookup */
+    uint32_t speculate; /* 0: off, 1: lookup, 2: draft */
+    const char *draft_model;
     uint32_t kv_type, window, keep, cache_entries, cache_ttl_s;
     uint32_t context, parallel, batch, threads, port;
     uint32_t max_concurrent, max_queue, max_connections, max_active, queue_timeout_s, drain_timeout_s;

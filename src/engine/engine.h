@@ -25,6 +25,7 @@
 
 typedef struct engine_config {
     const char *model_path; /* NULL: the built-in model */
+    const char *draft_path; /* a smaller model of the same vocabulary that guesses; NULL: guesses are looked up */
     uint32_t n_context;     /* tokens a session can hold; 0: what the model was trained for, as far as it fits */
     uint32_t n_sessions;    /* at once */
     kv_type kv_type;        /* of sessions that do not say */
@@ -75,6 +76,7 @@ uint32_t engine_context(const engine *en);       /* after engine_load */
 uint32_t engine_batch(const engine *en);
 uint32_t engine_max_sessions(const engine *en);
 uint32_t engine_drafts(const engine *en); /* guessed tokens that a step has room for */
+const char *engine_draft_name(const engine *en); /* of the model that guesses; NULL: none */
 const char *engine_kernels(const engine *en);
 int engine_threads(const engine *en);
 kv_cache *engine_kv(const engine *en); /* for whoever decides what is kept and what goes */

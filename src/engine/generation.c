@@ -1,4 +1,5 @@
 #include "engine/generation.h"
+#include "engine/draft.h"
 
 #include <string.h>
 
@@ -29,7 +30,8 @@ void engine_generation_guess(engine_generation *g) {
     uint32_t all = g->n_prompt + g->n_generated;
     g->guess.n_most = 0;
     if (!g->guess.on || g->n_fed + 1 != all) return;
-    engine_guess_look(&g->guess, g->tokens, all);
+    if (engine_draft_name(g->en)) engine_guess_expect(&g->guess, all);
+    else engine_guess_look(&g->guess, g->tokens, all);
     g->guess.n_most = g->max_tokens - g->n_generated - 1; /* the last token is never fed */
 }
 
@@ -37,7 +39,8 @@ void engine_generation_draft(engine_generation *g, engine_feed *feed) {
     CHECK(feed->n_tokens == 1 && g->guess.n_wanted <= g->guess.n_most);
     if (!g->guess.n_wanted) return;
     g->n_draft = g->guess.n_wanted;
-    engine_guess_write(&g->guess, g->tokens, g->n_prompt + g->n_generated, g->n_draft);
+    if (!engine_draft_name(g->en))
+        engine_guess_write(&g->guess, g->tokens, g->n_prompt + g->n_generated, g->n_draft);
     feed->n_tokens += g->n_draft;
     feed->want = ENGINE_WANT_ALL;
 }
@@ -93,7 +96,7 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     if (feed->want == ENGINE_WANT_NONE) return false;
     uint32_t all = g->n_prompt + g->n_generated;
     engine_sample_next(g->en, g->sampling, &g->random, logits, g->tokens, all, sample);
-    engine_guess_learn(&g->guess, g->tokens, sample->token);
+    if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, sample->token);
     bool guessed = g->n_draft && g->tokens[all] == sample->token;
     g->n_draft = guessed ? g->n_draft - 1 : 0;
     g->tokens[all] = sample->token;
@@ -115,6 +118,7 @@ void engine_generation_commit(engine_generation *g, engine_feed *feed) {
     }
     engine_step_commit(g->en, feed, 1);
     if (feed->n_tokens < ran) engine_session_rewind(g->en, g->session, engine_session_length(g->session));
+    engine_draft_follow(g);
 }
 
 /* Draft, run, sample what holds, commit. */
@@ -125,15 +129,16 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
     str text;
     engine_generation_feed(g, engine_batch(g->en), &feed);
     bool decode = g->n_generated > 0;
+    uint64_t start = clock_now_ns();
     if (decode) engine_generation_guess(g);
     if (decode && turn % SPECULATE_BARE_EVERY) {
         uint32_t left = engine_batch(g->en) - 1, most = engine_drafts(g->en);
         engine_speculate(pace, &(engine_guess *){&g->guess}, 1, most < left ? most : left);
+        if (g->guess.n_wanted && engine_draft_name(g->en)) engine_draft_guess(g->en, &g, 1);
         engine_generation_draft(g, &feed);
     }
     uint32_t held = engine_session_length(g->session);
     if (!engine_session_reserve(g->en, g->session, held + feed.n_tokens, e)) return false;
-    uint64_t start = clock_now_ns();
     if (!engine_step(g->en, &feed, 1, NULL, e)) return false;
     if (decode) engine_pace_note(pace, feed.n_tokens, clock_ms_since(start));
     bool wanted = true;
@@ -147,10 +152,12 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
 
 bool engine_generation_run(engine_generation *g, engine_on_text *on_text, void *ctx, err *e) {
     engine_pace pace = {0};
+    bool ok = true;
     engine_generation_start(g);
-    for (uint32_t turn = 0; g->finish == ENGINE_RUNNING; turn++)
-        if (!run_step(g, &pace, turn, on_text, ctx, e)) return false;
-    return true;
+    for (uint32_t turn = 0; ok && g->finish == ENGINE_RUNNING; turn++)
+        ok = run_step(g, &pace, turn, on_text, ctx, e);
+    engine_draft_end(g);
+    return ok;
 }
 
 const char *engine_finish_name(engine_finish f) {

@@ -44,6 +44,7 @@ typedef struct engine_generation {
     int32_t stopped_by; /* index of the stop string, or −1 */
     rng random;
     engine_guess guess;
+    engine_session *draft_session; /* of the model that guesses (engine/draft.h) */
     uint32_t n_draft; /* guessed tokens of the feed that are not judged yet */
     bool holds;       /* the last token sampled is the one that was guessed: the next row is good */
     uint32_t n_drafted, n_accepted; /* guessed tokens that were run; that were right */

@@ -37,6 +37,8 @@ struct engine {
     model_workspace step;
     kv_cache *kv;
     model_token *batch;
+    engine *draft;    /* guesses for this one, on this one's device */
+    bool draws_ahead; /* it is one that guesses: no device, vocabulary or index of its own */
 
     /* for the sampler: one at a time */
     engine_candidate *candidates;
@@ -49,6 +51,9 @@ struct engine {
 
 /* engine/sampler.c: fills ends from the vocabulary. */
 void engine_mark_ends(engine *en);
+
+/* engine/draft.c: a model that guesses. */
+bool engine_draft_prepare(engine *en, err *e);
 
 /* engine/vocab.c: the vocabulary that the file carries. */
 text_vocab *engine_vocab_read(const gguf *g, const base_alloc *alloc, err *e);

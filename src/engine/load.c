@@ -117,8 +117,9 @@ static engine *prepare(const engine_config *c, bool whole, mem_ledger *l, err *e
     mem_heap_init(&en->tokenizer_heap, l, MEM_TOKENIZER);
     mem_heap_init(&en->directory_heap, l, MEM_TOKENIZER);
     if (open_file(en, e)) {
-        if (read_header(en, whole, e)) return en;
-        err_prefix(e, "%s: ", c->model_path ? file_name(c->model_path) : "built-in model");
+        if (!read_header(en, whole, e))
+            err_prefix(e, "%s: ", c->model_path ? file_name(c->model_path) : "built-in model");
+        else if (!whole || !c->draft_path || engine_draft_prepare(en, e)) return en;
     }
     engine_free(en);
     return NULL;
@@ -149,7 +150,7 @@ static size_t work_bytes(engine *en) {
     size_t load_scratch = model_load_scratch_bytes(&en->file, device_cpu_ops(), en->config.n_threads);
     if (a.used < load_scratch) a.used = load_scratch; /* the load borrows the same bytes before the first step */
     a.used = (a.used + 63) & ~(size_t)63;
-    return a.used + ((device_cpu_plan_bytes(&en->device_config) + 63) & ~(size_t)63);
+    return a.used + (en->draws_ahead ? 0 : (device_cpu_plan_bytes(&en->device_config) + 63) & ~(size_t)63);
 }
 
 /* The row of the plan: the arena, and the engine's own struct. */
@@ -176,6 +177,24 @@ static kv_cache_config kv_config(const engine *en, uint32_t n_context, uint32_t 
                              .identity = {en->identity[0], en->identity[1]}};
 }
 
+/* The pool of a model that guesses: as many tokens as the other's, and no more than all its sessions can hold. */
+static kv_cache_config draft_kv_config(const engine *draft, uint32_t n_context, uint32_t n_pages) {
+    uint64_t most = (uint64_t)kv_pages_for(n_context) * draft->config.n_sessions;
+    return kv_config(draft, n_context, n_pages < most ? n_pages : (uint32_t)most);
+}
+
+static void add_row(engine_plan *plan, mem_account a, uint64_t bytes) {
+    mem_plan_set(&plan->rows, a, plan->rows.bytes[a] + bytes);
+}
+
+static void add_draft_rows(engine *draft, engine_plan *plan, uint32_t n_context, uint32_t n_pages) {
+    draft->kv_config = draft_kv_config(draft, n_context, n_pages);
+    add_row(plan, MEM_WORKSPACE, workspace_row(draft));
+    add_row(plan, MEM_KV, kv_pool_plan_bytes(&draft->hparams.kv, draft->kv_config.pool_bytes) +
+                              draft->kv_config.pool_bytes);
+    add_row(plan, MEM_PROMPT_INDEX, kv_cache_plan_bytes(&draft->kv_config));
+}
+
 /* Sets the rows that follow from a context and a pool; the whole plan's bytes. */
 static uint64_t total_with(engine *en, engine_plan *plan, uint32_t n_context, uint32_t n_pages) {
     en->kv_config = kv_config(en, n_context, n_pages);
@@ -184,6 +203,7 @@ static uint64_t total_with(engine *en, engine_plan *plan, uint32_t n_context, ui
                  kv_pool_plan_bytes(&en->hparams.kv, en->kv_config.pool_bytes) + en->kv_config.pool_bytes);
     mem_plan_set(&plan->rows, MEM_PROMPT_INDEX, kv_cache_plan_bytes(&en->kv_config));
     mem_plan_set(&plan->rows, MEM_SPILL, kv_cache_spill_plan_bytes(&en->kv_config));
+    if (en->draft) add_draft_rows(en->draft, plan, n_context, n_pages);
     return plan->rows.total_bytes;
 }
 
@@ -234,6 +254,15 @@ enum {
     MOST_CONTEXTS = 64,      /* a pool takes what the line leaves, but not more than this for a small model */
 };
 
+/* Rows that no context changes; and a device for both. */
+static void plan_draft(engine *en, engine_plan *plan) {
+    engine *d = en->draft;
+    uint32_t cols = model_max_cols(&d->hparams);
+    if (cols > en->device_config.max_cols) en->device_config.max_cols = cols;
+    add_row(plan, MEM_WEIGHTS, plat_vm_round(d->weights_bytes));
+    add_row(plan, MEM_TOKENIZER, mem_heap_bytes(&d->tokenizer_heap) + mem_heap_bytes(&d->directory_heap));
+}
+
 bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
     const model_hparams *h = &en->hparams;
     en->device_config = (device_cpu_config){en->config.n_threads, en->config.n_batch, model_max_cols(h)};
@@ -245,6 +274,7 @@ bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
     plan->n_context = en->config.n_context ? en->config.n_context : h->n_context_train;
     mem_plan_set(&plan->rows, MEM_WEIGHTS, plat_vm_round(en->weights_bytes));
     mem_plan_set(&plan->rows, MEM_TOKENIZER, mem_heap_bytes(&en->tokenizer_heap) + mem_heap_bytes(&en->directory_heap));
+    if (en->draft) plan_draft(en, plan);
 
     uint32_t one = kv_pages_for(plan->n_context);
     if (total_with(en, plan, plan->n_context, one) > plan->rows.line_bytes) {
@@ -264,7 +294,7 @@ bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
 
 static bool load_work(engine *en, err *e) {
     if (!mem_arena_init(&en->work, en->ledger, MEM_WORKSPACE, work_bytes(en), true, e)) return false;
-    return device_cpu_init(&en->dev, &en->device_config, &en->work, e);
+    return en->draws_ahead || device_cpu_init(&en->dev, &en->device_config, &en->work, e);
 }
 
 static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e) {
@@ -301,23 +331,35 @@ static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
     work_layout(en, &en->step, &en->work);
     CHECK(!en->work.failed);
     memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
-    engine_mark_ends(en);
+    if (!en->draws_ahead) engine_mark_ends(en);
     if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
     return !en->config.spill_path || measure_prefill(en, e);
 }
 
 static void unload(engine *en) {
+    if (en->draft) unload(en->draft);
     kv_cache_free(en->kv);
     en->kv = NULL;
-    device_cpu_stop(&en->dev);
+    if (!en->draws_ahead) device_cpu_stop(&en->dev);
     mem_arena_free(&en->work);
     mem_arena_free(&en->weights);
+}
+
+static bool load_draft(engine *en, const engine_plan *plan, model_progress *progress, void *ctx, err *e) {
+    engine *d = en->draft;
+    d->n_context = plan->n_context;
+    d->kv_config = draft_kv_config(d, plan->n_context, plan->n_pages);
+    d->dev = en->dev;
+    if (!load(d, progress, ctx, e)) return false;
+    gguf_close(&d->file);
+    d->file_open = false;
+    return true;
 }
 
 bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, void *ctx, err *e) {
     en->n_context = plan->n_context;
     en->kv_config = kv_config(en, plan->n_context, plan->n_pages);
-    if (!load(en, progress, ctx, e)) {
+    if (!load(en, progress, ctx, e) || (en->draft && !load_draft(en, plan, progress, ctx, e))) {
         unload(en);
         return false;
     }
@@ -328,8 +370,10 @@ bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, 
 
 void engine_free(engine *en) {
     if (!en) return;
+    if (en->draft && en->draft->kv) kv_cache_close_all(en->draft->kv);
     if (en->kv) kv_cache_close_all(en->kv);
     unload(en);
+    engine_free(en->draft);
     if (en->file_open) gguf_close(&en->file);
     text_vocab_free(en->vocab);
     mem_heap_give(&en->tokenizer_heap, en->chat_template, en->chat_template_bytes);

@@ -12,6 +12,7 @@ uint32_t engine_context(const engine *en) { return en->n_context; }
 uint32_t engine_batch(const engine *en) { return en->config.n_batch; }
 uint32_t engine_max_sessions(const engine *en) { return en->config.n_sessions; }
 uint32_t engine_drafts(const engine *en) { return en->config.n_drafts; }
+const char *engine_draft_name(const engine *en) { return en->draft ? en->draft->name : NULL; }
 const char *engine_kernels(const engine *en) { return device_cpu_kernels(&en->dev); }
 int engine_threads(const engine *en) { return en->config.n_threads; }
 kv_cache *engine_kv(const engine *en) { return en->kv; }

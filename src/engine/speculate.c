@@ -5,7 +5,7 @@
 enum { LOOK_AT_ONCE = 64 };
 
 /* Each outcome moves what is known so far towards itself; one outlier among the times moves it little. */
-static const float FIRST_CHANCE = 0.4f, LEARN = 1.0f / 8;
+static const float FIRST_CHANCE = 0.4f, LEARN = 1.0f / 8, MODEL_CHANCE = 0.6f, FORGET = 0.01f;
 static const double FOLLOW_SHARE = 1.0 / 4, FOLLOW_LEVEL = 1.0 / 16, OUTLIER = 1.5;
 /* Of a step of one token, what the next ones are thought to take before they are measured; what makes up for drafting;
  * how what is not tried is forgotten, and how likely guesses must be for that. */
@@ -44,6 +44,14 @@ void engine_guess_look(engine_guess *g, const int32_t *tokens, uint32_t n) {
             }
         end = begin;
     }
+}
+
+/* What has become unlikely is tried again in a while: nothing is learned of guesses that are not made. */
+void engine_guess_expect(engine_guess *g, uint32_t n) {
+    g->match = 1;
+    g->from = n;
+    for (int m = 1; m <= GUESS_MATCH_MOST; m++)
+        if (g->right[m] < MODEL_CHANCE) g->right[m] += (MODEL_CHANCE - g->right[m]) * FORGET;
 }
 
 float engine_guess_next_chance(const engine_guess *g) {

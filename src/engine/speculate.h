@@ -29,6 +29,8 @@ typedef struct engine_guess {
 } engine_guess;
 
 void engine_guess_begin(engine_guess *g, bool on);
+/* The same for guesses that someone else writes, behind n known tokens. */
+void engine_guess_expect(engine_guess *g, uint32_t n);
 /* Looks for the last of n tokens earlier among them, unless the last guess was right: then it goes on. */
 void engine_guess_look(engine_guess *g, const int32_t *tokens, uint32_t n);
 /* The chance that one more guessed token is right, with those wanted before it; 0: none may be had. */

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/draft.h"
 #include "sched/internal.h"
 
 /* Beyond the tokens it has, a running job is promised pages for so many more; a job that comes back after it was
@@ -227,6 +228,7 @@ static void take_out_of_step(sched *s, const sched_job *j) {
 void sched_park(sched *s, sched_job *j) {
     note_size(s, j);
     take_out_of_step(s, j);
+    engine_draft_end(&j->gen);
     kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.parked_for = j->number});
     j->gen.session = NULL;
     j->state = JOB_PARKED;

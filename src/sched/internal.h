@@ -61,6 +61,7 @@ struct sched {
     sched_job **feed_jobs;
     uint32_t n_feeds;
     engine_guess **guesses; /* of its decodes */
+    uint32_t n_drafting;   /* of these: with guesses */
     engine_pace pace;
     sched_job **running; /* prefill and decode, first in rank first */
     uint32_t n_running;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/draft.h"
 #include "plat/kernel.h"
 #include "plat/thread.h"
 #include "sched/internal.h"
@@ -64,6 +65,7 @@ void sched_job_exit(sched *s, sched_job *j, const err *failure) {
         kv_cache_unpark(engine_kv(s->en), j->number);
         s->counts.parked--;
     }
+    engine_draft_end(&j->gen);
     kv_sequence_close(engine_kv(s->en), j->gen.session, good && j->remember ? &j->memory : NULL);
     j->gen.session = NULL;
     j->end_ns = clock_now_ns();
@@ -222,14 +224,24 @@ static void add_drafts(sched *s, uint32_t left) {
     for (uint32_t f = 0; f < n; f++) {
         engine_generation *g = &s->feed_jobs[f]->gen;
         uint32_t wanted = g->guess.n_wanted;
-        if (wanted && kv_sequence_prepare(engine_kv(s->en), g->session, 1 + wanted, NULL))
-            engine_generation_draft(g, &s->feeds[f]);
+        if (wanted && !kv_sequence_prepare(engine_kv(s->en), g->session, 1 + wanted, NULL)) g->guess.n_wanted = 0;
+        else if (wanted) s->n_drafting++;
     }
+}
+
+/* Without the lock: a model that guesses takes its time. */
+static void draft(sched *s) {
+    engine_generation *drafting[SPECULATE_MOST];
+    uint32_t n = 0;
+    for (uint32_t f = 0; f < s->n_feeds; f++)
+        if (s->feed_jobs[f]->gen.guess.n_wanted) drafting[n++] = &s->feed_jobs[f]->gen;
+    if (engine_draft_name(s->en)) engine_draft_guess(s->en, drafting, n);
+    for (uint32_t f = 0; f < s->n_feeds; f++) engine_generation_draft(&s->feed_jobs[f]->gen, &s->feeds[f]);
 }
 
 static void compose(sched *s) {
     uint32_t batch = engine_batch(s->en);
-    s->n_feeds = 0;
+    s->n_feeds = s->n_drafting = 0;
     s->turn++;
     sched_rank_running(s);
     uint32_t n_decodes = add_decodes(s, batch);
@@ -306,6 +318,7 @@ static bool step(sched *s) {
     pthread_mutex_unlock(&s->lock);
     err e = {0};
     uint64_t start = clock_now_ns();
+    if (s->n_drafting) draft(s);
     bool ran = engine_step(s->en, s->feeds, s->n_feeds, &s->abort_step, &e);
     double ms = (double)(clock_now_ns() - start) / 1e6;
     pthread_mutex_lock(&s->lock);

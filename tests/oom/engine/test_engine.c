@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "../../unit/model/model_build.h"
-#include "engine/generation.h"
+#include "engine/draft.h"
 
 static char path[64];
 
@@ -62,6 +62,50 @@ static bool live(const char *file, mem_ledger *l, err *e) {
     return ok;
 }
 
+/* With a model that guesses: its load is refused whole; its pages may be refused, and nothing that is said changes. */
+static int32_t said[100];
+
+static void say(engine *en, engine_session *s) {
+    static engine_generation g;
+    engine_sampling greedy = {.temperature = 0, .repeat_penalty = 1, .ignore_end = true};
+    memcpy(said, tokens, sizeof said);
+    g = (engine_generation){.en = en, .session = s, .sampling = &greedy, .tokens = said, .n_prompt = 40,
+                            .max_tokens = 60, .speculate = true};
+    engine_generation_start(&g);
+    while (g.finish == ENGINE_RUNNING) { /* guesses in every step, whatever they take */
+        engine_feed feed;
+        engine_sample sample;
+        str text;
+        engine_generation_feed(&g, 128, &feed);
+        engine_generation_guess(&g);
+        g.guess.n_wanted = !g.n_generated ? 0 : g.guess.n_most < 5 ? g.guess.n_most : 5;
+        if (g.guess.n_wanted) engine_draft_guess(en, &(engine_generation *){&g}, 1);
+        if (g.n_generated) engine_generation_draft(&g, &feed);
+        assert_true(engine_step(en, &feed, 1, NULL, NULL));
+        for (uint32_t row = 0; !row || g.holds; row++)
+            engine_generation_accept(&g, &feed, engine_logits(en, row), &sample, &text);
+        engine_generation_commit(&g, &feed);
+    }
+    engine_draft_end(&g);
+}
+
+static bool guess(const char *file, mem_ledger *l, err *e) {
+    engine_config c;
+    engine_config_default(&c);
+    c.model_path = c.draft_path = file, c.n_drafts = SPECULATE_MOST;
+    c.n_sessions = 2, c.n_batch = 128, c.n_context = 128, c.n_threads = 2;
+    engine *en = engine_prepare(&c, l, e);
+    if (!en) return false;
+    engine_plan plan = {.rows.line_bytes = UINT64_MAX};
+    bool ok = engine_plan_make(en, &plan, e) && engine_load(en, &plan, NULL, NULL, e);
+    engine_session *s = ok ? engine_session_open(en, NULL, e) : NULL;
+    ok = s && engine_session_reserve(en, s, 100, e);
+    if (ok) say(en, s);
+    if (s) engine_session_close(en, s);
+    engine_free(en);
+    return ok;
+}
+
 static void assert_empty(mem_ledger *l, uint64_t n) {
     mem_ledger_view v;
     mem_ledger_read(l, &v);
@@ -104,6 +148,28 @@ static uint64_t refuse_each(const char *file, bool (*run)(const char *, mem_ledg
 static void a_small_model(void **state) {
     (void)state;
     assert_true(refuse_each(path, live) > 10);
+}
+
+static void a_model_that_guesses(void **state) {
+    (void)state;
+    int32_t wanted[100];
+    mem_ledger l;
+    err e = {0};
+    mem_ledger_init(&l, UINT64_MAX);
+    assert_ok(guess(path, &l, &e), e);
+    memcpy(wanted, said, sizeof wanted);
+    uint32_t said_anyway = 0;
+    for (uint64_t n = 1;; n++) {
+        mem_ledger_init(&l, UINT64_MAX);
+        mem_ledger_fail_nth(&l, n);
+        bool ok = guess(path, &l, &e);
+        assert_empty(&l, n);
+        if (!ok) assert_int_equal(e.code, ERR_MEMORY);
+        else assert_memory_equal(said, wanted, sizeof wanted);
+        if (!was_refused(&l)) break;
+        said_anyway += ok;
+    }
+    assert_true(said_anyway > 0);
 }
 
 /* The built-in vocabulary takes many reservations: the first hundred, then one in a few, and the last ones. */
@@ -191,6 +257,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_model), cmocka_unit_test(the_built_in_model), cmocka_unit_test(the_tokenizer_alone),
         cmocka_unit_test(any_line),      cmocka_unit_test(growing_sessions),
+        cmocka_unit_test(a_model_that_guesses),
     };
     return cmocka_run_group_tests_name("oom_engine", tests, up, down);
 }

@@ -4,8 +4,10 @@
 
 #include <unistd.h>
 
-#include "base/log.h"
-#include "engine/generation.h"
+#include "../model/model_build.h"
+#include "engine/draft.h"
+#include "engine/internal.h"
+#include "kv/internal.h"
 
 /* ---- what is found ---- */
 
@@ -204,20 +206,24 @@ static void tell(engine *en, float temperature, uint32_t n_most, told *t) {
         if (g.n_generated) {
             engine_generation_guess(&g);
             g.guess.n_wanted = !g.guess.match ? 0 : n_most < g.guess.n_most ? n_most : g.guess.n_most;
+            if (engine_draft_name(en) && g.guess.n_wanted) engine_draft_guess(en, &(engine_generation *){&g}, 1);
             engine_generation_draft(&g, &feed);
         }
         assert_ok(engine_session_reserve(en, g.session, engine_session_length(g.session) + feed.n_tokens, &e), e);
         assert_ok(engine_step(en, &feed, 1, NULL, &e), e);
         for (uint32_t row = 0; !row || g.holds; row++) {
             memcpy(t->rows + (size_t)g.n_generated * n_vocab, engine_logits(en, row), n_vocab * sizeof(float));
-            assert_true(engine_generation_accept(&g, &feed, engine_logits(en, row), &sample, &text));
+            bool sampled = engine_generation_accept(&g, &feed, engine_logits(en, row), &sample, &text);
+            assert_int_equal(sampled, feed.want != ENGINE_WANT_NONE);
         }
         engine_generation_commit(&g, &feed);
-        assert_int_equal(engine_session_length(g.session), g.n_prompt + g.n_generated - 1);
-        assert_int_equal(engine_session_bytes(en, g.session), /* nothing more than what holds tokens */
-                         kv_cache_bytes_for(engine_kv(en), kv_sequence_terms(g.session), g.n_prompt + g.n_generated - 1));
+        uint32_t length = engine_session_length(g.session); /* nothing is held but what holds tokens */
+        if (g.n_generated) assert_int_equal(length, g.n_prompt + g.n_generated - 1);
+        assert_int_equal(engine_session_bytes(en, g.session),
+                         kv_cache_bytes_for(engine_kv(en), kv_sequence_terms(g.session), length));
     }
     t->n = g.n_generated, t->drafted = g.n_drafted, t->accepted = g.n_accepted;
+    engine_draft_end(&g);
     engine_session_close(en, g.session);
 }
 
@@ -251,6 +257,79 @@ static void says_the_same_bits(void **state) {
     engine_free(en);
 }
 
+/* ---- a model that guesses ---- */
+
+#define TINY MODELS_DIR "/plimsoll-tiny.gguf"
+
+static engine *up_with_draft(mem_ledger *l, uint64_t line_bytes, const char *draft, uint32_t n_batch, err *e) {
+    engine_config c;
+    engine_config_default(&c);
+    c.n_sessions = 2, c.n_context = 256, c.n_threads = 2, c.n_batch = n_batch, c.n_drafts = SPECULATE_MOST;
+    c.draft_path = draft;
+    mem_ledger_init(l, line_bytes);
+    engine_plan plan = {.rows.line_bytes = line_bytes};
+    engine *en = engine_prepare(&c, l, e);
+    if (!en) return NULL;
+    if (engine_plan_make(en, &plan, e) && engine_load(en, &plan, NULL, NULL, e)) {
+        mem_ledger_view v;
+        mem_ledger_read(l, &v);
+        assert_int_equal(v.rows[MEM_WEIGHTS].now_bytes, plan.rows.bytes[MEM_WEIGHTS]);
+        assert_int_equal(v.rows[MEM_WORKSPACE].now_bytes, plan.rows.bytes[MEM_WORKSPACE]);
+        assert_int_equal(v.rows[MEM_PROMPT_INDEX].now_bytes, plan.rows.bytes[MEM_PROMPT_INDEX]);
+        return en;
+    }
+    engine_free(en);
+    return NULL;
+}
+
+/* Of a model that is its own draft, greedy: nearly all guesses are right (it may guess the end, which is banned here).
+ * The prompt is longer than a batch. */
+static void its_own_draft_is_right(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    static told without, with;
+    for (int draft = 0; draft < 2; draft++) {
+        engine *en = up_with_draft(&l, UINT64_MAX, draft ? TINY : NULL, 32, &e);
+        if (!en) fail_msg("%s", e.message);
+        assert_true(draft ? str_is(str_of(engine_draft_name(en)), "plimsoll-tiny") : !engine_draft_name(en));
+        tell(en, 0, draft ? 6 : 0, draft ? &with : &without);
+        if (draft) assert_int_equal(engine_kv(en->draft)->counts.sequences, 0);
+        engine_free(en);
+    }
+    assert_memory_equal(with.tokens, without.tokens, sizeof with.tokens);
+    assert_true(with.accepted > SAID / 2 && with.accepted * 10 > with.drafted * 8);
+    free(with.rows), free(without.rows);
+    mem_ledger_view v;
+    mem_ledger_read(&l, &v);
+    assert_int_equal(v.now_bytes, 0);
+}
+
+static void refuses_what_cannot_guess(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    char path[80];
+    static model_file f;
+    snprintf(path, sizeof path, "/tmp/plimsoll-draft-%d.gguf", (int)getpid());
+    model_file_make(&f, &(model_spec){.n_vocab = 300, .n_layers = 1, .width = 16, .n_heads = 2, .n_kv_heads = 1,
+                                      .ff_width = 24, .context = 128, .vocabulary = true, .seed = 1});
+    model_file_write(&f, path);
+    model_file_free(&f);
+    assert_null(up_with_draft(&l, UINT64_MAX, path, 64, &e));
+    assert_non_null(strstr(e.message, "it has 300 tokens, the model 2048"));
+    assert_null(up_with_draft(&l, UINT64_MAX, "/nowhere/draft.gguf", 64, &e));
+    assert_non_null(strstr(e.message, "draft model: "));
+    assert_null(up_with_draft(&l, UINT64_MAX, TINY, 8, &e));
+    assert_int_equal(e.code, ERR_USAGE);
+    assert_null(up_with_draft(&l, 12 << 20, TINY, 64, &e)); /* enough for one of the two */
+    assert_int_equal(e.code, ERR_MEMORY);
+    engine *one = up_with_draft(&l, 12 << 20, NULL, 64, &e);
+    assert_non_null(one);
+    engine_free(one);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_the_longest_and_latest),
@@ -263,6 +342,8 @@ int main(void) {
         cmocka_unit_test(fills_in_what_it_has_not_seen),
         cmocka_unit_test(tries_again_what_was_dear),
         cmocka_unit_test(says_the_same_bits),
+        cmocka_unit_test(its_own_draft_is_right),
+        cmocka_unit_test(refuses_what_cannot_guess),
     };
     return cmocka_run_group_tests_name("engine_speculate", tests, NULL, NULL);
 }
