@@ -21,13 +21,10 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "compute/compute.h"
+#include "compute/limits.h"
 #include "compute/pool.h"
 #include "plat/cpu.h"
 #include "plat/vm.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 enum {
     TOKENS = 512,
@@ -63,84 +60,6 @@ static int by_value(const void *a, const void *b) {
 static double median(double *v, int n) {
     qsort(v, (size_t)n, sizeof *v, by_value);
     return v[n / 2];
-}
-
-/* ---- limits ------------------------------------------------------------------------------- */
-
-enum { PEAK_STEPS = 2 * 1000 * 1000, PEAK_CHAINS = 12 };
-
-#if defined(__x86_64__)
-#define PEAK_ONE(i) acc##i = _mm512_dpbusd_epi32(acc##i, a, b);
-#define PEAK_ALL(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-#define PEAK_DECLARE(i) __m512i acc##i = a;
-#define PEAK_KEEP(i) __asm__ volatile("" : "+v"(acc##i));
-__attribute__((target("avx512f,avx512vnni"))) static void peak_task(void *ctx, uint32_t task, uint32_t thread) {
-    (void)thread;
-    __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(2), sum = a;
-    PEAK_ALL(PEAK_DECLARE)
-    for (int step = 0; step < PEAK_STEPS; step++) {
-        PEAK_ALL(PEAK_ONE)
-        PEAK_ALL(PEAK_KEEP)
-    }
-#define PEAK_SUM(i) sum = _mm512_add_epi32(sum, acc##i);
-    PEAK_ALL(PEAK_SUM)
-    ((volatile int *)ctx)[16 * task] = _mm512_reduce_add_epi32(sum);
-}
-#endif
-
-static double peak_gmac(compute_pool *pool) {
-#if defined(__x86_64__)
-    static int out[16 * COMPUTE_MAX_THREADS];
-    if (!plat_cpu_get()->avx512_vnni) return 0;
-    uint32_t n = (uint32_t)compute_pool_threads(pool);
-    uint64_t start = clock_now_ns();
-    compute_pool_run(pool, n, peak_task, out);
-    return (double)n * PEAK_STEPS * PEAK_CHAINS * 64 / (double)(clock_now_ns() - start);
-#else
-    (void)pool;
-    return 0;
-#endif
-}
-
-typedef struct read_job {
-    const uint8_t *p;
-    size_t bytes_per_task;
-    volatile uint64_t sink[COMPUTE_MAX_THREADS * 8];
-} read_job;
-
-/* Four streams' worth of loads in flight, with the vectors that the machine has. */
-#define READ_TASK(name, isa, bytes)                                                                    \
-    isa static void name(void *ctx, uint32_t task, uint32_t thread) {                                  \
-        typedef uint64_t wide __attribute__((vector_size(bytes)));                                     \
-        read_job *job = ctx;                                                                           \
-        const uint8_t *p = job->p + task * job->bytes_per_task;                                        \
-        wide s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};                                                   \
-        for (size_t i = 0; i < job->bytes_per_task; i += 256) {                                        \
-            for (int line = 0; line < 256; line += 64) __builtin_prefetch(p + i + 4096 + line);        \
-            for (size_t at = i; at < i + 256; at += 4 * sizeof(wide)) {                                \
-                const wide *v = (const wide *)(const void *)(p + at);                                  \
-                s0 ^= v[0], s1 ^= v[1], s2 ^= v[2], s3 ^= v[3];                                        \
-            }                                                                                          \
-        }                                                                                              \
-        s0 ^= s1 ^ s2 ^ s3;                                                                            \
-        job->sink[thread * 8] ^= s0[0] ^ s0[1];                                                        \
-    }
-READ_TASK(read_task, , 16)
-#if defined(__x86_64__)
-READ_TASK(read_task_512, __attribute__((target("avx512f"))), 64)
-#endif
-
-static double read_gb(compute_pool *pool, const uint8_t *p) {
-    static read_job job;
-    job.p = p;
-    job.bytes_per_task = 1 << 20;
-    uint64_t start = clock_now_ns();
-    compute_task *read_one = read_task;
-#if defined(__x86_64__)
-    if (plat_cpu_get()->avx512) read_one = read_task_512;
-#endif
-    compute_pool_run(pool, STREAM_BYTES >> 20, read_one, &job);
-    return (double)STREAM_BYTES / (double)(clock_now_ns() - start);
 }
 
 /* ---- products --------------------------------------------------------------------------------- */
@@ -202,9 +121,11 @@ static void bench_type(const options *o, compute_pool *pool, const compute_kerne
     int rounds = slow ? 1 : o->rounds;
     double gmac[ROUNDS_MAX], peak[ROUNDS_MAX], gb[ROUNDS_MAX], limit[ROUNDS_MAX];
     for (int r = 0; r < rounds; r++) {
-        peak[r] = peak_gmac(pool);
+        compute_limits most;
+        compute_limits_measure(pool, packed, STREAM_BYTES, &most);
+        peak[r] = most.vnni_gmac_per_s;
+        limit[r] = most.read_gb_per_s;
         gmac[r] = macs * n_tokens / TOKENS / pass(pool, &j, acts, n_tokens, 1) * 1e-9;
-        limit[r] = read_gb(pool, packed);
         gb[r] = stream / n_matrices * (slow ? 1 : n_matrices) / pass(pool, &j, acts, 1, slow ? 1 : n_matrices) * 1e-9;
     }
     report(o, k->name, dtype_get(type)->name, "gemm", threads, median(gmac, rounds), "gmac_per_s", median(peak, rounds));

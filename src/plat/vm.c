@@ -63,8 +63,8 @@ static void *populate_slice(void *arg) {
     return NULL;
 }
 
-/* Makes every page of a fresh range present. The kernel clears them on the core that asks, and in a guest that has given
- * its free memory back to the host that takes seconds for a model: large ranges are asked for on several. */
+/* Makes every page of a fresh range present. The kernel clears them on the core that asks, and in a guest that has
+ * given its free memory back to the host that takes seconds for a model: large ranges are asked for on several. */
 static bool populate(void *p, size_t bytes, bool huge) {
     if (huge) (void)madvise(p, bytes, MADV_HUGEPAGE); /* advice: a kernel without it still serves small pages */
     slice slices[POPULATE_THREADS_MOST];

@@ -55,7 +55,7 @@ static void rounding(void **state) {
 static void alloc_is_resident_and_free_gives_back(void **state) {
     (void)state;
     for (int huge = 0; huge < 2; huge++) {
-        const size_t bytes = (huge ? 199 : 63) * MIB + 5; /* no multiple of anything; one that several threads ask for */
+        const size_t bytes = (huge ? 199 : 63) * MIB + 5; /* no multiples; the larger is asked for by several threads */
         int64_t before = rss_anon();
         err e;
         char *p = plat_vm_alloc(bytes, huge, &e);
