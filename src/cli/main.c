@@ -17,7 +17,7 @@ static const command commands[] = {
     {"serve", CLI_SERVE, cli_serve, "", "serve a model over HTTP, inside a memory line"},
     {"run", CLI_RUN, cli_run, "TEXT…", "continue a text on the terminal"},
     {"plan", CLI_PLAN, cli_plan, "", "what serving a model would take, without loading it"},
-    {"bench", CLI_BENCH, cli_bench, "", "prefill and decode speed of a model here"},
+    {"bench", CLI_BENCH, cli_bench, "", "load, prefill and decode speed of a model here, beside the machine's limits"},
     {"top", CLI_TOP, cli_top, "[URL]", "watch a running server: the ship and her line, accounts, requests"},
     {"load", CLI_LOAD, cli_load, "URL", "requests to a server on this machine, and what memory they take"},
     {"guard", CLI_GUARD, cli_guard, "-- COMMAND…",
