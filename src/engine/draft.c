@@ -96,3 +96,7 @@ void engine_draft_end(engine_generation *g) {
     if (g->draft_session) engine_session_close(g->en->draft, g->draft_session);
     g->draft_session = NULL;
 }
+
+void engine_draft_trim(engine *en) {
+    if (en->draft) kv_pool_trim(kv_cache_pool(en->draft->kv), 0);
+}

@@ -14,5 +14,7 @@ void engine_draft_guess(engine *en, engine_generation *const *gs, uint32_t n);
 void engine_draft_follow(engine_generation *g);
 /* Before a generation's session closes. */
 void engine_draft_end(engine_generation *g);
+/* Pages of that model that nothing uses go back. */
+void engine_draft_trim(engine *en);
 
 #endif

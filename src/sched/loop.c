@@ -353,6 +353,7 @@ static void cleanup(sched *s) {
     s->cleanup_due = false;
     if (!s->counts.parked) kv_cache_evict(kv, 0);
     kv_pool_trim(kv_cache_pool(kv), 0);
+    engine_draft_trim(s->en);
     plat_heap_trim();
 }
 
@@ -365,6 +366,7 @@ static void rest(sched *s) {
         return;
     }
     if (wait_ms(s, TRIM_AFTER_IDLE_MS)) return;
+    engine_draft_trim(s->en);
     kv_pool_trim(kv_cache_pool(kv), 0);
     while (!s->counts.queued && !s->stopping && !wakes_due(s)) {
         kv_cache_tick(kv, now_ms()); /* what has outlived its time goes while nobody is there, too */
