@@ -182,7 +182,7 @@ def row(name, unit, results, busiest, goal, smaller_is_better=False, share_goal=
     ours, peer = ([r[who] for r in results] for who in PAIR)
     pairs = [(value_of(a), value_of(b)) for a, b in zip(ours, peer)]
     peaks = [memory(lines) for lines in (ours, peer)]
-    share = [line["share"] for line in ours if "share" in line]
+    share = [line["share"] for line in ours if line.get("share") is not None]
     result = {"name": name, "unit": unit, "ours": spread([a for a, _ in pairs]), "peer": spread([b for _, b in pairs]),
               "ratio": spread([a / b for a, b in pairs]), "pairs": pairs, "goal": goal, "others_busy": busiest,
               "ours_peak_bytes": peaks[0], "peer_peak_bytes": peaks[1], "limit": ours[0].get("limit"),
