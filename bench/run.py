@@ -138,7 +138,8 @@ def lines_of(o):
     flags = lambda pp, tg, *more: ["--pp", str(pp), "--tg", str(tg), *more]
     k_types = {"Q4_K": 2.2, "Q5_K": 2.2, "Q6_K": 2.2}
     one = ["Q4_0"]
-    lines = [Line("prefill", ["Q4_0", "Q8_0", *k_types], "pp512", flags(512, 0), {"Q4_0": 2.5, "Q8_0": 2.5, **k_types}, 0.68),
+    lines = [Line("prefill", ["Q4_0", "Q8_0"], "pp512", flags(512, 0), 2.5, 0.68),
+             Line("prefill", list(k_types), "pp512", flags(512, 0), k_types),
              Line("prefill-long", one, "pp8192", flags(8192, 32, "--depth", "8192"), 3, rounds=2, slow=True),
              Line("decode", ["Q4_0", "Q8_0", "Q4_K"], f"tg{tg}@0", flags(0, tg, "--depth", "0"), 1.2, 0.92)]
     for width, goal in ((4, 3.5), (8, 5), (16, 5.5)):
