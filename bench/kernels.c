@@ -193,12 +193,8 @@ static compute_acts activations(const compute_kernels *k, uint32_t cols) {
     rng r;
     rng_seed(&r, 7);
     for (size_t i = 0; i < (size_t)TOKENS * cols; i++) x[i] = (float)(rng_unit(&r) * 2 - 1);
-    compute_acts a = {TOKENS, cols, x, take((size_t)TOKENS * compute_act_q_stride(cols)),
-                      take((size_t)TOKENS * compute_act_scale_stride(cols) * 4),
-                      take((size_t)TOKENS * compute_act_sum_stride(cols) * 4)};
-    for (size_t t = 0; t < TOKENS; t++)
-        k->quantize(x + t * cols, cols, COMPUTE_ACT_GROUP, a.q + t * compute_act_q_stride(cols), a.scale + t * compute_act_scale_stride(cols),
-                    a.sum16 + t * compute_act_sum_stride(cols));
+    compute_acts a = {TOKENS, cols, x, take((size_t)TOKENS * compute_act_blocks(cols) * sizeof *a.acts), TOKENS};
+    for (size_t t = 0; t < TOKENS; t++) k->quantize(x + t * cols, cols, COMPUTE_ACT_GROUP, a.acts + t, TOKENS);
     return a;
 }
 

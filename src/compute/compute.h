@@ -20,7 +20,8 @@
  * file size. Each type's layout is written above its pack function in compute/pack.c.
  *
  * ACTIVATIONS for quantised types are int8 with one float scale per 32 columns, or per 256 for K types (written
- * 8 times; the last group may be shorter): the scale's group is as wide as the weights' blocks.
+ * 8 times; the last group may be shorter): the scale's group is as wide as the weights' blocks. They lie in blocks of
+ * 256 columns, and all tokens' blocks of the same columns one after the other: in the order in which matmul meets them.
  * q = round-half-even(x · (127 / max|x|)) clamped to ±127, scale = max|x| / 127, and exact sums per 16 columns. A
  * group whose max|x| is below 2^-100 has scale 0 and q 0; NaN counts as 0, infinities as the largest finite value.
  * For a group g of 32 columns (Q6_K: 16), row r and token t:
@@ -44,6 +45,7 @@
 
 enum {
     COMPUTE_PANEL_ROWS = 16,
+    COMPUTE_ACT_COLS = 256,  /* columns per block of activations */
     COMPUTE_ACT_GROUP = 32,  /* columns per entry of an activation's scales */
     COMPUTE_ACT_GROUP_K = 256, /* columns that share one scale (8 equal entries) for K types */
     COMPUTE_SUM_GROUP = 16,  /* columns per activation sum */
@@ -76,23 +78,25 @@ float compute_exp(float x); /* the polynomial every variant uses; 0 below −87.
 
 /* ---- activations ------------------------------------------------------------------------- */
 
-/* n_tokens rows of activations in the form the matmul of `type` wants. For float weight types only
- * `x` is read; for quantised ones only q, scale, sum16. Row strides follow from cols:
- * q: compute_act_q_stride(cols) bytes, zero-padded; scale: ceil(cols/32); sum16: ceil(cols/16). */
+/* One token's activations for 256 columns of quantised weights; what lies beyond the last column is 0. */
+typedef struct compute_act {
+    _Alignas(32) int8_t q[COMPUTE_ACT_COLS];
+    int32_t sum16[COMPUTE_ACT_COLS / COMPUTE_SUM_GROUP];
+    float scale[COMPUTE_ACT_COLS / COMPUTE_ACT_GROUP];
+} compute_act;
+
+/* n_tokens rows of activations. For float weight types only `x` is read; for quantised ones only `acts`. */
 typedef struct compute_acts {
     uint32_t n_tokens, cols;
-    const float *x; /* [n_tokens][cols] */
-    int8_t *q;
-    float *scale;
-    int32_t *sum16;
+    const float *x;    /* [n_tokens][cols] */
+    compute_act *acts; /* [ceil(cols / 256)][stride], of which the first n_tokens are filled */
+    size_t stride;
 } compute_acts;
 
 /* Columns that share a scale in the activations that weights of this type meet; 0: they meet floats. */
 uint32_t compute_act_group(dtype type);
 
-static inline uint32_t compute_act_q_stride(uint32_t cols) { return (cols + 63u) & ~63u; }
-static inline uint32_t compute_act_scale_stride(uint32_t cols) { return (cols + 31u) / 32u; }
-static inline uint32_t compute_act_sum_stride(uint32_t cols) { return (cols + 15u) / 16u; }
+static inline uint32_t compute_act_blocks(uint32_t cols) { return (cols + COMPUTE_ACT_COLS - 1) / COMPUTE_ACT_COLS; }
 
 /* ---- attention over KV pages --------------------------------------------------------------
  * A page holds COMPUTE_PAGE_TOKENS tokens, as f16, q8 or q4. For one layer and kv head, at an offset inside the page:
@@ -158,9 +162,9 @@ enum { COMPUTE_HEAD_DIM_MAX = 512, COMPUTE_GROUP_MAX = 64 };
 typedef struct compute_kernels {
     const char *name; /* "ref", "avx2", "avx512", "avx512vnni" */
 
-    /* One token's activations; group_cols: COMPUTE_ACT_GROUP or COMPUTE_ACT_GROUP_K columns share a scale. q has
-     * compute_act_q_stride(cols) bytes. */
-    void (*quantize)(const float *x, uint32_t cols, uint32_t group_cols, int8_t *q, float *scale, int32_t *sum16);
+    /* One token's activations, to[0], to[stride], to[2 · stride] …; group_cols: COMPUTE_ACT_GROUP or
+     * COMPUTE_ACT_GROUP_K columns share a scale. */
+    void (*quantize)(const float *x, uint32_t cols, uint32_t group_cols, compute_act *to, size_t stride);
 
     /* out[t * out_stride + 16·p + lane] for panels p in [panel0, panel1) and all tokens of acts: the
      * dot products of 16 rows with each token. out is indexed by absolute row. Padded rows are

@@ -33,6 +33,7 @@ enum {
     GROUP_COLS = 32,
     SUPER_GROUPS = 8, /* groups in a full superblock */
     SUPER_COLS = SUPER_GROUPS * GROUP_COLS,
+    BLOCK_TOKENS = 264, /* tokens that meet a superblock while it is in cache: a multiple of every tile's */
     STEP_BYTES = 64,  /* one k-step: 16 rows × 4 columns, a byte each (or a nibble of two k-steps) */
 };
 

@@ -14,29 +14,27 @@ float compute_f32_from_f16(uint16_t h) { return f16_to_f32(h); }
 
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-static void fill_scales(float *scale, uint32_t at, uint32_t end, float v) {
-    for (; at < end; at += COMPUTE_ACT_GROUP) scale[at / COMPUTE_ACT_GROUP] = v;
+/* n values that share a scale. */
+static void quantize_group(const float *x, uint32_t n, int8_t *q, float *scale, int32_t *sum16) {
+    float most = 0;
+    for (uint32_t i = 0; i < n; i++) most = fmaxf(most, fabsf(scalar_finite(x[i])));
+    if (most < ACT_TINY) return;
+    float inverse = 127.0f / most;
+    for (uint32_t g = 0; g * COMPUTE_ACT_GROUP < n; g++) scale[g] = most / 127.0f;
+    for (uint32_t i = 0; i < n; i++) {
+        float rounded = (scalar_finite(x[i]) * inverse + EXP_ROUND) - EXP_ROUND;
+        q[i] = (int8_t)fminf(fmaxf(rounded, -127.0f), 127.0f);
+        sum16[i / COMPUTE_SUM_GROUP] += q[i];
+    }
 }
 
-static void quantize(const float *x, uint32_t cols, uint32_t group_cols, int8_t *q, float *scale, int32_t *sum16) {
-    memset(q, 0, compute_act_q_stride(cols));
-    memset(sum16, 0, compute_act_sum_stride(cols) * sizeof *sum16);
+static void quantize(const float *x, uint32_t cols, uint32_t group_cols, compute_act *to, size_t stride) {
+    for (uint32_t i = 0; i < compute_act_blocks(cols); i++) memset(&to[i * stride], 0, sizeof *to);
     for (uint32_t at = 0; at < cols; at += group_cols) {
-        uint32_t end = smaller(at + group_cols, cols);
-        float most = 0;
-        for (uint32_t i = at; i < end; i++) most = fmaxf(most, fabsf(scalar_finite(x[i])));
-        if (most < ACT_TINY) {
-            fill_scales(scale, at, end, 0);
-            continue;
-        }
-        float inverse = 127.0f / most;
-        fill_scales(scale, at, end, most / 127.0f);
-        for (uint32_t i = at; i < end; i++) {
-            float rounded = (scalar_finite(x[i]) * inverse + EXP_ROUND) - EXP_ROUND;
-            int8_t v = (int8_t)fminf(fmaxf(rounded, -127.0f), 127.0f);
-            q[i] = v;
-            sum16[i / COMPUTE_SUM_GROUP] += v;
-        }
+        compute_act *block = &to[at / COMPUTE_ACT_COLS * stride];
+        uint32_t in = at % COMPUTE_ACT_COLS;
+        quantize_group(x + at, smaller(group_cols, cols - at), block->q + in, block->scale + in / COMPUTE_ACT_GROUP,
+                       block->sum16 + in / COMPUTE_SUM_GROUP);
     }
 }
 
@@ -79,18 +77,16 @@ static void row_superblock(dtype type, const superblock *s, uint32_t n_groups, u
     group_row rows[SUPER_GROUPS];
     for (uint32_t g = 0; g < n_groups; g++) layout_group(type, s, g, lane, &rows[g]);
     for (uint32_t t = 0; t < acts->n_tokens; t++) {
-        const int8_t *q = acts->q + (size_t)t * compute_act_q_stride(acts->cols) + col;
-        const int32_t *sum = acts->sum16 + (size_t)t * compute_act_sum_stride(acts->cols) + col / COMPUTE_SUM_GROUP;
-        const float *scale = acts->scale + (size_t)t * compute_act_scale_stride(acts->cols) + col / COMPUTE_ACT_GROUP;
+        const compute_act *a = &acts->acts[col / COMPUTE_ACT_COLS * acts->stride + t];
         float total = out[t * out_stride];
         float acc = 0;
         for (uint32_t g = 0; g < n_groups; g++) {
-            acc = dot_group(type, &rows[g], q + g * GROUP_COLS, sum + 2 * g, acc);
+            acc = dot_group(type, &rows[g], a->q + g * GROUP_COLS, a->sum16 + 2 * g, acc);
             if (layout_is_k(type)) continue;
-            total = fmaf(acc, scale[g], total);
+            total = fmaf(acc, a->scale[g], total);
             acc = 0;
         }
-        out[t * out_stride] = layout_is_k(type) ? fmaf(acc, scale[0], total) : total;
+        out[t * out_stride] = layout_is_k(type) ? fmaf(acc, a->scale[0], total) : total;
     }
 }
 

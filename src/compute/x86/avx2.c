@@ -6,9 +6,8 @@
 #include "compute/layout.h"
 
 #define WIDTH 8
-#define TILE_PANELS 1
 #define TILE_TOKENS 4
-enum { PLAIN_Q8 = 1, STEPS_TO_INT32 = 0 };
+enum { PLAIN_Q8 = 1, STEPS_TO_INT32 = 0, FEW_TOKENS = 5 };
 
 typedef __m256i vi;
 typedef __m256 vf;
@@ -143,7 +142,9 @@ ALWAYS_INLINE vi pairs_add(vi sum, vi w, vi four) { return _mm256_add_epi16(sum,
 ALWAYS_INLINE vi pairs_fold(vi dot, vi sum) {
     return _mm256_add_epi32(dot, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
 }
-ALWAYS_INLINE vi step_dot(vi sum, vi w, vi four) { return (void)w, (void)four, sum; } /* not used */
+ALWAYS_INLINE vi step_dot(bool deep, vi sum, vi w, const int8_t *q) { /* not used */
+    return (void)deep, (void)w, (void)q, sum;
+}
 
 #include "compute/x86/matmul_template.h"
 #include "compute/x86/vector_template.h"

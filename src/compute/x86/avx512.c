@@ -4,9 +4,8 @@
 
 #include "compute/x86/ops512.h"
 
-#define TILE_PANELS 2
-#define TILE_TOKENS 4
-enum { PLAIN_Q8 = 1, STEPS_TO_INT32 = 0 };
+#define TILE_TOKENS 8
+enum { PLAIN_Q8 = 1, STEPS_TO_INT32 = 0, FEW_TOKENS = 24 };
 
 ALWAYS_INLINE uint32_t steps_together(int most) { /* 2 · most · 127 · steps < 32768 */
     return most == 15 ? 8 : most == 31 ? 4 : most == 63 ? 2 : 1;
@@ -20,7 +19,9 @@ ALWAYS_INLINE vi pairs_add(vi sum, vi w, vi four) { return _mm512_add_epi16(sum,
 ALWAYS_INLINE vi pairs_fold(vi dot, vi sum) {
     return _mm512_add_epi32(dot, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
 }
-ALWAYS_INLINE vi step_dot(vi sum, vi w, vi four) { return (void)w, (void)four, sum; } /* not used */
+ALWAYS_INLINE vi step_dot(bool deep, vi sum, vi w, const int8_t *q) { /* not used */
+    return (void)deep, (void)w, (void)q, sum;
+}
 
 #include "compute/x86/matmul_template.h"
 #include "compute/x86/vector_template.h"

@@ -3,7 +3,8 @@
  * combination becomes straight code.
  *
  *   WIDTH                            rows per vector (16 or 8)
- *   TILE_PANELS, TILE_TOKENS         a tile's sides: as many sums as the registers hold
+ *   TILE_TOKENS                      tokens that meet a panel together: as many sums as the registers hold
+ *   FEW_TOKENS                       up to here weights go straight from memory to the registers (of BLOCK_TOKENS)
  *   PLAIN_Q8                         Q8_0 weights are used signed (no offset)
  *   vi, vf                           vectors of WIDTH int32 / float; vi_… vf_… what their names say
  *   vf_of_u8(__m128i, half), vf_of_i8(__m128i, half)
@@ -11,16 +12,14 @@
  *   fifth_bits(v, mask, half)        adds 16 where the k-step's mask has a bit
  *   bit_pairs(v, high, chunk)        adds bits 2·chunk of high as weights' bits 4 and 5
  *   four_activations(q)              4 activations in every row's place
- *   STEPS_TO_INT32                   whether step_dot(sum, w, four) adds a k-step to int32 sums at once; else
+ *   STEPS_TO_INT32                   whether step_dot(deep, sum, w, q) adds a k-step to int32 sums at once; else
  *   steps_together(most)             k-steps whose 16-bit sums of pairs cannot overflow, weights up to most:
  *   pairs_of(most, w, four) pairs_add(sum, w, four) pairs_fold(dot, sum)
  *
- * Two ways of the same arithmetic. Few tokens (decode): weights are unpacked on the way from memory to
- * the registers, one panel at a time; groups are independent up to their one FMA, so the out-of-order
- * window hides the chains. Many tokens (prefill, batched decode): a superblock of TILE_PANELS panels is
- * unpacked once into a buffer in the first-level cache and meets a block of tokens from there; each
- * broadcast activation serves all panels of the tile, because a load for every product would leave the
- * multipliers waiting for the load ports. */
+ * Work goes by superblocks: a tile of tokens, whose activations for one lie together, meets a few panels. Few tokens
+ * meet the weights on their way from memory to the registers; many do, too, where unpacking hides behind the products
+ * (VNNI), and else meet them unpacked once into a buffer in the first-level cache. One token's arithmetic is the same in
+ * every tile. */
 #ifndef COMPUTE_X86_MATMUL_TEMPLATE_H
 #define COMPUTE_X86_MATMUL_TEMPLATE_H
 
@@ -28,17 +27,12 @@
 #include "compute/compute.h"
 #include "compute/layout.h"
 
-#define TILE_SUMS (TILE_PANELS * TILE_TOKENS)
-#define DIRECT_TOKENS (TILE_SUMS >= 8 ? 8 : 4) /* of a tile of one panel, straight from memory: at most */
-#define MOST_TOKENS 8                          /* of any tile */
+#define MOST_TOKENS 12 /* of any tile */
 
 enum {
     HALVES = COMPUTE_PANEL_ROWS / WIDTH,
     PREFETCH_AHEAD_BYTES = 4096,
-    TOKENS_CACHE_BYTES = 768 * 1024, /* activations worked on together stay in the second-level cache */
-    BLOCK_TOKENS = 96,               /* tokens that meet one unpacked superblock */
-    FEW_TOKENS = TILE_SUMS >= 8 ? 32 : 5, /* up to here weights go straight to the registers */
-    REST_TOKENS = 2,                 /* tile for what a block leaves over */
+    BLOCK_PANELS = 4, /* panels that meet a tile: unpacked, they take half the first-level cache */
 };
 
 /* ---- starts: what each token brings to each group ---------------------------------------------- */
@@ -52,14 +46,10 @@ typedef union starts {
 
 ALWAYS_INLINE int start_offset(dtype type) { return PLAIN_Q8 && type == DTYPE_Q8_0 ? 0 : layout_offset(type); }
 
-ALWAYS_INLINE void starts_of(dtype type, const int32_t *sum16, uint32_t n_groups, starts *out) {
+ALWAYS_INLINE bool has_starts(dtype type) { return layout_is_affine(type) || start_offset(type); }
+
+ALWAYS_INLINE void starts_of(dtype type, const int32_t *sum16, starts *out) {
     const int shift = type == DTYPE_Q4_0 ? 3 : type == DTYPE_Q5_0 ? 4 : type == DTYPE_Q6_K ? 5 : 7; /* of the offset */
-    _Alignas(64) int32_t padded[16];
-    if (n_groups < SUPER_GROUPS) {
-        memset(padded, 0, sizeof padded);
-        memcpy(padded, sum16, n_groups * 2 * sizeof *sum16);
-        sum16 = padded;
-    }
     UNROLL(2)
     for (int i = 0; i < 16; i += WIDTH) {
         vi v = vi_load(sum16 + i);
@@ -142,7 +132,7 @@ ALWAYS_INLINE void q6k_scales(const superblock *s, scale_table *t) {
     }
 }
 
-/* ---- a tile of P panels × T tokens, over one superblock ------------------------------------------ */
+/* ---- a tile of T tokens and one panel, over one superblock ------------------------------------------- */
 
 /* One panel's superblock: as packed, or with its weights unpacked (one byte each) and its scales as floats. */
 typedef struct panel_source {
@@ -151,42 +141,37 @@ typedef struct panel_source {
     const scale_table *table;
 } panel_source;
 
-typedef struct token_source {
-    const int8_t *q;
-    const int32_t *sum16;
-    const float *scale;
-    float *out;
-} token_source;
+/* What a tile's tokens bring to one superblock: their blocks, one after the other, and what follows from their sums. */
+typedef struct tile_acts {
+    const compute_act *act;
+    _Alignas(64) starts from[MOST_TOKENS];
+} tile_acts;
 
 /* Tokens are the inner loop: their chains are independent, and a step's weights live only as long as the step. */
-ALWAYS_INLINE void dot_steps(dtype type, const bool unpacked, const int P, const int T, const panel_source *src,
-                             uint32_t g, uint32_t place, int half, uint32_t first, uint32_t n,
-                             const int8_t *const q[], vi dot[]) {
+ALWAYS_INLINE void dot_steps(dtype type, const bool unpacked, const int T, const panel_source *src, uint32_t g,
+                             uint32_t place, int half, uint32_t first, uint32_t n, const tile_acts *a, vi dot[]) {
     const uint32_t together = steps_together(largest_weight(type));
     UNROLL(8)
     for (uint32_t i = first; i < first + n; i += together) {
-        vi sum[TILE_SUMS];
+        vi sum[MOST_TOKENS];
         UNROLL(8)
         for (uint32_t j = i; j < i + together; j++) {
-            vi w[TILE_PANELS];
-            UNROLL(TILE_PANELS)
-            for (int p = 0; p < P; p++)
-                w[p] = unpacked ? vi_load(src[p].w + (8 * g + j) * STEP_BYTES + half * 4 * WIDTH)
-                                : step_weights(type, &src[p].s, g, place, j, half);
+            vi w = unpacked ? vi_load(src->w + (8 * g + j) * STEP_BYTES + half * 4 * WIDTH)
+                            : step_weights(type, &src->s, g, place, j, half);
             UNROLL(MOST_TOKENS)
             for (int t = 0; t < T; t++) {
-                vi four = four_activations(q[t] + g * GROUP_COLS + 4 * j);
-                UNROLL(TILE_PANELS)
-                for (int p = 0; p < P; p++) {
-                    int at = p * T + t;
-                    if (STEPS_TO_INT32) dot[at] = step_dot(dot[at], w[p], four);
-                    else sum[at] = j > i ? pairs_add(sum[at], w[p], four) : pairs_of(largest_weight(type), w[p], four);
+                const int8_t *four_q = a->act[t].q + g * GROUP_COLS + 4 * j;
+                if (STEPS_TO_INT32) {
+                    dot[t] = step_dot(type == DTYPE_Q6_K, dot[t], w, four_q);
+                    continue;
                 }
+                vi four = four_activations(four_q);
+                sum[t] = j > i ? pairs_add(sum[t], w, four) : pairs_of(largest_weight(type), w, four);
             }
         }
         if (STEPS_TO_INT32) continue;
-        UNROLL(TILE_SUMS)
-        for (int at = 0; at < P * T; at++) dot[at] = pairs_fold(dot[at], sum[at]);
+        UNROLL(MOST_TOKENS)
+        for (int t = 0; t < T; t++) dot[t] = pairs_fold(dot[t], sum[t]);
     }
 }
 
@@ -203,31 +188,24 @@ ALWAYS_INLINE vf group_min(dtype type, const bool unpacked, const panel_source *
 }
 
 /* acc += one group. */
-ALWAYS_INLINE void group_into(dtype type, const bool unpacked, const int P, const int T, const panel_source *src,
-                              uint32_t g, uint32_t place, int half, const starts *from,
-                              const int8_t *const q[], vf acc[]) {
+ALWAYS_INLINE void group_into(dtype type, const bool unpacked, const int T, const panel_source *src, uint32_t g,
+                              uint32_t place, int half, const tile_acts *a, vf acc[]) {
     const uint32_t parts = type == DTYPE_Q6_K ? 2 : 1;
     const bool from_zero = layout_is_affine(type) || start_offset(type) == 0;
     UNROLL(2)
     for (uint32_t part = 0; part < parts; part++) {
-        vi dot[TILE_SUMS];
-        UNROLL(TILE_SUMS)
-        for (int at = 0; at < P * T; at++) dot[at] = vi_set1(from_zero ? 0 : from[at % T].i[2 * g + part]);
-        dot_steps(type, unpacked, P, T, src, g, place, half, part * 4, 8 / parts, q, dot);
-        UNROLL(TILE_PANELS)
-        for (int p = 0; p < P; p++) {
-            vf scale = group_scale(type, unpacked, &src[p], g, part, half);
-            UNROLL(MOST_TOKENS)
-            for (int t = 0; t < T; t++) acc[p * T + t] = vf_fma(scale, vf_of_vi(dot[p * T + t]), acc[p * T + t]);
-        }
+        vi dot[MOST_TOKENS];
+        UNROLL(MOST_TOKENS)
+        for (int t = 0; t < T; t++) dot[t] = vi_set1(from_zero ? 0 : a->from[t].i[2 * g + part]);
+        dot_steps(type, unpacked, T, src, g, place, half, part * 4, 8 / parts, a, dot);
+        vf scale = group_scale(type, unpacked, src, g, part, half);
+        UNROLL(MOST_TOKENS)
+        for (int t = 0; t < T; t++) acc[t] = vf_fma(scale, vf_of_vi(dot[t]), acc[t]);
     }
     if (!layout_is_affine(type)) return;
-    UNROLL(TILE_PANELS)
-    for (int p = 0; p < P; p++) {
-        vf min = group_min(type, unpacked, &src[p], g, half);
-        UNROLL(MOST_TOKENS)
-        for (int t = 0; t < T; t++) acc[p * T + t] = vf_fma(min, vf_set1(from[t].f[2 * g]), acc[p * T + t]);
-    }
+    vf min = group_min(type, unpacked, src, g, half);
+    UNROLL(MOST_TOKENS)
+    for (int t = 0; t < T; t++) acc[t] = vf_fma(min, vf_set1(a->from[t].f[2 * g]), acc[t]);
 }
 
 ALWAYS_INLINE void prefetch_group(dtype type, const superblock *s, uint32_t g) {
@@ -237,99 +215,53 @@ ALWAYS_INLINE void prefetch_group(dtype type, const superblock *s, uint32_t g) {
 }
 
 ALWAYS_INLINE void zero_sums(const int n, vf acc[]) {
-    UNROLL(TILE_SUMS)
-    for (int at = 0; at < n; at++) acc[at] = vf_zero();
-}
-
-ALWAYS_INLINE void scale_into(const int P, const int T, const token_source *tokens, uint32_t g, const vf acc[],
-                              vf total[]) {
-    UNROLL(TILE_SUMS)
-    for (int at = 0; at < P * T; at++) total[at] = vf_fma(acc[at], vf_set1(tokens[at % T].scale[g]), total[at]);
-}
-
-/* total[half][panel · T + token] = fma(sum, activation scale, total), for each group; for K types, each superblock. */
-ALWAYS_INLINE void tile_superblock(dtype type, const bool unpacked, const int P, const int T, const panel_source *src,
-                                   uint32_t n_groups, const token_source *tokens, vf total[HALVES][TILE_SUMS]) {
-    const uint32_t together = unpacked ? 1 : groups_together(type);
-    _Alignas(64) starts from[MOST_TOKENS];
-    const int8_t *q[MOST_TOKENS];
     UNROLL(MOST_TOKENS)
-    for (int t = 0; t < T; t++) {
-        if (layout_is_affine(type) || start_offset(type)) starts_of(type, tokens[t].sum16, n_groups, &from[t]);
-        q[t] = tokens[t].q;
-    }
+    for (int t = 0; t < n; t++) acc[t] = vf_zero();
+}
+
+ALWAYS_INLINE void scale_into(const int T, const tile_acts *a, uint32_t g, const vf acc[], vf total[]) {
+    UNROLL(MOST_TOKENS)
+    for (int t = 0; t < T; t++) total[t] = vf_fma(acc[t], vf_set1(a->act[t].scale[g]), total[t]);
+}
+
+/* One panel's results for a block of tokens, while they grow. */
+typedef float panel_sums[BLOCK_PANELS][COMPUTE_PANEL_ROWS];
+
+ALWAYS_INLINE void load_sums(const int T, panel_sums *sums, uint32_t panel, int half, vf total[]) {
+    UNROLL(MOST_TOKENS)
+    for (int t = 0; t < T; t++) total[t] = vf_load(sums[t][panel] + half * WIDTH);
+}
+
+/* sums = fma(sum, activation scale, sums), for each group; for K types, each superblock. */
+ALWAYS_INLINE void tile_superblock(dtype type, const bool unpacked, const int T, const panel_source *src,
+                                   uint32_t n_groups, const tile_acts *a, panel_sums *sums, uint32_t panel) {
+    const uint32_t together = unpacked ? 1 : groups_together(type);
+    const bool k = layout_is_k(type);
     UNROLL(2)
     for (int half = 0; half < HALVES; half++) {
-        vf acc[TILE_SUMS];
-        zero_sums(P * T, acc);
+        vf acc[MOST_TOKENS], total[MOST_TOKENS];
+        zero_sums(T, acc);
+        if (!k) load_sums(T, sums, panel, half, total);
         for (uint32_t g = 0; g < n_groups; g += together) {
             UNROLL(4)
             for (uint32_t place = 0; place < together; place++) {
                 if (!unpacked && T == 1 && half == 0) prefetch_group(type, &src->s, g + place);
-                group_into(type, unpacked, P, T, src, g + place, place, half, from, q, acc);
-                if (layout_is_k(type)) continue;
-                scale_into(P, T, tokens, g + place, acc, total[half]);
-                zero_sums(P * T, acc);
+                group_into(type, unpacked, T, src, g + place, place, half, a, acc);
+                if (k) continue;
+                scale_into(T, a, g + place, acc, total);
+                zero_sums(T, acc);
             }
         }
-        if (layout_is_k(type)) scale_into(P, T, tokens, 0, acc, total[half]);
+        if (k) {
+            load_sums(T, sums, panel, half, total);
+            scale_into(T, a, 0, acc, total);
+        }
+        UNROLL(MOST_TOKENS)
+        for (int t = 0; t < T; t++) vf_store(sums[t][panel] + half * WIDTH, total[t]);
     }
 }
 
-ALWAYS_INLINE token_source token_at(const compute_acts *acts, uint32_t t, uint32_t col, float *out) {
-    return (token_source){
-        .q = acts->q + (size_t)t * compute_act_q_stride(acts->cols) + col,
-        .sum16 = acts->sum16 + (size_t)t * compute_act_sum_stride(acts->cols) + col / COMPUTE_SUM_GROUP,
-        .scale = acts->scale + (size_t)t * compute_act_scale_stride(acts->cols) + col / COMPUTE_ACT_GROUP,
-        .out = out,
-    };
-}
-
-ALWAYS_INLINE uint32_t groups_at(uint32_t cols, uint32_t col) {
-    return cols - col < SUPER_COLS ? (cols - col) / GROUP_COLS : SUPER_GROUPS;
-}
-
-/* ---- few tokens: one panel, straight from memory ---------------------------------------------------- */
-
-ALWAYS_INLINE void direct_tile(dtype type, const int T, const uint8_t *panel, const compute_acts *acts, uint32_t t0,
-                               float *out, size_t out_stride) {
-    vf total[HALVES][TILE_SUMS];
-    for (int half = 0; half < HALVES; half++) {
-        UNROLL(TILE_SUMS)
-        for (int t = 0; t < T; t++) total[half][t] = vf_zero();
-    }
-    for (uint32_t col = 0; col < acts->cols; col += SUPER_COLS) {
-        uint32_t n_groups = groups_at(acts->cols, col);
-        scale_table table;
-        panel_source src = {.table = &table};
-        src.s = layout_superblock(type, panel + (size_t)(col / GROUP_COLS) * layout_group_bytes(type), n_groups);
-        if (type == DTYPE_Q6_K) q6k_scales(&src.s, &table);
-        else if (has_scale_table(type)) k_scales(&src.s, &table);
-        token_source tokens[DIRECT_TOKENS];
-        for (int t = 0; t < T; t++) tokens[t] = token_at(acts, t0 + (uint32_t)t, col, NULL);
-        tile_superblock(type, false, 1, T, &src, n_groups, tokens, total);
-    }
-    for (int t = 0; t < T; t++)
-        for (int half = 0; half < HALVES; half++)
-            vf_store(out + (t0 + (uint32_t)t) * out_stride + half * WIDTH, total[half][t]);
-}
-
-ALWAYS_INLINE void matmul_direct(dtype type, const uint8_t *packed, uint32_t panel0, uint32_t panel1,
-                                 const compute_acts *acts, float *out, size_t out_stride) {
-    size_t panel_bytes = compute_panel_bytes(type, acts->cols);
-    for (uint32_t p = panel0; p < panel1; p++) {
-        const uint8_t *panel = packed + p * panel_bytes;
-        float *to = out + (size_t)p * COMPUTE_PANEL_ROWS;
-        uint32_t t = 0, end = acts->n_tokens;
-        for (; DIRECT_TOKENS == 8 && t + 8 <= end; t += 8)
-            direct_tile(type, DIRECT_TOKENS, panel, acts, t, to, out_stride);
-        for (; t + 4 <= end; t += 4) direct_tile(type, 4, panel, acts, t, to, out_stride);
-        if (t + 2 <= end) direct_tile(type, 2, panel, acts, t, to, out_stride), t += 2;
-        if (t < end) direct_tile(type, 1, panel, acts, t, to, out_stride);
-    }
-}
-
-/* ---- many tokens: a block of them against an unpacked superblock of TILE_PANELS panels ----------------- */
+/* ---- a block of tokens and a few panels ------------------------------------------------------------- */
 
 typedef struct unpacked {
     _Alignas(64) uint8_t w[SUPER_GROUPS][8][STEP_BYTES];
@@ -349,12 +281,14 @@ ALWAYS_INLINE void unpack_scales(dtype type, const superblock *s, uint32_t n_gro
     }
 }
 
-/* Fills u, or points at the packed bytes where they are as wanted already. */
-ALWAYS_INLINE void unpack_superblock(dtype type, const uint8_t *at, uint32_t n_groups, unpacked *u, panel_source *src) {
+/* Fills u with what tiles want of a superblock; src points at the packed bytes where they are as wanted already. */
+ALWAYS_INLINE void open_superblock(dtype type, const bool many, const uint8_t *at, uint32_t n_groups, unpacked *u,
+                                   panel_source *src) {
     src->s = layout_superblock(type, at, n_groups);
     src->table = &u->table;
     src->w = u->w[0][0];
-    unpack_scales(type, &src->s, n_groups, &u->table);
+    if (many || has_scale_table(type)) unpack_scales(type, &src->s, n_groups, &u->table);
+    if (!many) return;
     if (type == DTYPE_Q8_0 && !PLAIN_Q8) {
         src->w = src->s.q;
         return;
@@ -374,74 +308,68 @@ ALWAYS_INLINE void unpack_superblock(dtype type, const uint8_t *at, uint32_t n_g
     }
 }
 
-ALWAYS_INLINE void block_tile(dtype type, const int T, const panel_source *src, uint32_t n_groups,
-                              const compute_acts *acts, uint32_t t0, uint32_t last, uint32_t col,
-                              float sums[][TILE_PANELS][COMPUTE_PANEL_ROWS]) {
-    vf total[HALVES][TILE_SUMS];
-    token_source tokens[TILE_TOKENS];
-    /* A tile that reaches past the last token does that one again, to the same result. */
-    UNROLL(MOST_TOKENS)
-    for (int t = 0; t < T; t++) tokens[t] = token_at(acts, t0 + (uint32_t)t < last ? t0 + (uint32_t)t : last,
-                                                     col, NULL);
-    for (int half = 0; half < HALVES; half++) {
-        UNROLL(TILE_SUMS)
-        for (int at = 0; at < TILE_PANELS * T; at++) total[half][at] = vf_load(sums[at % T][at / T] + half * WIDTH);
-    }
-    tile_superblock(type, true, TILE_PANELS, T, src, n_groups, tokens, total);
-    for (int half = 0; half < HALVES; half++) {
-        UNROLL(TILE_SUMS)
-        for (int at = 0; at < TILE_PANELS * T; at++) vf_store(sums[at % T][at / T] + half * WIDTH, total[half][at]);
-    }
+typedef struct block {
+    const uint8_t *panel; /* the first one; the others follow */
+    size_t panel_bytes;
+    uint32_t n_panels;
+    const compute_acts *acts;
+    uint32_t t0, n; /* tokens */
+    float *out;     /* of the first panel */
+    size_t out_stride;
+} block;
+
+ALWAYS_INLINE void block_tile(dtype type, const bool many, const int T, const block *b, const panel_source *src,
+                              uint32_t n_groups, const compute_act *act, panel_sums *sums) {
+    tile_acts a;
+    a.act = act;
+    if (has_starts(type))
+        for (int t = 0; t < T; t++) starts_of(type, act[t].sum16, &a.from[t]);
+    for (uint32_t p = 0; p < b->n_panels; p++) tile_superblock(type, many, T, &src[p], n_groups, &a, sums, p);
 }
 
-/* n tokens from t0 on against the panels at panel[], which stand in columns of out. */
-ALWAYS_INLINE void block_panels(dtype type, const uint8_t *const panel[TILE_PANELS], float *const to[TILE_PANELS],
-                                const compute_acts *acts, uint32_t t0, uint32_t n, size_t out_stride) {
-    _Alignas(64) float sums[BLOCK_TOKENS + TILE_TOKENS][TILE_PANELS][COMPUTE_PANEL_ROWS];
-    unpacked u[TILE_PANELS];
-    memset(sums, 0, (n + TILE_TOKENS) * sizeof sums[0]);
-    for (uint32_t col = 0; col < acts->cols; col += SUPER_COLS) {
-        uint32_t n_groups = groups_at(acts->cols, col), t = 0;
-        panel_source src[TILE_PANELS];
-        for (int p = 0; p < TILE_PANELS; p++)
-            unpack_superblock(type, panel[p] + (size_t)(col / GROUP_COLS) * layout_group_bytes(type), n_groups,
-                              &u[p], &src[p]);
-        for (; t + TILE_TOKENS <= n; t += TILE_TOKENS)
-            block_tile(type, TILE_TOKENS, src, n_groups, acts, t0 + t, t0 + n - 1, col, &sums[t]);
-        for (; t < n; t += REST_TOKENS)
-            block_tile(type, REST_TOKENS, src, n_groups, acts, t0 + t, t0 + n - 1, col, &sums[t]);
+/* many: whether superblocks are unpacked into a buffer; what is left of a block's tokens never needs it. */
+ALWAYS_INLINE void block_panels(dtype type, const bool many, const block *b, panel_sums *sums) {
+    unpacked u[BLOCK_PANELS];
+    panel_source src[BLOCK_PANELS];
+    memset(sums, 0, b->n * sizeof sums[0]);
+    for (uint32_t col = 0; col < b->acts->cols; col += SUPER_COLS) {
+        uint32_t left = b->acts->cols - col, n_groups = left < SUPER_COLS ? left / GROUP_COLS : SUPER_GROUPS, t = 0;
+        size_t at = (size_t)(col / GROUP_COLS) * layout_group_bytes(type);
+        const compute_act *act = b->acts->acts + col / SUPER_COLS * b->acts->stride + b->t0;
+        for (uint32_t p = 0; p < b->n_panels; p++)
+            open_superblock(type, many, b->panel + p * b->panel_bytes + at, n_groups, &u[p], &src[p]);
+        for (; t + TILE_TOKENS <= b->n; t += TILE_TOKENS)
+            block_tile(type, many, TILE_TOKENS, b, src, n_groups, act + t, sums + t);
+        for (; TILE_TOKENS > 8 && t + 8 <= b->n; t += 8)
+            block_tile(type, false, 8, b, src, n_groups, act + t, sums + t);
+        for (; TILE_TOKENS > 4 && t + 4 <= b->n; t += 4)
+            block_tile(type, false, 4, b, src, n_groups, act + t, sums + t);
+        for (; t + 2 <= b->n; t += 2) block_tile(type, false, 2, b, src, n_groups, act + t, sums + t);
+        if (t < b->n) block_tile(type, false, 1, b, src, n_groups, act + t, sums + t);
     }
-    for (uint32_t t = 0; t < n; t++)
-        for (int p = 0; p < TILE_PANELS; p++)
-            memcpy(to[p] + (t0 + t) * out_stride, sums[t][p], sizeof sums[t][p]);
+    for (uint32_t t = 0; t < b->n; t++)
+        memcpy(b->out + (b->t0 + t) * b->out_stride, sums[t], b->n_panels * sizeof sums[t][0]);
 }
 
-/* Tokens by chunks that stay in cache, panels inside, so that a panel is read from memory once a chunk. */
-ALWAYS_INLINE void matmul_blocks(dtype type, const uint8_t *packed, uint32_t panel0, uint32_t panel1,
-                                 const compute_acts *acts, float *out, size_t out_stride) {
-    size_t panel_bytes = compute_panel_bytes(type, acts->cols);
-    uint32_t chunk = TOKENS_CACHE_BYTES / acts->cols / BLOCK_TOKENS * BLOCK_TOKENS;
-    if (chunk < BLOCK_TOKENS) chunk = BLOCK_TOKENS;
-    for (uint32_t first = 0; first < acts->n_tokens; first += chunk) {
-        uint32_t end = acts->n_tokens - first < chunk ? acts->n_tokens : first + chunk;
-        for (uint32_t p0 = panel0; p0 < panel1; p0 += TILE_PANELS) {
-            const uint8_t *panel[TILE_PANELS];
-            float *to[TILE_PANELS];
-            for (uint32_t i = 0; i < TILE_PANELS; i++) { /* the last one stands in for one past the end */
-                uint32_t p = p0 + i < panel1 ? p0 + i : panel1 - 1;
-                panel[i] = packed + p * panel_bytes;
-                to[i] = out + (size_t)p * COMPUTE_PANEL_ROWS;
-            }
-            for (uint32_t t = first; t < end; t += BLOCK_TOKENS)
-                block_panels(type, panel, to, acts, t, end - t < BLOCK_TOKENS ? end - t : BLOCK_TOKENS, out_stride);
-        }
-    }
-}
-
+/* Panels inside blocks of tokens, so that a panel is read from memory once a block. */
 ALWAYS_INLINE void matmul_quantised(dtype type, const uint8_t *packed, uint32_t panel0, uint32_t panel1,
                                     const compute_acts *acts, float *out, size_t out_stride) {
-    if (acts->n_tokens <= FEW_TOKENS) matmul_direct(type, packed, panel0, panel1, acts, out, out_stride);
-    else matmul_blocks(type, packed, panel0, panel1, acts, out, out_stride);
+    uint32_t n = acts->n_tokens, n_blocks = n / BLOCK_TOKENS + 1;
+    uint32_t even = ((n + n_blocks - 1) / n_blocks + TILE_TOKENS - 1) / TILE_TOKENS * TILE_TOKENS;
+    const uint32_t few = FEW_TOKENS;
+    uint32_t together = n == 1 ? 1 : BLOCK_PANELS; /* one token: memory is the limit, read in order */
+    _Alignas(64) panel_sums sums[BLOCK_TOKENS];
+    block b = {.panel_bytes = compute_panel_bytes(type, acts->cols), .acts = acts, .out_stride = out_stride};
+    for (b.t0 = 0; b.t0 < n; b.t0 += b.n) {
+        b.n = n - b.t0 < even ? n - b.t0 : even;
+        for (uint32_t p = panel0; p < panel1; p += together) {
+            b.panel = packed + p * b.panel_bytes;
+            b.n_panels = panel1 - p < together ? panel1 - p : together;
+            b.out = out + (size_t)p * COMPUTE_PANEL_ROWS;
+            if (few >= BLOCK_TOKENS || b.n <= few) block_panels(type, false, &b, sums);
+            else block_panels(type, true, &b, sums);
+        }
+    }
 }
 
 /* ---- float types ------------------------------------------------------------------------------------ */

@@ -61,8 +61,7 @@ ALWAYS_INLINE vf finite_at(const float *x, uint32_t i, uint32_t n) {
     return vf_min(vf_max(v, vf_set1(-most)), vf_set1(most));
 }
 
-/* n values (at most 256) with one scale, repeated for each 32; q is zero already and may be written up to a
- * multiple of 16. */
+/* n values (at most 256) with one scale, repeated for each 32; q may be written up to a multiple of 16. */
 ALWAYS_INLINE void quantize_group(const float *x, uint32_t n, int8_t *q, float *scale, int32_t *sum16) {
     vf most_v = vf_zero();
     for (uint32_t i = 0; i < n; i += WIDTH) most_v = vf_max(vf_abs(finite_at(x, i, n)), most_v);
@@ -84,12 +83,13 @@ ALWAYS_INLINE void quantize_group(const float *x, uint32_t n, int8_t *q, float *
     }
 }
 
-static void quantize(const float *x, uint32_t cols, uint32_t group_cols, int8_t *q, float *scale, int32_t *sum16) {
-    uint32_t stride = compute_act_q_stride(cols);
-    memset(q + stride - (stride < 64 ? stride : 64), 0, stride < 64 ? stride : 64);
+static void quantize(const float *x, uint32_t cols, uint32_t group_cols, compute_act *to, size_t stride) {
+    if (cols % COMPUTE_ACT_COLS) memset(&to[cols / COMPUTE_ACT_COLS * stride], 0, sizeof *to);
     for (uint32_t at = 0; at < cols; at += group_cols) {
-        uint32_t n = cols - at < group_cols ? cols - at : group_cols;
-        quantize_group(x + at, n, q + at, scale + at / COMPUTE_ACT_GROUP, sum16 + at / COMPUTE_SUM_GROUP);
+        compute_act *act = &to[at / COMPUTE_ACT_COLS * stride];
+        uint32_t n = cols - at < group_cols ? cols - at : group_cols, in = at % COMPUTE_ACT_COLS;
+        quantize_group(x + at, n, act->q + in, act->scale + in / COMPUTE_ACT_GROUP,
+                       act->sum16 + in / COMPUTE_SUM_GROUP);
     }
 }
 

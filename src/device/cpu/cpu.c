@@ -13,9 +13,7 @@ typedef struct cpu {
     uint32_t max_tokens, max_cols;
     size_t bytes;
     /* activations of the matmul in flight */
-    int8_t *q;
-    float *scale;
-    int32_t *sum16;
+    compute_act *acts;
 } cpu;
 
 /* Below this many multiply-adds waking the other threads costs more than it saves. */
@@ -27,12 +25,8 @@ static void layout(cpu **c, void **pool_memory, const device_cpu_config *config,
     size_t tokens = config->max_tokens;
     *c = mem_arena_take(a, sizeof **c, 64);
     *pool_memory = mem_arena_take(a, compute_pool_struct_bytes(config->n_threads), 64);
-    int8_t *q = mem_arena_take(a, tokens * compute_act_q_stride(config->max_cols), 64);
-    float *scale = mem_arena_take(a, tokens * compute_act_scale_stride(config->max_cols) * sizeof *scale, 64);
-    int32_t *sum16 = mem_arena_take(a, tokens * compute_act_sum_stride(config->max_cols) * sizeof *sum16, 64);
-    if (*c)
-        **c = (cpu){
-            .q = q, .scale = scale, .sum16 = sum16, .max_tokens = config->max_tokens, .max_cols = config->max_cols};
+    compute_act *acts = mem_arena_take(a, tokens * compute_act_blocks(config->max_cols) * sizeof *acts, 64);
+    if (*c) **c = (cpu){.acts = acts, .max_tokens = config->max_tokens, .max_cols = config->max_cols};
 }
 
 size_t device_cpu_plan_bytes(const device_cpu_config *c) {
@@ -175,10 +169,7 @@ static void quantize_run(void *ctx, uint32_t begin, uint32_t end) {
     matmul_work *w = ctx;
     const compute_acts *a = w->acts;
     for (uint32_t i = begin; i < end; i++)
-        w->c->kernels->quantize(a->x + (size_t)i * a->cols, a->cols, w->group_cols,
-                                a->q + (size_t)i * compute_act_q_stride(a->cols),
-                                a->scale + (size_t)i * compute_act_scale_stride(a->cols),
-                                a->sum16 + (size_t)i * compute_act_sum_stride(a->cols));
+        w->c->kernels->quantize(a->x + (size_t)i * a->cols, a->cols, w->group_cols, a->acts + i, a->stride);
 }
 
 static void add_bias(const device_matrix *m, uint32_t row0, uint32_t row1, uint32_t n, float *out, size_t stride) {
@@ -218,7 +209,7 @@ static void cpu_matmul(device *d, const device_matrix *const *ms, uint32_t n_ms,
     cpu *c = state(d);
     uint32_t cols = ms[0]->cols;
     CHECK(n <= c->max_tokens && cols <= c->max_cols && n_ms <= DEVICE_MATMUL_MAX);
-    compute_acts acts = {.n_tokens = n, .cols = cols, .x = x, .q = c->q, .scale = c->scale, .sum16 = c->sum16};
+    compute_acts acts = {.n_tokens = n, .cols = cols, .x = x, .acts = c->acts, .stride = n};
     for (int g = 0; g < 3; g++) {
         const device_matrix *alike[DEVICE_MATMUL_MAX];
         float *alike_outs[DEVICE_MATMUL_MAX];

@@ -133,19 +133,20 @@ static inline compute_acts random_acts(rng *r, const compute_kernels *k, dtype t
     uint32_t group = compute_act_group(type) ? compute_act_group(type) : COMPUTE_ACT_GROUP;
     float *x = aligned((size_t)n_tokens * cols * 4);
     for (size_t i = 0; i < (size_t)n_tokens * cols; i++) x[i] = random_float(r) * (rng_next(r) % 50 ? 1.0f : 9.0f);
-    compute_acts a = {n_tokens, cols, x, aligned((size_t)n_tokens * compute_act_q_stride(cols)),
-                      aligned((size_t)n_tokens * compute_act_scale_stride(cols) * 4),
-                      aligned((size_t)n_tokens * compute_act_sum_stride(cols) * 4)};
-    for (uint32_t t = 0; t < n_tokens; t++)
-        k->quantize(x + (size_t)t * cols, cols, group, a.q + (size_t)t * compute_act_q_stride(cols), a.scale + (size_t)t * compute_act_scale_stride(cols), a.sum16 + (size_t)t * compute_act_sum_stride(cols));
+    size_t stride = n_tokens + 1;
+    compute_acts a = {n_tokens, cols, x, aligned(stride * compute_act_blocks(cols) * sizeof(compute_act)), stride};
+    for (uint32_t t = 0; t < n_tokens; t++) k->quantize(x + (size_t)t * cols, cols, group, a.acts + t, stride);
     return a;
+}
+
+/* What a token brings to column k. */
+static inline compute_act *act_at(const compute_acts *a, uint32_t t, uint32_t k) {
+    return &a->acts[k / COMPUTE_ACT_COLS * a->stride + t];
 }
 
 static inline void free_acts(compute_acts *a) {
     free((void *)(uintptr_t)a->x);
-    free(a->q);
-    free(a->scale);
-    free(a->sum16);
+    free(a->acts);
 }
 
 #define assert_close(got, want, tolerance)                                                                  \

@@ -71,38 +71,40 @@ static void activations_are_quantised_as_promised(void **state) {
     static const uint32_t widths[] = {1, 16, 31, 32, 96, 255, 256, 288, 300, 896, 2048};
     for (int c = 0; c < 22; c++) {
         uint32_t group = c < 11 ? COMPUTE_ACT_GROUP : COMPUTE_ACT_GROUP_K;
-        uint32_t cols = widths[c % 11], stride = compute_act_q_stride(cols), n_scales = compute_act_scale_stride(cols), n_sums = compute_act_sum_stride(cols);
-        float *x = aligned(cols * 4), scale[64], scale_k[64];
-        int8_t *q = aligned(stride + 64), *q_k = aligned(stride + 64);
-        int32_t sum[128], sum_k[128];
+        uint32_t cols = widths[c % 11], n_blocks = compute_act_blocks(cols), end_col = 256 * n_blocks;
+        enum { STRIDE = 2 }; /* another token's block lies between two of ours */
+        size_t bytes = n_blocks * STRIDE * sizeof(compute_act);
+        float *x = aligned(cols * 4);
+        compute_act *want = aligned(bytes), *got = aligned(bytes);
+        memset(want, 0x55, bytes);
         fill(&r, x, cols, 3);
         if (c % 11 == 10) memset(x + 256, 0, 256 * 4), x[600] = NAN, x[601] = INFINITY, x[1000] = 1e-40f, x[1300] = 3e38f;
-        ref->quantize(x, cols, group, q, scale, sum);
-        for (uint32_t g = 0; g < n_scales; g++) {
+        ref->quantize(x, cols, group, want, STRIDE);
+        for (uint32_t g = 0; 32 * g < cols; g++) {
+            const compute_act *a = &want[g / 8 * STRIDE];
             uint32_t begin = 32 * g / group * group, end = begin + group < cols ? begin + group : cols;
             double most = 0;
             for (uint32_t i = begin; i < end; i++) most = fmax(most, isnan(x[i]) ? 0 : fmin(fabs((double)x[i]), 3.402823466e38));
-            assert_close(scale[g], most / 127, most * 1e-7);
+            assert_close(a->scale[g % 8], most / 127, most * 1e-7);
             for (uint32_t i = begin; i < end; i++) {
                 double v = isnan(x[i]) ? 0 : fmax(fmin((double)x[i], 3.402823466e38), -3.402823466e38), exact = most > 0 ? v * 127 / most : 0;
-                assert_true(fabs(exact - q[i]) <= 0.50001 && q[i] >= -127);
+                assert_true(fabs(exact - want[i / 256 * STRIDE].q[i % 256]) <= 0.50001 && want[i / 256 * STRIDE].q[i % 256] >= -127);
             }
         }
-        for (uint32_t s = 0; s < n_sums; s++) {
-            int32_t want = 0;
-            for (uint32_t i = 16 * s; i < 16 * s + 16 && i < cols; i++) want += q[i];
-            assert_int_equal(sum[s], want);
+        for (uint32_t s = 0; s < end_col / 16; s++) {
+            const compute_act *a = &want[s / 16 * STRIDE];
+            int32_t sum = 0;
+            for (uint32_t i = 0; i < 16; i++) sum += a->q[16 * (s % 16) + i];
+            assert_int_equal(a->sum16[s % 16], sum);
         }
-        for (uint32_t i = cols; i < stride; i++) assert_int_equal(q[i], 0);
+        for (uint32_t i = cols; i < end_col; i++) assert_int_equal(want[i / 256 * STRIDE].q[i % 256], 0);
+        for (uint32_t g = (cols + 31) / 32; g < end_col / 32; g++) assert_true(want[g / 8 * STRIDE].scale[g % 8] == 0);
         for (int v = 1; (k = compute_variant(v)); v++) {
-            memset(q_k, 0x55, stride + 64);
-            k->quantize(x, cols, group, q_k, scale_k, sum_k);
-            assert_same(k, "quantize", q, q_k, stride);
-            assert_same(k, "quantize: scale", scale, scale_k, n_scales * 4);
-            assert_same(k, "quantize: sums", sum, sum_k, n_sums * 4);
-            for (uint32_t i = stride; i < stride + 64; i++) assert_int_equal(q_k[i], 0x55);
+            memset(got, 0x55, bytes);
+            k->quantize(x, cols, group, got, STRIDE);
+            assert_same(k, "quantize", want, got, bytes);
         }
-        free(x), free(q), free(q_k);
+        free(x), free(want), free(got);
     }
 }
 
@@ -110,16 +112,15 @@ static void known_activations(void **state) {
     (void)state;
     const compute_kernels *k;
     for (int v = 0; (k = compute_variant(v)); v++) {
-        float x[32] = {1, -1, 0.5f, 1.0f / 254, 3.0f / 254, -5.0f / 254}, zero[32] = {0}, scale; /* halves go to even */
-        int8_t q[64];
-        int32_t sum[2];
-        k->quantize(x, 32, COMPUTE_ACT_GROUP, q, &scale, sum);
-        assert_true(scale == 1.0f / 127);
+        float x[32] = {1, -1, 0.5f, 1.0f / 254, 3.0f / 254, -5.0f / 254}, zero[32] = {0}; /* halves go to even */
+        compute_act a;
+        k->quantize(x, 32, COMPUTE_ACT_GROUP, &a, 1);
+        assert_true(a.scale[0] == 1.0f / 127);
         static const int8_t want[6] = {127, -127, 64, 0, 2, -2};
-        assert_memory_equal(q, want, 6);
-        assert_true(sum[0] == 64 && sum[1] == 0);
-        k->quantize(zero, 32, COMPUTE_ACT_GROUP, q, &scale, sum);
-        assert_true(scale == 0 && q[0] == 0 && sum[0] == 0);
+        assert_memory_equal(a.q, want, 6);
+        assert_true(a.sum16[0] == 64 && a.sum16[1] == 0);
+        k->quantize(zero, 32, COMPUTE_ACT_GROUP, &a, 1);
+        assert_true(a.scale[0] == 0 && a.q[0] == 0 && a.sum16[0] == 0);
     }
 }
 
