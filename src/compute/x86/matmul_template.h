@@ -18,8 +18,8 @@
  *
  * Work goes by superblocks: a tile of tokens, whose activations for one lie together, meets a few panels. Few tokens
  * meet the weights on their way from memory to the registers; many do, too, where unpacking hides behind the products
- * (VNNI), and else meet them unpacked once into a buffer in the first-level cache. One token's arithmetic is the same in
- * every tile. */
+ * (VNNI), and else meet them unpacked once into a buffer in the first-level cache. One token's arithmetic is the same
+ * in every tile. */
 #ifndef COMPUTE_X86_MATMUL_TEMPLATE_H
 #define COMPUTE_X86_MATMUL_TEMPLATE_H
 
