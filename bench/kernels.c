@@ -148,10 +148,11 @@ typedef struct attention {
 static void attend_task(void *ctx, uint32_t task, uint32_t thread) {
     (void)thread;
     const attention *j = ctx;
+    compute_span span = {.last = POSITIONS - 1};
     compute_attend_args args = {
-        .type = j->type, .q = j->q, .n_heads = QUERIES, .q_stride = HEAD_DIM, .head_dim = HEAD_DIM,
+        .type = j->type, .q = j->q, .n_heads = QUERIES, .n_tokens = 1, .spans = &span, .q_stride = HEAD_DIM, .head_dim = HEAD_DIM,
         .head_dim_v = HEAD_DIM, .scale = 0.125f, .pages = j->pages, .k_offset = task * j->head_bytes,
-        .v_offset = task * j->head_bytes + j->k_bytes, .last = POSITIONS - 1,
+        .v_offset = task * j->head_bytes + j->k_bytes,
         .out = j->out + (size_t)task * QUERIES * HEAD_DIM, .out_stride = HEAD_DIM};
     j->k->attend(&args);
 }

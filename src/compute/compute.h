@@ -49,7 +49,8 @@ enum {
     COMPUTE_ACT_GROUP = 32,  /* columns per entry of an activation's scales */
     COMPUTE_ACT_GROUP_K = 256, /* columns that share one scale (8 equal entries) for K types */
     COMPUTE_SUM_GROUP = 16,  /* columns per activation sum */
-    COMPUTE_PAGE_TOKENS = 32 /* tokens per KV page; see compute_attend */
+    COMPUTE_PAGE_TOKENS = 16,  /* tokens per KV page; see attention below */
+    COMPUTE_BLOCK_TOKENS = 128 /* positions that share a step of the running maximum */
 };
 
 /* ---- packed weights ---------------------------------------------------------------------- */
@@ -100,67 +101,85 @@ static inline uint32_t compute_act_blocks(uint32_t cols) { return (cols + COMPUT
 
 /* ---- attention over KV pages --------------------------------------------------------------
  * A page holds COMPUTE_PAGE_TOKENS tokens, as f16, q8 or q4. For one layer and kv head, at an offset inside the page:
- *   f16:  K, transposed: f16 [head_dim][32]  (so that one query value meets 32 keys a vector load apart)
- *         V:             f16 [32][head_dim_v]
- *   q8:   K: int8 [head_dim][32],      then scales f16 [groups][32]
- *         V: int8 [32][head_dim_v],    then scales f16 [32][groups]
- *   q4:   K: bytes [head_dim / 2][32], d in the low half and d + 1 in the high half of a byte (d even)
- *         V: bytes [32][head_dim_v / 2], 8 bytes for each run of 16 values (n / 2 for a last run of n): its first
- *         half in the low halves, its second in the high halves
- *         each padded to a multiple of 64 bytes, then scales, then minima, both laid out as q8's scales
+ *   f16:  K, transposed: [head_dim][16];  V: [16][head_dim_v]
+ *   q8:   K: bytes [head_dim / 4][16][4], each 128 more than the value;  V: int8 [8][head_dim_v][2]
+ *   q4:   K: bytes [head_dim / 8][16][4]: the first four of eight values in the low halves, the others in the high ones
+ *         V: bytes [8][head_dim_v / 32][16][2]: 16 values of two tokens in the low halves, the next 16 in the high ones
+ *         (counts rounded up), padded to a multiple of 64 bytes; then, of q8 and q4, scales f16 [groups][16], and of q4
+ *         as many minima. A token's bytes are its own: neighbours may be written by another thread.
  * A group is 64 values of one token, or the largest power of two that divides head_dim when 64 does not.
  *
- * Storing to q8 and q4: NaN counts as 0 and ±65504 is the most. A token's K and V are each rotated: every group by the
- * normalised Walsh–Hadamard transform (kv_rotate in compute/kv.h: sums and differences of values group/2 apart, then
- * group/4, … 1; then times 1 / sqrtf(group)), which spreads what stands out in one dimension over all. Then
+ * Storing: NaN counts as 0 and ±65504 is the most, so that what is stored is finite always. For q8 and q4 a token's K
+ * and V are each rotated: every group by the normalised Walsh–Hadamard transform (kv_rotate in compute/kv.h: sums and
+ * differences of values group/2 apart, then group/4, … 1; then times 1 / sqrtf(group)), which spreads what stands out
+ * in one dimension over all. Then
  *   q8: scale = f16(max|x| / 127), q = round-half-even(x / scale) within ±127
  *   q4: min = f16(min x), scale = f16((max x − min x) / 15), q = round-half-even((x − min) / scale) within 0 … 15
- * where dividing is by the scale, and subtracting of the min, as stored; q is 0 where the scale is. What is stored
- * stands for (float)q · scale, or fma((float)q, scale, min): finite always. Attention to them rotates the queries the
- * same way, so that products come out as if nothing were rotated, and rotates its result, which rotates it back.
+ * where dividing is by the scale, and subtracting of the min, as stored; q is 0 where the scale is. Attention to them
+ * rotates the queries the same way, so that products come out as if nothing were rotated, and rotates its result back.
  *
- * Scores of a page: s[j] = Σ_d q[d]·K[d][j], one FMA chain per j over ascending d, then ·scale (then
- * softcap if > 0: c·tanh(s/c)). Pages are visited in order with a running maximum ("online softmax"):
- * per page m' = max(m, max_j s[j]); correction = exp(m−m'); p[j] = exp(s[j]−m') (0 for masked j);
- * sum = fma(sum, correction, fold(p)), lane l of the fold being p[l] + p[l+16]; out[d] = out[d]·correction,
- * then FMA over ascending j. Finally out = out / sum. tanh(u) = 1 − 2/(exp(2u) + 1). The pages of the kept first
- * positions come first, met with q_keep, then those of the others; a page that has both comes twice. Slots that are
- * not attended to take no part at all: whatever bytes they hold, the result is the same. */
+ * A query sees up to two ranges of positions: the kept first ones, met with q_keep, then the others, met with q. A range
+ * is walked in blocks of COMPUTE_BLOCK_TOKENS positions (block b: positions 128·b …) with a running maximum ("online
+ * softmax"). Of one block, with m = −1e30 and sum = out = 0 before the first:
+ *   f16:     s[j] = Σ q[d]·K[j][d], one chain of FMAs over ascending d
+ *   q8, q4:  the query's groups become int8: q' = round-half-even(q · (127 / max|q|)), t = max|q| / 127 (all 0 where that is
+ *            below 2^-100). Over ascending groups, i = Σ q'·value, exact: s[j] = fma((float)i · t, scale[j], s[j]), and for q4
+ *            then s[j] = fma((float)Σq' · t, min[j], s[j])
+ *   x[j] = s[j] · (scale · log2 e); with a softcap c > 0, x[j] = c·tanh(s[j]·scale / c) · log2 e, tanh(u) = 1 − 2 / (exp(2u) + 1)
+ *   m' = max(m, max x[j]); correction = exp2a(m − m'); p[j] = exp2a(x[j] − m'), 0 for what is not attended
+ *   exp2a(x): r = x − n for n the whole number nearest to x = max(x, −100); (1 + r·(C1 + r·(C2 + …r·C5))) · 2^n, by FMAs
+ *   sum = fma(sum, correction, fold(lanes)), lane l: Σ p[j] over j = l, l + 16, …
+ *   f16:     out[d] = out[d] · correction, then FMAs of p[j] and V[j][d] over ascending j
+ *   q8, q4:  out[d] = out[d] · correction (q4: fma(out[d], correction, fold(lanes)), lane l: FMAs of p[j] and
+ *            fma(8, scale[j], min[j]) over j = l, l + 16, …), then for ascending pairs of positions j, j + 1
+ *            fma(w[j], v[j], fma(w[j + 1], v[j + 1], out[d])), w = p · scale rounded to bf16 and v the stored values (q4: less
+ *            8): vdpbf16ps. Products below 2^-126 may count as 0.
+ * Finally out = out / sum + 0. A block in which a query attends to nothing changes nothing, so it matters not which
+ * queries are computed together. Slots that no query of the call attends to take no part: whatever bytes they hold, the
+ * result is the same. */
 typedef enum compute_kv_type { COMPUTE_KV_F16, COMPUTE_KV_Q8, COMPUTE_KV_Q4, COMPUTE_KV_TYPES } compute_kv_type;
 const char *compute_kv_name(compute_kv_type type); /* "f16", "q8", "q4" */
 /* Bytes that one kv head's keys (values) take in a page; head_dim: even, at most COMPUTE_HEAD_DIM_MAX. */
 size_t compute_kv_k_bytes(compute_kv_type type, uint32_t head_dim);
 size_t compute_kv_v_bytes(compute_kv_type type, uint32_t head_dim_v);
 
-/* Which entry of a page table holds positions 32·i … 32·i + 31. A rotating table keeps its first pages and goes
+/* Which entry of a page table holds positions 16·i … 16·i + 15. A rotating table keeps its first pages and goes
  * round in the rest; ring_pages 0: a straight table. */
 static inline uint32_t compute_kv_entry(uint32_t i, uint32_t keep_pages, uint32_t ring_pages) {
     return i < keep_pages || !ring_pages ? i : keep_pages + (i - keep_pages) % ring_pages;
 }
 
+/* What one token attends to: positions 0 … min(keep − 1, last) with q_keep, then max(first, keep) … last with q. */
+typedef struct compute_span {
+    uint32_t keep, first, last;
+} compute_span;
+
+enum { COMPUTE_HEAD_DIM_MAX = 512, COMPUTE_GROUP_MAX = 64, COMPUTE_TOKENS_MAX = 64 };
+
 typedef struct compute_attend_args {
     compute_kv_type type;
-    const float *q; /* [n_heads][head_dim]: the query heads that share this kv head, one token */
-    const float *q_keep; /* the same as seen by positions 0 … keep − 1; read only when keep > 0 */
-    uint32_t n_heads;
-    uint32_t q_stride; /* floats between heads */
-    uint32_t head_dim, head_dim_v; /* multiples of 2; unless head_dim_v is one of 16, ref does the work */
+    /* The queries that share this kv head: n_tokens tokens of one sequence, in ascending positions, n_heads heads each. */
+    const float *q; /* token t, head h: q + t · q_token_stride + h · q_stride */
+    const float *q_keep; /* the same as seen by the kept positions; read only where a span keeps some */
+    uint32_t n_heads, n_tokens; /* at most COMPUTE_GROUP_MAX, COMPUTE_TOKENS_MAX */
+    const compute_span *spans;  /* [n_tokens] */
+    size_t q_stride, q_token_stride;
+    uint32_t head_dim, head_dim_v; /* even; unless both are multiples of 16, ref does the work */
     float scale, softcap;
     const uint8_t *const *pages; /* page base addresses; compute_kv_entry says which holds what */
     uint32_t keep_pages, ring_pages;
     size_t k_offset, v_offset;   /* bytes from a page's base to this layer's and head's K and V */
-    uint32_t keep;               /* attend to positions 0 … min(keep − 1, last) with q_keep, */
-    uint32_t first, last;        /* then to max(first, keep) … last with q */
-    float *out;                  /* [n_heads][head_dim_v] */
-    uint32_t out_stride;
+    float *out;                  /* token t, head h: head_dim_v values at out + t · out_token_stride + h · out_stride */
+    size_t out_stride, out_token_stride;
 } compute_attend_args;
 
-enum { COMPUTE_HEAD_DIM_MAX = 512, COMPUTE_GROUP_MAX = 64 };
+/* How many tokens of so many heads a call takes without cutting them up: no more than the caches hold. */
+uint32_t compute_attend_tokens(uint32_t n_heads, uint32_t head_dim);
 
 /* ---- the kernel table ---------------------------------------------------------------------- */
 
 typedef struct compute_kernels {
-    const char *name; /* "ref", "avx2", "avx512", "avx512vnni" */
+    const char *name; /* "ref", "avx2", "avx512", "avx512vnni", "avx512bf16" */
 
     /* One token's activations, to[0], to[stride], to[2 · stride] …; group_cols: COMPUTE_ACT_GROUP or
      * COMPUTE_ACT_GROUP_K columns share a scale. */
@@ -188,7 +207,7 @@ typedef struct compute_kernels {
     void (*axpy)(float *y, float a, const float *x, uint32_t n);                  /* y = fma(a, x, y) */
     void (*softmax)(float *x, uint32_t n); /* in place: max, exp, fold-sum, divide */
 
-    /* Writes one token's K and V of one kv head into a page at slot (0–31), rounding to the type. */
+    /* Writes one token's K and V of one kv head into a page at slot (0–15), rounding to the type. */
     void (*kv_store)(compute_kv_type type, uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
                      uint32_t head_dim_v, uint32_t slot);
     void (*attend)(const compute_attend_args *args);

@@ -1,5 +1,5 @@
 /* compute/kv — where the values, scales and minima of a page's keys and values lie, and how a token is brought into
- * q8 and q4: what compute.h describes, shared by all variants. Internal to compute/; kv.c gives the sizes to the
+ * a page's type: what compute.h describes, shared by all variants. Internal to compute/; kv.c gives the sizes to the
  * other rooms. */
 #ifndef COMPUTE_KV_H
 #define COMPUTE_KV_H
@@ -15,15 +15,24 @@ static inline uint32_t kv_group(uint32_t head_dim) {
     return power < 64 ? power : 64;
 }
 
-/* Bytes of one head's quantised values in a page; the scales follow. */
-static inline size_t kv_value_bytes(compute_kv_type type, uint32_t head_dim) {
-    size_t n = (size_t)head_dim * COMPUTE_PAGE_TOKENS;
-    return type == COMPUTE_KV_F16 ? 2 * n : type == COMPUTE_KV_Q8 ? n : (n / 2 + 63) / 64 * 64;
+/* Values of one token in 64 bytes of a page's keys, and bytes of two tokens' values. */
+static inline uint32_t kv_key_step(compute_kv_type type) {
+    return type == COMPUTE_KV_F16 ? 2 : type == COMPUTE_KV_Q8 ? 4 : 8;
+}
+static inline size_t kv_value_row(compute_kv_type type, uint32_t head_dim_v) {
+    return type == COMPUTE_KV_F16 ? 4 * (size_t)head_dim_v
+         : type == COMPUTE_KV_Q8  ? 2 * (size_t)head_dim_v : (head_dim_v + 31) / 32 * (size_t)32;
 }
 
-/* Bytes of n of a token's values. */
-static inline size_t kv_value_row(compute_kv_type type, uint32_t n) {
-    return type == COMPUTE_KV_F16 ? 2 * (size_t)n : type == COMPUTE_KV_Q8 ? n : n / 2;
+enum { KV_KEY_ROW = 4 * COMPUTE_PAGE_TOKENS, KV_PAGE_ROWS = COMPUTE_PAGE_TOKENS / 2 };
+
+/* Bytes up to the scales. */
+static inline size_t kv_key_bytes(compute_kv_type type, uint32_t head_dim) {
+    uint32_t step = kv_key_step(type);
+    return (size_t)((head_dim + step - 1) / step) * KV_KEY_ROW;
+}
+static inline size_t kv_value_bytes(compute_kv_type type, uint32_t head_dim_v) {
+    return (kv_value_row(type, head_dim_v) * KV_PAGE_ROWS + 63) / 64 * 64;
 }
 
 /* Bytes of the scales, and again of the minima that follow them for q4. */
@@ -31,21 +40,21 @@ static inline size_t kv_scale_bytes(uint32_t head_dim) {
     return (size_t)(head_dim / kv_group(head_dim)) * COMPUTE_PAGE_TOKENS * 2;
 }
 
-/* The byte of q4 keys that holds d of slot 0 (slots follow), and the byte of a token's q4 values that holds d. */
-static inline size_t kv_q4_key_at(uint32_t d) { return (size_t)(d / 2) * COMPUTE_PAGE_TOKENS; }
-static inline uint32_t kv_q4_key_shift(uint32_t d) { return d % 2 * 4; }
+/* The byte where value d of a slot lies among the keys (the values); q4: in its high half where kv_…_shift is 4. */
+static inline size_t kv_key_at(compute_kv_type type, uint32_t d, uint32_t slot) {
+    uint32_t step = kv_key_step(type);
+    if (type == COMPUTE_KV_F16) return 2 * ((size_t)d * COMPUTE_PAGE_TOKENS + slot);
+    return (size_t)(d / step) * KV_KEY_ROW + 4 * slot + d % step % 4;
+}
+static inline uint32_t kv_key_shift(uint32_t d) { return d % 8 / 4 * 4; }
 
-/* Values lie in runs of 16 (the last may be shorter): low halves of the bytes the first half of the run. */
-static inline uint32_t kv_q4_run(uint32_t head_dim, uint32_t d) {
-    uint32_t left = head_dim - d / 16 * 16;
-    return left < 16 ? left : 16;
+static inline size_t kv_value_at(compute_kv_type type, uint32_t head_dim_v, uint32_t d, uint32_t slot) {
+    if (type == COMPUTE_KV_F16) return 2 * ((size_t)slot * head_dim_v + d);
+    size_t row = slot / 2 * kv_value_row(type, head_dim_v);
+    if (type == COMPUTE_KV_Q8) return row + 2 * (size_t)d + slot % 2;
+    return row + d / 32 * 32 + 2 * (d % 16) + slot % 2;
 }
-static inline size_t kv_q4_value_at(uint32_t head_dim, uint32_t d) {
-    return d / 16 * 8 + d % 16 % (kv_q4_run(head_dim, d) / 2);
-}
-static inline uint32_t kv_q4_value_shift(uint32_t head_dim, uint32_t d) {
-    return d % 16 / (kv_q4_run(head_dim, d) / 2) * 4;
-}
+static inline uint32_t kv_value_shift(uint32_t d) { return d % 32 / 16 * 4; }
 
 #define KV_MOST 65504.0f /* the largest f16: what is larger is stored as this */
 
@@ -84,42 +93,61 @@ typedef void kv_quantiser(compute_kv_type type, const float *x, uint32_t n, uint
 
 typedef void kv_rotator(float *x, uint32_t head_dim); /* kv_rotate, or what does the same */
 
-/* One token's keys or values, ready to be laid out: q a byte each; scales and minima are `stride` bytes apart. */
-static inline void kv_quantise(kv_quantiser *quantise, compute_kv_type type, const float *x, uint32_t head_dim,
-                               uint8_t *q, uint8_t *scale, size_t stride) {
+/* One token's keys or values, ready to be laid out: q a byte each. scale: of this slot in the first group. */
+static inline void kv_quantise(kv_rotator *rotate, kv_quantiser *quantise, compute_kv_type type, const float *given,
+                               uint32_t head_dim, uint8_t *q, uint8_t *scale) {
+    _Alignas(64) float x[COMPUTE_HEAD_DIM_MAX];
+    for (uint32_t d = 0; d < head_dim; d++) x[d] = kv_finite(given[d]);
+    rotate(x, head_dim);
     uint32_t group = kv_group(head_dim);
     uint8_t *min = scale + kv_scale_bytes(head_dim);
-    for (uint32_t at = 0; at < head_dim; at += group, scale += stride, min += stride)
+    for (uint32_t at = 0; at < head_dim; at += group, scale += 2 * COMPUTE_PAGE_TOKENS, min += 2 * COMPUTE_PAGE_TOKENS)
         quantise(type, x + at, group, q + at, scale, min);
+}
+
+static inline void kv_lay_out_keys(compute_kv_type type, const uint8_t *q, uint32_t head_dim, uint32_t slot, uint8_t *k) {
+    for (uint32_t d = 0; d < head_dim; d++) {
+        uint8_t *to = k + kv_key_at(type, d, slot);
+        if (type == COMPUTE_KV_Q8) *to = (uint8_t)(q[d] + 128);
+        else *to = kv_key_shift(d) ? (uint8_t)(*to | q[d] << 4) : q[d]; /* the low half comes first */
+    }
+}
+
+static inline void kv_lay_out_values(compute_kv_type type, const uint8_t *q, uint32_t head_dim_v, uint32_t slot,
+                                     uint8_t *v) {
+    for (uint32_t d = 0; d < head_dim_v; d++) {
+        uint8_t *to = v + kv_value_at(type, head_dim_v, d, slot);
+        *to = type == COMPUTE_KV_Q4 && kv_value_shift(d) ? (uint8_t)(*to | q[d] << 4) : q[d];
+    }
 }
 
 static inline void kv_store_quantised(kv_rotator *rotate, kv_quantiser *quantise, compute_kv_type type, uint8_t *k,
                                       uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
                                       uint32_t head_dim_v, uint32_t slot) {
-    _Alignas(64) float x[COMPUTE_HEAD_DIM_MAX];
     _Alignas(64) uint8_t q[COMPUTE_HEAD_DIM_MAX];
-    for (uint32_t d = 0; d < head_dim; d++) x[d] = kv_finite(kx[d]);
-    rotate(x, head_dim);
-    kv_quantise(quantise, type, x, head_dim, q, k + kv_value_bytes(type, head_dim) + 2 * slot,
-                2 * COMPUTE_PAGE_TOKENS);
-    if (type == COMPUTE_KV_Q8)
-        for (uint32_t d = 0; d < head_dim; d++) k[d * COMPUTE_PAGE_TOKENS + slot] = q[d];
-    else
-        for (uint32_t d = 0; d < head_dim; d += 2) k[kv_q4_key_at(d) + slot] = (uint8_t)(q[d] | q[d + 1] << 4);
-
-    uint32_t groups = head_dim_v / kv_group(head_dim_v);
-    for (uint32_t d = 0; d < head_dim_v; d++) x[d] = kv_finite(vx[d]);
-    rotate(x, head_dim_v);
-    kv_quantise(quantise, type, x, head_dim_v, q, v + kv_value_bytes(type, head_dim_v) + 2 * slot * groups, 2);
-    if (type == COMPUTE_KV_Q8) {
-        memcpy(v + (size_t)slot * head_dim_v, q, head_dim_v);
-        return;
-    }
-    v += (size_t)slot * (head_dim_v / 2);
-    for (uint32_t run = 0; run < head_dim_v; run += 16) {
-        uint32_t half = kv_q4_run(head_dim_v, run) / 2;
-        for (uint32_t i = 0; i < half; i++) v[run / 2 + i] = (uint8_t)(q[run + i] | q[run + half + i] << 4);
-    }
+    kv_quantise(rotate, quantise, type, kx, head_dim, q, k + kv_key_bytes(type, head_dim) + 2 * slot);
+    kv_lay_out_keys(type, q, head_dim, slot, k);
+    kv_quantise(rotate, quantise, type, vx, head_dim_v, q, v + kv_value_bytes(type, head_dim_v) + 2 * slot);
+    kv_lay_out_values(type, q, head_dim_v, slot, v);
 }
+
+static inline void kv_store_f16(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
+                                uint32_t head_dim_v, uint32_t slot) {
+    for (uint32_t d = 0; d < head_dim; d++) kv_put_f16(k + kv_key_at(COMPUTE_KV_F16, d, slot), kv_finite(kx[d]));
+    for (uint32_t d = 0; d < head_dim_v; d++)
+        kv_put_f16(v + kv_value_at(COMPUTE_KV_F16, head_dim_v, d, slot), kv_finite(vx[d]));
+}
+
+/* ---- attention's own arithmetic, one value at a time ---- */
+
+#define KV_LOG2E 0x1.715476p+0f
+#define KV_EXP2_C1 0.693146978f /* least relative error, 9.1e-08, of 1 + … to 2^r for |r| ≤ ½ */
+#define KV_EXP2_C2 0.240222421f
+#define KV_EXP2_C3 0.0555073375f
+#define KV_EXP2_C4 0.00967151297f
+#define KV_EXP2_C5 0.00132647274f
+#define KV_EXP2_LEAST -100.0f
+#define KV_MOST_START -1e30f /* the running maximum before the first block */
+#define KV_QUERY_TINY 0x1p-100f
 
 #endif

@@ -1,6 +1,6 @@
 /* kv/index — which token sequences the pool remembers: a radix tree over token ids, a page a node.
  *
- * Owns nodes (up to 32 tokens and the pages that hold their K and V), the roots they hang from (one for each salt:
+ * Owns nodes (up to 16 tokens and the pages that hold their K and V), the roots they hang from (one for each salt:
  * who asked, how it is stored), and entries: the ends of remembered conversations. A node is a page of a shared
  * prefix once, whoever uses it. A full node may have children; a node of fewer tokens is always a leaf. Each page
  * in the tree has one reference of the pool's for that. What is kept and what goes is kv/cache's to decide; this
@@ -69,7 +69,7 @@ static inline kv_index_node *kv_index_at(const kv_index *x, kv_node n) { return 
 kv_node kv_index_find_root(const kv_index *x, const uint64_t salt[2]); /* KV_NODE_NONE: there is none */
 kv_node kv_index_root(kv_index *x, const uint64_t salt[2], kv_type type);
 
-/* The child of node that goes on like tokens (n of them), and how many it has in common: 32 when all of a full
+/* The child of node that goes on like tokens (n of them), and how many it has in common: 16 when all of a full
  * node, else the longest start of any child; of several such one in memory, then the shortest. KV_NODE_NONE and 0
  * when none begins so. */
 kv_node kv_index_child(const kv_index *x, kv_node node, const int32_t *tokens, uint32_t n, uint32_t *common);

@@ -35,10 +35,11 @@ size_t kv_set_bytes(const kv_shape *s, kv_type type) {
     return bytes;
 }
 
+/* A head's keys and values lie side by side: what is read together shares pages of memory. */
 device_kv_layer kv_layer_view(const kv_shape *s, kv_type type, uint32_t layer) {
-    size_t k_stride = compute_kv_k_bytes(type, s->head_dim), v_stride = compute_kv_v_bytes(type, s->head_dim_v);
-    size_t start = s->row_of[layer] * layer_bytes(s, type);
-    return (device_kv_layer){start, start + s->n_kv_heads * k_stride, k_stride, v_stride};
+    size_t k_bytes = compute_kv_k_bytes(type, s->head_dim);
+    size_t stride = k_bytes + compute_kv_v_bytes(type, s->head_dim_v), start = s->row_of[layer] * layer_bytes(s, type);
+    return (device_kv_layer){start, start + k_bytes, stride, stride};
 }
 
 bool kv_type_parse(const char *text, kv_type *type) {

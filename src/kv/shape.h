@@ -14,7 +14,7 @@
 
 #include "device/device.h"
 
-enum { KV_PAGE_TOKENS = 32, KV_GROUPS_MAX = 2, KV_LAYERS_MAX = 512 };
+enum { KV_PAGE_TOKENS = 16, KV_GROUPS_MAX = 2, KV_LAYERS_MAX = 512 };
 _Static_assert((int)KV_PAGE_TOKENS == (int)COMPUTE_PAGE_TOKENS, "pages are what the kernels walk");
 
 typedef compute_kv_type kv_type;

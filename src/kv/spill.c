@@ -18,7 +18,7 @@
 #include "mem/arena.h"
 #include "plat/vm.h"
 
-enum { VERSION = 1, BLOCK_BYTES = 4096, SLOTS_MAX = INT32_MAX, PROBES = 3 };
+enum { VERSION = 2, BLOCK_BYTES = 4096, SLOTS_MAX = INT32_MAX, PROBES = 3 };
 static const uint64_t MAGIC = 0x314C4C4950534C50u; /* "PLSPILL1" */
 static const uint64_t SERIAL_MAX = UINT64_MAX / 2;
 static const size_t PAGE_BYTES_LIMIT = 1u << 30;
@@ -39,7 +39,7 @@ typedef struct record {
     uint16_t n_tokens; /* 0: buried. The slot is free and the serial spent */
     uint8_t kind, unused;
     int32_t tokens[KV_SPILL_TOKENS];
-    uint64_t unused_words[8];
+    uint64_t unused_words[16];
     uint64_t checksum; /* of what stands before it, its slot and the file's identity */
 } record;
 _Static_assert(sizeof(header) == 56 && sizeof(record) == 256, "the format");

@@ -33,7 +33,7 @@
 
 typedef struct kv_spill kv_spill;
 enum { KV_SPILL_NONE = UINT32_MAX };
-enum { KV_SPILL_TOKENS = 32 };
+enum { KV_SPILL_TOKENS = 16 };
 
 typedef struct kv_spill_config {
     const char *path;
@@ -49,7 +49,7 @@ typedef struct kv_spill_label {
     uint32_t parent;        /* slot, or KV_SPILL_NONE; put before its children, or they are lost at a restart */
     uint64_t parent_serial; /* 0 without a parent */
     uint32_t depth;         /* pages above it */
-    uint16_t n_tokens;      /* 1 … 32 */
+    uint16_t n_tokens;      /* 1 … 16 */
     uint8_t kind;           /* any small number (KV type) */
     uint32_t payload_bytes; /* set by kv_spill_put from its parts */
     int32_t tokens[KV_SPILL_TOKENS];

@@ -163,13 +163,6 @@ static void softmax(float *x, uint32_t n) {
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-static void kv_store_f16(uint8_t *k, uint8_t *v, const float *kx, const float *vx, uint32_t head_dim,
-                         uint32_t head_dim_v, uint32_t slot) {
-    uint16_t *to_k = (uint16_t *)(void *)k + slot, *to_v = (uint16_t *)(void *)v + (size_t)slot * head_dim_v;
-    for (uint32_t d = 0; d < head_dim; d++) to_k[(size_t)d * COMPUTE_PAGE_TOKENS] = f32_to_f16(kx[d]);
-    for (uint32_t d = 0; d < head_dim_v; d++) to_v[d] = f32_to_f16(vx[d]);
-}
-
 static uint8_t kv_whole(float x, float least, float most) {
     return (uint8_t)(int8_t)kv_clamp((x + EXP_ROUND) - EXP_ROUND, least, most);
 }
@@ -198,85 +191,162 @@ static float half_at(const uint8_t *p, size_t i) {
     return f16_to_f32(h);
 }
 
-static float kv_dequantised(compute_kv_type type, int q, const uint8_t *scales, size_t at, uint32_t head_dim) {
-    float scale = half_at(scales, at);
-    if (type == COMPUTE_KV_Q8) return (float)(int8_t)q * scale;
-    return fmaf((float)(q & 15), scale, half_at(scales + kv_scale_bytes(head_dim), at));
+/* Two products as vdpbf16ps adds them; b0 and b1 are bf16 already. */
+static float dot2(float sum, float a0, float b0, float a1, float b1) {
+    a0 = bf16_to_f32(f32_to_bf16(a0)), a1 = bf16_to_f32(f32_to_bf16(a1));
+    return fmaf(a0, b0, fmaf(a1, b1, sum));
 }
 
-static float key_at(const compute_attend_args *a, const uint8_t *k, uint32_t d, uint32_t j) {
-    size_t plain = (size_t)d * COMPUTE_PAGE_TOKENS + j, group = d / kv_group(a->head_dim);
-    if (a->type == COMPUTE_KV_F16) return half_at(k, plain);
-    int q = a->type == COMPUTE_KV_Q8 ? k[plain] : k[kv_q4_key_at(d) + j] >> kv_q4_key_shift(d);
-    const uint8_t *scales = k + kv_value_bytes(a->type, a->head_dim);
-    return kv_dequantised(a->type, q, scales, group * COMPUTE_PAGE_TOKENS + j, a->head_dim);
+static float exp2a(float given) {
+    float x = given > KV_EXP2_LEAST ? given : KV_EXP2_LEAST, z = x + EXP_ROUND, r = x - (z - EXP_ROUND);
+    float p = fmaf(fmaf(fmaf(KV_EXP2_C5, r, KV_EXP2_C4), r, KV_EXP2_C3), r, KV_EXP2_C2);
+    p = fmaf(fmaf(p, r, KV_EXP2_C1), r, 1.0f);
+    return f32_of_bits(f32_bits(p) + (f32_bits(z) << 23));
 }
 
-static float value_at(const compute_attend_args *a, const uint8_t *v, uint32_t d, uint32_t j) {
-    uint32_t dim = a->head_dim_v, group = kv_group(dim);
-    if (a->type == COMPUTE_KV_F16) return half_at(v, (size_t)j * dim + d);
-    int q = a->type == COMPUTE_KV_Q8
-                ? v[(size_t)j * dim + d]
-                : v[(size_t)j * (dim / 2) + kv_q4_value_at(dim, d)] >> kv_q4_value_shift(dim, d);
-    return kv_dequantised(a->type, q, v + kv_value_bytes(a->type, dim), j * (dim / group) + d / group, dim);
-}
-
-static float score(const compute_attend_args *a, const float *q, const uint8_t *k, uint32_t j) {
-    float s = 0;
-    for (uint32_t d = 0; d < a->head_dim; d++) s = fmaf(q[d], key_at(a, k, d, j), s);
-    s *= a->scale;
-    return a->softcap > 0 ? a->softcap * scalar_tanh(s / a->softcap) : s;
-}
-
-/* Slots j0 … j1−1 of one page, for one head. */
-static void attend_page(const compute_attend_args *a, const float *q, const uint8_t *page, uint32_t j0, uint32_t j1,
-                        float *most, float *sum, float *out) {
-    const uint8_t *k = page + a->k_offset, *v = page + a->v_offset;
-    float p[COMPUTE_PAGE_TOKENS] = {0}, lane[LANES], now = *most;
-    for (uint32_t j = j0; j < j1; j++) {
-        p[j] = score(a, q, k, j);
-        now = p[j] > now ? p[j] : now;
-    }
-    float correction = scalar_exp(*most - now);
-    for (uint32_t j = j0; j < j1; j++) p[j] = scalar_exp(p[j] - now);
-    for (uint32_t i = 0; i < LANES; i++) lane[i] = p[i] + p[i + LANES];
-    *sum = fmaf(*sum, correction, scalar_fold(lane));
-    *most = now;
-    for (uint32_t d = 0; d < a->head_dim_v; d++) {
-        float o = out[d] * correction;
-        for (uint32_t j = j0; j < j1; j++) o = fmaf(p[j], value_at(a, v, d, j), o);
-        out[d] = o;
-    }
-}
-
-typedef struct head_state {
+/* One query of a range: as the keys meet it, and what has come of it so far. */
+typedef struct query {
+    const compute_attend_args *a;
+    float x[COMPUTE_HEAD_DIM_MAX];     /* rotated for q8 and q4 */
+    int32_t whole[COMPUTE_HEAD_DIM_MAX];
+    float scale[COMPUTE_HEAD_DIM_MAX]; /* of each group; and Σ whole · scale */
+    float whole_sum[COMPUTE_HEAD_DIM_MAX];
     float most, sum, *out;
-} head_state;
+} query;
 
-/* Positions first … last, seen by q; nothing when there are none. */
-static void attend_range(const compute_attend_args *a, const float *q, uint32_t first, uint32_t last, head_state *h) {
-    float rotated[COMPUTE_HEAD_DIM_MAX];
-    memcpy(rotated, q, a->head_dim * sizeof *q);
-    if (a->type != COMPUTE_KV_F16) kv_rotate(rotated, a->head_dim);
-    for (uint32_t at = first; at <= last; at = (at / COMPUTE_PAGE_TOKENS + 1) * COMPUTE_PAGE_TOKENS) {
-        uint32_t i = at / COMPUTE_PAGE_TOKENS, base = i * COMPUTE_PAGE_TOKENS;
-        const uint8_t *page = a->pages[compute_kv_entry(i, a->keep_pages, a->ring_pages)];
-        uint32_t j1 = smaller(last - base + 1, COMPUTE_PAGE_TOKENS);
-        attend_page(a, rotated, page, at - base, j1, &h->most, &h->sum, h->out);
+static void query_group(query *q, uint32_t g, uint32_t group) {
+    const float *x = q->x + (size_t)g * group;
+    float most = 0;
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < group; i++) most = fmaxf(most, fabsf(x[i]));
+    bool tiny = !(most >= KV_QUERY_TINY);
+    float inverse = tiny ? 0 : 127.0f / most;
+    q->scale[g] = tiny ? 0 : most / 127.0f;
+    for (uint32_t i = 0; i < group; i++) {
+        float whole = (x[i] * inverse + EXP_ROUND) - EXP_ROUND;
+        sum += q->whole[g * group + i] = (int32_t)kv_clamp(whole, -127, 127);
     }
+    q->whole_sum[g] = (float)sum * q->scale[g];
+}
+
+static void query_set(query *q, const float *x) {
+    uint32_t dim = q->a->head_dim, group = kv_group(dim);
+    for (uint32_t d = 0; d < dim; d++) q->x[d] = x[d];
+    if (q->a->type == COMPUTE_KV_F16) return;
+    kv_rotate(q->x, dim);
+    for (uint32_t d = 0; d < dim; d++) q->x[d] = scalar_finite(q->x[d]);
+    for (uint32_t g = 0; g < dim / group; g++) query_group(q, g, group);
+}
+
+static const uint8_t *page_of(const compute_attend_args *a, uint32_t at) {
+    return a->pages[compute_kv_entry(at / COMPUTE_PAGE_TOKENS, a->keep_pages, a->ring_pages)];
+}
+
+static int key_whole(compute_kv_type type, const uint8_t *k, uint32_t d, uint32_t slot) {
+    uint8_t byte = k[kv_key_at(type, d, slot)];
+    return type == COMPUTE_KV_Q8 ? byte - 128 : byte >> kv_key_shift(d) & 15;
+}
+
+static float score(const query *q, uint32_t at) {
+    const compute_attend_args *a = q->a;
+    const uint8_t *k = page_of(a, at) + a->k_offset, *scales = k + kv_key_bytes(a->type, a->head_dim);
+    uint32_t slot = at % COMPUTE_PAGE_TOKENS, group = kv_group(a->head_dim);
+    float s = 0;
+    if (a->type == COMPUTE_KV_F16) {
+        for (uint32_t d = 0; d < a->head_dim; d++) s = fmaf(q->x[d], half_at(k + kv_key_at(a->type, d, slot), 0), s);
+        return s;
+    }
+    for (uint32_t g = 0; g < a->head_dim / group; g++) {
+        int32_t i = 0;
+        size_t entry = (size_t)g * COMPUTE_PAGE_TOKENS + slot;
+        for (uint32_t d = g * group; d < (g + 1) * group; d++) i += q->whole[d] * key_whole(a->type, k, d, slot);
+        s = fmaf((float)i * q->scale[g], half_at(scales, entry), s);
+        if (a->type == COMPUTE_KV_Q4)
+            s = fmaf(q->whole_sum[g], half_at(scales + kv_scale_bytes(a->head_dim), entry), s);
+    }
+    return s;
+}
+
+static float exponent(const compute_attend_args *a, float s) {
+    if (!(a->softcap > 0)) return s * (a->scale * KV_LOG2E);
+    return a->softcap * scalar_tanh(s * a->scale / a->softcap) * KV_LOG2E;
+}
+
+/* What is stored for value d at a position: the number (of q4: less 8), what its group scales it by, and (q4) what a
+ * stored 8 stands for. */
+static float value_at(const compute_attend_args *a, uint32_t d, uint32_t at, float *scale, float *middle) {
+    const uint8_t *v = page_of(a, at) + a->v_offset, *scales = v + kv_value_bytes(a->type, a->head_dim_v);
+    uint32_t slot = at % COMPUTE_PAGE_TOKENS, entry = d / kv_group(a->head_dim_v) * COMPUTE_PAGE_TOKENS + slot;
+    const uint8_t *byte = v + kv_value_at(a->type, a->head_dim_v, d, slot);
+    *scale = 1, *middle = 0;
+    if (a->type == COMPUTE_KV_F16) return half_at(byte, 0);
+    *scale = half_at(scales, entry);
+    if (a->type == COMPUTE_KV_Q8) return (float)(int8_t)*byte;
+    *middle = fmaf(8, *scale, half_at(scales + kv_scale_bytes(a->head_dim_v), entry));
+    return (float)((*byte >> kv_value_shift(d) & 15) - 8);
+}
+
+static void value_of_block(query *q, uint32_t d, uint32_t from, uint32_t until, const float *p, float correction) {
+    enum { BLOCK = COMPUTE_BLOCK_TOKENS };
+    float value[BLOCK] = {0}, weight[BLOCK] = {0}, lane[LANES] = {0}, scale, middle;
+    for (uint32_t at = from; at < until; at++) {
+        uint32_t j = at % BLOCK;
+        value[j] = value_at(q->a, d, at, &scale, &middle);
+        weight[j] = p[j] * scale;
+        lane[j % LANES] = fmaf(p[j], middle, lane[j % LANES]);
+    }
+    float o = q->a->type == COMPUTE_KV_Q4 ? fmaf(q->out[d], correction, scalar_fold(lane)) : q->out[d] * correction;
+    for (uint32_t j = 0; j < BLOCK && q->a->type == COMPUTE_KV_F16; j++) o = fmaf(p[j], value[j], o);
+    for (uint32_t j = 0; j < BLOCK && q->a->type != COMPUTE_KV_F16; j += 2)
+        o = dot2(o, weight[j], value[j], weight[j + 1], value[j + 1]);
+    q->out[d] = o;
+}
+
+/* Positions from … until − 1, all of one block. */
+static void attend_block(query *q, uint32_t from, uint32_t until) {
+    enum { BLOCK = COMPUTE_BLOCK_TOKENS };
+    float p[BLOCK] = {0}, lane[LANES] = {0}, now = q->most;
+    for (uint32_t at = from; at < until; at++) {
+        p[at % BLOCK] = exponent(q->a, score(q, at));
+        now = p[at % BLOCK] > now ? p[at % BLOCK] : now;
+    }
+    float correction = exp2a(q->most - now);
+    for (uint32_t at = from; at < until; at++) p[at % BLOCK] = exp2a(p[at % BLOCK] - now);
+    for (uint32_t j = 0; j < BLOCK; j++) lane[j % LANES] += p[j];
+    q->sum = fmaf(q->sum, correction, scalar_fold(lane));
+    q->most = now;
+    for (uint32_t d = 0; d < q->a->head_dim_v; d++) value_of_block(q, d, from, until, p, correction);
+}
+
+/* Positions first … last as seen by x; nothing when there are none. */
+static void attend_range(query *q, const float *x, uint32_t first, uint32_t last) {
+    query_set(q, x);
+    for (uint32_t at = first; at <= last; at = (at / COMPUTE_BLOCK_TOKENS + 1) * COMPUTE_BLOCK_TOKENS) {
+        uint32_t end = (at / COMPUTE_BLOCK_TOKENS + 1) * COMPUTE_BLOCK_TOKENS;
+        attend_block(q, at, smaller(end - 1, last) + 1);
+    }
+}
+
+static void attend_query(const compute_attend_args *a, const compute_span *span, const float *x, const float *x_keep,
+                         float *out) {
+    query q = {.a = a, .most = KV_MOST_START, .out = out};
+    for (uint32_t d = 0; d < a->head_dim_v; d++) out[d] = 0;
+    if (span->keep) attend_range(&q, x_keep, 0, smaller(span->keep - 1, span->last));
+    attend_range(&q, x, span->first > span->keep ? span->first : span->keep, span->last);
+    for (uint32_t d = 0; d < a->head_dim_v; d++) out[d] = out[d] / q.sum + 0.0f;
+    if (a->type != COMPUTE_KV_F16) kv_rotate(out, a->head_dim_v);
 }
 
 static void attend(const compute_attend_args *a) {
-    CHECK(a->type < COMPUTE_KV_TYPES && a->first <= a->last);
+    CHECK(a->type < COMPUTE_KV_TYPES && a->n_heads <= COMPUTE_GROUP_MAX && a->n_tokens <= COMPUTE_TOKENS_MAX);
     CHECK(a->head_dim <= COMPUTE_HEAD_DIM_MAX && a->head_dim_v <= COMPUTE_HEAD_DIM_MAX);
-    for (uint32_t h = 0; h < a->n_heads; h++) {
-        head_state state = {.most = -INFINITY, .sum = 0, .out = a->out + (size_t)h * a->out_stride};
-        for (uint32_t d = 0; d < a->head_dim_v; d++) state.out[d] = 0;
-        size_t q = (size_t)h * a->q_stride;
-        if (a->keep) attend_range(a, a->q_keep + q, 0, smaller(a->keep - 1, a->last), &state);
-        attend_range(a, a->q + q, a->first > a->keep ? a->first : a->keep, a->last, &state);
-        for (uint32_t d = 0; d < a->head_dim_v; d++) state.out[d] /= state.sum;
-        if (a->type != COMPUTE_KV_F16) kv_rotate(state.out, a->head_dim_v);
+    for (uint32_t t = 0; t < a->n_tokens; t++) {
+        CHECK(a->spans[t].first <= a->spans[t].last);
+        for (uint32_t h = 0; h < a->n_heads; h++) {
+            size_t at = t * a->q_token_stride + h * a->q_stride;
+            attend_query(a, &a->spans[t], a->q + at, a->spans[t].keep ? a->q_keep + at : NULL,
+                         a->out + t * a->out_token_stride + h * a->out_stride);
+        }
     }
 }
 

@@ -26,6 +26,6 @@ ALWAYS_INLINE vi step_dot(bool deep, vi sum, vi w, const int8_t *q) { /* not use
 #include "compute/x86/matmul_template.h"
 #include "compute/x86/vector_template.h"
 
-const compute_kernels compute_avx512 = X86_KERNELS("avx512");
+const compute_kernels compute_avx512 = X86_KERNELS("avx512", avx512);
 
 #endif

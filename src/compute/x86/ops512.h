@@ -61,21 +61,18 @@ ALWAYS_INLINE vf vf_of_i8(__m128i v, int half) {
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 ALWAYS_INLINE vf vf_i8_load(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
-ALWAYS_INLINE void vf_nibbles_load(const void *p, vf *low, vf *high) {
-    vi bytes = _mm512_cvtepu8_epi32(load128(p));
-    *low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
-    *high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
-}
-ALWAYS_INLINE vf vf_nibble_run_load(const uint8_t *run, uint32_t d, vf scale, vf min) {
-    (void)d;
-    const vi shift = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4);
-    const vf level = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    long long both;
-    memcpy(&both, run, 8);
-    vi bytes = _mm512_srlv_epi32(_mm512_cvtepu8_epi32(_mm_set1_epi64x(both)), shift);
-    return _mm512_permutexvar_ps(bytes, _mm512_fmadd_ps(level, scale, min)); /* looks at the low 4 bits alone */
-}
+ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 ALWAYS_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+ALWAYS_INLINE vi words_of_bytes(const void *p) { return _mm512_cvtepu8_epi16(load256(p)); }
+ALWAYS_INLINE vi words_shifted(vi words) { return _mm512_srli_epi16(words, 4); }
+/* bf16 of −8 … 7, twice: the permutation looks at five bits. */
+ALWAYS_INLINE vi words_of_nibbles(vi words) {
+    static const uint16_t bf16[32] = {0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80,
+                                      0, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0,
+                                      0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80,
+                                      0, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0};
+    return _mm512_permutexvar_epi16(words, vi_load(bf16));
+}
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm512_cvtph_ps(load256(p)); }
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -14,6 +14,7 @@ typedef struct cpu {
     size_t bytes;
     /* activations of the matmul in flight */
     compute_act *acts;
+    uint32_t *tiles; /* of the attention in flight: where each starts, and the end */
 } cpu;
 
 /* Below this many multiply-adds waking the other threads costs more than it saves. */
@@ -26,7 +27,8 @@ static void layout(cpu **c, void **pool_memory, const device_cpu_config *config,
     *c = mem_arena_take(a, sizeof **c, 64);
     *pool_memory = mem_arena_take(a, compute_pool_struct_bytes(config->n_threads), 64);
     compute_act *acts = mem_arena_take(a, tokens * compute_act_blocks(config->max_cols) * sizeof *acts, 64);
-    if (*c) **c = (cpu){.acts = acts, .max_tokens = config->max_tokens, .max_cols = config->max_cols};
+    uint32_t *tiles = mem_arena_take(a, (tokens + 1) * sizeof *tiles, 64);
+    if (*c) **c = (cpu){.acts = acts, .tiles = tiles, .max_tokens = config->max_tokens, .max_cols = config->max_cols};
 }
 
 size_t device_cpu_plan_bytes(const device_cpu_config *c) {
@@ -250,6 +252,7 @@ typedef struct kv_work {
     const compute_kernels *k;
     const device_attention *a;
     const device_kv_view *views;
+    const uint32_t *tiles;
     const float *in, *in_v, *q_keep;
     size_t in_stride, in_v_stride;
     float *out;
@@ -285,46 +288,72 @@ static void cpu_kv_store(device *d, const device_attention *a, const device_kv_v
     split(state(d), n, (uint64_t)a->n_kv_heads * (a->head_dim + a->head_dim_v) * 4, kv_store_run, &w);
 }
 
-/* Items are (token, kv head) pairs. */
-static void attend_run(void *ctx, uint32_t begin, uint32_t end) {
-    kv_work *w = ctx;
+/* Cuts the tokens into tiles: runs of one sequence, in ascending positions, that meet its pages together. Tile i is
+ * tokens starts[i] … starts[i + 1] − 1; returns how many there are. */
+static uint32_t cut_tiles(const device_kv_view *views, uint32_t n, uint32_t tokens_most, uint32_t *starts) {
+    uint32_t n_tiles = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool next = i && views[i].pages == views[i - 1].pages && views[i].type == views[i - 1].type &&
+                    views[i].position > views[i - 1].position && i - starts[n_tiles - 1] < tokens_most;
+        if (!next) starts[n_tiles++] = i;
+    }
+    starts[n_tiles] = n;
+    return n_tiles;
+}
+
+/* n tokens of one sequence from i on, one kv head. */
+static void attend_tile(kv_work *w, uint32_t i, uint32_t n, uint32_t kv_head) {
     const device_attention *a = w->a;
+    const device_kv_view *view = &w->views[i];
+    const device_kv_layer *layer = &a->layer[view->type];
     uint32_t group = a->n_heads / a->n_kv_heads;
+    size_t q_at = i * w->in_stride + (size_t)kv_head * group * a->head_dim;
+    compute_span spans[COMPUTE_TOKENS_MAX];
+    for (uint32_t t = 0; t < n; t++) spans[t] = (compute_span){view[t].keep, view[t].first, view[t].position};
+    compute_attend_args args = {
+        .type = view->type,
+        .q = w->in + q_at,
+        .q_keep = w->q_keep ? w->q_keep + q_at : w->in + q_at,
+        .n_heads = group,
+        .n_tokens = n,
+        .spans = spans,
+        .q_stride = a->head_dim,
+        .q_token_stride = w->in_stride,
+        .head_dim = a->head_dim,
+        .head_dim_v = a->head_dim_v,
+        .scale = a->scale,
+        .softcap = a->softcap,
+        .pages = (const uint8_t *const *)view->pages,
+        .keep_pages = view->keep_pages,
+        .ring_pages = view->ring_pages,
+        .k_offset = layer->k_offset + kv_head * layer->k_stride,
+        .v_offset = layer->v_offset + kv_head * layer->v_stride,
+        .out = w->out + i * w->out_stride + (size_t)kv_head * group * a->head_dim_v,
+        .out_stride = a->head_dim_v,
+        .out_token_stride = w->out_stride,
+    };
+    w->k->attend(&args);
+}
+
+/* Items are (tile of tokens, kv head) pairs. */
+static void attend_items(void *ctx, uint32_t begin, uint32_t end) {
+    kv_work *w = ctx;
     for (uint32_t item = begin; item < end; item++) {
-        uint32_t i = item / a->n_kv_heads, h = item % a->n_kv_heads;
-        const device_kv_view *view = &w->views[i];
-        const device_kv_layer *layer = &a->layer[view->type];
-        size_t q_at = i * w->in_stride + (size_t)h * group * a->head_dim;
-        compute_attend_args args = {
-            .type = view->type,
-            .q = w->in + q_at,
-            .q_keep = w->q_keep ? w->q_keep + q_at : w->in + q_at,
-            .n_heads = group,
-            .q_stride = a->head_dim,
-            .head_dim = a->head_dim,
-            .head_dim_v = a->head_dim_v,
-            .scale = a->scale,
-            .softcap = a->softcap,
-            .pages = (const uint8_t *const *)view->pages,
-            .keep_pages = view->keep_pages,
-            .ring_pages = view->ring_pages,
-            .k_offset = layer->k_offset + h * layer->k_stride,
-            .v_offset = layer->v_offset + h * layer->v_stride,
-            .keep = view->keep,
-            .first = view->first,
-            .last = view->position,
-            .out = w->out + i * w->out_stride + (size_t)h * group * a->head_dim_v,
-            .out_stride = a->head_dim_v,
-        };
-        w->k->attend(&args);
+        const uint32_t *tile = w->tiles + item / w->a->n_kv_heads;
+        attend_tile(w, tile[0], tile[1] - tile[0], item % w->a->n_kv_heads);
     }
 }
 
 static void cpu_attend(device *d, const device_attention *a, const device_kv_view *views, uint32_t n,
                        const float *q, const float *q_keep, size_t q_stride, float *out, size_t out_stride) {
-    kv_work w = {.k = state(d)->kernels,
+    cpu *c = state(d);
+    CHECK(n <= c->max_tokens);
+    uint32_t group = a->n_heads / a->n_kv_heads;
+    uint32_t n_tiles = cut_tiles(views, n, compute_attend_tokens(group, a->head_dim), c->tiles);
+    kv_work w = {.k = c->kernels,
                  .a = a,
                  .views = views,
+                 .tiles = c->tiles,
                  .in = q,
                  .q_keep = q_keep,
                  .in_stride = q_stride,
@@ -332,8 +361,7 @@ static void cpu_attend(device *d, const device_attention *a, const device_kv_vie
                  .out_stride = out_stride};
     uint64_t keys = 0;
     for (uint32_t i = 0; i < n; i++) keys += views[i].position - views[i].first + 1 + views[i].keep;
-    uint64_t work = keys / n * (a->n_heads / a->n_kv_heads) * (a->head_dim + a->head_dim_v);
-    split(state(d), n * a->n_kv_heads, work, attend_run, &w);
+    split(c, n_tiles * a->n_kv_heads, keys / n_tiles * group * (a->head_dim + a->head_dim_v), attend_items, &w);
 }
 
 typedef struct gated_work {

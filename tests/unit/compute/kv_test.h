@@ -10,26 +10,28 @@ static inline uint32_t literal_group(uint32_t dim) {
     return g;
 }
 
-/* A value of a page's head: q at `byte`, high nibble or low, with entry `at` of the scales and minima behind. */
-static inline double literal_stored(compute_kv_type type, const uint8_t *p, uint32_t dim, size_t byte, bool high, size_t at) {
-    if (type == COMPUTE_KV_F16) return literal_half(p + 2 * byte);
-    const uint8_t *scale = p + (type == COMPUTE_KV_Q8 ? dim * 32 : (dim * 16 + 63) / 64 * 64);
-    if (type == COMPUTE_KV_Q8) return (int8_t)p[byte] * literal_half(scale + 2 * at);
-    const uint8_t *min = scale + dim / literal_group(dim) * 64;
-    return (high ? p[byte] >> 4 : p[byte] & 15) * literal_half(scale + 2 * at) + literal_half(min + 2 * at);
+/* What entry of a group's scales and minima, which start at `scale`, makes of a stored number. */
+static inline double literal_scaled(compute_kv_type type, int q, const uint8_t *scale, uint32_t dim, uint32_t d, uint32_t slot) {
+    size_t at = d / literal_group(dim) * 16 + slot;
+    const uint8_t *min = scale + dim / literal_group(dim) * 32;
+    return q * literal_half(scale + 2 * at) + (type == COMPUTE_KV_Q4 ? literal_half(min + 2 * at) : 0);
 }
 
 static inline double literal_key(compute_kv_type type, const uint8_t *k, uint32_t dim, uint32_t slot, uint32_t d) {
-    bool q4 = type == COMPUTE_KV_Q4;
-    return literal_stored(type, k, dim, (q4 ? d / 2 : d) * 32 + slot, d % 2, d / literal_group(dim) * 32 + slot);
+    if (type == COMPUTE_KV_F16) return literal_half(k + 2 * (d * 16 + slot));
+    if (type == COMPUTE_KV_Q8)
+        return literal_scaled(type, k[d / 4 * 64 + slot * 4 + d % 4] - 128, k + (dim + 3) / 4 * 64, dim, d, slot);
+    int byte = k[d / 8 * 64 + slot * 4 + d % 4];
+    return literal_scaled(type, d % 8 < 4 ? byte & 15 : byte >> 4, k + (dim + 7) / 8 * 64, dim, d, slot);
 }
 
 static inline double literal_kv_value(compute_kv_type type, const uint8_t *v, uint32_t dim, uint32_t slot, uint32_t d) {
-    uint32_t run = dim - d / 16 * 16 < 16 ? dim % 16 : 16, i = d % 16;
-    bool q4 = type == COMPUTE_KV_Q4;
-    size_t byte = q4 ? slot * dim / 2 + d / 16 * 8 + i % (run / 2) : slot * dim + d;
-    uint32_t g = literal_group(dim);
-    return literal_stored(type, v, dim, byte, i >= run / 2, slot * (dim / g) + d / g);
+    uint32_t pair = slot / 2, side = slot % 2, runs = (dim + 31) / 32;
+    if (type == COMPUTE_KV_F16) return literal_half(v + 2 * (slot * dim + d));
+    if (type == COMPUTE_KV_Q8)
+        return literal_scaled(type, (int8_t)v[(pair * dim + d) * 2 + side], v + (dim * 16 + 63) / 64 * 64, dim, d, slot);
+    int byte = v[(pair * runs + d / 32) * 32 + d % 16 * 2 + side];
+    return literal_scaled(type, d % 32 < 16 ? byte & 15 : byte >> 4, v + runs * 256, dim, d, slot);
 }
 
 /* Value d of x rotated by the normalised Walsh–Hadamard matrix of its group (which rotates back as well). */

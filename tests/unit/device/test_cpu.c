@@ -206,7 +206,7 @@ static void element_wise(void **state) {
 
 /* ---- attention ---- */
 
-enum { KV_HEADS = 2, HEADS = 6, DIM = 16, DIM_V = 32, VIEWS = 6, TABLE = 4, Q_STRIDE = HEADS * DIM,
+enum { KV_HEADS = 2, HEADS = 6, DIM = 16, DIM_V = 32, VIEWS = 6, TABLE = 8, Q_STRIDE = HEADS * DIM,
        K_FLOATS = KV_HEADS * DIM, V_FLOATS = KV_HEADS * DIM_V, OUT_FLOATS = HEADS * DIM_V };
 
 /* Six tokens of as many sequences: every page type, with a straight table and with one that goes round. */
@@ -228,7 +228,7 @@ static void cache_up(cache *c) {
     for (uint32_t i = 0; i < VIEWS; i++) {
         bool ring = i >= COMPUTE_KV_TYPES;
         c->view[i] = (device_kv_view){.pages = c->table[i], .type = (compute_kv_type)(i % COMPUTE_KV_TYPES),
-                                      .keep_pages = ring ? 1 : 0, .ring_pages = ring ? 3 : 0, .keep = ring ? 5 : 0};
+                                      .keep_pages = ring ? 1 : 0, .ring_pages = ring ? 7 : 0, .keep = ring ? 5 : 0};
         for (int p = 0; p < TABLE; p++) {
             c->table[i][p] = aligned_alloc(64, 1 << 15);
             memset(c->table[i][p], 0xFF, 1 << 15);
@@ -260,12 +260,13 @@ static void attend_by_head(const cache *c, const float *q, const float *q_keep, 
         const device_kv_layer *l = &c->a.layer[view->type];
         for (uint32_t h = 0; h < HEADS; h++) {
             size_t at = i * Q_STRIDE + h * DIM, kv_head = h / (HEADS / KV_HEADS);
+            compute_span span = {view->keep, view->first, view->position};
             compute_attend_args args = {
-                .type = view->type, .q = q + at, .q_keep = q_keep + at, .n_heads = 1, .q_stride = DIM, .head_dim = DIM,
+                .type = view->type, .q = q + at, .q_keep = q_keep + at, .n_heads = 1, .n_tokens = 1, .spans = &span,
+                .q_stride = DIM, .head_dim = DIM,
                 .head_dim_v = DIM_V, .scale = c->a.scale, .pages = (const uint8_t *const *)view->pages,
                 .keep_pages = view->keep_pages, .ring_pages = view->ring_pages,
                 .k_offset = l->k_offset + kv_head * l->k_stride, .v_offset = l->v_offset + kv_head * l->v_stride,
-                .keep = view->keep, .first = view->first, .last = view->position,
                 .out = out + i * OUT_FLOATS + h * DIM_V, .out_stride = DIM_V};
             compute_by_name("ref")->attend(&args);
         }

@@ -26,7 +26,7 @@ enum {
     N_BATCH = 640, /* a piece of the prompt and the first tokens of all others */
     N_SESSIONS = 48,
     POOL_PAGES = 128, /* of f16 */
-    BROKEN_OFF = 210, /* where a session is parked, remembered or forked: inside a page */
+    BROKEN_OFF = 218, /* where a session is parked, remembered or forked: inside a page */
     DIVERGES = 77,
     EVICTED = 4,
     WINDOW = 96,
@@ -333,7 +333,7 @@ static engine_session *begin(loaded *x, const subject *sub, how way, int n_threa
     case PARKED:
         remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){.parked_for = 1});
         crowd_out(x->en, sub, EVICTED);
-        return recall(x->en, sub, 1, (kv_pages_for(BROKEN_OFF) - EVICTED) * 32);
+        return recall(x->en, sub, 1, (kv_pages_for(BROKEN_OFF) - EVICTED) * KV_PAGE_TOKENS);
     case SPILLED:
         remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){0});
         spill_all(x->en);
