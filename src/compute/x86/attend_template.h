@@ -33,11 +33,13 @@ enum {
     PLAIN_QUERIES = WIDTH == 16 ? 6 : 3,
     PAIR_QUERIES = WIDTH == 8 ? 3 : NATIVE_PAIRS ? 6 : 4,
     TILE_MOST = 8,
+    DIRECT_QUERIES = WIDTH == 16 ? 4 : 2, /* so few that one tile holds them */
 };
 
 typedef struct attend_state {
     const compute_attend_args *a;
     uint32_t n;                                     /* queries */
+    uint32_t end;                                   /* of the range at hand */
     uint32_t from[QUERIES_MOST], until[QUERIES_MOST]; /* what each sees of the range at hand */
     float *out[QUERIES_MOST];
     float most[QUERIES_MOST], sum[QUERIES_MOST], correction[QUERIES_MOST], middle_sum[QUERIES_MOST];
@@ -199,33 +201,53 @@ static void set_query(attend_state *st, uint32_t i, const float *x) {
 
 /* ---- scores --------------------------------------------------------------------------------------------- */
 
-/* Two pages' keys, one after the other; where one of them is not seen at all, the other stands in for it. */
+/* Two pages' keys, one after the other; where one of them is not seen at all, the other stands in for it. With what is
+ * read after them: pages lie far apart, nothing else foresees them. */
 typedef struct key_slice {
-    const uint8_t *k[2], *v[2];
+    const uint8_t *k[2], *v[2], *next_k[2];
 } key_slice;
 
 static const uint8_t *page_of(const compute_attend_args *a, uint32_t at) {
     return a->pages[compute_kv_entry(at / COMPUTE_PAGE_TOKENS, a->keep_pages, a->ring_pages)];
 }
 
-static key_slice slice_at(const compute_attend_args *a, uint32_t base, uint32_t from, uint32_t until) {
+static key_slice slice_at(const attend_state *st, uint32_t base, uint32_t from, uint32_t until) {
+    const compute_attend_args *a = st->a;
     bool first = base + COMPUTE_PAGE_TOKENS > from, second = base + COMPUTE_PAGE_TOKENS < until;
     const uint8_t *one = page_of(a, first ? base : base + COMPUTE_PAGE_TOKENS);
     const uint8_t *two = second ? page_of(a, base + COMPUTE_PAGE_TOKENS) : one;
-    return (key_slice){{one + a->k_offset, two + a->k_offset}, {one + a->v_offset, two + a->v_offset}};
+    key_slice slice = {{one + a->k_offset, two + a->k_offset}, {one + a->v_offset, two + a->v_offset}, {NULL}};
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t at = base + SLICE + i * COMPUTE_PAGE_TOKENS;
+        slice.next_k[i] = at < st->end ? page_of(a, at) + a->k_offset : slice.k[i];
+    }
+    return slice;
 }
 
-/* The slice's keys as floats; its values are asked for meanwhile: pages lie far apart, nothing else foresees them. */
+/* The slice's keys as floats; its values and the next keys are asked for meanwhile. */
 static void widen_keys(attend_state *st, const key_slice *slice) {
     for (int page = 0; page < 2; page++) {
         const uint8_t *k = slice->k[page];
         for (uint32_t d = 0; d < st->a->head_dim; d++) {
             size_t at = 2 * (size_t)d * COMPUTE_PAGE_TOKENS;
-            if (d % 2) __builtin_prefetch(slice->v[page] + at);
+            if (d % 2) { /* two rows a cache line */
+                __builtin_prefetch(slice->v[page] + at);
+                __builtin_prefetch(slice->next_k[page] + at);
+            }
             UNROLL(2)
             for (int i = 0; i < COMPUTE_PAGE_TOKENS; i += WIDTH)
                 vf_store(st->keys[d] + page * COMPUTE_PAGE_TOKENS + i, vf_f16_load(k + at + 2 * i));
         }
+    }
+}
+
+/* The slice's values and the next keys. */
+static void ask_ahead(compute_kv_type type, const compute_attend_args *a, const key_slice *slice) {
+    size_t k_bytes = kv_key_bytes(type, a->head_dim) + kv_scale_bytes(a->head_dim);
+    size_t v_bytes = kv_value_bytes(type, a->head_dim_v) + kv_scale_bytes(a->head_dim_v);
+    for (int page = 0; page < 2; page++) {
+        for (size_t at = 0; at < k_bytes; at += 64) __builtin_prefetch(slice->next_k[page] + at);
+        for (size_t at = 0; at < v_bytes; at += 64) __builtin_prefetch(slice->v[page] + at);
     }
 }
 
@@ -237,8 +259,10 @@ ALWAYS_INLINE void store_scores(const int Q, vf s[][KEY_VECTORS], float *to) {
     }
 }
 
-/* Scores of Q queries and KEY_VECTORS vectors of keys from column on. */
-ALWAYS_INLINE void score_plain(const int Q, attend_state *st, uint32_t q0, uint32_t column, float *to) {
+/* Scores of Q queries and KEY_VECTORS vectors of keys from column on. direct: the only tile of queries, for which keys
+ * are widened on the way from the page to the registers. */
+ALWAYS_INLINE void score_plain(const bool direct, const int Q, attend_state *st, const key_slice *slice, uint32_t q0,
+                               uint32_t column, float *to) {
     uint32_t dim = st->a->head_dim;
     const float *q = st->q.plain + (size_t)q0 * dim;
     vf s[TILE_MOST][KEY_VECTORS];
@@ -250,7 +274,13 @@ ALWAYS_INLINE void score_plain(const int Q, attend_state *st, uint32_t q0, uint3
     for (uint32_t d = 0; d < dim; d++) {
         vf key[KEY_VECTORS];
         UNROLL(2)
-        for (int v = 0; v < KEY_VECTORS; v++) key[v] = vf_load(st->keys[d] + column + v * WIDTH);
+        for (uint32_t v = 0; v < KEY_VECTORS; v++) {
+            uint32_t at = column + v * WIDTH, page = at / COMPUTE_PAGE_TOKENS;
+            size_t row = 2 * (size_t)d * COMPUTE_PAGE_TOKENS;
+            key[v] = direct ? vf_f16_load(slice->k[page] + row + 2 * (at % COMPUTE_PAGE_TOKENS)) : vf_load(st->keys[d] + at);
+            if (direct && at % COMPUTE_PAGE_TOKENS == 0)
+                __builtin_prefetch((d % 2 ? slice->v[page] : slice->next_k[page]) + (row & ~(size_t)63));
+        }
         UNROLL(8)
         for (int i = 0; i < Q; i++) {
             vf qd = vf_set1(q[(size_t)i * dim + d]);
@@ -326,21 +356,31 @@ ALWAYS_INLINE void score_whole(const compute_kv_type T, const int Q, attend_stat
 }
 
 /* Queries q0 … q0 + Q − 1 against the slice that starts at `slot` of the block. */
-ALWAYS_INLINE void score_tile(const compute_kv_type T, const int Q, attend_state *st, const key_slice *slice,
-                              uint32_t q0, uint32_t slot) {
+ALWAYS_INLINE void score_tile(const compute_kv_type T, const bool direct, const int Q, attend_state *st,
+                              const key_slice *slice, uint32_t q0, uint32_t slot) {
     for (uint32_t column = 0; column < SLICE; column += KEY_VECTORS * WIDTH) {
-        if (T == COMPUTE_KV_F16) score_plain(Q, st, q0, column, st->s[q0] + slot);
+        if (T == COMPUTE_KV_F16) score_plain(direct, Q, st, slice, q0, column, st->s[q0] + slot);
         else score_whole(T, Q, st, slice, q0, column, st->s[q0] + slot);
     }
 }
 
+ALWAYS_INLINE void score_tiles(const compute_kv_type T, const bool direct, attend_state *st, const key_slice *slice,
+                               uint32_t q, uint32_t end, uint32_t slot) {
+    for (; q + KEY_QUERIES <= end; q += KEY_QUERIES) score_tile(T, direct, KEY_QUERIES, st, slice, q, slot);
+    if (KEY_QUERIES > 4 && q + 4 <= end) score_tile(T, direct, 4, st, slice, q, slot), q += 4;
+    if (q + 2 <= end) score_tile(T, direct, 2, st, slice, q, slot), q += 2;
+    if (q < end) score_tile(T, direct, 1, st, slice, q, slot);
+}
+
 ALWAYS_INLINE void score_slice(const compute_kv_type T, attend_state *st, const key_slice *slice, uint32_t q,
                                uint32_t end, uint32_t slot) {
+    if (T == COMPUTE_KV_F16 && end - q <= DIRECT_QUERIES) {
+        score_tiles(T, true, st, slice, q, end, slot);
+        return;
+    }
     if (T == COMPUTE_KV_F16) widen_keys(st, slice);
-    for (; q + KEY_QUERIES <= end; q += KEY_QUERIES) score_tile(T, KEY_QUERIES, st, slice, q, slot);
-    if (KEY_QUERIES > 4 && q + 4 <= end) score_tile(T, 4, st, slice, q, slot), q += 4;
-    if (q + 2 <= end) score_tile(T, 2, st, slice, q, slot), q += 2;
-    if (q < end) score_tile(T, 1, st, slice, q, slot);
+    else ask_ahead(T, st->a, slice);
+    score_tiles(T, false, st, slice, q, end, slot);
 }
 
 static __attribute__((noinline)) void score_slice_f16(attend_state *st, const key_slice *slice, uint32_t q,
@@ -424,11 +464,15 @@ typedef struct block_span {
     uint32_t base, from, until; /* positions */
 } block_span;
 
+/* The f16 values of a position. */
+ALWAYS_INLINE const uint8_t *values_at(const compute_attend_args *a, uint32_t at) {
+    return page_of(a, at) + a->v_offset + kv_value_at(COMPUTE_KV_F16, a->head_dim_v, 0, at % COMPUTE_PAGE_TOKENS);
+}
+
 /* Values d … d + n − 1 of all positions, as floats; what is not seen takes no part. */
 static void widen_plain(attend_state *st, const block_span *b, uint32_t d, uint32_t n) {
-    const compute_attend_args *a = st->a;
     for (uint32_t at = b->from; at < b->until; at++) {
-        const uint8_t *v = page_of(a, at) + a->v_offset + kv_value_at(COMPUTE_KV_F16, a->head_dim_v, d, at % COMPUTE_PAGE_TOKENS);
+        const uint8_t *v = values_at(st->a, at) + 2 * d;
         for (uint32_t i = 0; i < n; i += WIDTH) vf_store(st->values.plain[at - b->base] + i, vf_f16_load(v + 2 * i));
     }
 }
@@ -502,8 +546,11 @@ static void weigh(attend_state *st, const block_span *b, uint32_t q0, uint32_t q
     }
 }
 
+/* Where a tile's values come from: widened to floats, straight from the pages' f16, or pairs of positions. */
+typedef enum value_source { PLAIN, DIRECT, PAIRS } value_source;
+
 /* Q queries and V vectors of values: out = out · correction (+ what the middles add) + Σ weight · value. */
-ALWAYS_INLINE void value_tile(const bool plain, const int Q, const int V, attend_state *st, const block_span *b,
+ALWAYS_INLINE void value_tile(const value_source from, const int Q, const int V, attend_state *st, const block_span *b,
                               uint32_t q0, uint32_t d, uint32_t column) {
     vf o[TILE_MOST][VALUE_VECTORS];
     bool q4 = st->a->type == COMPUTE_KV_Q4;
@@ -514,14 +561,17 @@ ALWAYS_INLINE void value_tile(const bool plain, const int Q, const int V, attend
         UNROLL(4)
         for (int v = 0; v < V; v++) {
             vf was = vf_load(out + v * WIDTH);
-            o[i][v] = !plain && q4 ? vf_fma(was, correction, middle) : vf_mul(was, correction);
+            o[i][v] = from == PAIRS && q4 ? vf_fma(was, correction, middle) : vf_mul(was, correction);
         }
     }
     uint32_t row = b->from - b->base, end = b->until - b->base;
-    for (; plain && row < end; row++) {
+    for (; from != PAIRS && row < end; row++) {
         vf value[VALUE_VECTORS];
+        const uint8_t *page = from == DIRECT ? values_at(st->a, b->base + row) + 2 * d : NULL;
         UNROLL(4)
-        for (int v = 0; v < V; v++) value[v] = vf_load(st->values.plain[row] + column + v * WIDTH);
+        for (int v = 0; v < V; v++)
+            value[v] = from == DIRECT ? vf_f16_load(page + v * 2 * WIDTH)
+                                      : vf_load(st->values.plain[row] + column + v * WIDTH);
         UNROLL(8)
         for (int i = 0; i < Q; i++) {
             vf p = vf_set1(st->s[q0 + (uint32_t)i][row]);
@@ -529,7 +579,7 @@ ALWAYS_INLINE void value_tile(const bool plain, const int Q, const int V, attend
             for (int v = 0; v < V; v++) o[i][v] = vf_fma(p, value[v], o[i][v]);
         }
     }
-    for (row /= 2, end = (end + 1) / 2; !plain && row < end; row++) {
+    for (row /= 2, end = (end + 1) / 2; from == PAIRS && row < end; row++) {
         pairs value[VALUE_VECTORS];
         UNROLL(4)
         for (int v = 0; v < V; v++) value[v] = pairs_of(vi_load(st->values.pairs[row] + column + v * WIDTH));
@@ -548,31 +598,36 @@ ALWAYS_INLINE void value_tile(const bool plain, const int Q, const int V, attend
 }
 
 /* V vectors of values for all queries. */
-ALWAYS_INLINE void value_columns(const bool plain, const int V, attend_state *st, const block_span *b, uint32_t q,
+ALWAYS_INLINE void value_columns(const value_source from, const int V, attend_state *st, const block_span *b, uint32_t q,
                                  uint32_t end, uint32_t d, uint32_t column) {
-    const int Q = plain ? PLAIN_QUERIES : PAIR_QUERIES;
-    for (; q + (uint32_t)Q <= end; q += (uint32_t)Q) value_tile(plain, Q, V, st, b, q, d, column);
-    if (Q > 4 && q + 4 <= end) value_tile(plain, 4, V, st, b, q, d, column), q += 4;
-    if (q + 2 <= end) value_tile(plain, 2, V, st, b, q, d, column), q += 2;
-    if (q < end) value_tile(plain, 1, V, st, b, q, d, column);
+    const int Q = from == PAIRS ? PAIR_QUERIES : PLAIN_QUERIES;
+    for (; q + (uint32_t)Q <= end; q += (uint32_t)Q) value_tile(from, Q, V, st, b, q, d, column);
+    if (Q > 4 && q + 4 <= end) value_tile(from, 4, V, st, b, q, d, column), q += 4;
+    if (q + 2 <= end) value_tile(from, 2, V, st, b, q, d, column), q += 2;
+    if (q < end) value_tile(from, 1, V, st, b, q, d, column);
 }
 
-ALWAYS_INLINE void value_all(const bool plain, attend_state *st, const block_span *b, uint32_t q0, uint32_t q1,
+/* Values d … d + n − 1 for all queries. */
+ALWAYS_INLINE void value_all(const value_source from, attend_state *st, const block_span *b, uint32_t q0, uint32_t q1,
                              uint32_t d, uint32_t n) {
     uint32_t column = 0;
     for (; column + VALUE_VECTORS * WIDTH <= n; column += VALUE_VECTORS * WIDTH)
-        value_columns(plain, VALUE_VECTORS, st, b, q0, q1, d + column, column);
+        value_columns(from, VALUE_VECTORS, st, b, q0, q1, d + column, column);
     if (VALUE_VECTORS > 2 && column + 2 * WIDTH <= n)
-        value_columns(plain, 2, st, b, q0, q1, d + column, column), column += 2 * WIDTH;
-    if (column < n) value_columns(plain, 1, st, b, q0, q1, d + column, column);
+        value_columns(from, 2, st, b, q0, q1, d + column, column), column += 2 * WIDTH;
+    if (column < n) value_columns(from, 1, st, b, q0, q1, d + column, column);
 }
 
 static __attribute__((noinline)) void values_plain(attend_state *st, const block_span *b, uint32_t q0, uint32_t q1) {
     uint32_t dim = st->a->head_dim_v;
+    if (q1 - q0 <= DIRECT_QUERIES) {
+        value_all(DIRECT, st, b, q0, q1, 0, dim);
+        return;
+    }
     for (uint32_t d = 0; d < dim; d += VALUES_TOGETHER) {
         uint32_t n = dim - d < VALUES_TOGETHER ? dim - d : VALUES_TOGETHER;
         widen_plain(st, b, d, n);
-        value_all(true, st, b, q0, q1, d, n);
+        value_all(PLAIN, st, b, q0, q1, d, n);
     }
 }
 
@@ -586,7 +641,7 @@ static __attribute__((noinline)) void values_quantised(attend_state *st, const b
         widen_scales(a, b, scales, st->scale);
         if (a->type == COMPUTE_KV_Q4) widen_middles(st, b, scales + kv_scale_bytes(dim));
         weigh(st, b, q0, q1);
-        value_all(false, st, b, q0, q1, d, group);
+        value_all(PAIRS, st, b, q0, q1, d, group);
     }
 }
 
@@ -596,7 +651,7 @@ static __attribute__((noinline)) void values_quantised(attend_state *st, const b
 static void attend_block(attend_state *st, const block_span *b, uint32_t q0, uint32_t q1) {
     uint32_t first = b->from / SLICE * SLICE, end = (b->until + SLICE - 1) / SLICE * SLICE;
     for (uint32_t at = first; at < end; at += SLICE) {
-        key_slice slice = slice_at(st->a, at, b->from, b->until);
+        key_slice slice = slice_at(st, at, b->from, b->until);
         if (st->a->type == COMPUTE_KV_F16) score_slice_f16(st, &slice, q0, q1, at - b->base);
         else if (st->a->type == COMPUTE_KV_Q8) score_slice_q8(st, &slice, q0, q1, at - b->base);
         else score_slice_q4(st, &slice, q0, q1, at - b->base);
@@ -612,6 +667,7 @@ static void attend_block(attend_state *st, const block_span *b, uint32_t q0, uin
 /* What the queries see of one range: from and until are set, and neither ever falls from one query to the next. */
 static void attend_range(attend_state *st) {
     uint32_t q0 = 0, q1 = 0, until = st->until[st->n - 1];
+    st->end = until;
     while (q0 < st->n && st->from[q0] >= st->until[q0]) q0++;
     if (q0 == st->n) return;
     for (uint32_t at = st->from[q0]; at < until; at = (at / BLOCK + 1) * BLOCK) {
