@@ -3,7 +3,7 @@
 #include "../../unit/kv/cache_test.h"
 
 static kv_cache_config config(void) {
-    kv_cache_config c = spilling(mixed_shape(64), 20, 18);
+    kv_cache_config c = spilling(mixed_shape(32), 20, 18);
     c.max_entries = 4;
     return c;
 }
@@ -11,12 +11,12 @@ static kv_cache_config config(void) {
 /* A batch that is refused is tried once more: the refusal was one. */
 static uint32_t feed(world *w, seq *q, const int32_t *tokens, uint32_t n) {
     uint32_t refused = 0;
-    for (uint32_t done = 0; done < n; done += 32) {
+    for (uint32_t done = 0; done < n; done += KV_PAGE_TOKENS) {
         err e = {0};
-        if (seq_try(w, q, tokens + done, 32, &e)) continue;
+        if (seq_try(w, q, tokens + done, KV_PAGE_TOKENS, &e)) continue;
         assert_int_equal(e.code, ERR_MEMORY);
         refused++;
-        assert_ok(seq_try(w, q, tokens + done, 32, &e), e);
+        assert_ok(seq_try(w, q, tokens + done, KV_PAGE_TOKENS, &e), e);
     }
     return refused;
 }
@@ -24,33 +24,33 @@ static uint32_t feed(world *w, seq *q, const int32_t *tokens, uint32_t n) {
 /* Two conversations that share, a branch, eviction to the file and back, pages of another type. */
 static uint32_t live(world *w) {
     static seq a, b;
-    int32_t one[320], two[320];
+    int32_t one[160], two[160];
     uint32_t refused = 0;
-    text_of(one, 320, 1, 100);
-    text_of(two, 320, 2, 100);
+    text_of(one, 160, 1, 50);
+    text_of(two, 160, 2, 50);
     kv_cache_note_speed(w->c, 1e6);
     seq_open(w, &a, sharing());
-    refused += feed(w, &a, one, 160);
+    refused += feed(w, &a, one, 80);
     seq_open(w, &b, sharing());
-    uint32_t known = seq_recall(w, &b, two, 159);
-    assert_true(known == 100 || !w->ledger.fail_countdown); /* a refusal may have cost what lay behind a's window */
-    refused += feed(w, &b, two + known, 64);
+    uint32_t known = seq_recall(w, &b, two, 79);
+    assert_true(known == 50 || !w->ledger.fail_countdown); /* a refusal may have cost what lay behind a's window */
+    refused += feed(w, &b, two + known, 32);
     seq_close(w, &a, &(kv_memory_of){0});
     seq_open(w, &a, b.terms);
     kv_sequence_fork(w->c, b.s, a.s);
     hold(&a, two, b.n);
-    refused += feed(w, &a, two + a.n, 64);
+    refused += feed(w, &a, two + a.n, 32);
     seq_close(w, &a, &(kv_memory_of){.pin = true});
     seq_close(w, &b, &(kv_memory_of){.parked_for = 1});
     kv_cache_evict(w->c, 0);
     kv_pool_trim(kv_cache_pool(w->c), 0);
     seq_open(w, &a, sharing());
-    known = seq_recall(w, &a, one, 160); /* read back; a page that finds no memory ends it */
-    refused += feed(w, &a, one + known, 160 - known / 32 * 32);
+    known = seq_recall(w, &a, one, 80); /* read back; a page that finds no memory ends it */
+    refused += feed(w, &a, one + known, 80 - known / KV_PAGE_TOKENS * KV_PAGE_TOKENS);
     kv_terms t = sharing();
     t.type = COMPUTE_KV_Q4;
     seq_open(w, &b, t);
-    refused += feed(w, &b, two, 64);
+    refused += feed(w, &b, two, 32);
     seq_close(w, &a, &(kv_memory_of){0});
     seq_close(w, &b, NULL);
     return refused;

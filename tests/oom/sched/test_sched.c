@@ -164,7 +164,7 @@ static void serving(void **state) {
     }
 }
 
-enum { POOL_PAGES = 9, TALKS = 9, TALK_SAID = 90 };
+enum { POOL_PAGES = 18, TALKS = 9, TALK_SAID = 90 };
 
 typedef struct talk {
     sched_what what;

@@ -28,6 +28,7 @@ enum {
     POOL_PAGES = 128, /* of f16 */
     BROKEN_OFF = 218, /* where a session is parked, remembered or forked: inside a page */
     DIVERGES = 77,
+    WHOLE_PAGES = N_PROMPT / KV_PAGE_TOKENS * KV_PAGE_TOKENS,
     EVICTED = 4,
     WINDOW = 96,
     KEEP = 4,
@@ -274,7 +275,8 @@ static void crowd_out(engine *en, const subject *sub, uint32_t n_pages) {
     while (counts_of(en).evicted_pages < before + n_pages) {
         assert_true(n < N_SESSIONS - 1);
         crowd[n] = open_session(en, &terms);
-        for (uint32_t held = 32; held <= N_CONTEXT && counts_of(en).evicted_pages < before + n_pages; held += 32)
+        for (uint32_t held = KV_PAGE_TOKENS; held <= N_CONTEXT && counts_of(en).evicted_pages < before + n_pages;
+             held += KV_PAGE_TOKENS)
             assert_ok(engine_session_reserve(en, crowd[n], held, &e), e);
         n++;
     }
@@ -328,7 +330,7 @@ static engine_session *begin(loaded *x, const subject *sub, how way, int n_threa
         return s;
     case REMEMBERED_PREFIX: /* all of the prompt is known but the token whose logits are wanted */
         remember(x->en, sub, N_PROMPT, 40, (kv_memory_of){0});
-        if (sub->window) return recall(x->en, sub, N_PROMPT / 32 * 32, N_PROMPT / 32 * 32); /* whole pages only */
+        if (sub->window) return recall(x->en, sub, WHOLE_PAGES, WHOLE_PAGES);
         return recall(x->en, sub, N_PROMPT - 1, N_PROMPT - 1);
     case PARKED:
         remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){.parked_for = 1});

@@ -46,10 +46,10 @@ typedef struct seq {
 
 /* ---- a world ---- */
 
-static inline kv_shape plain_shape(void) { return kv_shape_make(2, 1, 16, 16, 0, NULL); } /* 4 KiB a page */
-static inline kv_shape wide_shape(void) { return kv_shape_make(2, 2, 64, 64, 0, NULL); }  /* 32, 20 and 12 KiB */
+static inline kv_shape plain_shape(void) { return kv_shape_make(2, 1, 32, 32, 0, NULL); } /* 4 KiB a page */
+static inline kv_shape wide_shape(void) { return kv_shape_make(2, 2, 128, 128, 0, NULL); }  /* 32, 20 and 12 KiB */
 static inline kv_shape mixed_shape(uint32_t window) {
-    return kv_shape_make(2, 1, 16, 16, window, (const bool[]){false, true}); /* 4 KiB and 4 KiB */
+    return kv_shape_make(2, 1, 32, 32, window, (const bool[]){false, true}); /* 4 KiB and 4 KiB */
 }
 
 static inline kv_cache_config config_of(kv_shape shape, uint32_t n_pages) {
@@ -57,8 +57,8 @@ static inline kv_cache_config config_of(kv_shape shape, uint32_t n_pages) {
                              .type = COMPUTE_KV_F16,
                              .pool_bytes = n_pages * kv_set_bytes(&shape, COMPUTE_KV_F16),
                              .n_sequences = MOST_SEQUENCES,
-                             .n_context = 1024,
-                             .n_batch = 64,
+                             .n_context = 512,
+                             .n_batch = 32,
                              .max_entries = 16,
                              .matmul_macs = 1e6,
                              .attend_macs = 100,

@@ -11,34 +11,34 @@ static void a_common_prefix_is_held_once(void **state) {
     (void)state;
     world w;
     static seq a, b;
-    int32_t one[200], two[200];
+    int32_t one[100], two[100];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(one, 200, 1, 0);
+    text_of(one, 100, 1, 0);
     seq_open(&w, &a, sharing());
-    assert_int_equal(seq_run(&w, &a, one, 200), 0);
+    assert_int_equal(seq_run(&w, &a, one, 100), 0);
     assert_int_equal(used_pages(&w), 7);
     seq_open(&w, &b, sharing());
-    assert_int_equal(seq_run(&w, &b, one, 200), 192); /* six pages; the rest of a's is not full yet */
+    assert_int_equal(seq_run(&w, &b, one, 100), 96); /* six pages; the rest of a's is not full yet */
     assert_int_equal(used_pages(&w), 8);
     kv_sequence_counts held;
     kv_sequence_read(w.c, b.s, &held);
     assert_int_equal(held.pages, 7);
     assert_int_equal(held.shared_bytes, 6 * 4096);
-    assert_int_equal(held.hit_tokens, 192);
+    assert_int_equal(held.hit_tokens, 96);
     size_t in_use;
     kv_terms t = sharing();
-    assert_int_equal(kv_cache_peek(w.c, &t, one, 200, &in_use), 192);
+    assert_int_equal(kv_cache_peek(w.c, &t, one, 100, &in_use), 96);
     assert_int_equal(in_use, 6 * 4096);
     t.tenant = 7; /* no one learns another's prompts */
-    assert_int_equal(kv_cache_peek(w.c, &t, one, 200, &in_use), 0);
+    assert_int_equal(kv_cache_peek(w.c, &t, one, 100, &in_use), 0);
     t.tenant = 0, t.type = COMPUTE_KV_Q8;
-    assert_int_equal(known_of(&w, t, one, 200), 0);
+    assert_int_equal(known_of(&w, t, one, 100), 0);
     t.type = COMPUTE_KV_F16, t.share = false;
-    assert_int_equal(known_of(&w, t, one, 200), 0);
+    assert_int_equal(known_of(&w, t, one, 100), 0);
     seq_close(&w, &a, NULL);
     assert_int_equal(used_pages(&w), 7); /* b goes on with them */
     check_view(&w, &b, b.n);
-    text_of(two, 200, 2, 100);
+    text_of(two, 100, 2, 50);
     seq_close(&w, &b, NULL);
     assert_int_equal(used_pages(&w), 0); /* nothing asked to be remembered */
     assert_int_equal(counts(&w).nodes, 0);
@@ -49,24 +49,24 @@ static void divergence_inside_a_page_copies_that_page(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t one[200], two[200];
+    int32_t one[100], two[100];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(one, 200, 1, 80);
-    text_of(two, 200, 2, 80);
-    converse(&w, sharing(), one, 200, (kv_memory_of){0});
-    assert_int_equal(used_pages(&w), 6); /* the last 8 tokens are not worth a page */
+    text_of(one, 100, 1, 40);
+    text_of(two, 100, 2, 40);
+    converse(&w, sharing(), one, 100, (kv_memory_of){0});
+    assert_int_equal(used_pages(&w), 6); /* the last 4 tokens are not worth a page */
     seq_open(&w, &q, sharing());
-    assert_int_equal(seq_recall(&w, &q, two, 199), 80); /* two pages, and half of the third */
+    assert_int_equal(seq_recall(&w, &q, two, 99), 40); /* two pages, and half of the third */
     assert_int_equal(used_pages(&w), 6);
     assert_int_equal(counts(&w).copied_pages, 0);
-    seq_feed(&w, &q, two + 80, 20);
+    seq_feed(&w, &q, two + 40, 10);
     assert_int_equal(counts(&w).copied_pages, 1);
     assert_int_equal(used_pages(&w), 8);
-    seq_feed(&w, &q, two + 100, 100);
+    seq_feed(&w, &q, two + 50, 50);
     assert_int_equal(counts(&w).copied_pages, 1);
     seq_close(&w, &q, &(kv_memory_of){0});
-    assert_int_equal(known_of(&w, sharing(), one, 200), 192);
-    assert_int_equal(known_of(&w, sharing(), two, 200), 192);
+    assert_int_equal(known_of(&w, sharing(), one, 100), 96);
+    assert_int_equal(known_of(&w, sharing(), two, 100), 96);
     assert_int_equal(used_pages(&w), 2 + 4 + 4);
     assert_int_equal(counts(&w).hits, 3);
     world_down(&w);
@@ -76,23 +76,23 @@ static void the_same_page_filled_twice_is_one(void **state) {
     (void)state;
     world w;
     static seq a, b;
-    int32_t text[100];
+    int32_t text[50];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(text, 100, 1, 0);
+    text_of(text, 50, 1, 0);
     seq_open(&w, &a, sharing());
     seq_open(&w, &b, sharing());
-    seq_feed(&w, &a, text, 20);
-    seq_feed(&w, &b, text, 25);
+    seq_feed(&w, &a, text, 10);
+    seq_feed(&w, &b, text, 13);
     assert_int_equal(used_pages(&w), 2);
-    seq_feed(&w, &a, text + 20, 50);
+    seq_feed(&w, &a, text + 10, 25);
     assert_int_equal(used_pages(&w), 4);
-    seq_feed(&w, &b, text + 25, 45); /* fills two that a has filled */
+    seq_feed(&w, &b, text + 13, 22); /* fills two that a has filled */
     assert_int_equal(used_pages(&w), 4);
     assert_int_equal(counts(&w).copied_pages, 0);
     for (uint32_t i = 0; i < 2; i++)
-        assert_ptr_equal(kv_sequence_view(w.c, a.s, 0, 70).pages[i], kv_sequence_view(w.c, b.s, 0, 70).pages[i]);
+        assert_ptr_equal(kv_sequence_view(w.c, a.s, 0, 35).pages[i], kv_sequence_view(w.c, b.s, 0, 35).pages[i]);
     seq_close(&w, &a, NULL);
-    seq_feed(&w, &b, text + 70, 30);
+    seq_feed(&w, &b, text + 35, 15);
     seq_close(&w, &b, NULL);
     world_down(&w);
 }
@@ -101,30 +101,30 @@ static void a_branch_shares_until_it_writes(void **state) {
     (void)state;
     world w;
     static seq a, b;
-    int32_t one[100], two[100];
+    int32_t one[50], two[50];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(one, 100, 1, 50);
-    text_of(two, 100, 2, 50);
+    text_of(one, 50, 1, 25);
+    text_of(two, 50, 2, 25);
     for (int share = 0; share < 2; share++) {
         kv_terms t = sharing();
         t.share = share;
         uint64_t copied = counts(&w).copied_pages;
         seq_open(&w, &a, t);
-        seq_feed(&w, &a, one, 50);
+        seq_feed(&w, &a, one, 25);
         err e = {0};
-        assert_ok(kv_sequence_prepare(w.c, a.s, 40, &e), e); /* these pages are a's to write in */
+        assert_ok(kv_sequence_prepare(w.c, a.s, 20, &e), e); /* these pages are a's to write in */
         seq_open(&w, &b, t);
         kv_sequence_fork(w.c, a.s, b.s);
-        hold(&b, one, 50);
+        hold(&b, one, 25);
         assert_int_equal(used_pages(&w), 3);
-        seq_feed(&w, &b, two + 50, 40);
-        seq_feed(&w, &a, one + 50, 40);
-        check_view(&w, &a, 90);
-        check_view(&w, &b, 90);
+        seq_feed(&w, &b, two + 25, 20);
+        seq_feed(&w, &a, one + 25, 20);
+        check_view(&w, &a, 45);
+        check_view(&w, &b, 45);
         assert_int_equal(used_pages(&w), 1 + 2 + 2);
         assert_int_equal(counts(&w).copied_pages, copied + 1); /* the other keeps the page as its own */
         seq_close(&w, &a, NULL);
-        check_view(&w, &b, 90);
+        check_view(&w, &b, 45);
         seq_close(&w, &b, NULL);
         assert_int_equal(used_pages(&w), 0);
     }
@@ -136,19 +136,19 @@ static void a_page_is_in_the_index_once(void **state) {
     (void)state;
     world w;
     static seq a, b;
-    int32_t text[100];
+    int32_t text[50];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(text, 100, 1, 0);
+    text_of(text, 50, 1, 0);
     seq_open(&w, &a, sharing());
-    seq_feed(&w, &a, text, 54);
+    seq_feed(&w, &a, text, 27);
     seq_open(&w, &b, sharing());
     kv_sequence_fork(w.c, a.s, b.s);
-    hold(&b, text, 54);
-    assert_int_equal(kv_sequence_rewind(w.c, b.s, 50), 50);
-    b.n = 50;
+    hold(&b, text, 27);
+    assert_int_equal(kv_sequence_rewind(w.c, b.s, 25), 25);
+    b.n = 25;
     seq_close(&w, &b, &(kv_memory_of){0});
     seq_close(&w, &a, &(kv_memory_of){0});
-    assert_int_equal(known_of(&w, sharing(), text, 100), 50);
+    assert_int_equal(known_of(&w, sharing(), text, 50), 25);
     world_down(&w);
 }
 
@@ -156,51 +156,51 @@ static void going_back(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t one[300], two[300];
+    int32_t one[150], two[150];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(one, 300, 1, 0);
-    converse(&w, sharing(), one, 160, (kv_memory_of){0});
+    text_of(one, 150, 1, 0);
+    converse(&w, sharing(), one, 80, (kv_memory_of){0});
     seq_open(&w, &q, sharing());
-    seq_run(&w, &q, one, 160);
-    static const uint32_t stops[] = {150, 128, 127, 70, 64, 3, 0};
+    seq_run(&w, &q, one, 80);
+    static const uint32_t stops[] = {75, 64, 63, 35, 32, 3, 0};
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
         assert_int_equal(kv_sequence_rewind(w.c, q.s, stops[i]), stops[i]);
         q.n = stops[i];
         kv_cache_check(w.c);
         check_view(&w, &q, q.n);
         memcpy(two, one, sizeof two);
-        for (uint32_t k = q.n; k < 300; k++) two[k] += (int32_t)(i + 5) * 1000000;
-        seq_feed(&w, &q, two + q.n, 200 - q.n); /* what was remembered stays as it was */
+        for (uint32_t k = q.n; k < 150; k++) two[k] += (int32_t)(i + 5) * 1000000;
+        seq_feed(&w, &q, two + q.n, 100 - q.n); /* what was remembered stays as it was */
         assert_int_equal(kv_sequence_rewind(w.c, q.s, stops[i]), stops[i]);
         q.n = stops[i];
     }
     seq_close(&w, &q, NULL);
-    assert_int_equal(known_of(&w, sharing(), one, 300), 160);
+    assert_int_equal(known_of(&w, sharing(), one, 150), 80);
     world_down(&w);
 
     kv_terms t = sharing();
-    t.publish_tokens = 60;
+    t.publish_tokens = 30;
     world_up(&w, config_of(plain_shape(), 32));
     seq_open(&w, &q, t);
-    seq_feed(&w, &q, one, 150);
-    assert_int_equal(kv_sequence_rewind(w.c, q.s, 55), 55); /* into a page whose tokens nobody knows by now */
-    q.n = 55;
+    seq_feed(&w, &q, one, 75);
+    assert_int_equal(kv_sequence_rewind(w.c, q.s, 28), 28); /* into a page whose tokens nobody knows by now */
+    q.n = 28;
     seq_close(&w, &q, &(kv_memory_of){0});
-    memcpy(two, one, 32 * sizeof *one);
-    memcpy(two + 32, one + 128, 32 * sizeof *one);
-    assert_true(known_of(&w, sharing(), two, 64) <= 32);
+    memcpy(two, one, 16 * sizeof *one);
+    memcpy(two + 16, one + 64, 16 * sizeof *one);
+    assert_true(known_of(&w, sharing(), two, 32) <= 16);
     world_down(&w);
 
-    world_up(&w, config_of(mixed_shape(64), 64));
+    world_up(&w, config_of(mixed_shape(32), 64));
     seq_open(&w, &q, sharing());
-    seq_run(&w, &q, one, 300);
-    assert_int_equal(kv_sequence_rewind(w.c, q.s, 299), 299);
-    q.n = 299;
+    seq_run(&w, &q, one, 150);
+    assert_int_equal(kv_sequence_rewind(w.c, q.s, 149), 149);
+    q.n = 149;
     check_view(&w, &q, q.n);
-    assert_int_equal(kv_sequence_rewind(w.c, q.s, 100), 0); /* its window has moved on */
+    assert_int_equal(kv_sequence_rewind(w.c, q.s, 50), 0); /* its window has moved on */
     q.n = 0;
     kv_cache_check(w.c);
-    seq_feed(&w, &q, one, 100);
+    seq_feed(&w, &q, one, 50);
     seq_close(&w, &q, NULL);
     world_down(&w);
 }
@@ -221,30 +221,30 @@ static bool listed(const world *w, uint32_t tokens) {
 static void a_conversation_is_one_entry(void **state) {
     (void)state;
     world w;
-    int32_t text[400];
+    int32_t text[200];
     kv_entry_view v;
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(text, 400, 1, 0);
-    converse(&w, sharing(), text, 50, (kv_memory_of){0});
-    converse(&w, sharing(), text, 150, (kv_memory_of){0});
-    assert_int_equal(converse(&w, sharing(), text, 250, (kv_memory_of){0}), 150);
+    text_of(text, 200, 1, 0);
+    converse(&w, sharing(), text, 25, (kv_memory_of){0});
+    converse(&w, sharing(), text, 75, (kv_memory_of){0});
+    assert_int_equal(converse(&w, sharing(), text, 125, (kv_memory_of){0}), 75);
     assert_int_equal(counts(&w).entries, 1);
-    assert_true(entry_of(&w, 250, &v));
+    assert_true(entry_of(&w, 125, &v));
     assert_int_equal(v.bytes, 8 * 4096);
     assert_int_equal(v.hits, 2);
     assert_int_equal(used_pages(&w), 8);
-    converse(&w, sharing(), text, 100, (kv_memory_of){0}); /* 4 tokens of a page are not kept: it ends at 96 */
+    converse(&w, sharing(), text, 50, (kv_memory_of){0}); /* 2 tokens of a page are not kept: it ends at 48 */
     assert_int_equal(counts(&w).entries, 2);
-    converse(&w, sharing(), text, 300, (kv_memory_of){.ttl_ms = 500});
+    converse(&w, sharing(), text, 150, (kv_memory_of){.ttl_ms = 500});
     assert_int_equal(counts(&w).entries, 3); /* the others are to stay for longer */
     tick(&w, 501);
     assert_int_equal(counts(&w).entries, 2);
     assert_int_equal(counts(&w).expired_entries, 1);
-    assert_int_equal(known_of(&w, sharing(), text, 400), 250);
-    converse(&w, sharing(), text, 300, (kv_memory_of){.ttl_ms = 2000});
-    converse(&w, sharing(), text, 350, (kv_memory_of){.ttl_ms = 500});
+    assert_int_equal(known_of(&w, sharing(), text, 200), 125);
+    converse(&w, sharing(), text, 150, (kv_memory_of){.ttl_ms = 2000});
+    converse(&w, sharing(), text, 175, (kv_memory_of){.ttl_ms = 500});
     assert_int_equal(counts(&w).entries, 4);
-    converse(&w, sharing(), text, 350, (kv_memory_of){.ttl_ms = 2000});
+    converse(&w, sharing(), text, 175, (kv_memory_of){.ttl_ms = 2000});
     assert_int_equal(counts(&w).entries, 3); /* what ends no later than it is part of it */
     world_down(&w);
 }
@@ -285,34 +285,34 @@ static void time_is_up(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t one[100], two[100], three[100];
+    int32_t one[50], two[50], three[50];
     kv_cache_config config = config_of(plain_shape(), 32);
     config.ttl_ms = 1000;
     world_up(&w, config);
-    text_of(one, 100, 1, 0);
-    text_of(two, 100, 2, 0);
-    text_of(three, 100, 3, 0);
-    converse(&w, sharing(), one, 64, (kv_memory_of){0});
-    converse(&w, sharing(), two, 65, (kv_memory_of){.ttl_ms = 300});
-    converse(&w, sharing(), three, 90, (kv_memory_of){.pin = true});
+    text_of(one, 50, 1, 0);
+    text_of(two, 50, 2, 0);
+    text_of(three, 50, 3, 0);
+    converse(&w, sharing(), one, 32, (kv_memory_of){0});
+    converse(&w, sharing(), two, 33, (kv_memory_of){.ttl_ms = 300});
+    converse(&w, sharing(), three, 45, (kv_memory_of){.pin = true});
     tick(&w, 300);
     assert_int_equal(counts(&w).entries, 3);
     tick(&w, 1);
     assert_int_equal(counts(&w).entries, 2);
-    assert_false(listed(&w, 64) && listed(&w, 65));
+    assert_false(listed(&w, 32) && listed(&w, 33));
     tick(&w, 699);
-    assert_int_equal(known_of(&w, sharing(), one, 64), 64); /* used: its time starts again */
+    assert_int_equal(known_of(&w, sharing(), one, 32), 32); /* used: its time starts again */
     tick(&w, 1000);
     seq_open(&w, &q, sharing());
-    seq_run(&w, &q, one, 64);
+    seq_run(&w, &q, one, 32);
     tick(&w, 1001); /* while someone uses its pages */
     assert_int_equal(counts(&w).entries, 1);
-    check_view(&w, &q, 64);
+    check_view(&w, &q, 32);
     seq_close(&w, &q, NULL);
     assert_int_equal(used_pages(&w), 3); /* pins do not expire of themselves */
     tick(&w, 100000);
-    assert_true(listed(&w, 90));
-    converse(&w, sharing(), three, 90, (kv_memory_of){.pin = true, .ttl_ms = 10}); /* but when told so */
+    assert_true(listed(&w, 45));
+    converse(&w, sharing(), three, 45, (kv_memory_of){.pin = true, .ttl_ms = 10}); /* but when told so */
     tick(&w, 11);
     assert_int_equal(used_pages(&w), 0);
     world_down(&w);
@@ -321,56 +321,56 @@ static void time_is_up(void **state) {
 static void limits(void **state) {
     (void)state;
     world w;
-    int32_t text[200];
+    int32_t text[100];
     kv_cache_config config = config_of(plain_shape(), 64);
     config.max_entries = 3;
     config.max_cached_bytes = 10 * 4096;
     world_up(&w, config);
     for (int32_t i = 1; i <= 5; i++) {
-        text_of(text, 200, i, 0);
-        converse(&w, sharing(), text, 64, (kv_memory_of){0});
+        text_of(text, 100, i, 0);
+        converse(&w, sharing(), text, 32, (kv_memory_of){0});
         tick(&w, 1000);
         assert_int_equal(counts(&w).entries, i < 3 ? i : 3);
     }
-    text_of(text, 200, 2, 0);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 0); /* the two of longest ago are gone */
-    text_of(text, 200, 3, 0);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 64);
-    text_of(text, 200, 9, 0);
-    converse(&w, sharing(), text, 200, (kv_memory_of){0});
+    text_of(text, 100, 2, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 0); /* the two of longest ago are gone */
+    text_of(text, 100, 3, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 32);
+    text_of(text, 100, 9, 0);
+    converse(&w, sharing(), text, 100, (kv_memory_of){0});
     assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 192);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 96);
     assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes); /* after it was lent, too */
-    text_of(text, 200, 3, 0);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 64); /* used a moment before */
-    text_of(text, 200, 4, 0);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 0);
+    text_of(text, 100, 3, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 32); /* used a moment before */
+    text_of(text, 100, 4, 0);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 0);
     world_down(&w);
 }
 
 static void limits_spare_pins_and_parked_requests(void **state) {
     (void)state;
     world w;
-    int32_t text[200];
+    int32_t text[100];
     kv_cache_config config = config_of(plain_shape(), 64);
     config.max_entries = 1;
     config.max_cached_bytes = 4 * 4096;
     world_up(&w, config);
-    text_of(text, 200, 1, 0);
-    converse(&w, sharing(), text, 96, (kv_memory_of){.parked_for = 1});
+    text_of(text, 100, 1, 0);
+    converse(&w, sharing(), text, 48, (kv_memory_of){.parked_for = 1});
     for (int32_t i = 2; i <= 4; i++) {
-        text_of(text, 200, i, 0);
-        converse(&w, sharing(), text, 96, (kv_memory_of){.pin = true});
+        text_of(text, 100, i, 0);
+        converse(&w, sharing(), text, 48, (kv_memory_of){.pin = true});
     }
     assert_int_equal(counts(&w).entries, 3);
     assert_int_equal(counts(&w).pinned_bytes, 9 * 4096);
-    text_of(text, 200, 1, 0);
-    assert_int_equal(kv_cache_peek(w.c, &(kv_terms){.share = true}, text, 200, &(size_t){0}), 96);
+    text_of(text, 100, 1, 0);
+    assert_int_equal(kv_cache_peek(w.c, &(kv_terms){.share = true}, text, 100, &(size_t){0}), 48);
     assert_true(kv_cache_unpin_one(w.c));
     assert_true(kv_cache_unpin_one(w.c));
-    text_of(text + 64, 100, 9, 0);
-    text_of(text, 64, 4, 0);
-    converse(&w, sharing(), text, 128, (kv_memory_of){.pin = true});
+    text_of(text + 32, 50, 9, 0);
+    text_of(text, 32, 4, 0);
+    converse(&w, sharing(), text, 64, (kv_memory_of){.pin = true});
     assert_int_equal(counts(&w).pinned_bytes, (3 + 2) * 4096); /* two pages are of both */
     kv_cache_unpin_one(w.c);
     tick(&w, 1);
@@ -384,19 +384,19 @@ static void limits_spare_pins_and_parked_requests(void **state) {
 static void worth_decides_what_goes(void **state) {
     (void)state;
     world w;
-    int32_t often[200], rarely[200];
+    int32_t often[100], rarely[100];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(often, 200, 1, 0);
-    text_of(rarely, 200, 2, 0);
-    converse(&w, sharing(), often, 160, (kv_memory_of){0});
-    for (int i = 0; i < 3; i++) known_of(&w, sharing(), often, 160);
+    text_of(often, 100, 1, 0);
+    text_of(rarely, 100, 2, 0);
+    converse(&w, sharing(), often, 80, (kv_memory_of){0});
+    for (int i = 0; i < 3; i++) known_of(&w, sharing(), often, 80);
     tick(&w, 1000);
-    converse(&w, sharing(), rarely, 160, (kv_memory_of){0});
+    converse(&w, sharing(), rarely, 80, (kv_memory_of){0});
     assert_int_equal(kv_cache_evict(w.c, 7 * 4096), 3 * 4096);
-    assert_int_equal(known_of(&w, sharing(), often, 200), 160);
-    assert_int_equal(known_of(&w, sharing(), rarely, 200), 64);
+    assert_int_equal(known_of(&w, sharing(), often, 100), 80);
+    assert_int_equal(known_of(&w, sharing(), rarely, 100), 32);
     assert_int_equal(counts(&w).evicted_pages, 3);
-    assert_true(listed(&w, 64));
+    assert_true(listed(&w, 32));
     assert_int_equal(kv_cache_evict(w.c, 0), 7 * 4096);
     assert_int_equal(counts(&w).nodes, 0);
     world_down(&w);
@@ -406,28 +406,28 @@ static void a_pin_holds(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t pinned[200], other[400];
+    int32_t pinned[100], other[200];
     err e = {0};
     kv_cache_config config = config_of(plain_shape(), 10);
     config.max_entries = 1;
     config.max_cached_bytes = 4096;
     world_up(&w, config);
-    text_of(pinned, 200, 1, 0);
-    text_of(other, 400, 2, 0);
-    converse(&w, sharing(), pinned, 145, (kv_memory_of){.pin = true}); /* 4 pages, and 17 tokens of one */
-    converse(&w, sharing(), other, 64, (kv_memory_of){0});
+    text_of(pinned, 100, 1, 0);
+    text_of(other, 200, 2, 0);
+    converse(&w, sharing(), pinned, 73, (kv_memory_of){.pin = true}); /* 4 pages, and 9 tokens of one */
+    converse(&w, sharing(), other, 32, (kv_memory_of){0});
     assert_int_equal(kv_cache_evict(w.c, 0), counts(&w).entries == 1 ? 0 : 4096);
-    assert_int_equal(known_of(&w, sharing(), pinned, 200), 145);
+    assert_int_equal(known_of(&w, sharing(), pinned, 100), 73);
     assert_int_equal(counts(&w).pinned_bytes, 5 * 4096);
     seq_open(&w, &q, sharing());
-    seq_feed(&w, &q, other, 160);
-    assert_false(seq_try(&w, &q, other + 160, 1, &e));
+    seq_feed(&w, &q, other, 80);
+    assert_false(seq_try(&w, &q, other + 80, 1, &e));
     assert_int_equal(e.code, ERR_BUSY);
-    assert_int_equal(known_of(&w, sharing(), pinned, 200), 145);
+    assert_int_equal(known_of(&w, sharing(), pinned, 100), 73);
     assert_true(kv_cache_unpin_one(w.c));
     assert_false(kv_cache_unpin_one(w.c));
-    assert_ok(seq_try(&w, &q, other + 160, 64, &e), e);
-    assert_true(known_of(&w, sharing(), pinned, 200) < 145);
+    assert_ok(seq_try(&w, &q, other + 80, 32, &e), e);
+    assert_true(known_of(&w, sharing(), pinned, 100) < 73);
     seq_close(&w, &q, NULL);
     kv_cache_clear(w.c);
     assert_int_equal(used_pages(&w), 0);
@@ -506,15 +506,15 @@ static void forgotten_while_in_use(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t text[200];
+    int32_t text[100];
     kv_entry_view v;
     kv_removed gone;
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(text, 200, 1, 0);
+    text_of(text, 100, 1, 0);
     for (int how = 0; how < 3; how++) {
-        converse(&w, sharing(), text, 150, (kv_memory_of){.pin = how == 2});
+        converse(&w, sharing(), text, 75, (kv_memory_of){.pin = how == 2});
         seq_open(&w, &q, sharing());
-        assert_int_equal(seq_recall(&w, &q, text, 145), 145); /* 17 of 22 tokens of the last page */
+        assert_int_equal(seq_recall(&w, &q, text, 73), 73); /* 9 of 11 tokens of the last page */
         assert_int_equal(kv_cache_entries(w.c, &(uint32_t){0}, &v, 1), 1);
         if (how) gone = kv_cache_clear(w.c);
         else assert_true(kv_cache_remove(w.c, v.id, &gone));
@@ -524,12 +524,12 @@ static void forgotten_while_in_use(void **state) {
         assert_false(kv_cache_remove(w.c, v.id, &gone));
         check_view(&w, &q, q.n);
         uint64_t copied = counts(&w).copied_pages;
-        seq_feed(&w, &q, text + 145, 50);
+        seq_feed(&w, &q, text + 73, 25);
         assert_int_equal(counts(&w).copied_pages, copied); /* its own by now */
         seq_close(&w, &q, NULL);
         assert_int_equal(used_pages(&w), 0);
     }
-    converse(&w, sharing(), text, 150, (kv_memory_of){0});
+    converse(&w, sharing(), text, 75, (kv_memory_of){0});
     gone = kv_cache_clear(w.c);
     assert_int_equal(gone.freed_bytes, 5 * 4096);
     world_down(&w);
@@ -539,17 +539,17 @@ static void a_parked_request_finds_its_pages(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t text[200], other[200];
+    int32_t text[100], other[100];
     world_up(&w, config_of(plain_shape(), 32));
-    text_of(text, 200, 1, 140);
-    text_of(other, 200, 2, 140);
-    assert_int_equal(converse(&w, sharing(), text, 150, (kv_memory_of){.parked_for = 1}), 0);
+    text_of(text, 100, 1, 70);
+    text_of(other, 100, 2, 70);
+    assert_int_equal(converse(&w, sharing(), text, 75, (kv_memory_of){.parked_for = 1}), 0);
     assert_int_equal(counts(&w).entries, 0); /* not a conversation */
-    assert_int_equal(known_of(&w, sharing(), other, 200), 140); /* by another that begins so */
+    assert_int_equal(known_of(&w, sharing(), other, 100), 70); /* by another that begins so */
     kv_terms t = sharing();
     seq_open(&w, &q, t);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 150); /* or asks for the same */
-    assert_int_equal(seq_recall(&w, &q, text, 150), 150);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 75); /* or asks for the same */
+    assert_int_equal(seq_recall(&w, &q, text, 75), 75);
     kv_cache_unpark(w.c, 2);
     assert_int_equal(w.c->index.n_entries_used, 1); /* that was not its number */
     kv_cache_unpark(w.c, 1);
@@ -557,19 +557,19 @@ static void a_parked_request_finds_its_pages(void **state) {
     check_view(&w, &q, q.n);
     seq_close(&w, &q, NULL);
     assert_int_equal(used_pages(&w), 0);
-    converse(&w, sharing(), text, 150, (kv_memory_of){.parked_for = 3});
-    converse(&w, sharing(), text, 150, (kv_memory_of){0}); /* from now on it is remembered, whoever comes back */
+    converse(&w, sharing(), text, 75, (kv_memory_of){.parked_for = 3});
+    converse(&w, sharing(), text, 75, (kv_memory_of){0}); /* from now on it is remembered, whoever comes back */
     kv_cache_unpark(w.c, 3);
-    assert_true(listed(&w, 150));
-    converse(&w, sharing(), text, 150, (kv_memory_of){.parked_for = 4});
+    assert_true(listed(&w, 75));
+    converse(&w, sharing(), text, 75, (kv_memory_of){.parked_for = 4});
     kv_cache_unpark(w.c, 4);
-    assert_true(listed(&w, 150));
+    assert_true(listed(&w, 75));
     for (int32_t i = 0; i < 40; i++) { /* requests that never came back give way at last */
-        text_of(text, 200, i + 10, 0);
-        converse(&w, sharing(), text, 32, (kv_memory_of){.parked_for = 5});
+        text_of(text, 100, i + 10, 0);
+        converse(&w, sharing(), text, 16, (kv_memory_of){.parked_for = 5});
     }
-    converse(&w, sharing(), other, 200, (kv_memory_of){0});
-    assert_true(listed(&w, 192));
+    converse(&w, sharing(), other, 100, (kv_memory_of){0});
+    assert_true(listed(&w, 96));
     world_down(&w);
 }
 
@@ -580,7 +580,7 @@ static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publi
     static seq q;
     static int32_t text[MOST_TOKENS];
     kv_cache_config config = config_of(shape, 1);
-    config.n_context = window ? window : 160;
+    config.n_context = window ? window : 80;
     kv_terms t = sharing();
     t.window = window, t.keep = keep, t.publish_tokens = publish;
     uint32_t n = 20 * (window ? window : shape.window[shape.n_groups - 1]);
@@ -595,7 +595,7 @@ static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publi
     rng r;
     rng_seed(&r, window + keep);
     while (q.n < n) {
-        uint32_t batch = 1 + (uint32_t)(rng_next(&r) % 64);
+        uint32_t batch = 1 + (uint32_t)(rng_next(&r) % 32);
         if (batch > n - q.n) batch = n - q.n;
         seq_feed(&w, &q, text + q.n, batch); /* never refused: what is left behind makes way */
         kv_sequence_counts held;
@@ -610,13 +610,13 @@ static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publi
 
 static void a_window_holds_what_it_shows(void **state) {
     (void)state;
-    static const uint32_t windows[] = {64, 100, 160}, keeps[] = {0, 4, 33};
+    static const uint32_t windows[] = {32, 50, 80}, keeps[] = {0, 4, 17};
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3; k++) {
             slide(plain_shape(), windows[i], keeps[k], 0);
-            slide(plain_shape(), windows[i], keeps[k], 300);
-            slide(mixed_shape(48), windows[i], keeps[k], 300);
-            slide(mixed_shape(128), windows[i], keeps[k], UINT32_MAX);
+            slide(plain_shape(), windows[i], keeps[k], 150);
+            slide(mixed_shape(24), windows[i], keeps[k], 150);
+            slide(mixed_shape(64), windows[i], keeps[k], UINT32_MAX);
         }
 }
 
@@ -627,33 +627,33 @@ static void the_models_own_window(void **state) {
     static seq a, b;
     int32_t text[1000];
     text_of(text, 1000, 1, 0);
-    kv_cache_config config = config_of(mixed_shape(64), 1);
-    config.pool_bytes = (1000 / 32 + 1 + 5) * 4096; /* all of one group, a window of the other */
+    kv_cache_config config = config_of(mixed_shape(32), 1);
+    config.pool_bytes = (500 / P + 1 + 5) * 4096; /* all of one group, a window of the other */
     world_up(&w, config);
     for (int round = 0; round < 3; round++) {
         seq_open(&w, &a, sharing());
-        uint32_t known = seq_run(&w, &a, text, 200);
-        assert_int_equal(known, round ? 192 : 0);
-        seq_feed(&w, &a, text + 200, 800);
+        uint32_t known = seq_run(&w, &a, text, 100);
+        assert_int_equal(known, round ? 96 : 0);
+        seq_feed(&w, &a, text + 100, 400);
         seq_close(&w, &a, NULL);
-        converse(&w, sharing(), text, 200, (kv_memory_of){0}); /* an end that is then in use, its start not */
+        converse(&w, sharing(), text, 100, (kv_memory_of){0}); /* an end that is then in use, its start not */
     }
     world_down(&w);
 
     const bool all[] = {true, true};
-    config = config_of(kv_shape_make(2, 1, 16, 16, 100, all), 64);
+    config = config_of(kv_shape_make(2, 1, 32, 32, 50, all), 64);
     assert_int_equal(config.shape.n_groups, 1);
     world_up(&w, config);
     seq_open(&w, &a, sharing());
-    seq_run(&w, &a, text, 500);
+    seq_run(&w, &a, text, 250);
     seq_open(&w, &b, sharing());
-    assert_int_equal(seq_run(&w, &b, text, 600), 480);
+    assert_int_equal(seq_run(&w, &b, text, 300), 240);
     kv_sequence_counts held;
     kv_sequence_read(w.c, b.s, &held);
-    assert_true(held.pages <= (100 + 64) / 32 + 2);
+    assert_true(held.pages <= (50 + 32) / P + 2);
     kv_terms t = sharing();
     size_t in_use;
-    assert_int_equal(kv_cache_peek(w.c, &t, text, 600, &in_use), 576);
+    assert_int_equal(kv_cache_peek(w.c, &t, text, 300, &in_use), 288);
     assert_int_equal(in_use, 0); /* none of them would be there for long */
     seq_close(&w, &a, NULL);
     seq_close(&w, &b, NULL);
@@ -667,18 +667,18 @@ static void the_last_page_of_the_pool(void **state) {
     for (int mixed = 0; mixed < 2; mixed++) {
         world w;
         static seq q;
-        int32_t text[128];
+        int32_t text[64];
         err e = {0};
-        kv_cache_config config = config_of(mixed ? mixed_shape(2000) : plain_shape(), 4);
+        kv_cache_config config = config_of(mixed ? mixed_shape(1000) : plain_shape(), 4);
         world_up(&w, config);
-        text_of(text, 128, 1, 0);
-        converse(&w, sharing(), text, 120, (kv_memory_of){0});
+        text_of(text, 64, 1, 0);
+        converse(&w, sharing(), text, 60, (kv_memory_of){0});
         seq_open(&w, &q, sharing());
-        assert_int_equal(seq_recall(&w, &q, text, 119), 119); /* all the pool, its last page the index's too */
-        assert_ok(seq_try(&w, &q, text + 119, 9, &e), e);
+        assert_int_equal(seq_recall(&w, &q, text, 59), 59); /* all the pool, its last page the index's too */
+        assert_ok(seq_try(&w, &q, text + 59, 5, &e), e);
         assert_int_equal(counts(&w).copied_pages, 0);
         seq_close(&w, &q, &(kv_memory_of){0});
-        assert_int_equal(known_of(&w, sharing(), text, 128), 128);
+        assert_int_equal(known_of(&w, sharing(), text, 64), 64);
         world_down(&w);
     }
 }
@@ -687,39 +687,39 @@ static void every_type_in_one_pool(void **state) {
     (void)state;
     world w;
     static seq q[KV_TYPES];
-    int32_t text[320];
+    int32_t text[160];
     err e = {0};
     kv_shape shape = wide_shape();
     world_up(&w, config_of(shape, 30));
-    text_of(text, 320, 1, 0);
+    text_of(text, 160, 1, 0);
     size_t sum = 0;
     for (uint32_t i = 0; i < KV_TYPES; i++) {
         kv_terms t = sharing();
         t.type = (kv_type)i;
         seq_open(&w, &q[i], t);
-        assert_int_equal(seq_run(&w, &q[i], text, 320), 0);
+        assert_int_equal(seq_run(&w, &q[i], text, 160), 0);
         sum += 10 * kv_set_bytes(&shape, t.type);
         assert_int_equal(counts(&w).pool.used_bytes, sum);
-        assert_int_equal(kv_cache_bytes_for(w.c, &t, 320), 10 * kv_set_bytes(&shape, t.type));
+        assert_int_equal(kv_cache_bytes_for(w.c, &t, 160), 10 * kv_set_bytes(&shape, t.type));
     }
     assert_int_equal(counts(&w).filled_bytes, counts(&w).pool.used_bytes); /* full pages: no waste */
     for (uint32_t i = 0; i < KV_TYPES; i++) {
-        check_view(&w, &q[i], 320);
+        check_view(&w, &q[i], 160);
         seq_close(&w, &q[i], NULL);
     }
     assert_int_equal(counts(&w).pool.committed_bytes, sum); /* free, still there */
     kv_terms t = sharing();
     t.share = false;
     seq_open(&w, &q[0], t);
-    text_of(text, 320, 2, 0);
-    for (uint32_t i = 0; i < 3; i++) seq_feed(&w, &q[0], text, 320); /* the whole budget in one type */
+    text_of(text, 160, 2, 0);
+    for (uint32_t i = 0; i < 3; i++) seq_feed(&w, &q[0], text, 160); /* the whole budget in one type */
     assert_int_equal(counts(&w).pool.used_bytes, w.config.pool_bytes);
     assert_false(seq_try(&w, &q[0], text, 1, &e));
     assert_int_equal(e.code, ERR_BUSY);
     assert_int_equal(counts(&w).pool.committed_bytes, w.config.pool_bytes);
     seq_close(&w, &q[0], NULL);
     seq_open(&w, &q[0], t);
-    seq_feed(&w, &q[0], text, 16);
+    seq_feed(&w, &q[0], text, 8);
     assert_int_equal(counts(&w).filled_bytes, counts(&w).pool.used_bytes / 2);
     seq_close(&w, &q[0], NULL);
     world_down(&w);
@@ -730,24 +730,24 @@ static void the_line_is_near(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t text[320], other[320];
+    int32_t text[160], other[160];
     kv_shape shape = wide_shape();
     world_up(&w, config_of(shape, 30));
-    text_of(text, 320, 1, 0);
-    text_of(other, 320, 2, 0);
+    text_of(text, 160, 1, 0);
+    text_of(other, 160, 2, 0);
     kv_terms t = sharing();
     t.type = COMPUTE_KV_Q8;
-    converse(&w, t, text, 160, (kv_memory_of){0});
+    converse(&w, t, text, 80, (kv_memory_of){0});
     seq_open(&w, &q, t);
-    seq_feed(&w, &q, other, 320);
+    seq_feed(&w, &q, other, 160);
     seq_close(&w, &q, NULL);
     mem_ledger_view v;
     mem_ledger_read(&w.ledger, &v);
     mem_ledger_set_line(&w.ledger, v.now_bytes);
     seq_open(&w, &q, sharing());
-    seq_feed(&w, &q, other, 192); /* 6 · 32 KiB in place of 10 · 20 KiB */
+    seq_feed(&w, &q, other, 96); /* 6 · 32 KiB in place of 10 · 20 KiB */
     assert_int_equal(counts(&w).evicted_pages, 0);
-    seq_feed(&w, &q, other + 192, 64);
+    seq_feed(&w, &q, other + 96, 32);
     assert_true(counts(&w).evicted_pages > 0);
     seq_close(&w, &q, NULL);
     world_down(&w);
@@ -759,28 +759,28 @@ static void evicted_pages_come_back(void **state) {
     (void)state;
     for (int mixed = 0; mixed < 2; mixed++) {
         world w;
-        int32_t text[200], other[400];
-        world_up(&w, spilling(mixed ? mixed_shape(64) : plain_shape(), 24, 20));
+        int32_t text[100], other[200];
+        world_up(&w, spilling(mixed ? mixed_shape(32) : plain_shape(), 24, 20));
         kv_cache_note_speed(w.c, 1e6);
-        text_of(text, 200, 1, 70);
-        text_of(other, 400, 2, 70);
-        converse(&w, sharing(), text, 180, (kv_memory_of){0});
+        text_of(text, 100, 1, 35);
+        text_of(other, 200, 2, 35);
+        converse(&w, sharing(), text, 90, (kv_memory_of){0});
         assert_true(kv_cache_evict(w.c, 0) > 0);
         assert_int_equal(used_pages(&w), 0);
         assert_int_equal(counts(&w).spilled_pages, 6);
         kv_entry_view v;
-        assert_true(entry_of(&w, 180, &v));
+        assert_true(entry_of(&w, 90, &v));
         assert_int_equal(v.bytes, 0);
         assert_int_equal(v.spilled_bytes, 6 * kv_set_bytes(&w.config.shape, w.config.type));
-        assert_int_equal(known_of(&w, sharing(), other, 400), 70); /* three pages of it */
+        assert_int_equal(known_of(&w, sharing(), other, 200), 35); /* three pages of it */
         assert_int_equal(counts(&w).restored_pages, 3);
         kv_cache_evict(w.c, 0);
         assert_int_equal(counts(&w).spilled_pages, 6); /* they are in the file still */
-        assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+        assert_int_equal(known_of(&w, sharing(), text, 100), 90);
         assert_int_equal(counts(&w).bad_pages, 0);
-        converse(&w, sharing(), other, 300, (kv_memory_of){0});
+        converse(&w, sharing(), other, 150, (kv_memory_of){0});
         kv_cache_evict(w.c, 0);
-        assert_int_equal(converse(&w, sharing(), text, 190, (kv_memory_of){.pin = true}), 180);
+        assert_int_equal(converse(&w, sharing(), text, 95, (kv_memory_of){.pin = true}), 90);
         assert_int_equal(kv_cache_clear(w.c).entries, 2);
         assert_int_equal(counts(&w).spill.used, 0);
         world_down(&w);
@@ -790,31 +790,31 @@ static void evicted_pages_come_back(void **state) {
 static void a_restart_remembers(void **state) {
     (void)state;
     world w;
-    int32_t text[200], other[200], third[200];
+    int32_t text[100], other[100], third[100];
     kv_cache_config config = spilling(plain_shape(), 32, 20);
     config.ttl_ms = 100000;
     world_up(&w, config);
     kv_cache_note_speed(w.c, 1e6);
-    text_of(text, 200, 1, 0);
-    text_of(other, 200, 2, 70);
-    text_of(third, 200, 3, 0);
-    converse(&w, sharing(), text, 180, (kv_memory_of){.pin = true});
+    text_of(text, 100, 1, 0);
+    text_of(other, 100, 2, 35);
+    text_of(third, 100, 3, 0);
+    converse(&w, sharing(), text, 90, (kv_memory_of){.pin = true});
     kv_terms t = sharing();
     t.tenant = 5, t.type = COMPUTE_KV_Q4;
-    converse(&w, t, other, 150, (kv_memory_of){0});
-    converse(&w, t, third, 64, (kv_memory_of){.parked_for = 1});
+    converse(&w, t, other, 75, (kv_memory_of){0});
+    converse(&w, t, third, 32, (kv_memory_of){.parked_for = 1});
     world_down(&w);
     w.now_ms += 1000000;
     world_open(&w);
     assert_int_equal(counts(&w).entries, 2);
     kv_entry_view v;
-    assert_true(entry_of(&w, 180, &v));
+    assert_true(entry_of(&w, 90, &v));
     assert_int_equal(v.idle_ms, 0);
     assert_int_equal(v.ttl_ms, 100000);
     assert_false(v.pinned);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 180);
-    assert_int_equal(known_of(&w, sharing(), other, 200), 0);
-    assert_int_equal(known_of(&w, t, other, 200), 150);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 90);
+    assert_int_equal(known_of(&w, sharing(), other, 100), 0);
+    assert_int_equal(known_of(&w, t, other, 100), 75);
     tick(&w, 100001);
     assert_int_equal(counts(&w).entries, 0);
     assert_int_equal(counts(&w).spill.used, 0);
@@ -823,8 +823,8 @@ static void a_restart_remembers(void **state) {
     world_up(&w, spilling(plain_shape(), 64, 40));
     kv_cache_note_speed(w.c, 1e6);
     for (int32_t i = 1; i <= 10; i++) {
-        text_of(text, 200, i, 0);
-        converse(&w, sharing(), text, 96, (kv_memory_of){0});
+        text_of(text, 100, i, 0);
+        converse(&w, sharing(), text, 48, (kv_memory_of){0});
     }
     world_down(&w);
     w.config.max_entries = 4; /* a smaller server after it */
@@ -833,8 +833,8 @@ static void a_restart_remembers(void **state) {
     assert_int_equal(counts(&w).entries, 4);
     assert_int_equal(counts(&w).spill.used, 12);
     for (int32_t i = 1; i <= 10; i++) {
-        text_of(text, 200, i, 0);
-        converse(&w, sharing(), text, 200, (kv_memory_of){0});
+        text_of(text, 100, i, 0);
+        converse(&w, sharing(), text, 100, (kv_memory_of){0});
     }
     world_down(&w);
 }
@@ -843,29 +843,29 @@ static void what_is_damaged_is_computed_again(void **state) {
     (void)state;
     world w;
     static seq q;
-    int32_t text[200];
+    int32_t text[100];
     world_up(&w, spilling(plain_shape(), 32, 20));
     kv_cache_note_speed(w.c, 1e6);
-    text_of(text, 200, 1, 0);
-    converse(&w, sharing(), text, 64, (kv_memory_of){0});
+    text_of(text, 100, 1, 0);
+    converse(&w, sharing(), text, 32, (kv_memory_of){0});
     kv_cache_evict(w.c, 0);
-    converse(&w, sharing(), text, 180, (kv_memory_of){0});
+    converse(&w, sharing(), text, 90, (kv_memory_of){0});
     kv_cache_evict(w.c, 0);
     damage_slots(spill_path, 4096, 20, 3);
     seq_open(&w, &q, sharing());
-    assert_int_equal(seq_recall(&w, &q, text, 200), 96);
+    assert_int_equal(seq_recall(&w, &q, text, 100), 48);
     assert_int_equal(counts(&w).bad_pages, 1);
-    assert_true(listed(&w, 96)); /* what is left of it */
+    assert_true(listed(&w, 48)); /* what is left of it */
     assert_int_equal(counts(&w).spill.used, 3);
-    seq_feed(&w, &q, text + 96, 84);
+    seq_feed(&w, &q, text + 48, 42);
     seq_close(&w, &q, &(kv_memory_of){0});
     assert_int_equal(counts(&w).entries, 1);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 90);
     kv_cache_evict(w.c, 0);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 180);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 90);
     kv_cache_evict(w.c, 0);
     damage_slots(spill_path, 4096, 20, 0);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 0); /* from its first page on */
+    assert_int_equal(known_of(&w, sharing(), text, 100), 0); /* from its first page on */
     assert_int_equal(counts(&w).bad_pages, 2);
     assert_int_equal(counts(&w).nodes, 0);
     world_down(&w);
@@ -882,7 +882,7 @@ static void a_label_that_lies(void **state) {
         size_t most = kv_set_bytes(&config.shape, config.type), bytes = kv_set_bytes(&config.shape, COMPUTE_KV_Q8);
         kv_spill_config file = {.path = spill_path, .file_bytes = config.spill_bytes, .identity = {1, 2},
                                 .page_bytes_max = most};
-        kv_spill_label label = {.salt = {0, COMPUTE_KV_Q8}, .parent = KV_SPILL_NONE, .n_tokens = 32,
+        kv_spill_label label = {.salt = {0, COMPUTE_KV_Q8}, .parent = KV_SPILL_NONE, .n_tokens = P,
                                 .kind = COMPUTE_KV_Q8};
         if (lie == 1) label.salt[1] = COMPUTE_KV_F16;
         if (lie == 2) label.kind = 9;
@@ -904,12 +904,12 @@ static void a_label_that_lies(void **state) {
 static void not_worth_the_disk(void **state) {
     (void)state;
     world w;
-    int32_t text[200];
+    int32_t text[100];
     world_up(&w, spilling(plain_shape(), 32, 20));
-    text_of(text, 200, 1, 0);
+    text_of(text, 100, 1, 0);
     for (int known_speed = 0; known_speed < 2; known_speed++) {
         if (known_speed) kv_cache_note_speed(w.c, 1e-9);
-        converse(&w, sharing(), text, 180, (kv_memory_of){0});
+        converse(&w, sharing(), text, 90, (kv_memory_of){0});
         assert_false(counts(&w).spilling);
         assert_int_equal(kv_cache_evict(w.c, 0), 6 * 4096);
         assert_int_equal(counts(&w).spilled_pages, 0);
@@ -923,18 +923,18 @@ static void not_worth_the_disk(void **state) {
 static void a_full_file(void **state) {
     (void)state;
     world w;
-    int32_t text[200];
+    int32_t text[100];
     world_up(&w, spilling(plain_shape(), 12, 10));
     kv_cache_note_speed(w.c, 1e6);
     for (int32_t i = 1; i <= 8; i++) {
-        text_of(text, 200, i, 0);
-        converse(&w, sharing(), text, 96, (kv_memory_of){0});
+        text_of(text, 100, i, 0);
+        converse(&w, sharing(), text, 48, (kv_memory_of){0});
         tick(&w, 1000);
         kv_cache_evict(w.c, 0);
     }
     assert_true(counts(&w).spilled_pages >= 8 * 3);
     assert_int_equal(counts(&w).spill.used, counts(&w).spill.slots);
-    assert_int_equal(known_of(&w, sharing(), text, 200), 96);
+    assert_int_equal(known_of(&w, sharing(), text, 100), 48);
     world_down(&w);
 }
 
@@ -943,18 +943,18 @@ static void computed_again_while_in_the_file(void **state) {
     (void)state;
     world w;
     static seq a, b;
-    int32_t text[200];
+    int32_t text[100];
     world_up(&w, spilling(plain_shape(), 32, 20));
     kv_cache_note_speed(w.c, 1e6);
-    text_of(text, 200, 1, 0);
+    text_of(text, 100, 1, 0);
     seq_open(&w, &a, sharing()); /* before there was anything to recall */
-    converse(&w, sharing(), text, 145, (kv_memory_of){0});
+    converse(&w, sharing(), text, 73, (kv_memory_of){0});
     kv_cache_evict(w.c, 0);
-    seq_feed(&w, &a, text, 145);
+    seq_feed(&w, &a, text, 73);
     assert_int_equal(counts(&w).restored_pages, 0);
     seq_close(&w, &a, &(kv_memory_of){.pin = true}); /* its last page was only in the file */
     seq_open(&w, &b, sharing());
-    assert_int_equal(seq_recall(&w, &b, text, 200), 145);
+    assert_int_equal(seq_recall(&w, &b, text, 100), 73);
     seq_close(&w, &b, NULL);
     assert_int_equal(counts(&w).pinned_bytes, 5 * 4096);
     assert_true(kv_cache_unpin_one(w.c));
@@ -982,8 +982,8 @@ static kv_terms terms_by_chance(life *l) {
     t.tenant = below(l, 8) == 0;
     t.type = below(l, 6) ? COMPUTE_KV_F16 : (kv_type)below(l, KV_TYPES);
     t.share = below(l, 10) > 0;
-    if (below(l, 4) == 0) t.window = 64 + below(l, 2) * 50, t.keep = below(l, 2) * 33;
-    if (t.window || below(l, 6) == 0) t.publish_tokens = below(l, 400);
+    if (below(l, 4) == 0) t.window = 32 + below(l, 2) * 25, t.keep = below(l, 2) * 17;
+    if (t.window || below(l, 6) == 0) t.publish_tokens = below(l, 200);
     return t;
 }
 
@@ -994,8 +994,8 @@ static void begin(life *l, uint32_t i) {
     seq *q = &l->seqs[i];
     kv_terms t = terms_by_chance(l);
     l->text[i] = (int32_t)below(l, 4);
-    l->from[i] = below(l, 250);
-    l->limit[i] = t.window ? 900 : 40 + below(l, 300);
+    l->from[i] = below(l, 125);
+    l->limit[i] = t.window ? 450 : 20 + below(l, 150);
     text_at(l, i, tokens);
     seq_open(&l->w, q, t);
     size_t in_use;
@@ -1016,7 +1016,7 @@ static void go_on(life *l, uint32_t i) {
     seq *q = &l->seqs[i];
     text_at(l, i, tokens);
     if (q->n && below(l, 4) == 0) seq_recall(&l->w, q, tokens, l->limit[i] - 1);
-    uint32_t most = l->limit[i] - q->n, n = below(l, 64) + 1;
+    uint32_t most = l->limit[i] - q->n, n = below(l, 32) + 1;
     if (most == 0) return;
     if (n > most) n = most;
     err e = {0};
@@ -1122,7 +1122,7 @@ static void live(uint64_t seed, kv_cache_config config, int operations) {
 static kv_cache_config small_life(kv_shape shape, uint32_t pool_pages, bool spill) {
     kv_cache_config c = config_of(shape, 1);
     c.pool_bytes = pool_pages * (size_t)4096;
-    c.n_context = 512;
+    c.n_context = 256;
     c.max_entries = 6;
     c.ttl_ms = 20000;
     if (spill) c.spill_path = spill_path, c.spill_bytes = (uint64_t)30 * kv_set_bytes(&shape, c.type) + 16384;
@@ -1137,10 +1137,10 @@ static void any_order(void **state) {
         (void)unlink(spill_path);
         live(seed, small_life(plain_shape(), 80, false), 2000);
         live(seed, small_life(plain_shape(), 80, true), 2000);
-        live(seed, small_life(mixed_shape(64), 80, false), 1500);
-        live(seed, small_life(mixed_shape(40), 70, true), 1500);
+        live(seed, small_life(mixed_shape(32), 80, false), 1500);
+        live(seed, small_life(mixed_shape(20), 70, true), 1500);
         live(seed, small_life(plain_shape(), 24, true), 1000);
-        live(seed, small_life(mixed_shape(64), 36, seed % 4 < 2), 1000);
+        live(seed, small_life(mixed_shape(32), 36, seed % 4 < 2), 1000);
         live(seed, small_life(wide_shape(), 90, false), 500);
     }
 }

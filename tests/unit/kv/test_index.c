@@ -95,17 +95,17 @@ static void the_child_that_goes_on_alike(void **state) {
     uint32_t common;
     up(&f);
     kv_node root = kv_index_root(&f.x, salt, 0);
-    assert_int_equal(find(&f, root, 100, 32, &common), KV_NODE_NONE);
+    assert_int_equal(find(&f, root, 100, KV_PAGE_TOKENS, &common), KV_NODE_NONE);
     assert_int_equal(common, 0);
-    kv_node full = add(&f, root, 100, 32), part = add(&f, root, 100, 20), far = add(&f, root, 500, 32);
-    assert_int_equal(find(&f, root, 100, 32, &common), full);
-    assert_int_equal(common, 32);
-    assert_int_equal(find(&f, root, 100, 20, &common), part); /* both begin so: the shorter is all of it */
-    assert_int_equal(common, 20);
-    assert_int_equal(find(&f, root, 100, 25, &common), full);
-    assert_int_equal(common, 25);
+    kv_node full = add(&f, root, 100, KV_PAGE_TOKENS), part = add(&f, root, 100, 10), far = add(&f, root, 500, KV_PAGE_TOKENS);
+    assert_int_equal(find(&f, root, 100, KV_PAGE_TOKENS, &common), full);
+    assert_int_equal(common, KV_PAGE_TOKENS);
+    assert_int_equal(find(&f, root, 100, 10, &common), part); /* both begin so: the shorter is all of it */
+    assert_int_equal(common, 10);
+    assert_int_equal(find(&f, root, 100, 13, &common), full);
+    assert_int_equal(common, 13);
     kv_index_drop_pages(&f.x, part);
-    assert_int_equal(find(&f, root, 100, 20, &common), full); /* it needs no reading */
+    assert_int_equal(find(&f, root, 100, 10, &common), full); /* it needs no reading */
     assert_int_equal(find(&f, root, 500, 1, &common), far);
     assert_int_equal(find(&f, root, 900, 5, &common), KV_NODE_NONE);
     assert_int_equal(common, 0);
@@ -120,9 +120,9 @@ static void what_is_needed_stays(void **state) {
     (void)state;
     fixture f;
     up(&f);
-    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, 32), b = add(&f, a, 32, 32);
-    kv_node c = add(&f, b, 64, 7);
-    assert_int_equal(kv_index_tokens(&f.x, c), 71);
+    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, KV_PAGE_TOKENS), b = add(&f, a, KV_PAGE_TOKENS, KV_PAGE_TOKENS);
+    kv_node c = add(&f, b, 2 * KV_PAGE_TOKENS, 7);
+    assert_int_equal(kv_index_tokens(&f.x, c), 2 * KV_PAGE_TOKENS + 7);
     assert_int_equal(prune(&f, a), a); /* it has children */
     assert_false(kv_index_can_leave(&f.x, b));
     assert_true(kv_index_can_leave(&f.x, c));
@@ -149,8 +149,8 @@ static void the_tail_of_an_entry(void **state) {
     fixture f;
     err e = {0};
     up(&f);
-    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, 32), b = add(&f, a, 32, 32);
-    kv_node c = add(&f, b, 64, 7);
+    kv_node root = kv_index_root(&f.x, salt, 0), a = add(&f, root, 0, KV_PAGE_TOKENS), b = add(&f, a, KV_PAGE_TOKENS, KV_PAGE_TOKENS);
+    kv_node c = add(&f, b, 2 * KV_PAGE_TOKENS, 7);
     kv_entry *end = kv_index_entry_add(&f.x, c, 5);
     assert_int_equal(kv_index_entry_tail(&f.x, end), c);
     kv_node path[] = {c, b, a};

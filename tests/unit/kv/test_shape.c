@@ -84,9 +84,9 @@ static void pages_for_tokens(void **state) {
     (void)state;
     assert_int_equal(kv_pages_for(0), 0);
     assert_int_equal(kv_pages_for(1), 1);
-    assert_int_equal(kv_pages_for(32), 1);
-    assert_int_equal(kv_pages_for(33), 2);
-    assert_int_equal(kv_pages_for(1u << 30), 1u << 25);
+    assert_int_equal(kv_pages_for(KV_PAGE_TOKENS), 1);
+    assert_int_equal(kv_pages_for(KV_PAGE_TOKENS + 1), 2);
+    assert_int_equal(kv_pages_for(1u << 30), (1u << 30) / KV_PAGE_TOKENS);
 }
 
 int main(void) {

@@ -75,8 +75,8 @@ static void fill(uint8_t *at, size_t bytes, uint64_t mark) {
 
 static kv_spill_label label_of(int32_t mark, uint32_t parent, uint64_t parent_serial, uint32_t depth) {
     kv_spill_label l = {.salt = {7, 9}, .parent = parent, .parent_serial = parent_serial, .depth = depth,
-                        .n_tokens = 32, .kind = 2};
-    for (int i = 0; i < 32; i++) l.tokens[i] = mark + i;
+                        .n_tokens = KV_SPILL_TOKENS, .kind = 2};
+    for (int i = 0; i < KV_SPILL_TOKENS; i++) l.tokens[i] = mark + i;
     return l;
 }
 
@@ -385,7 +385,7 @@ static void each_byte_of_a_label_counts(void **state) {
 /* Labels whose checksum is right and that lie. */
 static void forged_labels_are_dropped(void **state) {
     (void)state;
-    static const uint16_t n_tokens[] = {0, 33, 65535};
+    static const uint16_t n_tokens[] = {0, KV_SPILL_TOKENS + 1, 65535};
     static const uint32_t payload_bytes[] = {0, PAGE_BYTES + 1, UINT32_MAX}, depth[] = {0, 2, SLOTS, UINT32_MAX},
                           parent[] = {1, 2, SLOTS, UINT32_MAX - 1, KV_SPILL_NONE};
     static const uint64_t parent_serial[] = {0, 2, 3, UINT64_MAX}, serial[] = {0, UINT64_MAX, 1}, salt[] = {8};

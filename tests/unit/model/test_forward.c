@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "model_build.h"
 
-enum { N_TOKENS = 70, MAX_PAGES = 4 }; /* over two page borders */
+enum { N_TOKENS = 70, MAX_PAGES = 8 }; /* over four page borders */
 
 /* ---- the reference ---- */
 

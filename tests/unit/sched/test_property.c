@@ -9,7 +9,7 @@ static int up(void **state) {
     return model_up("property", 512);
 }
 
-enum { CLIENTS = 3, AT_ONCE = 3, QUESTIONS = 24, PAGES = 18, TENANTS = 3 };
+enum { CLIENTS = 3, AT_ONCE = 3, QUESTIONS = 24, PAGES = 36, TENANTS = 3 };
 
 /* Of a question all but the manner of asking is fixed, so that its answer is known. */
 static ask *question(const world *w, uint32_t i) {

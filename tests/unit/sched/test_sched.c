@@ -310,7 +310,7 @@ static void nobody_overtakes(void **state) {
     (void)state;
     world w;
     sched_config c = plain_config();
-    engine_up(&w, model_path, 4, 1024, 34);
+    engine_up(&w, model_path, 4, 1024, 68);
     sched_up(&w, &c);
     request *talker = plain_request(&w, 20, 900, false);
     talker->r.sampling.logprobs = true, talker->r.sampling.top_logprobs = 20; /* soon fills its unread ring */
@@ -676,7 +676,7 @@ static void idle_pages_go_back(void **state) {
     } while (kv.pool.committed_pages > 0);
     mem_ledger_view v;
     mem_ledger_read(&w.ledger, &v);
-    assert_true(v.rows[MEM_KV].now_bytes < w.plan.page_bytes * 2); /* the tables */
+    assert_true(v.rows[MEM_KV].now_bytes < w.plan.page_bytes * 4); /* the tables */
     read_all(w.s, submit(&w, q), &o);
     assert_int_equal(o.n_tokens, 20);
     free(q);

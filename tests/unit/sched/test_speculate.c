@@ -100,7 +100,7 @@ static void answer_with(uint32_t n_concurrent, uint32_t n_pages, bool must_park)
 
 static void alone(void **state) { (void)state, answer_with(1, 0, false); }
 static void beside_others(void **state) { (void)state, answer_with(8, 0, false); }
-static void parked(void **state) { (void)state, answer_with(6, 14, true); }
+static void parked(void **state) { (void)state, answer_with(6, 28, true); }
 
 /* Clients that leave at any time, in the middle of guesses: the others do not notice. */
 static void beside_some_who_leave(void **state) {
@@ -108,7 +108,7 @@ static void beside_some_who_leave(void **state) {
     world w;
     ask *asks[N_ASKS];
     sched_job *jobs[N_ASKS];
-    world_up(&w, 6, 40, SPECULATE_MOST);
+    world_up(&w, 6, 80, SPECULATE_MOST);
     make_all(&w, asks, true);
     for (int round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < N_ASKS; i++) jobs[i] = submit_ask(&w, asks[i]);
