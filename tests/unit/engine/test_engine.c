@@ -243,7 +243,7 @@ static void sessions_take_and_give_pages(void **state) {
     c.n_sessions = 3;
     load(&x, &c);
     engine_session *s[3];
-    assert_int_equal(x.plan.n_pages, 3 * 4);
+    assert_int_equal(x.plan.n_pages, 3 * 8);
     assert_int_equal(pool_of(x.en).budget_bytes, x.plan.n_pages * x.plan.page_bytes);
     for (int i = 0; i < 3; i++) s[i] = open_session(x.en, 0);
     assert_null(engine_session_open(x.en, NULL, &e));
@@ -252,22 +252,22 @@ static void sessions_take_and_give_pages(void **state) {
     assert_ok(engine_session_reserve(x.en, s[0], 1, &e), e);
     assert_int_equal(pool_of(x.en).used_pages, 1);
     assert_int_equal(engine_session_bytes(x.en, s[0]), x.plan.page_bytes);
-    assert_ok(engine_session_reserve(x.en, s[0], 32, &e), e); /* what is held already costs nothing */
+    assert_ok(engine_session_reserve(x.en, s[0], KV_PAGE_TOKENS, &e), e); /* what is held already costs nothing */
     assert_int_equal(pool_of(x.en).used_pages, 1);
     assert_ok(engine_session_reserve(x.en, s[0], 128, &e), e);
-    assert_int_equal(pool_of(x.en).used_pages, 4);
+    assert_int_equal(pool_of(x.en).used_pages, 8);
     assert_false(engine_session_reserve(x.en, s[1], 129, &e));
     assert_int_equal(e.code, ERR_TOO_LARGE);
     assert_non_null(strstr(e.message, "129"));
     assert_non_null(strstr(e.message, "128"));
-    assert_int_equal(pool_of(x.en).used_pages, 4);
+    assert_int_equal(pool_of(x.en).used_pages, 8);
     engine_session_close(x.en, s[0]);
     assert_int_equal(pool_of(x.en).used_pages, 0);
     engine_session_close(x.en, s[0]); /* twice does no harm */
     mem_ledger_view before = books(&x.ledger);
-    assert_int_equal(kv_pool_trim(kv_cache_pool(engine_kv(x.en)), x.plan.page_bytes), 3 * x.plan.page_bytes);
+    assert_int_equal(kv_pool_trim(kv_cache_pool(engine_kv(x.en)), x.plan.page_bytes), 7 * x.plan.page_bytes);
     assert_int_equal(pool_of(x.en).committed_pages, 1);
-    assert_int_equal(books(&x.ledger).now_bytes, before.now_bytes - 3 * x.plan.page_bytes);
+    assert_int_equal(books(&x.ledger).now_bytes, before.now_bytes - 7 * x.plan.page_bytes);
     unload(&x); /* with two sessions still open */
 }
 
@@ -281,21 +281,21 @@ static void pages_run_out(void **state) {
     x.en = engine_prepare(&c, &x.ledger, &e);
     x.plan.rows.line_bytes = UINT64_MAX;
     assert_ok(engine_plan_make(x.en, &x.plan, &e), e);
-    assert_int_equal(x.plan.n_pages, 8 * 4);
-    x.plan.rows.line_bytes = x.plan.rows.total_bytes - x.plan.page_bytes * 25;
+    assert_int_equal(x.plan.n_pages, 8 * 8);
+    x.plan.rows.line_bytes = x.plan.rows.total_bytes - x.plan.page_bytes * 51;
     assert_ok(engine_plan_make(x.en, &x.plan, &e), e);
-    assert_int_equal(x.plan.n_pages, 7);
+    assert_int_equal(x.plan.n_pages, 14);
     assert_ok(engine_load(x.en, &x.plan, NULL, NULL, &e), e);
     engine_session *a = open_session(x.en, 128), *b = open_session(x.en, 33), *last = open_session(x.en, 1);
     engine_session_close(x.en, last);
     last = open_session(x.en, 0);
-    assert_int_equal(pool_of(x.en).used_pages, 6);
-    assert_false(engine_session_reserve(x.en, last, 33, &e));
+    assert_int_equal(pool_of(x.en).used_pages, 11);
+    assert_false(engine_session_reserve(x.en, last, 49, &e));
     assert_int_equal(e.code, ERR_BUSY);
     assert_int_equal(engine_session_bytes(x.en, last), 0);
-    assert_int_equal(pool_of(x.en).used_pages, 6);
+    assert_int_equal(pool_of(x.en).used_pages, 11);
     assert_false(engine_session_reserve(x.en, b, 128, &e)); /* keeps what it had */
-    assert_int_equal(engine_session_bytes(x.en, b), 2 * x.plan.page_bytes);
+    assert_int_equal(engine_session_bytes(x.en, b), 3 * x.plan.page_bytes);
     engine_session_close(x.en, a);
     assert_ok(engine_session_reserve(x.en, last, 128, &e), e);
     unload(&x);

@@ -476,7 +476,7 @@ static void another_file_is_started_afresh(void **state) {
         put(f.spill, 1);
         close_file(&f);
         kv_spill_config c = config_of();
-        uint32_t version = 2;
+        uint32_t version = 1; /* of another day */
         if (what == 0) c.identity[1]++;
         if (what == 1) c.page_bytes_max = 4096;
         if (what == 2) c.file_bytes += PAGE_BYTES + 4096;

@@ -231,7 +231,7 @@ static void a_crowd_at_the_built_in_model(void **state) {
 static void a_crowd_in_a_small_place(void **state) {
     (void)state;
     sched_config c = {.max_concurrent = 4, .max_queue = 3, .stall_timeout_ms = 60000};
-    hold_a_crowd(model_path, 256, 9, 150, &c);
+    hold_a_crowd(model_path, 256, 18, 150, &c);
 }
 
 /* ---- one thing at a time ---- */
