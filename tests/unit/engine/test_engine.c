@@ -507,7 +507,7 @@ static void lines(const char *path, uint32_t n_context) {
         whole += y.plan.rows.total_bytes == all;
         assert_ok(engine_load(y.en, &y.plan, NULL, NULL, &e), e);
         for (uint32_t left = y.plan.n_pages; left > 0;) { /* the first session gets one whole context */
-            uint32_t n = left < kv_pages_for(engine_context(y.en)) ? left * 32 : engine_context(y.en);
+            uint32_t n = left < kv_pages_for(engine_context(y.en)) ? left * KV_PAGE_TOKENS : engine_context(y.en);
             open_session(y.en, n);
             left -= kv_pages_for(n);
         }
