@@ -38,10 +38,10 @@ static const int32_t tokens[100] = {1, 260, 261, 262};
 static bool use_session(engine *en, err *e) {
     engine_session *s = engine_session_open(en, NULL, e);
     if (!s) return false;
-    bool ok = engine_session_reserve(en, s, 100, e); /* four pages, or none */
+    bool ok = engine_session_reserve(en, s, 100, e); /* seven pages, or none */
     kv_pool_counts kv;
     kv_pool_read(kv_cache_pool(engine_kv(en)), &kv);
-    assert_int_equal(kv.used_pages, ok ? 4 : 0);
+    assert_int_equal(kv.used_pages, ok ? kv_pages_for(100) : 0);
     engine_feed feed = {s, tokens, 100, ENGINE_WANT_LAST};
     ok = ok && engine_run(en, &feed, e);
     engine_session_close(en, s);
@@ -239,7 +239,7 @@ static void growing_sessions(void **state) {
     engine_plan plan = {.rows.line_bytes = UINT64_MAX};
     assert_ok(en && engine_plan_make(en, &plan, &e) && engine_load(en, &plan, NULL, NULL, &e), e);
     engine_session *s = engine_session_open(en, NULL, &e);
-    assert_ok(engine_session_reserve(en, s, 32, &e), e);
+    assert_ok(engine_session_reserve(en, s, KV_PAGE_TOKENS, &e), e);
     for (uint64_t n = 1; n <= 3; n++) {
         mem_ledger_fail_nth(&l, n);
         assert_false(engine_session_reserve(en, s, 128, &e));

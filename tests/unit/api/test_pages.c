@@ -7,7 +7,7 @@
 #include "api/api.h"
 
 enum { CONTEXT = 128, MANY_ENTRIES = 200 };
-#define TOKENS_18 "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+#define TOKENS_26 "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30"
 
 typedef struct world {
     mem_ledger ledger;
@@ -122,7 +122,7 @@ static uint64_t settled_queue_bytes(world *w) {
 static void remember(world *w, int n) {
     char body[256];
     for (int i = 0; i < n; i++) {
-        snprintf(body, sizeof body, "{\"prompt\": [%d, %d, " TOKENS_18 "], \"max_tokens\": 1}", i % 50 + 10,
+        snprintf(body, sizeof body, "{\"prompt\": [%d, %d, " TOKENS_26 "], \"max_tokens\": 1}", i % 50 + 10,
                  i / 50);
         expect(w, "POST", "/generate", body, 200, "\"completion_tokens\":1");
     }
@@ -164,7 +164,7 @@ static void a_long_list_is_whole(void **state) {
         assert_true(error && ++refused < 100);
     }
     assert_true(refused > 2);
-    expect(&w, "GET", "/memory", "", 200, "\"cache\":{\"entries\":200,\"tokens\":4000,");
+    expect(&w, "GET", "/memory", "", 200, "\"cache\":{\"entries\":200,\"tokens\":5600,");
     stop(&w);
 }
 
@@ -358,11 +358,11 @@ static void keys(void **state) {
     free(early.body);
     ask_anew(&w);
     /* what one remembers is not there for the other */
-    static const char *const hits[] = {"\"hit_tokens\":0,", "\"hit_tokens\":17,", "\"hit_tokens\":0,"};
+    static const char *const hits[] = {"\"hit_tokens\":0,", "\"hit_tokens\":25,", "\"hit_tokens\":0,"};
     static const char *const headers[] = {"x-api-key: one\r\n", "Authorization: Bearer one\r\n",
                                           "x-api-key: two\r\n"};
     for (int i = 0; i < 3; i++) {
-        answer_text a = request(&w, "POST", "/generate", headers[i], "{\"prompt\": [" TOKENS_18 "]}");
+        answer_text a = request(&w, "POST", "/generate", headers[i], "{\"prompt\": [" TOKENS_26 "]}");
         assert_int_equal(a.status, 200);
         if (!strstr(a.body, hits[i])) fail_msg("%s: %s", headers[i], a.body);
         free(a.body);
