@@ -117,7 +117,7 @@ static const double promised_share[KV_TYPES] = {1, 0.55, 0.30};
 
 bool cli_kv_costs_more(const engine_plan *plan, kv_type type, char *words, size_t size) {
     if (plan->kv_share[type] <= promised_share[type]) return false;
-    snprintf(words, size, "%s takes %.0f%% of f16's memory with this model, not %.0f%%: its heads are small",
+    snprintf(words, size, "%s takes %.0f%% of f16's memory with this model, not %.0f%%: it is small",
              compute_kv_name(type), plan->kv_share[type] * 100, promised_share[type] * 100);
     return true;
 }
