@@ -163,6 +163,14 @@ static inline void until_active(world *w, uint32_t n) {
     while (counts_of(w).active != n) pause_us(200);
 }
 
+/* Its ring has no room for one more token. */
+static inline bool is_stalled(world *w, const sched_job *j) {
+    pthread_mutex_lock(&w->s->lock);
+    bool full = !sched_ring_has_room(&j->ring, RING_LARGEST_BYTES);
+    pthread_mutex_unlock(&w->s->lock);
+    return full;
+}
+
 /* ---- waking ---- */
 
 typedef struct bell {
