@@ -86,11 +86,12 @@ bool cli_check_machine(mem_ledger *l, err *e) {
 }
 
 void cli_plan_begin(engine_plan *plan, mem_ledger *l) {
-    mem_ledger_view v;
-    mem_ledger_read(l, &v);
+    mem_books books;
+    engine_builtin_forget();
+    mem_books_read(l, &books);
     memset(plan, 0, sizeof *plan);
-    plan->rows.line_bytes = v.line_bytes;
-    mem_plan_set(&plan->rows, MEM_RUNTIME, v.rows[MEM_RUNTIME].now_bytes);
+    plan->rows.line_bytes = books.ledger.line_bytes;
+    mem_plan_set(&plan->rows, MEM_RUNTIME, books.ledger.rows[MEM_RUNTIME].now_bytes);
 }
 
 static void print_row(FILE *out, const char *name, uint64_t bytes, const char *help) {

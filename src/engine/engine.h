@@ -51,6 +51,8 @@ engine *engine_prepare(const engine_config *c, mem_ledger *l, err *e);
 engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e);
 /* The built-in model's file, as it is in the program. */
 void engine_builtin(const void **bytes, size_t *len);
+/* Its pages go: kernels that map files in large pieces bring some of it in beside our constants. */
+void engine_builtin_forget(void);
 
 typedef struct engine_plan {
     mem_plan rows;         /* weights, kv, workspace, tokenizer, …, plus what the caller had set */

@@ -21,9 +21,10 @@ static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 void mem_books_start(mem_ledger *l) {
-    plat_image_load_code();
-    uint64_t image = plat_image_resident_bytes();
     plat_process_memory process;
+    plat_image_load_code();
+    (void)plat_process_memory_read(&process); /* its constants come in: between the two figures none may */
+    uint64_t image = plat_image_resident_bytes();
     (void)plat_process_memory_read(&process);
     start_bytes_beside_image = less(kernel_bytes(&process), image);
     mem_ledger_measured(l, MEM_RUNTIME, start_bytes_beside_image + image);
