@@ -144,6 +144,7 @@ typedef struct panel_source {
 /* What a tile's tokens bring to one superblock: their blocks, one after the other, and what follows from their sums. */
 typedef struct tile_acts {
     const compute_act *act;
+    bool reads; /* the first tile to meet these weights: it asks for those that come next */
     _Alignas(64) starts from[MOST_TOKENS];
 } tile_acts;
 
@@ -245,7 +246,7 @@ ALWAYS_INLINE void tile_superblock(dtype type, const bool unpacked, const int T,
         for (uint32_t g = 0; g < n_groups; g += together) {
             UNROLL(4)
             for (uint32_t place = 0; place < together; place++) {
-                if (!unpacked && T == 1 && half == 0) prefetch_group(type, &src->s, g + place);
+                if (!unpacked && half == 0 && (T == 1 || a->reads)) prefetch_group(type, &src->s, g + place);
                 group_into(type, unpacked, T, src, g + place, place, half, a, acc);
                 if (k) continue;
                 scale_into(T, a, g + place, acc, total);
@@ -319,9 +320,10 @@ typedef struct block {
 } block;
 
 ALWAYS_INLINE void block_tile(dtype type, const bool many, const int T, const block *b, const panel_source *src,
-                              uint32_t n_groups, const compute_act *act, panel_sums *sums) {
+                              uint32_t n_groups, const compute_act *act, const panel_sums *first, panel_sums *sums) {
     tile_acts a;
     a.act = act;
+    a.reads = sums == first;
     if (has_starts(type))
         for (int t = 0; t < T; t++) starts_of(type, act[t].sum16, &a.from[t]);
     for (uint32_t p = 0; p < b->n_panels; p++) tile_superblock(type, many, T, &src[p], n_groups, &a, sums, p);
@@ -338,14 +340,15 @@ ALWAYS_INLINE void block_panels(dtype type, const bool many, const block *b, pan
         const compute_act *act = b->acts->acts + col / SUPER_COLS * b->acts->stride + b->t0;
         for (uint32_t p = 0; p < b->n_panels; p++)
             open_superblock(type, many, b->panel + p * b->panel_bytes + at, n_groups, &u[p], &src[p]);
-        for (; t + TILE_TOKENS <= b->n; t += TILE_TOKENS)
-            block_tile(type, many, TILE_TOKENS, b, src, n_groups, act + t, sums + t);
+        /* 16 are two tiles of 8: what is left over would be dear */
+        for (; t + TILE_TOKENS <= b->n && !(TILE_TOKENS > 8 && b->n - t == 16); t += TILE_TOKENS)
+            block_tile(type, many, TILE_TOKENS, b, src, n_groups, act + t, sums, sums + t);
         for (; TILE_TOKENS > 8 && t + 8 <= b->n; t += 8)
-            block_tile(type, false, 8, b, src, n_groups, act + t, sums + t);
+            block_tile(type, false, 8, b, src, n_groups, act + t, sums, sums + t);
         for (; TILE_TOKENS > 4 && t + 4 <= b->n; t += 4)
-            block_tile(type, false, 4, b, src, n_groups, act + t, sums + t);
-        for (; t + 2 <= b->n; t += 2) block_tile(type, false, 2, b, src, n_groups, act + t, sums + t);
-        if (t < b->n) block_tile(type, false, 1, b, src, n_groups, act + t, sums + t);
+            block_tile(type, false, 4, b, src, n_groups, act + t, sums, sums + t);
+        for (; t + 2 <= b->n; t += 2) block_tile(type, false, 2, b, src, n_groups, act + t, sums, sums + t);
+        if (t < b->n) block_tile(type, false, 1, b, src, n_groups, act + t, sums, sums + t);
     }
     for (uint32_t t = 0; t < b->n; t++)
         memcpy(b->out + (b->t0 + t) * b->out_stride, sums[t], b->n_panels * sizeof sums[t][0]);
