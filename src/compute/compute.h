@@ -118,22 +118,24 @@ static inline uint32_t compute_act_blocks(uint32_t cols) { return (cols + COMPUT
  * where dividing is by the scale, and subtracting of the min, as stored; q is 0 where the scale is. Attention to them
  * rotates the queries the same way, so that products come out as if nothing were rotated, and rotates its result back.
  *
- * A query sees up to two ranges of positions: the kept first ones, met with q_keep, then the others, met with q. A range
- * is walked in blocks of COMPUTE_BLOCK_TOKENS positions (block b: positions 128·b …) with a running maximum ("online
- * softmax"). Of one block, with m = −1e30 and sum = out = 0 before the first:
+ * A query sees up to two ranges of positions: the kept first ones, met with q_keep, then the others, met with q. A
+ * range is walked in blocks of COMPUTE_BLOCK_TOKENS positions (block b: positions 128·b …) with a running maximum
+ * ("online softmax"). Of one block, with m = −1e30 and sum = out = 0 before the first:
  *   f16:     s[j] = Σ q[d]·K[j][d], one chain of FMAs over ascending d
- *   q8, q4:  the query's groups become int8: q' = round-half-even(q · (127 / max|q|)), t = max|q| / 127 (all 0 where that is
- *            below 2^-100). Over ascending groups, i = Σ q'·value, exact: s[j] = fma((float)i · t, scale[j], s[j]), and for q4
- *            then s[j] = fma((float)Σq' · t, min[j], s[j])
- *   x[j] = s[j] · (scale · log2 e); with a softcap c > 0, x[j] = c·tanh(s[j]·scale / c) · log2 e, tanh(u) = 1 − 2 / (exp(2u) + 1)
+ *   q8, q4:  the query's groups become int8: q' = round-half-even(q · (127 / max|q|)), t = max|q| / 127 (all 0 where
+ *            that is below 2^-100). Over ascending groups, i = Σ q'·value, exact:
+ *            s[j] = fma((float)i · t, scale[j], s[j]), and for q4 then s[j] = fma((float)Σq' · t, min[j], s[j])
+ *   x[j] = s[j] · (scale · log2 e); with a softcap c > 0, x[j] = c·tanh(s[j]·scale / c) · log2 e,
+ *   tanh(u) = 1 − 2 / (exp(2u) + 1)
  *   m' = max(m, max x[j]); correction = exp2a(m − m'); p[j] = exp2a(x[j] − m'), 0 for what is not attended
- *   exp2a(x): r = x − n for n the whole number nearest to x = max(x, −100); (1 + r·(C1 + r·(C2 + …r·C5))) · 2^n, by FMAs
+ *   exp2a(x): r = x − n for n the whole number nearest to x = max(x, −100);
+ *             (1 + r·(C1 + r·(C2 + …r·C5))) · 2^n, by FMAs
  *   sum = fma(sum, correction, fold(lanes)), lane l: Σ p[j] over j = l, l + 16, …
  *   f16:     out[d] = out[d] · correction, then FMAs of p[j] and V[j][d] over ascending j
  *   q8, q4:  out[d] = out[d] · correction (q4: fma(out[d], correction, fold(lanes)), lane l: FMAs of p[j] and
  *            fma(8, scale[j], min[j]) over j = l, l + 16, …), then for ascending pairs of positions j, j + 1
- *            fma(w[j], v[j], fma(w[j + 1], v[j + 1], out[d])), w = p · scale rounded to bf16 and v the stored values (q4: less
- *            8): vdpbf16ps. Products below 2^-126 may count as 0.
+ *            fma(w[j], v[j], fma(w[j + 1], v[j + 1], out[d])), w = p · scale rounded to bf16 and v the stored values
+ *            (q4: less 8): vdpbf16ps. Products below 2^-126 may count as 0.
  * Finally out = out / sum + 0. A block in which a query attends to nothing changes nothing, so it matters not which
  * queries are computed together. Slots that no query of the call attends to take no part: whatever bytes they hold, the
  * result is the same. */
@@ -158,7 +160,7 @@ enum { COMPUTE_HEAD_DIM_MAX = 512, COMPUTE_GROUP_MAX = 64, COMPUTE_TOKENS_MAX = 
 
 typedef struct compute_attend_args {
     compute_kv_type type;
-    /* The queries that share this kv head: n_tokens tokens of one sequence, in ascending positions, n_heads heads each. */
+    /* The queries that share this kv head: n_tokens tokens of one sequence, positions ascending, n_heads heads each. */
     const float *q; /* token t, head h: q + t · q_token_stride + h · q_stride */
     const float *q_keep; /* the same as seen by the kept positions; read only where a span keeps some */
     uint32_t n_heads, n_tokens; /* at most COMPUTE_GROUP_MAX, COMPUTE_TOKENS_MAX */

@@ -105,7 +105,8 @@ static inline void kv_quantise(kv_rotator *rotate, kv_quantiser *quantise, compu
         quantise(type, x + at, group, q + at, scale, min);
 }
 
-static inline void kv_lay_out_keys(compute_kv_type type, const uint8_t *q, uint32_t head_dim, uint32_t slot, uint8_t *k) {
+static inline void kv_lay_out_keys(compute_kv_type type, const uint8_t *q, uint32_t head_dim, uint32_t slot,
+                                   uint8_t *k) {
     for (uint32_t d = 0; d < head_dim; d++) {
         uint8_t *to = k + kv_key_at(type, d, slot);
         if (type == COMPUTE_KV_Q8) *to = (uint8_t)(q[d] + 128);

@@ -21,7 +21,8 @@ ALWAYS_INLINE vi pairs_pack(vf first, vf second) {
     __m512i low = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(rounded(first)));
     return _mm512_inserti64x4(low, _mm512_cvtepi32_epi16(rounded(second)), 1);
 }
-/* |keys| times activations with the keys' signs where keys may be over 127 (then given signed): no sum of two overflows. */
+/* |keys| times activations with the keys' signs where keys may be over 127 (then given signed): no sum of two
+ * overflows. */
 ALWAYS_INLINE vi keys_dot(int most, vi sum, vi keys, vi four) {
     vi two = _mm512_maddubs_epi16(keys, four);
     if (most > 127) {

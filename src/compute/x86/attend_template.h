@@ -195,7 +195,8 @@ static void set_query(attend_state *st, uint32_t i, const float *x) {
     rotate(rotated, dim);
     for (uint32_t d = 0; d < dim; d += group) {
         size_t at = (size_t)i * dim + d, g = at / group;
-        quantise_query(type, rotated + d, group, st->q.whole + at, &st->q_scale[g], &st->q_whole_sum[g], &st->q_start[g]);
+        quantise_query(type, rotated + d, group, st->q.whole + at, &st->q_scale[g], &st->q_whole_sum[g],
+                       &st->q_start[g]);
     }
 }
 
@@ -276,9 +277,9 @@ ALWAYS_INLINE void score_plain(const bool direct, const int Q, attend_state *st,
         UNROLL(2)
         for (uint32_t v = 0; v < KEY_VECTORS; v++) {
             uint32_t at = column + v * WIDTH, page = at / COMPUTE_PAGE_TOKENS;
-            size_t row = 2 * (size_t)d * COMPUTE_PAGE_TOKENS;
-            key[v] = direct ? vf_f16_load(slice->k[page] + row + 2 * (at % COMPUTE_PAGE_TOKENS)) : vf_load(st->keys[d] + at);
-            if (direct && at % COMPUTE_PAGE_TOKENS == 0)
+            size_t row = 2 * (size_t)d * COMPUTE_PAGE_TOKENS, slot = at % COMPUTE_PAGE_TOKENS;
+            key[v] = direct ? vf_f16_load(slice->k[page] + row + 2 * slot) : vf_load(st->keys[d] + at);
+            if (direct && slot == 0)
                 __builtin_prefetch((d % 2 ? slice->v[page] : slice->next_k[page]) + (row & ~(size_t)63));
         }
         UNROLL(8)
@@ -420,7 +421,7 @@ ALWAYS_INLINE vf masked(vf v, uint32_t slot, uint32_t from, uint32_t until, floa
     return vf_where_less(vf_set1((float)until - 1), at, vf_set1(value), v);
 }
 
-/* Scores of slots first … end − 1 (multiples of SLICE) of a block to probabilities, of which from … until − 1 are seen. */
+/* Scores of slots first … end − 1 (multiples of SLICE) of a block to probabilities; from … until − 1 are seen. */
 static void probabilities(attend_state *st, uint32_t q, uint32_t first, uint32_t end, uint32_t from, uint32_t until) {
     const compute_attend_args *a = st->a;
     float *s = st->s[q], softcap = a->softcap;
@@ -598,8 +599,8 @@ ALWAYS_INLINE void value_tile(const value_source from, const int Q, const int V,
 }
 
 /* V vectors of values for all queries. */
-ALWAYS_INLINE void value_columns(const value_source from, const int V, attend_state *st, const block_span *b, uint32_t q,
-                                 uint32_t end, uint32_t d, uint32_t column) {
+ALWAYS_INLINE void value_columns(const value_source from, const int V, attend_state *st, const block_span *b,
+                                 uint32_t q, uint32_t end, uint32_t d, uint32_t column) {
     const int Q = from == PAIRS ? PAIR_QUERIES : PLAIN_QUERIES;
     for (; q + (uint32_t)Q <= end; q += (uint32_t)Q) value_tile(from, Q, V, st, b, q, d, column);
     if (Q > 4 && q + 4 <= end) value_tile(from, 4, V, st, b, q, d, column), q += 4;
@@ -631,7 +632,8 @@ static __attribute__((noinline)) void values_plain(attend_state *st, const block
     }
 }
 
-static __attribute__((noinline)) void values_quantised(attend_state *st, const block_span *b, uint32_t q0, uint32_t q1) {
+static __attribute__((noinline)) void values_quantised(attend_state *st, const block_span *b, uint32_t q0,
+                                                       uint32_t q1) {
     const compute_attend_args *a = st->a;
     uint32_t dim = a->head_dim_v, group = kv_group(dim);
     size_t scales = kv_value_bytes(a->type, dim);

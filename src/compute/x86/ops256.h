@@ -70,14 +70,10 @@ ALWAYS_INLINE vi words_of_bytes(const void *p) { return _mm256_cvtepu8_epi16(loa
 ALWAYS_INLINE vi words_shifted(vi words) { return _mm256_srli_epi16(words, 4); }
 /* bf16 of −8 … 7, from the tables of its low and of its high bytes. */
 ALWAYS_INLINE vi words_of_nibbles(vi words) {
-    const vi low = _mm256_setr_epi8(0, (char)0xE0, (char)0xC0, (char)0xA0, (char)0x80, 0x40, 0, (char)0x80,
-                                       0, (char)0x80, 0, 0x40, (char)0x80, (char)0xA0, (char)0xC0, (char)0xE0,
-                                       0, (char)0xE0, (char)0xC0, (char)0xA0, (char)0x80, 0x40, 0, (char)0x80,
-                                       0, (char)0x80, 0, 0x40, (char)0x80, (char)0xA0, (char)0xC0, (char)0xE0);
-    const vi high = _mm256_setr_epi8((char)0xC1, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xBF,
-                                        0, 0x3F, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40,
-                                        (char)0xC1, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xC0, (char)0xBF,
-                                        0, 0x3F, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40);
+    const vi low = _mm256_broadcastsi128_si256(load128((const uint8_t[16]){
+        0, 0xE0, 0xC0, 0xA0, 0x80, 0x40, 0, 0x80, 0, 0x80, 0, 0x40, 0x80, 0xA0, 0xC0, 0xE0}));
+    const vi high = _mm256_broadcastsi128_si256(load128((const uint8_t[16]){
+        0xC1, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xBF, 0, 0x3F, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40}));
     words = _mm256_and_si256(words, _mm256_set1_epi16(15));
     return _mm256_or_si256(_mm256_shuffle_epi8(low, words), _mm256_slli_epi16(_mm256_shuffle_epi8(high, words), 8));
 }
