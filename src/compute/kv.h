@@ -105,12 +105,18 @@ static inline void kv_quantise(kv_rotator *rotate, kv_quantiser *quantise, compu
         quantise(type, x + at, group, q + at, scale, min);
 }
 
+/* The low half comes first, and clears the high one. */
+static inline void kv_put_nibble(uint8_t *to, uint32_t shift, uint8_t nibble) {
+    uint32_t low = shift ? *to : 0u;
+    *to = (uint8_t)(low | (uint32_t)nibble << shift);
+}
+
 static inline void kv_lay_out_keys(compute_kv_type type, const uint8_t *q, uint32_t head_dim, uint32_t slot,
                                    uint8_t *k) {
     for (uint32_t d = 0; d < head_dim; d++) {
         uint8_t *to = k + kv_key_at(type, d, slot);
         if (type == COMPUTE_KV_Q8) *to = (uint8_t)(q[d] + 128);
-        else *to = kv_key_shift(d) ? (uint8_t)(*to | q[d] << 4) : q[d]; /* the low half comes first */
+        else kv_put_nibble(to, kv_key_shift(d), q[d]);
     }
 }
 
@@ -118,7 +124,8 @@ static inline void kv_lay_out_values(compute_kv_type type, const uint8_t *q, uin
                                      uint8_t *v) {
     for (uint32_t d = 0; d < head_dim_v; d++) {
         uint8_t *to = v + kv_value_at(type, head_dim_v, d, slot);
-        *to = type == COMPUTE_KV_Q4 && kv_value_shift(d) ? (uint8_t)(*to | q[d] << 4) : q[d];
+        if (type == COMPUTE_KV_Q8) *to = q[d];
+        else kv_put_nibble(to, kv_value_shift(d), q[d]);
     }
 }
 
