@@ -31,6 +31,11 @@ typedef struct device_matrix {
     const float *bias; /* [rows] or NULL */
 } device_matrix;
 
+/* Consecutive tokens of a batch that all meet the same one of several matrices of one shape. */
+typedef struct device_run {
+    uint32_t matrix, first, n;
+} device_run;
+
 /* Reads rows of a matrix from wherever they are, in the file's layout. */
 typedef bool device_read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e);
 
@@ -82,6 +87,15 @@ typedef struct device_ops {
      * of the same cols */
     void (*matmul)(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x, uint32_t n,
                    float *const *outs, const size_t *strides);
+    /* The same where data holds several matrices, each matrix_bytes long, and a token meets the one of its run. The
+     * runs are one behind the other from token 0 on. */
+    void (*matmul_runs)(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x,
+                        const device_run *runs, uint32_t n_runs, float *const *outs, const size_t *strides);
+    /* out[i] = x[rows[i]] */
+    void (*gather)(device *d, const float *x, const uint32_t *rows, uint32_t n, uint32_t width, float *out);
+    /* y[rows[i]] += shares[i] · x[i], in ascending i; rows NULL: y[i] */
+    void (*add_shares)(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
+                       size_t x_stride, uint32_t n, uint32_t width);
     void (*rope)(device *d, const device_rope *rope, float *x, size_t stride, uint32_t n_heads, uint32_t n);
     void (*kv_store)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *k,
                      size_t k_stride, const float *v, size_t v_stride);

@@ -26,7 +26,7 @@ double engine_token_macs(const engine *en) {
 size_t engine_token_bytes(const engine *en) {
     const device_matrix *table = &en->model.embed; /* of which a token reads one row, unless it is the output, too */
     size_t rows = en->model.tied ? 0 : device_cpu_ops()->matrix_bytes(table->type, table->rows, table->cols);
-    return en->model.bytes - rows;
+    return en->model.bytes - rows - model_idle_bytes(&en->model);
 }
 
 void engine_limits(engine *en, compute_limits *out) {

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "model/model.h"
+#include "model/routes.h"
 
 static void attention_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
     size_t n = w->max_tokens;
@@ -18,11 +18,14 @@ static void attention_layout(model_workspace *w, const model_hparams *h, const d
 
 static void ffn_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
     size_t n = w->max_tokens;
-    uint32_t ff = ops->row_stride(h->ff_width);
+    uint32_t widths[] = {h->n_experts ? h->expert_ff_width : h->ff_width, h->shared_ff_width};
+    uint32_t width = widths[0] > widths[1] ? widths[0] : widths[1], ff = ops->row_stride(width);
     w->gate = mem_arena_take(a, n * ff * sizeof(float), 64);
     w->up = mem_arena_take(a, n * ff * sizeof(float), 64);
     /* in place, where a row of the one begins where a row of the other does */
-    w->act = ff == h->ff_width ? w->gate : mem_arena_take(a, n * h->ff_width * sizeof(float), 64);
+    bool in_place = ops->row_stride(widths[0]) == widths[0] && ops->row_stride(widths[1]) == widths[1];
+    w->act = in_place ? w->gate : mem_arena_take(a, n * width * sizeof(float), 64);
+    if (h->n_experts) model_routes_layout(&w->routes, h, ops, w->max_tokens, a);
 }
 
 /* The two halves of a layer never run at once: they lie over each other. */
@@ -53,9 +56,11 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
 }
 
 uint32_t model_max_cols(const model_hparams *h) {
-    uint32_t most = h->width > h->ff_width ? h->width : h->ff_width;
-    uint32_t attn = h->n_heads * h->head_dim_v;
-    return most > attn ? most : attn;
+    uint32_t inputs[] = {h->width, h->n_heads * h->head_dim_v, h->n_experts ? h->expert_ff_width : h->ff_width,
+                         h->shared_ff_width};
+    uint32_t most = 0;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) most = inputs[i] > most ? inputs[i] : most;
+    return most;
 }
 
 static void fill_cos_sin(const model *m, const model_token *tokens, uint32_t n, bool as_kept, float *out) {
@@ -80,6 +85,19 @@ typedef struct step {
 
 static bool cancelled(const step *s) { return s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed); }
 
+/* Norms of single heads, where the family has them. */
+static void norm_heads(const step *s, float *x, const float *weight, uint32_t n_heads, size_t stride) {
+    const model_hparams *h = &s->m->h;
+    const device_ops *ops = s->m->dev->ops;
+    if (!weight) return;
+    if (stride == (size_t)n_heads * h->head_dim) {
+        ops->rmsnorm(s->m->dev, x, weight, s->n * n_heads, h->head_dim, h->norm_eps, x);
+        return;
+    }
+    for (uint32_t i = 0; i < s->n; i++, x += stride)
+        ops->rmsnorm(s->m->dev, x, weight, n_heads, h->head_dim, h->norm_eps, x);
+}
+
 /* x += o · attend(rope(q · norm(x)), …) */
 static bool attention_block(const step *s, const model_layer *l, uint32_t index) {
     const model *m = s->m;
@@ -95,6 +113,8 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
     ops->matmul(m->dev, qkv, 3, w->norm, s->n, outs, strides);
     if (cancelled(s)) return false;
 
+    norm_heads(s, w->q, l->q_norm, h->n_heads, q_stride);
+    norm_heads(s, w->k, l->k_norm, h->n_kv_heads, k_stride);
     device_rope rope = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin};
     if (s->keeps) {
         device_rope rope_keep = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin_keep};
@@ -119,27 +139,74 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
     return !cancelled(s);
 }
 
-/* x += down · (act(gate · norm(x)) · (up · norm(x))) */
-static bool ffn_block(const step *s, const model_layer *l) {
+/* proj = down · (act(gate · x) · (up · x)); each token meets the matrices of its run. */
+static bool network(const step *s, const device_matrix *gate, const device_matrix *up, const device_matrix *down,
+                    const float *x, const device_run *runs, uint32_t n_runs) {
+    const model *m = s->m;
+    const device_ops *ops = m->dev->ops;
+    model_workspace *w = s->w;
+    uint32_t n = runs[n_runs - 1].first + runs[n_runs - 1].n;
+    size_t ff_stride = ops->row_stride(gate->rows);
+    const device_matrix *gate_up[] = {gate, up};
+    float *outs[] = {w->gate, w->up};
+    size_t strides[] = {ff_stride, ff_stride};
+    ops->matmul_runs(m->dev, gate_up, 2, x, runs, n_runs, outs, strides);
+    ops->gated(m->dev, m->h.arch->activation, w->gate, w->up, ff_stride, n, gate->rows, w->act);
+    if (cancelled(s)) return false;
+
+    float *out[] = {w->proj};
+    size_t stride[] = {ops->row_stride(down->rows)};
+    ops->matmul_runs(m->dev, &down, 1, w->act, runs, n_runs, out, stride);
+    return !cancelled(s);
+}
+
+/* x += what norm makes in the network that all tokens meet */
+static bool dense_block(const step *s, const model_layer *l) {
+    const model *m = s->m;
+    if (!network(s, &l->gate, &l->up, &l->down, s->w->norm, &(device_run){0, 0, s->n}, 1)) return false;
+    m->dev->ops->add(m->dev, s->w->x, s->w->proj, m->dev->ops->row_stride(m->h.width), s->n, m->h.width);
+    return true;
+}
+
+/* x += share · what norm makes in the shared expert */
+static bool shared_block(const step *s, const model_layer *l) {
+    const model *m = s->m;
+    model_workspace *w = s->w;
+    model_routes_shared(l->shared_share, w->norm, s->n, m->h.width, w->routes.shared_share);
+    if (!network(s, &l->gate, &l->up, &l->down, w->norm, &(device_run){0, 0, s->n}, 1)) return false;
+    m->dev->ops->add_shares(m->dev, w->x, NULL, w->routes.shared_share, w->proj,
+                            m->dev->ops->row_stride(m->h.width), s->n, m->h.width);
+    return true;
+}
+
+/* x += Σ share · what norm makes in each of a token's experts. Tokens are grouped, so that an expert's weights are
+ * read once for all of them, and go in waves of whole experts that the buffers hold. */
+static bool experts_block(const step *s, const model_layer *l) {
     const model *m = s->m;
     const model_hparams *h = &m->h;
     const device_ops *ops = m->dev->ops;
     model_workspace *w = s->w;
-    size_t ff_stride = ops->row_stride(h->ff_width);
-    const device_matrix *gate_up[] = {&l->gate, &l->up};
-    float *outs[] = {w->gate, w->up};
-    size_t strides[] = {ff_stride, ff_stride};
-    ops->rmsnorm(m->dev, w->x, l->ffn_norm, s->n, h->width, h->norm_eps, w->norm);
-    ops->matmul(m->dev, gate_up, 2, w->norm, s->n, outs, strides);
-    ops->gated(m->dev, h->arch->activation, w->gate, w->up, ff_stride, s->n, h->ff_width, w->act);
-    if (cancelled(s)) return false;
+    model_routes *r = &w->routes;
+    const device_matrix *router[] = {&l->router};
+    size_t stride[] = {ops->row_stride(h->n_experts)};
+    ops->matmul(m->dev, router, 1, w->norm, s->n, &r->logits, stride);
+    model_routes_fill(r, h, (uint32_t)stride[0], s->n);
+    for (uint32_t run = 0, next; run < r->n_runs; run = next) {
+        uint32_t slot, n;
+        next = model_routes_wave(r, run, w->max_tokens, &slot, &n);
+        ops->gather(m->dev, w->norm, r->slot_token + slot, n, h->width, r->gathered);
+        if (!network(s, &l->gate_exps, &l->up_exps, &l->down_exps, r->gathered, r->runs + run, next - run))
+            return false;
+        ops->add_shares(m->dev, w->x, r->slot_token + slot, r->slot_share + slot, w->proj,
+                        ops->row_stride(h->width), n, h->width);
+    }
+    return !h->shared_ff_width || shared_block(s, l);
+}
 
-    const device_matrix *down[] = {&l->down};
-    float *out[] = {w->proj};
-    size_t stride[] = {ops->row_stride(h->width)};
-    ops->matmul(m->dev, down, 1, w->act, s->n, out, stride);
-    ops->add(m->dev, w->x, w->proj, stride[0], s->n, h->width);
-    return !cancelled(s);
+static bool ffn_block(const step *s, const model_layer *l) {
+    const model_hparams *h = &s->m->h;
+    s->m->dev->ops->rmsnorm(s->m->dev, s->w->x, l->ffn_norm, s->n, h->width, h->norm_eps, s->w->norm);
+    return h->n_experts ? experts_block(s, l) : dense_block(s, l);
 }
 
 /* Logits of the tokens that want them, packed in order. */

@@ -85,6 +85,24 @@ static bool read_windows(const gguf *g, model_hparams *h, err *e) {
     return true;
 }
 
+/* The feed-forward network of a layer, or its experts. */
+static bool read_feed_forward(const gguf *g, model_hparams *h, err *e) {
+    enum { MOST = 1 << 22 };
+    const model_arch *a = h->arch;
+    if (!get_u32(g, h, "expert_count", false, 0, MODEL_MAX_EXPERTS, &h->n_experts, e)) return false;
+    if (!get_u32(g, h, "feed_forward_length", true, 1, MOST, &h->ff_width, e)) return false;
+    if (!h->n_experts) return true;
+    if (a->experts == MODEL_EXPERTS_NONE)
+        return err_set(e, ERR_UNSUPPORTED, "%s.expert_count is %u, but the family %s is known without experts only",
+                       a->name, h->n_experts, a->name);
+    if (!get_u32(g, h, "expert_used_count", true, 1, h->n_experts, &h->n_experts_used, e)) return false;
+    h->expert_ff_width = h->ff_width;
+    if (!get_u32(g, h, "expert_feed_forward_length", false, 1, MOST, &h->expert_ff_width, e)) return false;
+    if (!a->shared_expert) return true;
+    h->shared_ff_width = h->ff_width;
+    return get_u32(g, h, "expert_shared_feed_forward_length", false, 1, MOST, &h->shared_ff_width, e);
+}
+
 bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     *h = (model_hparams){.embed_scale = 1.0f, .norm_eps = 1e-5f};
     str arch;
@@ -94,7 +112,7 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     if (!get_u32(g, h, "context_length", true, 1, 1u << 30, &h->n_context_train, e)) return false;
     if (!get_u32(g, h, "embedding_length", true, 1, 1u << 20, &h->width, e)) return false;
     if (!get_u32(g, h, "block_count", true, 1, MODEL_MAX_LAYERS, &h->n_layers, e)) return false;
-    if (!get_u32(g, h, "feed_forward_length", true, 1, 1u << 22, &h->ff_width, e)) return false;
+    if (!read_feed_forward(g, h, e)) return false;
     if (!get_u32(g, h, "attention.head_count", true, 1, 4096, &h->n_heads, e)) return false;
     h->n_kv_heads = h->n_heads;
     if (!get_u32(g, h, "attention.head_count_kv", false, 1, h->n_heads, &h->n_kv_heads, e)) return false;
@@ -110,18 +128,15 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
         return err_set(e, ERR_FORMAT, "head size %u (values %u) must be even", h->head_dim, h->head_dim_v);
     if (!get_f32(g, h, "attention.layer_norm_rms_epsilon", false, &h->norm_eps, e)) return false;
     h->attention_scale = 1.0f / sqrtf((float)h->head_dim);
-    uint32_t n_experts = 0;
-    if (!get_u32(g, h, "expert_count", false, 0, 4096, &n_experts, e)) return false;
-    if (n_experts)
-        return err_set(e, ERR_UNSUPPORTED, "mixture-of-experts models (%u experts) are not supported yet",
-                       n_experts);
     return read_windows(g, h, e) && read_rope(g, h, e);
 }
 
 double model_matmul_macs(const model_hparams *h) {
     double attention = (double)h->width * ((double)h->n_heads * (h->head_dim + h->head_dim_v) +
                                            (double)h->n_kv_heads * (h->head_dim + h->head_dim_v));
-    return h->n_layers * (attention + 3.0 * h->width * h->ff_width);
+    double ff_width = h->ff_width;
+    if (h->n_experts) ff_width = (double)h->n_experts_used * h->expert_ff_width + h->shared_ff_width;
+    return h->n_layers * (attention + h->width * (3.0 * ff_width + h->n_experts));
 }
 
 double model_attend_macs(const model_hparams *h) {

@@ -18,15 +18,21 @@
 #include "kv/shape.h"
 #include "mem/arena.h"
 
-enum { MODEL_MAX_LAYERS = KV_LAYERS_MAX, MODEL_MAX_VOCAB = 1 << 22 };
+enum { MODEL_MAX_LAYERS = KV_LAYERS_MAX, MODEL_MAX_VOCAB = 1 << 22, MODEL_MAX_EXPERTS = 4096 };
 
 typedef enum model_rope_scaling { MODEL_ROPE_PLAIN, MODEL_ROPE_LINEAR, MODEL_ROPE_YARN } model_rope_scaling;
+
+/* What a token's experts count for: their shares of a softmax over all experts, or these scaled to a sum of one. */
+typedef enum model_experts { MODEL_EXPERTS_NONE, MODEL_EXPERTS_SHARES, MODEL_EXPERTS_SUM_TO_ONE } model_experts;
 
 /* A row: what distinguishes one family from the next. Keys in the file are "<name>.…". */
 typedef struct model_arch {
     const char *name; /* general.architecture */
     bool rope_paired; /* rotate (2i, 2i+1); otherwise (i, i + half) */
     device_activation activation;
+    bool head_norms;      /* each head's query and key are normed before they are rotated */
+    model_experts experts; /* of files that have some; NONE: the family has none */
+    bool shared_expert;   /* beside them one for all tokens, in a share of its own */
 } model_arch;
 
 /* The row for a name, or NULL with ERR_UNSUPPORTED that lists what there is. */
@@ -37,6 +43,8 @@ typedef struct model_hparams {
     uint32_t n_vocab, n_layers, width, n_heads, n_kv_heads, head_dim, head_dim_v, ff_width, n_context_train;
     float norm_eps, embed_scale, attention_scale, softcap;
     kv_shape kv;
+    /* mixture of experts; n_experts 0: every layer has one feed-forward network, ff_width wide */
+    uint32_t n_experts, n_experts_used, expert_ff_width, shared_ff_width;
     /* rotary embedding */
     uint32_t rot_dim;
     float rope_base, rope_factor;
@@ -51,9 +59,11 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e);
 double model_matmul_macs(const model_hparams *h);
 double model_attend_macs(const model_hparams *h);
 
+/* Which of these a layer has, the table in weights.c says. */
 typedef struct model_layer {
-    const float *attn_norm, *ffn_norm;
-    device_matrix q, k, v, o, gate, up, down;
+    const float *attn_norm, *ffn_norm, *q_norm, *k_norm, *shared_share;
+    device_matrix q, k, v, o, gate, up, down;                 /* the feed-forward network, or the shared expert */
+    device_matrix router, gate_exps, up_exps, down_exps; /* of all experts, one behind the other */
 } model_layer;
 
 typedef struct model {
@@ -72,6 +82,9 @@ typedef struct model {
  * what is wrong with a model: missing tensors, wrong dimensions, types no kernel knows. */
 bool model_plan_bytes(const gguf *g, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e);
 
+/* Of the weights in memory, those that a token does not meet: the experts it does not go to. */
+size_t model_idle_bytes(const model *m);
+
 typedef void model_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 
 /* Places and loads all weights into a (exactly model_plan_bytes are taken). scratch is used during the
@@ -89,12 +102,28 @@ typedef struct model_token {
     device_kv_view kv[KV_GROUPS_MAX]; /* where it is written, and what it sees */
 } model_token;
 
+/* Which experts a step's tokens go to. A slot is a token at one of its experts; slots are in the order of the
+ * experts, those of one expert in the order of the tokens. */
+typedef struct model_routes {
+    float *logits;          /* [tokens][logits_stride] */
+    uint32_t *chosen;       /* [tokens][n_experts_used], best first */
+    float *chosen_shares;
+    uint32_t *slot_token;   /* [tokens · n_experts_used] */
+    float *slot_share;
+    uint32_t *next_slot;    /* [n_experts] */
+    device_run *runs;       /* the experts that have tokens, ascending */
+    uint32_t n_runs;
+    float *shared_share;    /* [tokens] */
+    float *gathered;        /* [tokens][width]: what the slots of a wave begin with */
+} model_routes;
+
 /* Buffers of a step: activations for up to max_tokens, logits for up to max_logits of them. */
 typedef struct model_workspace {
     uint32_t max_tokens, max_logits;
     float *x, *norm, *q, *q_keep, *k, *v, *attn, *proj, *gate, *up, *act, *cos_sin, *cos_sin_keep, *last;
     int32_t *ids;
     device_kv_view *views[KV_GROUPS_MAX];
+    model_routes routes;
     float *logits; /* [max_logits][logits_stride] */
     uint32_t logits_stride;
 } model_workspace;

@@ -22,25 +22,41 @@ static const gguf_tensor *find(placing *p, bool required, const char *name) {
     return t;
 }
 
-static bool place_matrix(placing *p, device_matrix *m, const char *name, uint32_t rows, uint32_t cols) {
+/* " × 3" where there are 3 experts, nothing where there is one matrix. */
+static const char *times(char out[32], uint64_t n) {
+    snprintf(out, 32, n == 1 ? "" : " × %llu", (unsigned long long)n);
+    return out;
+}
+
+/* n matrices of one shape in one tensor, packed one behind the other. */
+static bool place_matrices(placing *p, device_matrix *m, const char *name, uint32_t rows, uint32_t cols,
+                           uint32_t n) {
     const gguf_tensor *t = find(p, true, name);
+    char is[32], wanted[32];
     if (!t) return false;
-    if (t->n_dims != 2 || t->dims[0] != cols || t->dims[1] != rows)
-        return err_set(p->e, ERR_FORMAT, "tensor %s is %llu × %llu; this model's shape wants %u × %u", name,
-                       (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], cols, rows);
+    if (t->n_dims < 2 || t->n_dims > 3 || t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != n)
+        return err_set(p->e, ERR_FORMAT, "tensor %s is %llu × %llu%s; this model's shape wants %u × %u%s", name,
+                       (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], times(is, t->dims[2]), cols,
+                       rows, times(wanted, n));
     if (!p->ops->supports(t->type))
         return err_set(p->e, ERR_UNSUPPORTED, "tensor %s has type %s, which no kernel here computes with yet", name,
                        dtype_get(t->type)->name);
     *m = (device_matrix){.type = t->type, .rows = rows, .cols = cols};
-    m->data = mem_arena_take(p->arena, p->ops->matrix_bytes(t->type, rows, cols), 64);
+    m->data = mem_arena_take(p->arena, n * p->ops->matrix_bytes(t->type, rows, cols), 64);
     return true;
 }
 
-static bool place_vector(placing *p, const float **v, bool required, const char *name, uint32_t n) {
+static bool place_matrix(placing *p, device_matrix *m, const char *name, uint32_t rows, uint32_t cols) {
+    return place_matrices(p, m, name, rows, cols, 1);
+}
+
+/* n_dims: 1, or 2 where one row of a matrix is as good. */
+static bool place_vector(placing *p, const float **v, bool required, const char *name, uint32_t n,
+                         uint32_t n_dims) {
     const gguf_tensor *t = find(p, required, name);
     *v = NULL;
     if (!t) return !required;
-    if (t->n_dims != 1 || t->dims[0] != n || t->type != DTYPE_F32)
+    if (t->n_dims > n_dims || t->dims[0] != n || t->dims[1] != 1 || t->type != DTYPE_F32)
         return err_set(p->e, ERR_FORMAT, "tensor %s is %s of %llu; it must be F32 of %u", name,
                        dtype_get(t->type)->name, (unsigned long long)t->dims[0], n);
     *v = mem_arena_take(p->arena, n * sizeof **v, 64);
@@ -54,12 +70,20 @@ static const char *in_block(char out[NAME_BYTES], uint32_t layer, const char *ta
     return out;
 }
 
-/* One table for placing and loading: the slots of a layer by name. */
+/* Tables for placing and loading: the slots of a layer by name. n: how many matrices lie in the tensor; 0: there is
+ * no such tensor in this model. */
 typedef struct matrix_slot {
     const char *name;
     size_t offset; /* of the device_matrix in model_layer */
-    uint32_t (*rows)(const model_hparams *h), (*cols)(const model_hparams *h);
+    uint32_t (*rows)(const model_hparams *h), (*cols)(const model_hparams *h), (*n)(const model_hparams *h);
 } matrix_slot;
+
+typedef struct vector_slot {
+    const char *name;
+    size_t offset; /* of the pointer in model_layer */
+    uint32_t (*size)(const model_hparams *h); /* 0: there is no such tensor in this model */
+    uint32_t n_dims;
+} vector_slot;
 
 static uint32_t width(const model_hparams *h) { return h->width; }
 static uint32_t ff_width(const model_hparams *h) { return h->ff_width; }
@@ -67,33 +91,76 @@ static uint32_t q_width(const model_hparams *h) { return h->n_heads * h->head_di
 static uint32_t k_width(const model_hparams *h) { return h->n_kv_heads * h->head_dim; }
 static uint32_t v_width(const model_hparams *h) { return h->n_kv_heads * h->head_dim_v; }
 static uint32_t o_width(const model_hparams *h) { return h->n_heads * h->head_dim_v; }
+static uint32_t expert_width(const model_hparams *h) { return h->expert_ff_width; }
+static uint32_t shared_width(const model_hparams *h) { return h->shared_ff_width; }
+static uint32_t head_norm(const model_hparams *h) { return h->arch->head_norms ? h->head_dim : 0; }
+static uint32_t shared_share(const model_hparams *h) { return h->shared_ff_width ? h->width : 0; }
+
+static uint32_t one(const model_hparams *h) { return (void)h, 1; }
+static uint32_t one_dense(const model_hparams *h) { return h->n_experts == 0; }
+static uint32_t one_router(const model_hparams *h) { return h->n_experts != 0; }
+static uint32_t one_shared(const model_hparams *h) { return h->shared_ff_width != 0; }
+static uint32_t experts(const model_hparams *h) { return h->n_experts; }
 
 static const matrix_slot layer_matrices[] = {
-    {"attn_q", offsetof(model_layer, q), q_width, width},
-    {"attn_k", offsetof(model_layer, k), k_width, width},
-    {"attn_v", offsetof(model_layer, v), v_width, width},
-    {"attn_output", offsetof(model_layer, o), width, o_width},
-    {"ffn_gate", offsetof(model_layer, gate), ff_width, width},
-    {"ffn_up", offsetof(model_layer, up), ff_width, width},
-    {"ffn_down", offsetof(model_layer, down), width, ff_width},
+    {"attn_q", offsetof(model_layer, q), q_width, width, one},
+    {"attn_k", offsetof(model_layer, k), k_width, width, one},
+    {"attn_v", offsetof(model_layer, v), v_width, width, one},
+    {"attn_output", offsetof(model_layer, o), width, o_width, one},
+    {"ffn_gate", offsetof(model_layer, gate), ff_width, width, one_dense},
+    {"ffn_up", offsetof(model_layer, up), ff_width, width, one_dense},
+    {"ffn_down", offsetof(model_layer, down), width, ff_width, one_dense},
+    {"ffn_gate_inp", offsetof(model_layer, router), experts, width, one_router},
+    {"ffn_gate_exps", offsetof(model_layer, gate_exps), expert_width, width, experts},
+    {"ffn_up_exps", offsetof(model_layer, up_exps), expert_width, width, experts},
+    {"ffn_down_exps", offsetof(model_layer, down_exps), width, expert_width, experts},
+    {"ffn_gate_shexp", offsetof(model_layer, gate), shared_width, width, one_shared},
+    {"ffn_up_shexp", offsetof(model_layer, up), shared_width, width, one_shared},
+    {"ffn_down_shexp", offsetof(model_layer, down), width, shared_width, one_shared},
 };
 enum { N_LAYER_MATRICES = sizeof layer_matrices / sizeof *layer_matrices };
+
+static const vector_slot layer_vectors[] = {
+    {"attn_norm", offsetof(model_layer, attn_norm), width, 1},
+    {"ffn_norm", offsetof(model_layer, ffn_norm), width, 1},
+    {"attn_q_norm", offsetof(model_layer, q_norm), head_norm, 1},
+    {"attn_k_norm", offsetof(model_layer, k_norm), head_norm, 1},
+    {"ffn_gate_inp_shexp", offsetof(model_layer, shared_share), shared_share, 2},
+};
+enum { N_LAYER_VECTORS = sizeof layer_vectors / sizeof *layer_vectors };
 
 static device_matrix *slot_of(model_layer *l, const matrix_slot *s) {
     return (device_matrix *)(void *)((char *)l + s->offset);
 }
 
+static const float **vector_of(model_layer *l, const vector_slot *s) {
+    return (const float **)(void *)((char *)l + s->offset);
+}
+
+/* A bias may come with the file; one that would have to be minded in the choice of experts is not known here. */
+static bool place_bias(placing *p, const matrix_slot *s, device_matrix *m, const char *name) {
+    if (s->n == one || s->n == one_dense) return place_vector(p, &m->bias, false, name, m->rows, 1);
+    if (!gguf_find_tensor(p->g, str_of(name))) return true;
+    return err_set(p->e, ERR_UNSUPPORTED, "tensor %s: experts with biases are not supported", name);
+}
+
 static bool place_layer(placing *p, const model_hparams *h, model_layer *l, uint32_t index) {
     char name[NAME_BYTES], tail[32];
-    if (!place_vector(p, &l->attn_norm, true, in_block(name, index, "attn_norm.weight"), h->width)) return false;
-    if (!place_vector(p, &l->ffn_norm, true, in_block(name, index, "ffn_norm.weight"), h->width)) return false;
+    *l = (model_layer){0};
+    for (int i = 0; i < N_LAYER_VECTORS; i++) {
+        const vector_slot *s = &layer_vectors[i];
+        snprintf(tail, sizeof tail, "%s.weight", s->name);
+        in_block(name, index, tail);
+        if (s->size(h) && !place_vector(p, vector_of(l, s), true, name, s->size(h), s->n_dims)) return false;
+    }
     for (int i = 0; i < N_LAYER_MATRICES; i++) {
         const matrix_slot *s = &layer_matrices[i];
         device_matrix *m = slot_of(l, s);
+        if (!s->n(h)) continue;
         snprintf(tail, sizeof tail, "%s.weight", s->name);
-        if (!place_matrix(p, m, in_block(name, index, tail), s->rows(h), s->cols(h))) return false;
+        if (!place_matrices(p, m, in_block(name, index, tail), s->rows(h), s->cols(h), s->n(h))) return false;
         snprintf(tail, sizeof tail, "%s.bias", s->name);
-        if (!place_vector(p, &m->bias, false, in_block(name, index, tail), m->rows)) return false;
+        if (!place_bias(p, s, m, in_block(name, index, tail))) return false;
     }
     return true;
 }
@@ -103,13 +170,13 @@ static bool place_model(placing *p, const model_hparams *h, model *m) {
     m->layers = mem_arena_take(p->arena, h->n_layers * sizeof *m->layers, 64);
     m->rope_freqs = mem_arena_take(p->arena, h->rot_dim / 2 * sizeof *m->rope_freqs, 64);
     if (!place_matrix(p, &m->embed, "token_embd.weight", h->n_vocab, h->width)) return false;
-    if (!place_vector(p, &m->output_norm, true, "output_norm.weight", h->width)) return false;
+    if (!place_vector(p, &m->output_norm, true, "output_norm.weight", h->width, 1)) return false;
     m->tied = !gguf_find_tensor(p->g, STR("output.weight"));
     if (m->tied)
         m->output = m->embed;
     else if (!place_matrix(p, &m->output, "output.weight", h->n_vocab, h->width))
         return false;
-    if (!place_vector(p, &m->output.bias, false, "output.bias", h->n_vocab)) return false;
+    if (!place_vector(p, &m->output.bias, false, "output.bias", h->n_vocab, 1)) return false;
     for (uint32_t i = 0; i < h->n_layers; i++) {
         model_layer scratch = {0};
         if (!place_layer(p, h, m->layers ? &m->layers[i] : &scratch, i)) return false;
@@ -127,17 +194,29 @@ bool model_plan_bytes(const gguf *g, const model_hparams *h, const device_ops *o
     return true;
 }
 
+size_t model_idle_bytes(const model *m) {
+    uint32_t idle = m->h.n_experts - m->h.n_experts_used;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < m->h.n_layers; i++)
+        for (int j = 0; j < N_LAYER_MATRICES; j++) {
+            const device_matrix *one_of = slot_of(&m->layers[i], &layer_matrices[j]);
+            if (layer_matrices[j].n == experts && idle)
+                bytes += idle * m->dev->ops->matrix_bytes(one_of->type, one_of->rows, one_of->cols);
+        }
+    return bytes;
+}
+
 /* ---- loading ---- */
 
 typedef struct loading {
     const gguf *g;
     const gguf_tensor *t;
-    uint64_t row_bytes;
+    uint64_t row_bytes, offset;
 } loading;
 
 static bool read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e) {
     loading *l = ctx;
-    return gguf_tensor_read(l->g, l->t, row * l->row_bytes, out, n_rows * l->row_bytes, e);
+    return gguf_tensor_read(l->g, l->t, l->offset + row * l->row_bytes, out, n_rows * l->row_bytes, e);
 }
 
 typedef struct load_state {
@@ -152,12 +231,19 @@ typedef struct load_state {
 
 static bool load_matrix(load_state *s, device_matrix *m, const char *name) {
     const gguf_tensor *t = gguf_find_tensor(s->g, str_of(name));
-    loading l = {s->g, t, dtype_row_bytes(t->type, t->dims[0])};
+    loading l = {s->g, t, dtype_row_bytes(t->type, t->dims[0]), 0};
     size_t mark = mem_arena_mark(s->scratch);
     device *dev = s->m->dev;
     void *scratch = mem_arena_take(s->scratch, dev->ops->matrix_scratch_bytes(m->type, m->cols, dev->n_threads), 64);
     CHECK(scratch);
-    bool ok = dev->ops->matrix_load(dev, m, read_rows, &l, scratch, s->e);
+    device_matrix one_of = *m;
+    size_t packed_bytes = dev->ops->matrix_bytes(m->type, m->rows, m->cols);
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < t->dims[2]; i++) {
+        l.offset = i * m->rows * l.row_bytes;
+        one_of.data = (char *)m->data + i * packed_bytes;
+        ok = dev->ops->matrix_load(dev, &one_of, read_rows, &l, scratch, s->e);
+    }
     mem_arena_reset(s->scratch, mark);
     s->done_bytes += t->bytes;
     if (s->progress) s->progress(s->progress_ctx, s->done_bytes, s->g->tensor_bytes);
@@ -173,10 +259,13 @@ static bool load_vector(load_state *s, const float *v, const char *name) {
 
 static bool load_layer(load_state *s, model_layer *l, uint32_t index) {
     char name[NAME_BYTES], tail[32];
-    if (!load_vector(s, l->attn_norm, in_block(name, index, "attn_norm.weight"))) return false;
-    if (!load_vector(s, l->ffn_norm, in_block(name, index, "ffn_norm.weight"))) return false;
+    for (int i = 0; i < N_LAYER_VECTORS; i++) {
+        snprintf(tail, sizeof tail, "%s.weight", layer_vectors[i].name);
+        if (!load_vector(s, *vector_of(l, &layer_vectors[i]), in_block(name, index, tail))) return false;
+    }
     for (int i = 0; i < N_LAYER_MATRICES; i++) {
         device_matrix *m = slot_of(l, &layer_matrices[i]);
+        if (!layer_matrices[i].n(&s->m->h)) continue;
         snprintf(tail, sizeof tail, "%s.weight", layer_matrices[i].name);
         if (!load_matrix(s, m, in_block(name, index, tail))) return false;
         snprintf(tail, sizeof tail, "%s.bias", layer_matrices[i].name);
@@ -248,7 +337,7 @@ size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_thre
     size_t most = 0;
     for (uint64_t i = 0; i < g->n_tensors; i++) {
         const gguf_tensor *t = &g->tensors[i];
-        if (t->n_dims != 2 || !ops->supports(t->type) || t->dims[0] > UINT32_MAX) continue;
+        if (t->n_dims < 2 || t->n_dims > 3 || !ops->supports(t->type) || t->dims[0] > UINT32_MAX) continue;
         size_t bytes = ops->matrix_scratch_bytes(t->type, (uint32_t)t->dims[0], n_threads);
         if (bytes > most) most = bytes;
     }

@@ -134,7 +134,7 @@ for name in ("context_length", "embedding_length", "block_count", "feed_forward_
 for name, n in (("attention.head_count", 3), ("attention.head_count", 5), ("attention.head_count", 64), ("attention.head_count_kv", 3), ("attention.head_count_kv", 8), ("block_count", 3),
                 ("block_count", 1 << 20), ("embedding_length", 63), ("embedding_length", 128), ("feed_forward_length", 129), ("attention.key_length", 15), ("attention.key_length", 1 << 20),
                 ("attention.value_length", 0), ("rope.dimension_count", 0), ("rope.dimension_count", 15), ("rope.dimension_count", 17), ("rope.dimension_count", 1 << 30),
-                ("expert_count", 8)):
+                ("expert_count", 8), ("expert_count", 1 << 20)):
     breaks(semantic, "%s_of_%d" % (name, n), set_key("llama." + name, U32, n))
 for name in ("attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scaling.factor"):
     for text, n in (("nan", float("nan")), ("inf", float("inf")), ("negative", -1.0)):

@@ -56,24 +56,31 @@ static void chunked_task(void *ctx, uint32_t task, uint32_t thread) {
     c->run(c->ctx, begin, end);
 }
 
-/* Runs items [0, n) in pieces; work_per_item in multiply-adds decides whether threads are worth it. */
-static void split(cpu *c, uint32_t n_items, uint64_t work_per_item, void (*run)(void *, uint32_t, uint32_t),
-                  void *ctx) {
+/* Runs items [0, n) in pieces; the work of all and of the heaviest, in multiply-adds, decides whether threads are
+ * worth it. */
+static void split_uneven(cpu *c, uint32_t n_items, uint64_t work, uint64_t heaviest,
+                         void (*run)(void *, uint32_t, uint32_t), void *ctx) {
     if (n_items == 0) return;
     uint32_t threads = (uint32_t)compute_pool_threads(c->pool);
-    if (threads == 1 || n_items == 1 || work_per_item * n_items < WORTH_WAKING_MACS) {
+    if (threads == 1 || n_items == 1 || work < WORTH_WAKING_MACS) {
         run(ctx, 0, n_items);
         return;
     }
-    /* Several pieces a thread, so that a core slowed by others does not hold up the rest; each piece
-     * still long enough to be worth handing out. */
-    uint64_t enough = WORTH_WAKING_MACS / (work_per_item ? work_per_item : 1) + 1;
-    uint32_t per_task = (n_items + threads * 8 - 1) / (threads * 8);
+    /* Several pieces a thread, so that a core slowed by others does not hold up the rest, smaller ones where the
+     * heaviest items would make too heavy a piece; each still long enough to be worth handing out. */
+    uint64_t enough = WORTH_WAKING_MACS * (uint64_t)n_items / work + 1, as_heavy = (work + heaviest - 1) / heaviest;
+    uint32_t per_task = (uint32_t)((as_heavy + threads * 8 - 1) / (threads * 8));
     if (per_task < enough) per_task = enough < n_items ? (uint32_t)enough : n_items;
     uint32_t even = (n_items + threads - 1) / threads;
     if (per_task > even) per_task = even;
-    chunked work = {n_items, per_task, run, ctx};
-    compute_pool_run(c->pool, (n_items + per_task - 1) / per_task, chunked_task, &work);
+    chunked pieces = {n_items, per_task, run, ctx};
+    compute_pool_run(c->pool, (n_items + per_task - 1) / per_task, chunked_task, &pieces);
+}
+
+static void split(cpu *c, uint32_t n_items, uint64_t work_per_item, void (*run)(void *, uint32_t, uint32_t),
+                  void *ctx) {
+    if (work_per_item == 0) work_per_item = 1;
+    split_uneven(c, n_items, n_items * work_per_item, work_per_item, run, ctx);
 }
 
 /* ---- weights ---- */
@@ -157,11 +164,13 @@ static void cpu_rmsnorm(device *d, const float *x, const float *weight, uint32_t
     split(state(d), n, width * 2, norm_run, &w);
 }
 
+/* Items are panels: of each matrix, for each run, all panels that the run meets. */
 typedef struct matmul_work {
     cpu *c;
     const device_matrix *const *ms;
-    uint32_t n_ms, n, group_cols;
-    uint32_t first_panel[DEVICE_MATMUL_MAX + 1];
+    uint32_t n_ms, group_cols;
+    const device_run *runs;
+    uint32_t first_item[DEVICE_MATMUL_MAX + 1];
     const compute_acts *acts;
     float *const *outs;
     const size_t *strides;
@@ -180,36 +189,55 @@ static void add_bias(const device_matrix *m, uint32_t row0, uint32_t row1, uint3
         for (uint32_t r = row0; r < row1; r++) out[i * stride + r] += m->bias[r];
 }
 
+static uint32_t panels_of(const device_matrix *m) { return cpu_row_stride(m->rows) / COMPUTE_PANEL_ROWS; }
+
+static void run_panels(const matmul_work *w, uint32_t m, const device_run *run, uint32_t lo, uint32_t hi) {
+    const device_matrix *mat = w->ms[m];
+    const char *data = (const char *)mat->data + run->matrix * cpu_matrix_bytes(mat->type, mat->rows, mat->cols);
+    float *out = w->outs[m] + run->first * w->strides[m];
+    compute_acts acts = *w->acts;
+    acts.n_tokens = run->n;
+    acts.x += (size_t)run->first * acts.cols;
+    acts.acts += run->first;
+    w->c->kernels->matmul(mat->type, data, mat->cols, lo, hi, &acts, out, w->strides[m]);
+    if (mat->bias) add_bias(mat, lo * COMPUTE_PANEL_ROWS, hi * COMPUTE_PANEL_ROWS, run->n, out, w->strides[m]);
+}
+
 static void panels_run(void *ctx, uint32_t begin, uint32_t end) {
     matmul_work *w = ctx;
     for (uint32_t m = 0; m < w->n_ms; m++) {
-        uint32_t lo = begin > w->first_panel[m] ? begin : w->first_panel[m];
-        uint32_t hi = end < w->first_panel[m + 1] ? end : w->first_panel[m + 1];
-        if (lo >= hi) continue;
-        const device_matrix *mat = w->ms[m];
-        lo -= w->first_panel[m];
-        hi -= w->first_panel[m];
-        w->c->kernels->matmul(mat->type, mat->data, mat->cols, lo, hi, w->acts, w->outs[m], w->strides[m]);
-        if (mat->bias) add_bias(mat, lo * COMPUTE_PANEL_ROWS, hi * COMPUTE_PANEL_ROWS, w->n, w->outs[m], w->strides[m]);
+        uint32_t at = begin > w->first_item[m] ? begin : w->first_item[m], panels = panels_of(w->ms[m]);
+        uint32_t stop = end < w->first_item[m + 1] ? end : w->first_item[m + 1];
+        while (at < stop) {
+            uint32_t lo = (at - w->first_item[m]) % panels, left = stop - at;
+            uint32_t n = panels - lo < left ? panels - lo : left;
+            run_panels(w, m, &w->runs[(at - w->first_item[m]) / panels], lo, lo + n);
+            at += n;
+        }
     }
 }
 
 /* Matrices whose types want their activations alike, in one sweep over the threads. */
-static void matmul_alike(cpu *c, uint32_t group_cols, const compute_acts *acts, const device_matrix *const *ms,
-                         uint32_t n_ms, float *const *outs, const size_t *strides) {
-    matmul_work w = {.c = c, .ms = ms, .n_ms = n_ms, .n = acts->n_tokens, .group_cols = group_cols, .acts = acts,
+static void matmul_alike(cpu *c, uint32_t group_cols, const compute_acts *acts, const device_run *runs,
+                         uint32_t n_runs, const device_matrix *const *ms, uint32_t n_ms, float *const *outs,
+                         const size_t *strides) {
+    matmul_work w = {.c = c, .ms = ms, .n_ms = n_ms, .group_cols = group_cols, .runs = runs, .acts = acts,
                      .outs = outs, .strides = strides};
-    for (uint32_t m = 0; m < n_ms; m++)
-        w.first_panel[m + 1] = w.first_panel[m] + cpu_row_stride(ms[m]->rows) / COMPUTE_PANEL_ROWS;
-    if (group_cols) split(c, w.n, acts->cols * 2, quantize_run, &w);
-    split(c, w.first_panel[n_ms], (uint64_t)w.n * acts->cols * COMPUTE_PANEL_ROWS, panels_run, &w);
+    uint64_t panel_macs = acts->cols * COMPUTE_PANEL_ROWS, longest = 0, panels = 0;
+    for (uint32_t r = 0; r < n_runs; r++) longest = runs[r].n > longest ? runs[r].n : longest;
+    for (uint32_t m = 0; m < n_ms; m++) {
+        w.first_item[m + 1] = w.first_item[m] + n_runs * panels_of(ms[m]);
+        panels += panels_of(ms[m]);
+    }
+    if (group_cols) split(c, acts->n_tokens, acts->cols * 2, quantize_run, &w);
+    split_uneven(c, w.first_item[n_ms], panels * acts->n_tokens * panel_macs, longest * panel_macs, panels_run, &w);
 }
 
-static void cpu_matmul(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x, uint32_t n,
-                       float *const *outs, const size_t *strides) {
+static void cpu_matmul_runs(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x,
+                            const device_run *runs, uint32_t n_runs, float *const *outs, const size_t *strides) {
     static const uint32_t groups[] = {0, COMPUTE_ACT_GROUP, COMPUTE_ACT_GROUP_K};
     cpu *c = state(d);
-    uint32_t cols = ms[0]->cols;
+    uint32_t cols = ms[0]->cols, n = runs[n_runs - 1].first + runs[n_runs - 1].n;
     CHECK(n <= c->max_tokens && cols <= c->max_cols && n_ms <= DEVICE_MATMUL_MAX);
     compute_acts acts = {.n_tokens = n, .cols = cols, .x = x, .acts = c->acts, .stride = n};
     for (int g = 0; g < 3; g++) {
@@ -224,8 +252,51 @@ static void cpu_matmul(device *d, const device_matrix *const *ms, uint32_t n_ms,
             alike_outs[n_alike] = outs[m];
             alike_strides[n_alike++] = strides[m];
         }
-        if (n_alike) matmul_alike(c, groups[g], &acts, alike, n_alike, alike_outs, alike_strides);
+        if (n_alike) matmul_alike(c, groups[g], &acts, runs, n_runs, alike, n_alike, alike_outs, alike_strides);
     }
+}
+
+static void cpu_matmul(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x, uint32_t n,
+                       float *const *outs, const size_t *strides) {
+    cpu_matmul_runs(d, ms, n_ms, x, &(device_run){0, 0, n}, 1, outs, strides);
+}
+
+typedef struct rows_work {
+    const compute_kernels *k;
+    const float *x, *shares;
+    const uint32_t *rows;
+    float *out;
+    size_t x_stride;
+    uint32_t n, width;
+} rows_work;
+
+static void gather_run(void *ctx, uint32_t begin, uint32_t end) {
+    rows_work *w = ctx;
+    for (uint32_t i = begin; i < end; i++)
+        memcpy(w->out + (size_t)i * w->width, w->x + (size_t)w->rows[i] * w->width, w->width * sizeof *w->x);
+}
+
+static void cpu_gather(device *d, const float *x, const uint32_t *rows, uint32_t n, uint32_t width, float *out) {
+    rows_work w = {.x = x, .rows = rows, .out = out, .width = width};
+    split(state(d), n, width, gather_run, &w);
+}
+
+enum { SHARES_COLS = 64 };
+
+/* Items are columns, SHARES_COLS at a time: rows may meet in one. */
+static void shares_run(void *ctx, uint32_t begin, uint32_t end) {
+    rows_work *w = ctx;
+    uint32_t at = begin * SHARES_COLS, stop = end * SHARES_COLS < w->width ? end * SHARES_COLS : w->width;
+    for (uint32_t i = 0; i < w->n; i++) {
+        float *to = w->out + (size_t)(w->rows ? w->rows[i] : i) * w->width;
+        w->k->axpy(to + at, w->shares[i], w->x + i * w->x_stride + at, stop - at);
+    }
+}
+
+static void cpu_add_shares(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
+                           size_t x_stride, uint32_t n, uint32_t width) {
+    rows_work w = {state(d)->kernels, x, shares, rows, y, x_stride, n, width};
+    split(state(d), (width + SHARES_COLS - 1) / SHARES_COLS, (uint64_t)n * SHARES_COLS, shares_run, &w);
 }
 
 typedef struct rope_work {
@@ -399,6 +470,9 @@ static const device_ops cpu_ops = {
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .matmul = cpu_matmul,
+    .matmul_runs = cpu_matmul_runs,
+    .gather = cpu_gather,
+    .add_shares = cpu_add_shares,
     .rope = cpu_rope,
     .kv_store = cpu_kv_store,
     .attend = cpu_attend,

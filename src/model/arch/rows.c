@@ -5,8 +5,12 @@
 #include "model/model.h"
 
 static const model_arch rows[] = {
-    {.name = "llama", .rope_paired = true, .activation = DEVICE_SILU}, /* Llama 1–3, Mistral, and most of their kin */
-    {.name = "qwen2", .rope_paired = false, .activation = DEVICE_SILU}, /* biases on q, k, v come with the file */
+    /* Llama 1–3, Mistral, Mixtral, and most of their kin */
+    {.name = "llama", .rope_paired = true, .activation = DEVICE_SILU, .experts = MODEL_EXPERTS_SUM_TO_ONE},
+    {.name = "qwen2", .activation = DEVICE_SILU}, /* biases on q, k, v come with the file */
+    {.name = "qwen2moe", .activation = DEVICE_SILU, .experts = MODEL_EXPERTS_SHARES, .shared_expert = true},
+    {.name = "qwen3", .activation = DEVICE_SILU, .head_norms = true},
+    {.name = "qwen3moe", .activation = DEVICE_SILU, .head_norms = true, .experts = MODEL_EXPERTS_SUM_TO_ONE},
 };
 
 const model_arch *model_arch_find(str name, err *e) {

@@ -124,6 +124,94 @@ static void matmul(void **state) {
     }
 }
 
+/* Several matrices in one, and runs of tokens that meet one each: the bits of plain multiplications, on every thread
+ * count, with gaps in the matrices and runs of all lengths. */
+static void matmul_runs(void **state) {
+    (void)state;
+    enum { MATRICES = 5, ROWS = 40, STRIDE = 48 };
+    static const device_run runs[] = {{0, 0, 1}, {1, 1, 20}, {4, 21, 5}, {2, 26, 7}};
+    static const dtype types[] = {DTYPE_F32, DTYPE_Q4_0, DTYPE_Q8_0};
+    static float x[MAX_TOKENS * COLS], got[2][MAX_TOKENS * STRIDE], want[2][MAX_TOKENS * STRIDE];
+    rng random;
+    rng_seed(&random, 3);
+    random_floats(&random, x, MAX_TOKENS * COLS);
+    for (int n_threads = 1; n_threads <= 3; n_threads++)
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            rig r;
+            up(&r, n_threads);
+            const device_ops *ops = r.dev.ops;
+            size_t bytes = ops->matrix_bytes(types[t], ROWS, COLS), row_bytes = dtype_row_bytes(types[t], COLS);
+            device_matrix m[2], single[2];
+            for (int i = 0; i < 2; i++) {
+                m[i] = (device_matrix){.type = types[t], .rows = ROWS, .cols = COLS};
+                char *all = mem_arena_take(&r.arena, MATRICES * bytes, 64);
+                for (int k = 0; k < MATRICES; k++) {
+                    uint8_t *stored = calloc(ROWS, row_bytes);
+                    float row[COLS];
+                    for (int j = 0; j < ROWS; j++) {
+                        random_floats(&random, row, COLS);
+                        compute_quantize_row(types[t], row, COLS, stored + (size_t)j * row_bytes);
+                    }
+                    err e = {0};
+                    single[i] = m[i];
+                    assert_ok(load(&r, &single[i], &(rows){stored, row_bytes, UINT32_MAX}, &e), e);
+                    memcpy(all + (size_t)k * bytes, single[i].data, bytes);
+                    free(stored);
+                }
+                m[i].data = all;
+            }
+            const device_matrix *ms[] = {&m[0], &m[1]}, *singles[] = {&single[0], &single[1]};
+            float *outs[] = {got[0], got[1]};
+            size_t strides[] = {STRIDE, STRIDE};
+            ops->matmul_runs(&r.dev, ms, 2, x, runs, 4, outs, strides);
+            for (int k = 0; k < 4; k++) {
+                float *wants[] = {want[0] + runs[k].first * STRIDE, want[1] + runs[k].first * STRIDE};
+                for (int i = 0; i < 2; i++) {
+                    single[i] = m[i];
+                    single[i].data = (char *)m[i].data + runs[k].matrix * bytes;
+                }
+                ops->matmul(&r.dev, singles, 2, x + runs[k].first * COLS, runs[k].n, wants, strides);
+            }
+            assert_memory_equal(got, want, sizeof got);
+            down(&r);
+        }
+}
+
+/* Rows picked and put together again: of a row that is met twice the first comes first. */
+static void rows_by_number(void **state) {
+    (void)state;
+    enum { WIDTH = 200, N = 6, STRIDE = 208 };
+    static const uint32_t picked[N] = {4, 0, 4, 2, 2, 3};
+    static const float shares[N] = {0.5f, 1, -2, 0.25f, 3, 1e-3f};
+    static float x[5 * WIDTH], gathered[N * WIDTH], y[5 * WIDTH], want[5 * WIDTH], add[N * STRIDE];
+    rng random;
+    rng_seed(&random, 4);
+    random_floats(&random, x, 5 * WIDTH);
+    random_floats(&random, add, N * STRIDE);
+    for (int n_threads = 1; n_threads <= 3; n_threads++) {
+        rig r;
+        up(&r, n_threads);
+        r.dev.ops->gather(&r.dev, x, picked, N, WIDTH, gathered);
+        for (int i = 0; i < N; i++)
+            assert_memory_equal(gathered + i * WIDTH, x + picked[i] * WIDTH, WIDTH * sizeof *x);
+        memcpy(y, x, sizeof y), memcpy(want, x, sizeof want);
+        r.dev.ops->add_shares(&r.dev, y, picked, shares, add, STRIDE, N, WIDTH);
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < WIDTH; j++) {
+                float *to = &want[picked[i] * WIDTH + (uint32_t)j];
+                *to = fmaf(shares[i], add[i * STRIDE + j], *to);
+            }
+        assert_memory_equal(y, want, sizeof y);
+        memcpy(y, x, sizeof y), memcpy(want, x, sizeof want);
+        r.dev.ops->add_shares(&r.dev, y, NULL, shares, add, STRIDE, 5, WIDTH);
+        for (int i = 0; i < 5; i++)
+            for (int j = 0; j < WIDTH; j++)
+                want[i * WIDTH + j] = fmaf(shares[i], add[i * STRIDE + j], want[i * WIDTH + j]);
+        assert_memory_equal(y, want, sizeof y);
+        down(&r);
+    }
+}
+
 static void embedding(void **state) {
     (void)state;
     static float values[40 * COLS], out[3 * COLS];
@@ -327,6 +415,7 @@ static void kernels_by_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matmul_runs),  cmocka_unit_test(rows_by_number),
         cmocka_unit_test(matmul),       cmocka_unit_test(embedding),       cmocka_unit_test(a_load_that_fails_says_why),
         cmocka_unit_test(element_wise), cmocka_unit_test(attention),       cmocka_unit_test(kernels_by_name),
     };

@@ -61,6 +61,7 @@ typedef struct tally {
 } tally;
 
 static char directory[] = "/tmp/plimsoll-bits-XXXXXX", forged_path[64], sliding_path[64], mixed_path[64];
+static char experts_path[64];
 static char spill_path[64];
 
 /* One more key of 96 bytes in front of the others, so that the tensors stay aligned: every n-th layer sees all. */
@@ -98,6 +99,29 @@ static void write_model(const char *path, uint32_t window, uint32_t pattern) {
     model_file_free(&f);
 }
 
+static void write_experts(const char *path) {
+    static model_file f;
+    model_file_make(&f, &(model_spec){.arch = "qwen2moe",
+                                      .n_vocab = 300,
+                                      .n_layers = 2,
+                                      .width = 96,
+                                      .n_heads = 6,
+                                      .n_kv_heads = 3,
+                                      .head_dim = 32,
+                                      .ff_width = 128,
+                                      .n_experts = 8,
+                                      .n_experts_used = 3,
+                                      .expert_ff_width = 64,
+                                      .shared_ff_width = 96,
+                                      .type = DTYPE_Q8_0,
+                                      .biases = true,
+                                      .context = N_CONTEXT,
+                                      .vocabulary = true,
+                                      .seed = 12});
+    model_file_write(&f, path);
+    model_file_free(&f);
+}
+
 static int up(void **state) {
     (void)state;
     log_set_level(LOG_WARN);
@@ -109,12 +133,14 @@ static int up(void **state) {
     write_model(forged_path, 0, 0);
     write_model(sliding_path, MODEL_WINDOW, 0);
     write_model(mixed_path, MODEL_WINDOW, 2);
+    snprintf(experts_path, sizeof experts_path, "%s/experts.gguf", directory);
+    write_experts(experts_path);
     return 0;
 }
 
 static int down(void **state) {
     (void)state;
-    unlink(forged_path), unlink(sliding_path), unlink(mixed_path), unlink(spill_path);
+    unlink(forged_path), unlink(sliding_path), unlink(mixed_path), unlink(experts_path), unlink(spill_path);
     return rmdir(directory);
 }
 
@@ -459,6 +485,12 @@ static void layers_with_and_without_a_window(void **state) {
     if (!SANITIZED) every_case(&windowed);
 }
 
+/* Tokens meet those of others at their experts, in groups of all sizes. */
+static void experts(void **state) {
+    (void)state;
+    every_case(&(subject){.path = experts_path, .type = COMPUTE_KV_F16});
+}
+
 /* The comparison must be able to fail: other pages give other bits, and so does another window. */
 static void other_terms_are_noticed(void **state) {
     (void)state;
@@ -478,7 +510,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_in_f16), cmocka_unit_test(built_in_q8), cmocka_unit_test(built_in_q4),
         cmocka_unit_test(windows),      cmocka_unit_test(a_models_own_window),
-        cmocka_unit_test(layers_with_and_without_a_window), cmocka_unit_test(other_terms_are_noticed),
+        cmocka_unit_test(layers_with_and_without_a_window), cmocka_unit_test(experts),
+        cmocka_unit_test(other_terms_are_noticed),
     };
     return cmocka_run_group_tests_name("bits", tests, up, down);
 }

@@ -23,6 +23,7 @@ typedef struct model_spec {
     float rope_base, rope_factor, rope_attn_factor; /* 0: no such key */
     uint32_t rope_original, rot_dim;
     uint32_t window, window_pattern; /* 0: no such key */
+    uint32_t n_experts, n_experts_used, expert_ff_width, shared_ff_width; /* likewise */
     const float *rope_factors; /* tensor rope_freqs.weight */
     uint64_t seed;
     /* damage */
@@ -149,6 +150,10 @@ static inline void mb_keys(model_file *f, const model_spec *s) {
     mb_arch_u32(f, s, "embedding_length", s->width);
     mb_arch_u32(f, s, "block_count", s->n_layers);
     mb_arch_u32(f, s, "feed_forward_length", s->ff_width);
+    mb_arch_u32(f, s, "expert_count", s->n_experts);
+    mb_arch_u32(f, s, "expert_used_count", s->n_experts_used);
+    mb_arch_u32(f, s, "expert_feed_forward_length", s->expert_ff_width);
+    mb_arch_u32(f, s, "expert_shared_feed_forward_length", s->shared_ff_width);
     mb_arch_u32(f, s, "attention.head_count", s->n_heads);
     mb_arch_u32(f, s, "attention.head_count_kv", s->n_kv_heads);
     mb_arch_u32(f, s, "attention.key_length", s->head_dim);
@@ -177,11 +182,11 @@ static inline void mb_keys(model_file *f, const model_spec *s) {
 
 /* Values around mean, spread wide; stored as type, and kept as what was stored. */
 static inline void mb_tensor(model_file *f, const model_spec *s, rng *r, const char *name, dtype type, uint32_t n_dims,
-                             uint64_t cols, uint64_t rows, double mean, double spread) {
+                             uint64_t cols, uint64_t rows, uint64_t n, double mean, double spread) {
     if (s->omit && !strcmp(s->omit, name)) return;
     model_tensor *t = &f->tensors[f->n_tensors++];
     if (f->n_tensors > MODEL_FILE_TENSORS) abort();
-    *t = (model_tensor){.type = type, .n_dims = n_dims, .dims = {cols, rows, 1}};
+    *t = (model_tensor){.type = type, .n_dims = n_dims, .dims = {cols, rows, n}};
     snprintf(t->name, sizeof t->name, "%s", name);
     if (s->bend && !strcmp(s->bend, name)) {
         t->type = s->bend_type;
@@ -205,14 +210,55 @@ static inline void mb_tensor(model_file *f, const model_spec *s, rng *r, const c
 
 static inline void mb_matrix(model_file *f, const model_spec *s, rng *r, const char *name, uint32_t cols,
                              uint32_t rows) {
-    mb_tensor(f, s, r, name, s->type, 2, cols, rows, 0, 1.0 / sqrt(cols));
+    mb_tensor(f, s, r, name, s->type, 2, cols, rows, 1, 0, 1.0 / sqrt(cols));
 }
 static inline void mb_vector(model_file *f, const model_spec *s, rng *r, const char *name, uint32_t n, double mean) {
-    mb_tensor(f, s, r, name, DTYPE_F32, 1, n, 1, mean, 0.2);
+    mb_tensor(f, s, r, name, DTYPE_F32, 1, n, 1, 1, mean, 0.2);
 }
 
 static inline uint32_t spec_head_dim(const model_spec *s) { return s->head_dim ? s->head_dim : s->width / s->n_heads; }
 static inline uint32_t spec_head_dim_v(const model_spec *s) { return s->head_dim_v ? s->head_dim_v : spec_head_dim(s); }
+
+static inline bool spec_is(const model_spec *s, const char *family) { /* "qwen3": and qwen3moe */
+    return s->arch && !strncmp(s->arch, family, strlen(family));
+}
+
+static inline void mb_in_layer(char name[64], uint32_t layer, const char *tail) {
+    snprintf(name, 64, "blk.%u.%s", layer, tail);
+}
+
+/* In the middle of a layer: norms of heads. */
+static inline void mb_head_norms(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
+    char name[64];
+    if (!spec_is(s, "qwen3")) return;
+    mb_in_layer(name, layer, "attn_q_norm.weight"), mb_vector(f, s, r, name, spec_head_dim(s), 1);
+    mb_in_layer(name, layer, "attn_k_norm.weight"), mb_vector(f, s, r, name, spec_head_dim(s), 1);
+}
+
+/* The feed-forward part of a layer with experts; routers tell them clearly apart. */
+static inline void mb_experts(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
+    uint32_t w = s->width, ff = s->expert_ff_width ? s->expert_ff_width : s->ff_width, shared = s->shared_ff_width;
+    struct {
+        const char *name;
+        dtype type;
+        uint32_t n_dims, cols, rows, n;
+    } const parts[] = {
+        {"ffn_gate_inp.weight", DTYPE_F32, 2, w, s->n_experts, 1},
+        {"ffn_gate_exps.weight", s->type, 3, w, ff, s->n_experts},
+        {"ffn_up_exps.weight", s->type, 3, w, ff, s->n_experts},
+        {"ffn_down_exps.weight", s->type, 3, ff, w, s->n_experts},
+        {"ffn_gate_inp_shexp.weight", DTYPE_F32, 1, w, 1, 1},
+        {"ffn_gate_shexp.weight", s->type, 2, w, shared, 1},
+        {"ffn_up_shexp.weight", s->type, 2, w, shared, 1},
+        {"ffn_down_shexp.weight", s->type, 2, shared, w, 1},
+    };
+    for (int i = 0; i < (shared ? 8 : 4); i++) {
+        char name[64];
+        mb_in_layer(name, layer, parts[i].name);
+        mb_tensor(f, s, r, name, parts[i].type, parts[i].n_dims, parts[i].cols, parts[i].rows, parts[i].n, 0,
+                  1.0 / sqrt(parts[i].cols));
+    }
+}
 
 static inline void mb_tensors(model_file *f, const model_spec *s) {
     rng r;
@@ -228,7 +274,7 @@ static inline void mb_tensors(model_file *f, const model_spec *s) {
         {"ffn_down", s->ff_width, s->width},
     };
     char name[64];
-    mb_tensor(f, s, &r, "token_embd.weight", s->type, 2, s->width, s->n_vocab, 0, 1);
+    mb_tensor(f, s, &r, "token_embd.weight", s->type, 2, s->width, s->n_vocab, 1, 0, 1);
     mb_vector(f, s, &r, "output_norm.weight", s->width, 1);
     if (!s->tied) mb_matrix(f, s, &r, "output.weight", s->width, s->n_vocab);
     if (s->rope_factors) {
@@ -239,12 +285,14 @@ static inline void mb_tensors(model_file *f, const model_spec *s) {
     for (uint32_t i = 0; i < s->n_layers; i++) {
         snprintf(name, sizeof name, "blk.%u.attn_norm.weight", i), mb_vector(f, s, &r, name, s->width, 1);
         snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", i), mb_vector(f, s, &r, name, s->width, 1);
-        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        mb_head_norms(f, s, &r, i);
+        for (size_t p = 0; p < (s->n_experts ? 4 : 7); p++) {
             snprintf(name, sizeof name, "blk.%u.%s.weight", i, parts[p].name);
             mb_matrix(f, s, &r, name, parts[p].cols, parts[p].rows);
             snprintf(name, sizeof name, "blk.%u.%s.bias", i, parts[p].name);
             if (s->biases && p < 3) mb_vector(f, s, &r, name, parts[p].rows, 0);
         }
+        if (s->n_experts) mb_experts(f, s, &r, i);
     }
 }
 

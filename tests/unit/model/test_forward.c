@@ -38,8 +38,13 @@ static void normalize(const float *w, uint32_t n, const double *x, double *out) 
     for (uint32_t i = 0; i < n; i++) out[i] = x[i] / sqrt(sum / n + 1e-5) * (double)w[i];
 }
 
+/* Norms of single heads, where there are such tensors. */
+static void normalize_heads(const float *w, uint32_t n_heads, uint32_t d, double *x) {
+    for (uint32_t h = 0; w && h < n_heads; h++) normalize(w, d, x + (size_t)h * d, x + (size_t)h * d);
+}
+
 static void rotate(const reference *r, double *x, uint32_t n_heads, uint32_t position) {
-    bool paired = !r->s->arch || strcmp(r->s->arch, "qwen2") != 0;
+    bool paired = !spec_is(r->s, "qwen");
     uint32_t d = spec_head_dim(r->s), rot = r->s->rot_dim ? r->s->rot_dim : d;
     for (uint32_t h = 0; h < n_heads; h++, x += d)
         for (uint32_t i = 0; i < rot / 2; i++) {
@@ -81,6 +86,48 @@ static uint32_t first_seen(const model_spec *s, uint32_t layer, uint32_t positio
     return windowed && position + 1 > s->window ? position + 1 - s->window : 0;
 }
 
+/* x += share · down · (silu(gate · norm) · (up · norm)), of matrix i of a tensor of several. */
+static void reference_network(const reference *r, uint32_t layer, const char *kind, uint32_t i, uint32_t ff,
+                              double share, const double *norm, double *x) {
+    uint32_t w = r->s->width;
+    char name[3][64];
+    static const char *const parts[] = {"gate", "up", "down"};
+    for (int p = 0; p < 3; p++) snprintf(name[p], 64, "blk.ffn_%s%s.weight", parts[p], kind);
+    size_t at = (size_t)i * w * ff;
+    double *gate = calloc(ff, 8), *up = calloc(ff, 8), *out = calloc(w, 8);
+    multiply(tensor_of(r, name[0], layer) + at, NULL, ff, w, norm, gate);
+    multiply(tensor_of(r, name[1], layer) + at, NULL, ff, w, norm, up);
+    for (uint32_t j = 0; j < ff; j++) gate[j] = gate[j] / (1 + exp(-gate[j])) * up[j];
+    multiply(tensor_of(r, name[2], layer) + at, NULL, w, ff, gate, out);
+    for (uint32_t j = 0; j < w; j++) x[j] += share * out[j];
+    free(gate), free(up), free(out);
+}
+
+/* A softmax over all experts; the most likely ones, one after the other; their shares scaled to one, or not. */
+static void reference_experts(const reference *r, uint32_t layer, const double *norm, double *x) {
+    const model_spec *s = r->s;
+    uint32_t chosen[64], ff = s->expert_ff_width ? s->expert_ff_width : s->ff_width;
+    double p[64], total = 0, all = 0, share;
+    multiply(tensor_of(r, "blk.ffn_gate_inp.weight", layer), NULL, s->n_experts, s->width, norm, p);
+    for (uint32_t i = 0; i < s->n_experts; i++) all += p[i] = exp(p[i]);
+    for (uint32_t k = 0; k < s->n_experts_used; k++) {
+        uint32_t best = UINT32_MAX;
+        for (uint32_t i = 0; i < s->n_experts; i++) {
+            bool taken = false;
+            for (uint32_t j = 0; j < k; j++) taken |= chosen[j] == i;
+            if (!taken && (best == UINT32_MAX || p[i] > p[best])) best = i;
+        }
+        chosen[k] = best;
+        total += p[best];
+    }
+    if (spec_is(s, "qwen2")) total = all;
+    for (uint32_t k = 0; k < s->n_experts_used; k++)
+        reference_network(r, layer, "_exps", chosen[k], ff, p[chosen[k]] / total, norm, x);
+    if (!s->shared_ff_width) return;
+    multiply(tensor_of(r, "blk.ffn_gate_inp_shexp.weight", layer), NULL, 1, s->width, norm, &share);
+    reference_network(r, layer, "_shexp", 0, s->shared_ff_width, 1 / (1 + exp(-share)), norm, x);
+}
+
 /* x of all tokens through one layer. */
 static void reference_layer(const reference *r, uint32_t layer, double *x, uint32_t n) {
     const model_spec *s = r->s;
@@ -88,8 +135,7 @@ static void reference_layer(const reference *r, uint32_t layer, double *x, uint3
              vw = s->n_kv_heads * dv;
     double *norm = calloc(w, 8), *q = calloc(s->n_heads * d, 8), *k = calloc((size_t)n * kw, 8),
            *v = calloc((size_t)n * vw, 8);
-    double *mix = calloc(s->n_heads * dv, 8), *out = calloc(w, 8), *gate = calloc(s->ff_width, 8),
-           *up = calloc(s->ff_width, 8);
+    double *mix = calloc(s->n_heads * dv, 8), *out = calloc(w, 8);
     for (uint32_t t = 0; t < n; t++, x += w) {
         double *kt = k + (size_t)t * kw, *vt = v + (size_t)t * vw;
         normalize(tensor_of(r, "blk.attn_norm.weight", layer), w, x, norm);
@@ -97,6 +143,8 @@ static void reference_layer(const reference *r, uint32_t layer, double *x, uint3
                  norm, q);
         multiply(tensor_of(r, "blk.attn_k.weight", layer), tensor_of(r, "blk.attn_k.bias", layer), kw, w, norm, kt);
         multiply(tensor_of(r, "blk.attn_v.weight", layer), tensor_of(r, "blk.attn_v.bias", layer), vw, w, norm, vt);
+        normalize_heads(tensor_of(r, "blk.attn_q_norm.weight", layer), s->n_heads, d, q);
+        normalize_heads(tensor_of(r, "blk.attn_k_norm.weight", layer), s->n_kv_heads, d, kt);
         rotate(r, q, s->n_heads, t);
         rotate(r, kt, s->n_kv_heads, t);
         for (uint32_t i = 0; i < kw; i++) kt[i] = as_f16(kt[i]);
@@ -105,13 +153,10 @@ static void reference_layer(const reference *r, uint32_t layer, double *x, uint3
         multiply(tensor_of(r, "blk.attn_output.weight", layer), NULL, w, s->n_heads * dv, mix, out);
         for (uint32_t i = 0; i < w; i++) x[i] += out[i];
         normalize(tensor_of(r, "blk.ffn_norm.weight", layer), w, x, norm);
-        multiply(tensor_of(r, "blk.ffn_gate.weight", layer), NULL, s->ff_width, w, norm, gate);
-        multiply(tensor_of(r, "blk.ffn_up.weight", layer), NULL, s->ff_width, w, norm, up);
-        for (uint32_t i = 0; i < s->ff_width; i++) gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
-        multiply(tensor_of(r, "blk.ffn_down.weight", layer), NULL, w, s->ff_width, gate, out);
-        for (uint32_t i = 0; i < w; i++) x[i] += out[i];
+        if (s->n_experts) reference_experts(r, layer, norm, x);
+        else reference_network(r, layer, "", 0, s->ff_width, 1, norm, x);
     }
-    free(norm), free(q), free(k), free(v), free(mix), free(out), free(gate), free(up);
+    free(norm), free(q), free(k), free(v), free(mix), free(out);
 }
 
 /* Logits [n][n_vocab] of every position. */
@@ -385,6 +430,126 @@ static void another_row(void **state) { /* biases, halves instead of pairs */
             EXACT);
 }
 
+static void norms_of_heads(void **state) { /* a head size that is not width / heads, rows with and without padding */
+    (void)state;
+    for (uint32_t heads = 2; heads <= 4; heads += 2)
+        compare(&(model_spec){.arch = "qwen3",
+                              .n_vocab = 40,
+                              .n_layers = 2,
+                              .width = 48,
+                              .n_heads = heads,
+                              .n_kv_heads = 2,
+                              .head_dim = heads == 2 ? 24 : 20,
+                              .ff_width = 64,
+                              .context = 128,
+                              .seed = 30 + heads},
+                EXACT);
+}
+
+/* More slots than the buffers hold: in waves. */
+static const model_spec mixtures[] = {
+    {.n_experts = 4, .n_experts_used = 2, .ff_width = 48, .seed = 41},
+    {.n_experts = 7, .n_experts_used = 3, .ff_width = 21, .seed = 42},
+    {.n_experts = 3, .n_experts_used = 3, .ff_width = 16, .seed = 43},
+    {.n_experts = 1, .n_experts_used = 1, .ff_width = 40, .seed = 44},
+    {.arch = "qwen3moe", .n_experts = 40, .n_experts_used = 8, .ff_width = 99, .expert_ff_width = 16, .seed = 45},
+    {.arch = "qwen3moe", .n_experts = 5, .n_experts_used = 1, .ff_width = 9, .expert_ff_width = 30, .head_dim = 20,
+     .seed = 46},
+    {.arch = "qwen2moe", .n_experts = 6, .n_experts_used = 2, .ff_width = 60, .expert_ff_width = 17,
+     .shared_ff_width = 50, .biases = true, .seed = 47},
+    {.arch = "qwen2moe", .n_experts = 8, .n_experts_used = 4, .ff_width = 32, .expert_ff_width = 16,
+     .shared_ff_width = 16, .biases = true, .seed = 48},
+};
+enum { N_MIXTURES = sizeof mixtures / sizeof *mixtures };
+
+static model_spec mixture(int i) {
+    model_spec s = mixtures[i];
+    s.n_vocab = 40, s.n_layers = 2, s.width = 48, s.n_heads = 4, s.n_kv_heads = 2, s.context = 128;
+    return s;
+}
+
+static void experts(void **state) {
+    (void)state;
+    for (int i = 0; i < N_MIXTURES; i++) {
+        model_spec s = mixture(i);
+        compare(&s, EXACT);
+    }
+}
+
+/* What the device is asked to read of experts' weights. */
+static struct {
+    uint32_t reads, tokens, twice;
+    const void *seen[256];
+} reading;
+
+static void reading_matmul_runs(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x,
+                                const device_run *runs, uint32_t n_runs, float *const *outs, const size_t *strides) {
+    for (uint32_t m = 0; m < n_ms; m++)
+        for (uint32_t r = 0; r < n_runs; r++) {
+            size_t bytes = device_cpu_ops()->matrix_bytes(ms[m]->type, ms[m]->rows, ms[m]->cols);
+            const void *at = (const char *)ms[m]->data + runs[r].matrix * bytes;
+            for (uint32_t i = 0; i < reading.reads; i++) reading.twice += reading.seen[i] == at;
+            assert_true(reading.reads < sizeof reading.seen / sizeof *reading.seen);
+            reading.seen[reading.reads++] = at;
+            reading.tokens += runs[r].n;
+        }
+    device_cpu_ops()->matmul_runs(d, ms, n_ms, x, runs, n_runs, outs, strides);
+}
+
+static void each_expert_is_read_once_a_step(void **state) {
+    (void)state;
+    model_spec s = mixture(0);
+    rig r;
+    int32_t tokens[16];
+    float *logits = calloc(16 * s.n_vocab, sizeof *logits);
+    s.n_experts = 8;
+    rig_up(&r, &s, 2);
+    device_ops ops = *r.dev.ops;
+    ops.matmul_runs = reading_matmul_runs;
+    r.dev.ops = &ops;
+    for (int i = 0; i < 16; i++) tokens[i] = (int32_t)((unsigned)i * 7 % s.n_vocab);
+    memset(&reading, 0, sizeof reading);
+    rig_forward(&r, tokens, 16, 16, logits);
+    assert_int_equal(reading.twice, 0);
+    assert_int_equal(reading.tokens, 3 * 2 * s.n_layers * 16); /* 3 matrices, 2 experts, 16 tokens */
+    assert_in_range(reading.reads, 1, 3 * 8 * s.n_layers);
+    memset(&reading, 0, sizeof reading);
+    rig_forward(&r, tokens, 16, 1, logits); /* token by token each reads its own */
+    assert_int_equal(reading.reads, 3 * 2 * s.n_layers * 16);
+    free(logits);
+    rig_down(&r);
+}
+
+/* Alone, beside others, in pieces of any size, on one thread and two: the same bits. */
+static void experts_bits(void **state) {
+    (void)state;
+    static const dtype kinds[] = {DTYPE_F32, DTYPE_Q8_0};
+    static const uint32_t chunks[] = {1, 16, 33, N_TOKENS};
+    for (int i = 0; i < N_MIXTURES; i++)
+        for (int kind = 0; kind < 2; kind++) {
+            model_spec s = mixture(i);
+            s.width = 64, s.type = kinds[kind], s.expert_ff_width = s.expert_ff_width ? 64 : 0, s.ff_width = 64;
+            if (s.shared_ff_width) s.shared_ff_width = 96;
+            if (s.head_dim) s.head_dim = 32;
+            int32_t tokens[N_TOKENS];
+            for (int t = 0; t < N_TOKENS; t++) tokens[t] = (int32_t)((unsigned)t * 11 % s.n_vocab);
+            size_t bytes = (size_t)N_TOKENS * s.n_vocab * sizeof(float);
+            float *want = calloc(1, bytes), *got = calloc(1, bytes);
+            for (int n_threads = 1; n_threads <= 2; n_threads++) {
+                rig r;
+                rig_up(&r, &s, n_threads);
+                if (n_threads == 1) rig_forward(&r, tokens, N_TOKENS, 1, want);
+                for (int c = 0; c < 4; c++) {
+                    memset(got, 0, bytes);
+                    rig_forward(&r, tokens, N_TOKENS, chunks[c], got);
+                    assert_memory_equal(got, want, bytes);
+                }
+                rig_down(&r);
+            }
+            free(want), free(got);
+        }
+}
+
 static void types(void **state) {
     (void)state;
     model_spec s = {.n_vocab = 64,
@@ -528,6 +693,8 @@ static void progress_reaches_the_end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes),        cmocka_unit_test(windows), cmocka_unit_test(another_row),      cmocka_unit_test(types),
+        cmocka_unit_test(norms_of_heads), cmocka_unit_test(experts), cmocka_unit_test(experts_bits),
+        cmocka_unit_test(each_expert_is_read_once_a_step),
         cmocka_unit_test(rope_scalings), cmocka_unit_test(bad_rope_factors), cmocka_unit_test(progress_reaches_the_end),
     };
     return cmocka_run_group_tests_name("model_forward", tests, NULL, NULL);

@@ -7,6 +7,16 @@
 static const model_spec plain = {
     .n_vocab = 20, .n_layers = 2, .width = 24, .n_heads = 6, .n_kv_heads = 3, .ff_width = 40, .context = 64};
 
+static const model_spec mixtral = {.n_vocab = 20, .n_layers = 2, .width = 24, .n_heads = 6, .n_kv_heads = 3,
+                                   .ff_width = 40, .context = 64, .n_experts = 4, .n_experts_used = 2};
+
+/* Feed-forward width 40, experts of 10, a shared one of 30. */
+static model_spec mixture_of(const char *arch) {
+    model_spec s = mixtral;
+    s.arch = arch, s.expert_ff_width = 10, s.shared_ff_width = strcmp(arch, "qwen2moe") ? 0 : 30;
+    return s;
+}
+
 typedef struct opened {
     model_file file;
     test_alloc alloc;
@@ -109,6 +119,57 @@ static void reads_what_is_optional(void **state) {
     assert_false(h.arch->rope_paired);
 }
 
+static void reads_experts(void **state) {
+    (void)state;
+    model_hparams h;
+    err e;
+    assert_ok(read_spec(&plain, &h, &e), e);
+    assert_true(h.n_experts == 0 && h.shared_ff_width == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
+    double dense = model_matmul_macs(&h);
+    assert_ok(read_spec(&mixtral, &h, &e), e);
+    assert_true(h.n_experts == 4 && h.n_experts_used == 2 && h.expert_ff_width == 40 && h.shared_ff_width == 0);
+    assert_true(model_matmul_macs(&h) == dense + 2 * 24 * (3 * 40 + 4)); /* a token pays for two, and for the choice */
+    model_spec s = mixture_of("qwen3moe");
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(h.expert_ff_width == 10 && h.shared_ff_width == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
+    assert_true(h.arch->head_norms && !h.arch->rope_paired);
+    s = mixture_of("qwen2moe");
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(h.expert_ff_width == 10 && h.shared_ff_width == 30 && h.arch->experts == MODEL_EXPERTS_SHARES);
+    s.shared_ff_width = 40;
+    s.omit = "qwen2moe.expert_shared_feed_forward_length"; /* then as wide as feed_forward_length says */
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_int_equal(h.shared_ff_width, 40);
+    s = mixtral;
+    s.n_experts = 1, s.n_experts_used = 1; /* the one expert's last dimension may be left out */
+    s.bend = "blk.0.ffn_up_exps.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 2, s.bend_dims[0] = 24,
+    s.bend_dims[1] = 40;
+    assert_ok(read_spec(&s, &h, &e), e);
+    s = mixture_of("qwen2moe"); /* a vector may have a second dimension of one */
+    s.bend = "blk.1.ffn_gate_inp_shexp.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 2, s.bend_dims[0] = 24,
+    s.bend_dims[1] = 1;
+    assert_ok(read_spec(&s, &h, &e), e);
+}
+
+/* Weights in memory: each expert's rows are padded to whole panels of 16. */
+static void experts_are_planned(void **state) {
+    (void)state;
+    const device_ops *ops = device_cpu_ops();
+    size_t bytes[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        opened o;
+        model_hparams h;
+        err e = {0};
+        model_spec s = mixtral;
+        s.n_experts += i;
+        open_spec(&o, &s);
+        assert_ok(model_hparams_read(&o.g, &h, &e) && model_plan_bytes(&o.g, &h, ops, &bytes[i], &e), e);
+        close_spec(&o);
+    }
+    size_t expert = 2 * ops->matrix_bytes(DTYPE_F32, 40, 24) + ops->matrix_bytes(DTYPE_F32, 24, 40);
+    assert_int_equal(bytes[1] - bytes[0], 2 * expert); /* in two layers; the router's rows are in one panel either way */
+}
+
 static void missing_keys(void **state) {
     (void)state;
     static const char *const keys[] = {"general.architecture",      "llama.context_length",
@@ -200,8 +261,12 @@ static void what_is_not_supported(void **state) {
     s.arch = "mamba";
     refuse(&s, ERR_UNSUPPORTED, "'mamba' is not supported (known: llama, qwen2");
     s = plain;
-    s.set_key = "llama.expert_count", s.set_type = GGUF_U32, s.set_value = 8;
-    refuse(&s, ERR_UNSUPPORTED, "8 experts");
+    s.arch = "qwen2", s.set_key = "qwen2.expert_count", s.set_type = GGUF_U32, s.set_value = 8;
+    refuse(&s, ERR_UNSUPPORTED, "qwen2.expert_count is 8");
+    s = mixtral;
+    s.bend = "blk.1.ffn_down_exps.weight", s.bend_type = DTYPE_I16, s.bend_n_dims = 3, s.bend_dims[0] = 40,
+    s.bend_dims[1] = 24, s.bend_dims[2] = 4;
+    refuse(&s, ERR_UNSUPPORTED, "blk.1.ffn_down_exps.weight has type I16");
     s = plain;
     s.rope_scaling = "longrope";
     refuse(&s, ERR_UNSUPPORTED, "'longrope'");
@@ -209,6 +274,88 @@ static void what_is_not_supported(void **state) {
     s.bend = "blk.1.ffn_up.weight", s.bend_type = DTYPE_I16, s.bend_n_dims = 2, s.bend_dims[0] = 24,
     s.bend_dims[1] = 40;
     refuse(&s, ERR_UNSUPPORTED, "blk.1.ffn_up.weight has type I16");
+}
+
+static void experts_that_cannot_be(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        gguf_type type;
+        double value;
+    } wrong[] = {
+        {"qwen2moe.expert_count", GGUF_U32, 4097},
+        {"qwen2moe.expert_count", GGUF_F32, 4},
+        {"qwen2moe.expert_count", GGUF_I32, -4},
+        {"qwen2moe.expert_used_count", GGUF_U32, 0},
+        {"qwen2moe.expert_used_count", GGUF_U32, 5}, /* of 4 */
+        {"qwen2moe.expert_used_count", GGUF_U32, 4294967295.0},
+        {"qwen2moe.expert_feed_forward_length", GGUF_U32, 0},
+        {"qwen2moe.expert_feed_forward_length", GGUF_U32, 4294967295.0},
+        {"qwen2moe.expert_shared_feed_forward_length", GGUF_U32, 0},
+        {"qwen2moe.expert_shared_feed_forward_length", GGUF_U32, 4194305},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        model_spec s = mixture_of("qwen2moe");
+        s.set_key = wrong[i].key, s.set_type = wrong[i].type, s.set_value = wrong[i].value;
+        refuse(&s, ERR_FORMAT, wrong[i].key);
+    }
+    model_spec s = mixture_of("qwen2moe");
+    s.omit = "qwen2moe.expert_used_count";
+    refuse(&s, ERR_FORMAT, s.omit);
+    s = mixtral; /* experts counted, but of a model that has none, and the other way round */
+    s.n_experts = 0, s.set_key = "llama.expert_count", s.set_type = GGUF_U32, s.set_value = 4;
+    refuse(&s, ERR_FORMAT, "blk.0.ffn_gate_inp.weight is missing");
+    s = mixtral;
+    s.set_key = "llama.expert_count", s.set_type = GGUF_U32, s.set_value = 0;
+    refuse(&s, ERR_FORMAT, "blk.0.ffn_gate.weight is missing");
+    s = mixtral;
+    s.set_key = "llama.expert_count", s.set_type = GGUF_U32, s.set_value = 3;
+    refuse(&s, ERR_FORMAT, "blk.0.ffn_gate_inp.weight is 24 × 4; this model's shape wants 24 × 3");
+}
+
+static void missing_tensors_of_experts(void **state) {
+    (void)state;
+    static const char *const names[] = {
+        "blk.0.ffn_gate_inp.weight",  "blk.1.ffn_gate_exps.weight",      "blk.1.ffn_up_exps.weight",
+        "blk.0.ffn_down_exps.weight", "blk.0.ffn_gate_inp_shexp.weight", "blk.0.ffn_gate_shexp.weight",
+        "blk.1.ffn_up_shexp.weight",  "blk.1.ffn_down_shexp.weight",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        model_spec s = mixture_of("qwen2moe");
+        s.omit = names[i];
+        refuse(&s, ERR_FORMAT, names[i]);
+    }
+    model_spec s = mixture_of("qwen3moe");
+    s.omit = "blk.1.attn_k_norm.weight";
+    refuse(&s, ERR_FORMAT, s.omit);
+}
+
+static void tensors_of_experts_of_another_shape(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t n_dims;
+        uint64_t dims[3];
+    } bent[] = {
+        {"blk.0.ffn_gate_inp.weight", 2, {24, 5}},        {"blk.0.ffn_gate_inp.weight", 1, {24}},
+        {"blk.0.ffn_gate_inp.weight", 3, {24, 4, 2}},     {"blk.1.ffn_gate_exps.weight", 3, {24, 10, 3}},
+        {"blk.1.ffn_gate_exps.weight", 3, {24, 10, 5}},   {"blk.1.ffn_gate_exps.weight", 2, {24, 10}},
+        {"blk.1.ffn_gate_exps.weight", 2, {24, 40}},      {"blk.0.ffn_up_exps.weight", 3, {24, 4, 10}},
+        {"blk.0.ffn_up_exps.weight", 3, {10, 24, 4}},     {"blk.0.ffn_down_exps.weight", 3, {24, 10, 4}},
+        {"blk.1.ffn_down_exps.weight", 3, {10, 25, 4}},   {"blk.1.ffn_gate_inp_shexp.weight", 1, {23}},
+        {"blk.1.ffn_gate_inp_shexp.weight", 2, {24, 2}},  {"blk.1.ffn_gate_inp_shexp.weight", 2, {1, 24}},
+        {"blk.0.ffn_gate_shexp.weight", 2, {24, 10}},     {"blk.0.ffn_up_shexp.weight", 3, {24, 30, 4}},
+        {"blk.0.ffn_down_shexp.weight", 2, {24, 30}},
+    };
+    for (size_t i = 0; i < sizeof bent / sizeof *bent; i++) {
+        model_spec s = mixture_of("qwen2moe");
+        s.bend = bent[i].name, s.bend_type = DTYPE_F32, s.bend_n_dims = bent[i].n_dims;
+        memcpy(s.bend_dims, bent[i].dims, sizeof s.bend_dims);
+        refuse(&s, ERR_FORMAT, bent[i].name);
+    }
+    model_spec s = mixture_of("qwen3moe");
+    s.bend = "blk.0.attn_q_norm.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 1, s.bend_dims[0] = 24;
+    refuse(&s, ERR_FORMAT, s.bend);
 }
 
 static void missing_tensors(void **state) {
@@ -280,6 +427,11 @@ int main(void) {
         cmocka_unit_test(missing_tensors),
         cmocka_unit_test(tensors_of_another_shape),
         cmocka_unit_test(a_row_is_not_a_matrix),
+        cmocka_unit_test(reads_experts),
+        cmocka_unit_test(experts_are_planned),
+        cmocka_unit_test(experts_that_cannot_be),
+        cmocka_unit_test(missing_tensors_of_experts),
+        cmocka_unit_test(tensors_of_experts_of_another_shape),
     };
     return cmocka_run_group_tests_name("model_hparams", tests, NULL, NULL);
 }
