@@ -140,7 +140,26 @@ static void add_attention(model *m, const job *j, uint32_t layer) {
         add_vector(m, in_layer(layer, "attn_k.bias"), kv, 0, 0.3);
         add_vector(m, in_layer(layer, "attn_v.bias"), kv, 0, 0.1);
     }
+    if (s->head_norms) { /* queries and keys of deviation 1.3, whatever they came as */
+        add_vector(m, in_layer(layer, "attn_q_norm.weight"), s->head_dim, qkv_gain, 0.1);
+        add_vector(m, in_layer(layer, "attn_k_norm.weight"), s->head_dim, qkv_gain, 0.1);
+    }
     add_matrix(m, in_layer(layer, "attn_output.weight"), j->type, q, s->width, 0, 1.5 * layer_gain(s));
+}
+
+static void add_experts(model *m, const job *j, uint32_t layer, double gain) {
+    const shape *s = j->shape;
+    uint64_t ff = s->expert_ff ? s->expert_ff : s->ff;
+    tensor *router = add(m, in_layer(layer, "ffn_gate_inp.weight"), DTYPE_F32, s->width, s->experts, 0);
+    router->deviation = 1.5 / sqrt(s->width); /* clear choices, but not always the same */
+    add_matrix(m, in_layer(layer, "ffn_gate_exps.weight"), j->type, s->width, ff, s->experts, 1);
+    add_matrix(m, in_layer(layer, "ffn_up_exps.weight"), j->type, s->width, ff, s->experts, 1);
+    add_matrix(m, in_layer(layer, "ffn_down_exps.weight"), j->type, ff, s->width, s->experts, gain);
+    if (!s->shared_ff) return;
+    add_vector(m, in_layer(layer, "ffn_gate_inp_shexp.weight"), s->width, 0, 1 / sqrt(s->width));
+    add_matrix(m, in_layer(layer, "ffn_gate_shexp.weight"), j->type, s->width, s->shared_ff, 0, 1);
+    add_matrix(m, in_layer(layer, "ffn_up_shexp.weight"), j->type, s->width, s->shared_ff, 0, 1);
+    add_matrix(m, in_layer(layer, "ffn_down_shexp.weight"), j->type, s->shared_ff, s->width, 0, gain);
 }
 
 static void add_feed_forward(model *m, const job *j, uint32_t layer) {
@@ -148,11 +167,7 @@ static void add_feed_forward(model *m, const job *j, uint32_t layer) {
     double gain = layer_gain(s);
     add_vector(m, in_layer(layer, "ffn_norm.weight"), s->width, 1, 0.1);
     if (s->experts) {
-        tensor *router = add(m, in_layer(layer, "ffn_gate_inp.weight"), DTYPE_F32, s->width, s->experts, 0);
-        router->deviation = 1.5 / sqrt(s->width); /* clear choices, but not always the same */
-        add_matrix(m, in_layer(layer, "ffn_gate_exps.weight"), j->type, s->width, s->ff, s->experts, 1);
-        add_matrix(m, in_layer(layer, "ffn_up_exps.weight"), j->type, s->width, s->ff, s->experts, 1);
-        add_matrix(m, in_layer(layer, "ffn_down_exps.weight"), j->type, s->ff, s->width, s->experts, gain);
+        add_experts(m, j, layer, gain);
         return;
     }
     if (!s->fused) add_matrix(m, in_layer(layer, "ffn_gate.weight"), j->type, s->width, s->ff, 0, 1);
@@ -218,6 +233,10 @@ static void write_hparams(out *o, const job *j) {
     out_kv_u32(o, arch_key(s, "feed_forward_length"), s->ff);
     out_kv_u32(o, arch_key(s, "attention.head_count"), s->heads);
     out_kv_u32(o, arch_key(s, "attention.head_count_kv"), s->kv_heads);
+    if (s->head_dim * s->heads != s->width) {
+        out_kv_u32(o, arch_key(s, "attention.key_length"), s->head_dim);
+        out_kv_u32(o, arch_key(s, "attention.value_length"), s->head_dim);
+    }
     out_kv_f32(o, arch_key(s, "attention.layer_norm_rms_epsilon"), s->norm_eps);
     out_kv_u32(o, arch_key(s, "rope.dimension_count"), s->head_dim);
     out_kv_f32(o, arch_key(s, "rope.freq_base"), s->rope_theta);
@@ -226,6 +245,8 @@ static void write_hparams(out *o, const job *j) {
         out_kv_u32(o, arch_key(s, "expert_count"), s->experts);
         out_kv_u32(o, arch_key(s, "expert_used_count"), s->experts_used);
     }
+    if (s->expert_ff) out_kv_u32(o, arch_key(s, "expert_feed_forward_length"), s->expert_ff);
+    if (s->shared_ff) out_kv_u32(o, arch_key(s, "expert_shared_feed_forward_length"), s->shared_ff);
     if (s->sliding_window) {
         out_kv_u32(o, arch_key(s, "rope.scaling.original_context_length"), s->context);
         out_kv_u32(o, arch_key(s, "attention.sliding_window"), s->sliding_window);

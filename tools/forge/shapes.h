@@ -17,10 +17,13 @@ typedef struct shape {
     vocab_kind vocab;
     uint32_t layers, width, ff, heads, kv_heads, head_dim, n_tokens, context;
     uint32_t experts, experts_used;
+    uint32_t expert_ff; /* of each; 0: ff */
+    uint32_t shared_ff; /* of the expert that all tokens meet; 0: there is none */
     uint32_t sliding_window;
     float rope_theta, norm_eps;
     bool tied;     /* no output.weight */
     bool qkv_bias;
+    bool head_norms; /* attn_q_norm, attn_k_norm */
     bool fused;    /* attn_qkv; ffn_up holds gate and up */
 } shape;
 

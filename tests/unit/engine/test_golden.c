@@ -117,23 +117,26 @@ static verdict run(const facts *f, const char *model_path) {
 static void compare(const char *name, const facts *f, const char *model_path, double most_kl, double least_agreement) {
     verdict v = run(f, model_path);
     double mean = v.kl_sum / v.positions, agreement = v.clear ? (double)v.agree / v.clear : 1;
-    printf("%-10s KL mean %.2e, most %.2e; same top token in %u of %u clear positions\n", name, mean, v.kl_most, v.agree, v.clear);
+    printf("%-20s KL mean %.2e, most %.2e; same top token in %u of %u clear positions\n", name, mean, v.kl_most, v.agree, v.clear);
     assert_true(v.positions == f->positions && v.clear > v.positions / 2);
     assert_true(mean <= most_kl);
     assert_true(agreement >= least_agreement);
 }
 
+/* The facts' name: a type of the shape golden, or SHAPE-TYPE. */
 static void forged_model(void **state) {
-    const char *type = *state;
+    const char *name = *state, *dash = strrchr(name, '-'), *type = dash ? dash + 1 : name;
+    int shape_len = dash ? (int)(dash - name) : 6;
     char facts_path[512], file[256], command[1024];
     facts f;
-    snprintf(facts_path, sizeof facts_path, TEST_DATA_DIR "/forged/%s.bin", type);
-    snprintf(file, sizeof file, "golden-%s.gguf", type);
+    snprintf(facts_path, sizeof facts_path, TEST_DATA_DIR "/forged/%s.bin", name);
+    snprintf(file, sizeof file, "golden-%s.gguf", name);
     read_facts(facts_path, &f);
-    snprintf(command, sizeof command, "'%s' --shape golden --type %s --seed 1 -o %s 2>&1", FORGE, type, file);
+    snprintf(command, sizeof command, "'%s' --shape %.*s --type %s --seed 1 -o %s 2>&1", FORGE, shape_len,
+             dash ? name : "golden", type, file);
     assert_int_equal(system(command), 0);
     check_sha256(file, f.sha256);
-    compare(type, &f, file, 1e-3, 0.99);
+    compare(name, &f, file, 1e-3, 0.99);
     remove(file);
     free(f.rows);
 }
@@ -167,6 +170,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         FORGED("F32"),  FORGED("F16"),  FORGED("BF16"), FORGED("Q4_0"), FORGED("Q4_1"), FORGED("Q5_0"),
         FORGED("Q5_1"), FORGED("Q8_0"), FORGED("Q4_K"), FORGED("Q5_K"), FORGED("Q6_K"),
+        FORGED("golden-qwen3-F32"), FORGED("golden-qwen3-Q8_0"),
+        FORGED("golden-mixtral-F32"),  FORGED("golden-mixtral-Q8_0"),  FORGED("golden-mixtral-Q4_0"),
+        FORGED("golden-qwen2moe-F32"), FORGED("golden-qwen2moe-Q8_0"), FORGED("golden-qwen2moe-Q4_0"),
+        FORGED("golden-qwen3moe-F32"), FORGED("golden-qwen3moe-Q8_0"), FORGED("golden-qwen3moe-Q4_0"),
+        FORGED("golden-qwen3moe-Q4_K"),
         cmocka_unit_test(built_in_model), cmocka_unit_test(another_model_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
