@@ -15,7 +15,7 @@ build: ## build/plimsoll and build/forge (installs missing Debian packages first
 run: build ## serve the built-in model on 127.0.0.1:8080 (PORT=… for another)
 	@build/plimsoll serve --port $(PORT)
 
-test: ## every test there is: unit, oom, golden, scenario, sanitizers, fuzz
+test: ## every test there is: unit, oom, golden, scenario, ARM kernels, sanitizers, fuzz
 	@tools/deps.sh test
 	@tools/test.sh
 
@@ -29,4 +29,4 @@ install: build ## into PREFIX (/usr/local)
 	@cmake --install build --prefix $(PREFIX)
 
 clean: ## remove everything that was built
-	@rm -rf build build-asan build-tsan build-fuzz
+	@rm -rf build build-asan build-tsan build-fuzz build-cross

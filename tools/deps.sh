@@ -4,7 +4,7 @@
 #   tools/deps.sh test     and what `make test` needs
 set -eu
 packages="gcc make cmake ninja-build pkg-config libmicrohttpd-dev libyajl-dev libpcre2-dev libxxhash-dev"
-[ "${1:-}" = test ] && packages="$packages libcmocka-dev clang libclang-rt-14-dev llvm python3 curl"
+[ "${1:-}" = test ] && packages="$packages libcmocka-dev clang libclang-rt-14-dev llvm python3 curl gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 missing=""
 for p in $packages; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"

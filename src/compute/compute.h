@@ -181,7 +181,7 @@ uint32_t compute_attend_tokens(uint32_t n_heads, uint32_t head_dim);
 /* ---- the kernel table ---------------------------------------------------------------------- */
 
 typedef struct compute_kernels {
-    const char *name; /* "ref", "avx2", "avx512", "avx512vnni", "avx512bf16" */
+    const char *name; /* "ref", "avx2", "avx512", "avx512vnni", "avx512bf16"; on ARM "neon", "neondot" */
 
     /* One token's activations, to[0], to[stride], to[2 · stride] …; group_cols: COMPUTE_ACT_GROUP or
      * COMPUTE_ACT_GROUP_K columns share a scale. */

@@ -29,6 +29,8 @@
 #define UNROLL(n) PRAGMA(GCC unroll n)
 #endif
 
+typedef uint16_t bytes16 __attribute__((vector_size(16))); /* 16 bytes, shifted two by two */
+
 enum {
     GROUP_COLS = 32,
     SUPER_GROUPS = 8, /* groups in a full superblock */

@@ -7,7 +7,7 @@
  *   FEW_TOKENS                       up to here weights go straight from memory to the registers (of BLOCK_TOKENS)
  *   PLAIN_Q8                         Q8_0 weights are used signed (no offset)
  *   vi, vf                           vectors of WIDTH int32 / float; vi_… vf_… what their names say
- *   vf_of_u8(__m128i, half), vf_of_i8(__m128i, half)
+ *   vf_of_u8(bytes16, half), vf_of_i8(bytes16, half)
  *   nibbles(v, high)                 four-bit weights of a k-step
  *   fifth_bits(v, mask, half)        adds 16 where the k-step's mask has a bit
  *   bit_pairs(v, high, chunk)        adds bits 2·chunk of high as weights' bits 4 and 5
@@ -100,9 +100,13 @@ typedef struct scale_table {
     float min[SUPER_GROUPS][COMPUTE_PANEL_ROWS];
 } scale_table;
 
-ALWAYS_INLINE __m128i bytes16(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+ALWAYS_INLINE bytes16 bytes16_at(const uint8_t *p) {
+    bytes16 b;
+    memcpy(&b, p, sizeof b);
+    return b;
+}
 
-ALWAYS_INLINE void put_scales(const uint8_t *halves, __m128i six, bool negate, float *to) {
+ALWAYS_INLINE void put_scales(const uint8_t *halves, bytes16 six, bool negate, float *to) {
     UNROLL(2)
     for (int half = 0; half < HALVES; half++) {
         vf v = vf_mul(vf_f16_load(halves + half * 2 * WIDTH), vf_of_u8(six, half));
@@ -111,15 +115,14 @@ ALWAYS_INLINE void put_scales(const uint8_t *halves, __m128i six, bool negate, f
 }
 
 ALWAYS_INLINE void k_scales(const superblock *s, scale_table *t) {
-    const __m128i low6 = _mm_set1_epi8(63), low4 = _mm_set1_epi8(15), high2 = _mm_set1_epi8(0x30);
     UNROLL(4)
     for (uint32_t g = 0; g < 4; g++) {
-        __m128i a = bytes16(s->sc + 16 * g), b = bytes16(s->sc + 16 * (g + 4)), c = bytes16(s->sc + 16 * (g + 8));
-        put_scales(s->d, _mm_and_si128(a, low6), false, t->scale[g]);
-        put_scales(s->m, _mm_and_si128(b, low6), true, t->min[g]);
-        __m128i a2 = _mm_and_si128(_mm_srli_epi16(a, 2), high2), b2 = _mm_and_si128(_mm_srli_epi16(b, 2), high2);
-        put_scales(s->d, _mm_or_si128(_mm_and_si128(c, low4), a2), false, t->scale[g + 4]);
-        put_scales(s->m, _mm_or_si128(_mm_and_si128(_mm_srli_epi16(c, 4), low4), b2), true, t->min[g + 4]);
+        bytes16 a = bytes16_at(s->sc + 16 * g), b = bytes16_at(s->sc + 16 * (g + 4));
+        bytes16 c = bytes16_at(s->sc + 16 * (g + 8));
+        put_scales(s->d, a & 0x3F3F, false, t->scale[g]);
+        put_scales(s->m, b & 0x3F3F, true, t->min[g]);
+        put_scales(s->d, (c & 0x0F0F) | (a >> 2 & 0x3030), false, t->scale[g + 4]);
+        put_scales(s->m, (c >> 4 & 0x0F0F) | (b >> 2 & 0x3030), true, t->min[g + 4]);
     }
 }
 
@@ -128,7 +131,7 @@ ALWAYS_INLINE void q6k_scales(const superblock *s, scale_table *t) {
         UNROLL(2)
         for (int half = 0; half < HALVES; half++)
             vf_store(t->scale[i] + half * WIDTH, vf_mul(vf_f16_load(s->d + half * 2 * WIDTH),
-                                                        vf_of_i8(bytes16(s->sc + 16 * i), half)));
+                                                        vf_of_i8(bytes16_at(s->sc + 16 * i), half)));
     }
 }
 
@@ -212,7 +215,7 @@ ALWAYS_INLINE void group_into(dtype type, const bool unpacked, const int T, cons
 ALWAYS_INLINE void prefetch_group(dtype type, const superblock *s, uint32_t g) {
     const char *ahead = (const char *)s->base + g * layout_group_bytes(type) + PREFETCH_AHEAD_BYTES;
     UNROLL(9)
-    for (uint32_t i = 0; i < layout_group_bytes(type); i += 64) _mm_prefetch(ahead + i, _MM_HINT_T0);
+    for (uint32_t i = 0; i < layout_group_bytes(type); i += 64) __builtin_prefetch(ahead + i);
 }
 
 ALWAYS_INLINE void zero_sums(const int n, vf acc[]) {

@@ -56,11 +56,11 @@ ALWAYS_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 ALWAYS_INLINE vf vf_negate(vf v) { return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f)); }
 ALWAYS_INLINE vf vf_abs(vf v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
 ALWAYS_INLINE vf vf_of_vi(vi v) { return _mm256_cvtepi32_ps(v); }
-ALWAYS_INLINE vf vf_of_u8(__m128i v, int half) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half ? _mm_srli_si128(v, 8) : v));
+ALWAYS_INLINE vf vf_of_u8(bytes16 v, int half) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half ? _mm_srli_si128((__m128i)v, 8) : (__m128i)v));
 }
-ALWAYS_INLINE vf vf_of_i8(__m128i v, int half) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half ? _mm_srli_si128(v, 8) : v));
+ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half ? _mm_srli_si128((__m128i)v, 8) : (__m128i)v));
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 ALWAYS_INLINE __m128i load64(const void *p) { return _mm_loadl_epi64((const __m128i *)p); }

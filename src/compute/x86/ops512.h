@@ -51,13 +51,13 @@ ALWAYS_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 ALWAYS_INLINE vf vf_negate(vf v) { return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f)); }
 ALWAYS_INLINE vf vf_abs(vf v) { return _mm512_abs_ps(v); }
 ALWAYS_INLINE vf vf_of_vi(vi v) { return _mm512_cvtepi32_ps(v); }
-ALWAYS_INLINE vf vf_of_u8(__m128i v, int half) {
+ALWAYS_INLINE vf vf_of_u8(bytes16 v, int half) {
     (void)half;
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(v));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)v));
 }
-ALWAYS_INLINE vf vf_of_i8(__m128i v, int half) {
+ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
     (void)half;
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)v));
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 ALWAYS_INLINE vf vf_i8_load(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
