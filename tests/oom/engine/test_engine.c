@@ -7,7 +7,7 @@
 #include "../../unit/model/model_build.h"
 #include "engine/draft.h"
 
-static char path[64];
+static char path[64], experts_path[64];
 
 static int up(void **state) {
     (void)state;
@@ -24,12 +24,29 @@ static int up(void **state) {
                                       .seed = 1});
     model_file_write(&f, path);
     model_file_free(&f);
+    snprintf(experts_path, sizeof experts_path, "/tmp/plimsoll-oom-experts-%d.gguf", (int)getpid());
+    model_file_make(&f, &(model_spec){.arch = "qwen2moe",
+                                      .n_vocab = 300,
+                                      .n_layers = 1,
+                                      .width = 16,
+                                      .n_heads = 2,
+                                      .n_kv_heads = 1,
+                                      .ff_width = 24,
+                                      .n_experts = 4,
+                                      .n_experts_used = 2,
+                                      .expert_ff_width = 8,
+                                      .shared_ff_width = 24,
+                                      .context = 128,
+                                      .vocabulary = true,
+                                      .seed = 2});
+    model_file_write(&f, experts_path);
+    model_file_free(&f);
     return 0;
 }
 
 static int down(void **state) {
     (void)state;
-    unlink(path);
+    unlink(path), unlink(experts_path);
     return 0;
 }
 
@@ -148,6 +165,7 @@ static uint64_t refuse_each(const char *file, bool (*run)(const char *, mem_ledg
 static void a_small_model(void **state) {
     (void)state;
     assert_true(refuse_each(path, live) > 10);
+    assert_true(refuse_each(experts_path, live) > 10);
 }
 
 static void a_model_that_guesses(void **state) {

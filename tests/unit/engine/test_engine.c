@@ -13,7 +13,7 @@
 
 /* ---- models ---- */
 
-static char odd_path[64], k_path[64], long_path[64], half_path[64];
+static char odd_path[64], k_path[64], long_path[64], half_path[64], experts_path[64];
 
 static void write_model(char path[64], const char *name, const model_spec *s) {
     static model_file f;
@@ -58,6 +58,21 @@ static int up(void **state) {
                               .type = DTYPE_F16,
                               .vocabulary = true,
                               .seed = 3});
+    write_model(experts_path, "experts",
+                &(model_spec){.arch = "qwen2moe",
+                              .n_vocab = 300,
+                              .n_layers = 2,
+                              .width = 60,
+                              .n_heads = 6,
+                              .n_kv_heads = 3,
+                              .ff_width = 100,
+                              .n_experts = 5,
+                              .n_experts_used = 3,
+                              .expert_ff_width = 33,
+                              .shared_ff_width = 50,
+                              .context = 256,
+                              .vocabulary = true,
+                              .seed = 5});
     write_model(long_path, "long",
                 &(model_spec){.n_vocab = 300,
                               .n_layers = 1,
@@ -73,7 +88,7 @@ static int up(void **state) {
 
 static int down(void **state) {
     (void)state;
-    unlink(odd_path), unlink(k_path), unlink(half_path), unlink(long_path);
+    unlink(odd_path), unlink(k_path), unlink(half_path), unlink(long_path), unlink(experts_path);
     return 0;
 }
 
@@ -226,6 +241,7 @@ static void same_bits_of_the_built_in_model(void **state) { (void)state, same_bi
 static void same_bits_of_an_odd_shape(void **state) { (void)state, same_bits(odd_path); }
 static void same_bits_of_k_quants(void **state) { (void)state, same_bits(k_path); }
 static void same_bits_of_halves(void **state) { (void)state, same_bits(half_path); }
+static void same_bits_of_experts(void **state) { (void)state, same_bits(experts_path); }
 
 /* ---- sessions ---- */
 
@@ -455,6 +471,8 @@ static void plan_equals_fact(void **state) {
     assert_plan_is_fact(odd_path, 2, 7, 5, 100);
     assert_plan_is_fact(k_path, 1, 8192, 1, 1);
     assert_plan_is_fact(half_path, 16, 2, 64, 0);
+    assert_plan_is_fact(experts_path, 2, 1, 3, 90);
+    assert_plan_is_fact(experts_path, 1, 300, 2, 0);
 }
 
 /* Any line is either refused, with advice that holds, or kept to the byte. */
@@ -702,7 +720,7 @@ int main(void) {
         cmocka_unit_test(same_bits_of_the_built_in_model),
         cmocka_unit_test(same_bits_of_an_odd_shape),
         cmocka_unit_test(same_bits_of_k_quants),
-        cmocka_unit_test(same_bits_of_halves),
+        cmocka_unit_test(same_bits_of_halves), cmocka_unit_test(same_bits_of_experts),
         cmocka_unit_test(sessions_take_and_give_pages),
         cmocka_unit_test(pages_run_out),
         cmocka_unit_test(rewinding_forgets),

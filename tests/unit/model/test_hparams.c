@@ -416,6 +416,42 @@ static void a_row_is_not_a_matrix(void **state) {
     refuse(&s, ERR_FORMAT, "blk.0.ffn_gate.weight");
 }
 
+/* A header with a few bytes changed is refused with words, or means a model of what lies in the file: no plan is
+ * beyond the file's bytes, padded to panels of 16 rows. */
+static void bytes_changed_at_random(void **state) {
+    (void)state;
+    model_spec s = mixture_of("qwen2moe");
+    model_file f;
+    rng random;
+    uint32_t accepted = 0, refused = 0;
+    rng_seed(&random, 1);
+    model_file_make(&f, &s);
+    uint8_t *bytes = malloc(f.len);
+    uint64_t data_bytes = 0;
+    for (uint32_t i = 0; i < f.n_tensors; i++) data_bytes += mb_aligned(f.tensors[i].bytes);
+    for (int turn = 0; turn < 20000; turn++) {
+        test_alloc alloc;
+        gguf g;
+        model_hparams h;
+        size_t plan = 0;
+        err e = {0};
+        memcpy(bytes, f.bytes, f.len);
+        for (uint64_t n = 1 + rng_next(&random) % 3; n > 0; n--)
+            bytes[rng_next(&random) % (f.len - data_bytes)] = (uint8_t)(rng_next(&random) >> (rng_next(&random) % 8));
+        test_alloc_init(&alloc, 0);
+        bool open = gguf_open_memory(&g, bytes, f.len, "test", &alloc.alloc, &e);
+        bool ok = open && model_hparams_read(&g, &h, &e) && model_plan_bytes(&g, &h, device_cpu_ops(), &plan, &e);
+        if (ok) assert_true(plan <= 32 * f.len);
+        else assert_true(e.code != ERR_NONE && strlen(e.message) > 10);
+        if (open) gguf_close(&g);
+        assert_int_equal(alloc.outstanding_bytes, 0);
+        accepted += ok, refused += !ok;
+    }
+    assert_true(accepted > 100 && refused > 100);
+    free(bytes);
+    model_file_free(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_shape),
@@ -428,6 +464,7 @@ int main(void) {
         cmocka_unit_test(tensors_of_another_shape),
         cmocka_unit_test(a_row_is_not_a_matrix),
         cmocka_unit_test(reads_experts),
+        cmocka_unit_test(bytes_changed_at_random),
         cmocka_unit_test(experts_are_planned),
         cmocka_unit_test(experts_that_cannot_be),
         cmocka_unit_test(missing_tensors_of_experts),
