@@ -107,7 +107,9 @@ ALWAYS_INLINE vf vf_min(vf a, vf b) { return vf_where_less(a, b, a, b); }
 ALWAYS_INLINE vf vf_zero_if_nan(vf v) {
     return BOTH(vf, OF_BITS(BITS(v.q[i]) & vreinterpretq_s32_u32(vceqq_f32(v.q[i], v.q[i]))));
 }
-ALWAYS_INLINE vf vf_add_exponent(vf p, vf z) { return BOTH(vf, OF_BITS(BITS(p.q[i]) + (BITS(z.q[i]) << 23))); }
+ALWAYS_INLINE vf vf_add_exponent(vf p, vf z) {
+    return BOTH(vf, vreinterpretq_f32_u32(vreinterpretq_u32_f32(p.q[i]) + (vreinterpretq_u32_f32(z.q[i]) << 23)));
+}
 
 ALWAYS_INLINE vf vf_of_vi(vi v) { return BOTH(vf, vcvtq_f32_s32(v.q[i])); }
 ALWAYS_INLINE vf vf_of_words(int16x8_t v) {
@@ -185,7 +187,7 @@ ALWAYS_INLINE vi words_of_nibbles(vi words) {
     return BOTH(vi, OF_U16(vsliq_n_u16(vreinterpretq_u16_u8(vqtbl1q_u8(low, U8(words.q[i]))),
                                        vreinterpretq_u16_u8(vqtbl1q_u8(high, U8(words.q[i]))), 8)));
 }
-ALWAYS_INLINE vf vf_low_halves(vi words) { return BOTH(vf, OF_BITS(words.q[i] << 16)); }
+ALWAYS_INLINE vf vf_low_halves(vi words) { return BOTH(vf, OF_BITS(vshlq_n_s32(words.q[i], 16))); }
 ALWAYS_INLINE vf vf_high_halves(vi words) { return BOTH(vf, OF_BITS(words.q[i] & (int32_t)0xFFFF0000u)); }
 /* bf16, to nearest even. */
 ALWAYS_INLINE uint16x4_t bf16_of(float32x4_t v) {
