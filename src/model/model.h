@@ -30,9 +30,9 @@ typedef struct model_arch {
     const char *name; /* general.architecture */
     bool rope_paired; /* rotate (2i, 2i+1); otherwise (i, i + half) */
     device_activation activation;
-    bool head_norms;      /* each head's query and key are normed before they are rotated */
+    bool head_norms;       /* each head's query and key are normed before they are rotated */
     model_experts experts; /* of files that have some; NONE: the family has none */
-    bool shared_expert;   /* beside them one for all tokens, in a share of its own */
+    bool shared_expert;    /* beside them one for all tokens, in a share of its own */
 } model_arch;
 
 /* The row for a name, or NULL with ERR_UNSUPPORTED that lists what there is. */
@@ -59,10 +59,10 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e);
 double model_matmul_macs(const model_hparams *h);
 double model_attend_macs(const model_hparams *h);
 
-/* Which of these a layer has, the table in weights.c says. */
+/* Which of these a layer has, the tables in weights.c say. */
 typedef struct model_layer {
     const float *attn_norm, *ffn_norm, *q_norm, *k_norm, *shared_share;
-    device_matrix q, k, v, o, gate, up, down;                 /* the feed-forward network, or the shared expert */
+    device_matrix q, k, v, o, gate, up, down;            /* the feed-forward network, or the shared expert */
     device_matrix router, gate_exps, up_exps, down_exps; /* of all experts, one behind the other */
 } model_layer;
 
