@@ -132,10 +132,10 @@ static inline uint32_t compute_act_blocks(uint32_t cols) { return (cols + COMPUT
  *             (1 + r·(C1 + r·(C2 + …r·C5))) · 2^n, by FMAs
  *   sum = fma(sum, correction, fold(lanes)), lane l: Σ p[j] over j = l, l + 16, …
  *   f16:     out[d] = out[d] · correction, then FMAs of p[j] and V[j][d] over ascending j
- *   q8, q4:  out[d] = out[d] · correction (q4: fma(out[d], correction, fold(lanes)), lane l: FMAs of p[j] and
- *            fma(8, scale[j], min[j]) over j = l, l + 16, …), then for ascending pairs of positions j, j + 1
- *            fma(w[j], v[j], fma(w[j + 1], v[j + 1], out[d])), w = p · scale rounded to bf16 and v the stored values
- *            (q4: less 8): vdpbf16ps. Products below 2^-126 may count as 0.
+ *   q8, q4:  out[d] = fma(out[d], correction, c), c = 0 for q8, for q4 fold(lanes), lane l: FMAs of p[j] and
+ *            fma(8, scale[j], min[j]) over j = l, l + 16, …; then with w[j] = p[j] · scale[j] and W = max w[j], weights
+ *            w'[j] = round-half-even(w[j] · (32767 / W)), all 0 where W is below 2^-100:
+ *            out[d] = fma((float)Σ w'[j]·value[j][d], W / 32767, out[d]), the sum exact (q4: values less 8)
  * Finally out = out / sum + 0. A block in which a query attends to nothing changes nothing, so it matters not which
  * queries are computed together. Slots that no query of the call attends to take no part: whatever bytes they hold, the
  * result is the same. */
@@ -181,7 +181,7 @@ uint32_t compute_attend_tokens(uint32_t n_heads, uint32_t head_dim);
 /* ---- the kernel table ---------------------------------------------------------------------- */
 
 typedef struct compute_kernels {
-    const char *name; /* "ref", "avx2", "avx512", "avx512vnni", "avx512bf16"; on ARM "neon", "neondot" */
+    const char *name; /* "ref", "avx2", "avx512", "avx512vnni"; on ARM "neon", "neondot" */
 
     /* One token's activations, to[0], to[stride], to[2 · stride] …; group_cols: COMPUTE_ACT_GROUP or
      * COMPUTE_ACT_GROUP_K columns share a scale. */

@@ -19,7 +19,6 @@ static bool anywhere(const plat_cpu *cpu) {
 static bool has_avx2(const plat_cpu *cpu) { return cpu->avx2_fma && cpu->f16c; }
 static bool has_avx512(const plat_cpu *cpu) { return has_avx2(cpu) && cpu->avx512; }
 static bool has_vnni(const plat_cpu *cpu) { return has_avx512(cpu) && cpu->avx512_vnni; }
-static bool has_bf16(const plat_cpu *cpu) { return has_vnni(cpu) && cpu->avx512_bf16; }
 #elif defined(__aarch64__)
 static bool has_neon(const plat_cpu *cpu) { return cpu->neon; }
 static bool has_neondot(const plat_cpu *cpu) { return cpu->neon && cpu->neon_dotprod; }
@@ -32,7 +31,6 @@ static const variant variants[] = {
     {&compute_avx2, has_avx2},
     {&compute_avx512, has_avx512},
     {&compute_avx512vnni, has_vnni},
-    {&compute_avx512bf16, has_bf16},
 #elif defined(__aarch64__)
     {&compute_neon, has_neon},
     {&compute_neondot, has_neondot},

@@ -15,6 +15,8 @@ static inline uint32_t kv_group(uint32_t head_dim) {
     return power < 64 ? power : 64;
 }
 
+enum { KV_GROUP_MOST = 64 };
+
 /* Values of one token in 64 bytes of a page's keys, and bytes of two tokens' values. */
 static inline uint32_t kv_key_step(compute_kv_type type) {
     return type == COMPUTE_KV_F16 ? 2 : type == COMPUTE_KV_Q8 ? 4 : 8;
@@ -156,6 +158,7 @@ static inline void kv_store_f16(uint8_t *k, uint8_t *v, const float *kx, const f
 #define KV_EXP2_C5 0.00132647274f
 #define KV_EXP2_LEAST -100.0f
 #define KV_MOST_START -1e30f /* the running maximum before the first block */
-#define KV_QUERY_TINY 0x1p-100f
+#define KV_TINY 0x1p-100f /* a group of a query, or a block's weights, that is less counts as 0 */
+#define KV_WEIGHT_MOST 32767.0f /* Σ over a block of weights and int8 values stays within int32: 128 · 32767 · 127 */
 
 #endif

@@ -11,10 +11,10 @@ extern const compute_kernels compute_ref;
                                 uint32_t head_dim, uint32_t head_dim_v, uint32_t slot);                              \
     void compute_attend_##isa(const compute_attend_args *args);
 #if defined(__x86_64__)
-extern const compute_kernels compute_avx2, compute_avx512, compute_avx512vnni, compute_avx512bf16;
+extern const compute_kernels compute_avx2, compute_avx512, compute_avx512vnni;
 ATTEND_KERNELS(avx2)
 ATTEND_KERNELS(avx512)
-ATTEND_KERNELS(avx512bf16)
+ATTEND_KERNELS(avx512vnni)
 #elif defined(__aarch64__)
 extern const compute_kernels compute_neon, compute_neondot;
 ATTEND_KERNELS(neon)

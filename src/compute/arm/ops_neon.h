@@ -43,7 +43,7 @@ ALWAYS_INLINE vi vi_and(vi a, vi b) { return BOTH(vi, a.q[i] & b.q[i]); }
 ALWAYS_INLINE vi vi_add_neighbour(vi v) { return BOTH(vi, v.q[i] + vrev64q_s32(v.q[i])); }
 ALWAYS_INLINE vi vi_negated_shift(vi v, int by) { return BOTH(vi, -(v.q[i] << by)); }
 ALWAYS_INLINE vi vi_flip_signs(vi v) { return BOTH(vi, OF_U8(U8(v.q[i]) ^ vdupq_n_u8(0x80))); }
-ALWAYS_INLINE vi four_activations(const int8_t *q) {
+ALWAYS_INLINE vi four_activations(const void *q) {
     int32_t four;
     memcpy(&four, q, 4);
     return vi_set1(four);
@@ -123,7 +123,6 @@ ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
     int8x16_t b = (int8x16_t)v;
     return vf_of_words(half ? vmovl_high_s8(b) : vmovl_s8(vget_low_s8(b)));
 }
-ALWAYS_INLINE vf vf_i8_load(const void *p) { return vf_of_words(vmovl_s8(vld1_s8(p))); }
 ALWAYS_INLINE vf vf_f16_load(const void *p) {
     uint16x8_t h = vreinterpretq_u16_u8(vld1q_u8(p));
     float16x8_t f = vreinterpretq_f16_u16(h);
@@ -169,34 +168,30 @@ ALWAYS_INLINE vf vf_butterfly(vf v, int half) {
     return BOTH(vf, vbslq_f32(upper, other.q[i] - v.q[i], v.q[i] + other.q[i]));
 }
 
-/* ---- attention: pairs of bf16 in 32 bits ------------------------------------------------------------- */
+/* ---- attention: pairs of int16 in 32 bits ------------------------------------------------------------ */
 
-ALWAYS_INLINE vi words_of_bytes(const void *p) {
+#define S16(q) vreinterpretq_s16_s32(q)
+#define OF_S16(q) vreinterpretq_s32_s16(q)
+
+ALWAYS_INLINE vi words_dot(vi sum, vi words, const void *two) {
+    vi b = four_activations(two);
+    return BOTH(vi, sum.q[i] + vpaddq_s32(vmull_s16(vget_low_s16(S16(words.q[i])), vget_low_s16(S16(b.q[i]))),
+                                          vmull_high_s16(S16(words.q[i]), S16(b.q[i]))));
+}
+ALWAYS_INLINE void words_store(int16_t *to, vf v) {
+    vst1q_s16(to, vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v.q[0])), vcvtnq_s32_f32(v.q[1])));
+}
+ALWAYS_INLINE vi words_of_bytes(const void *p, bool with_signs) {
     uint8x16_t b = vld1q_u8(p);
-    return (vi){{OF_U16(vmovl_u8(vget_low_u8(b))), OF_U16(vmovl_high_u8(b))}};
+    int8x16_t s = vreinterpretq_s8_u8(b);
+    return with_signs ? (vi){{OF_S16(vmovl_s8(vget_low_s8(s))), OF_S16(vmovl_high_s8(s))}}
+                      : (vi){{OF_U16(vmovl_u8(vget_low_u8(b))), OF_U16(vmovl_high_u8(b))}};
 }
 ALWAYS_INLINE vi words_shifted(vi words) {
     return BOTH(vi, OF_U16(vshrq_n_u16(vreinterpretq_u16_s32(words.q[i]), 4)));
 }
-/* bf16 of −8 … 7, from the tables of its low and of its high bytes. */
 ALWAYS_INLINE vi words_of_nibbles(vi words) {
-    const uint8x16_t low = {0, 0xE0, 0xC0, 0xA0, 0x80, 0x40, 0, 0x80, 0, 0x80, 0, 0x40, 0x80, 0xA0, 0xC0, 0xE0};
-    const uint8x16_t high = {0xC1, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xBF,
-                             0, 0x3F, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40};
-    words = vi_and(words, vi_set1(0x000F000F));
-    return BOTH(vi, OF_U16(vsliq_n_u16(vreinterpretq_u16_u8(vqtbl1q_u8(low, U8(words.q[i]))),
-                                       vreinterpretq_u16_u8(vqtbl1q_u8(high, U8(words.q[i]))), 8)));
-}
-ALWAYS_INLINE vf vf_low_halves(vi words) { return BOTH(vf, OF_BITS(vshlq_n_s32(words.q[i], 16))); }
-ALWAYS_INLINE vf vf_high_halves(vi words) { return BOTH(vf, OF_BITS(words.q[i] & (int32_t)0xFFFF0000u)); }
-/* bf16, to nearest even. */
-ALWAYS_INLINE uint16x4_t bf16_of(float32x4_t v) {
-    uint32x4_t bits = vreinterpretq_u32_f32(v);
-    return vshrn_n_u32(bits + (bits >> 16 & 1) + 0x7FFF, 16);
-}
-ALWAYS_INLINE vi pairs_pack(vf first, vf second) {
-    return (vi){{OF_U16(vcombine_u16(bf16_of(first.q[0]), bf16_of(first.q[1]))),
-                 OF_U16(vcombine_u16(bf16_of(second.q[0]), bf16_of(second.q[1])))}};
+    return BOTH(vi, OF_S16((S16(words.q[i]) & 15) - 8));
 }
 
 #endif

@@ -191,12 +191,6 @@ static float half_at(const uint8_t *p, size_t i) {
     return f16_to_f32(h);
 }
 
-/* Two products as vdpbf16ps adds them; b0 and b1 are bf16 already. */
-static float dot2(float sum, float a0, float b0, float a1, float b1) {
-    a0 = bf16_to_f32(f32_to_bf16(a0)), a1 = bf16_to_f32(f32_to_bf16(a1));
-    return fmaf(a0, b0, fmaf(a1, b1, sum));
-}
-
 static float exp2a(float given) {
     float x = given > KV_EXP2_LEAST ? given : KV_EXP2_LEAST, z = x + EXP_ROUND, r = x - (z - EXP_ROUND);
     float p = fmaf(fmaf(fmaf(KV_EXP2_C5, r, KV_EXP2_C4), r, KV_EXP2_C3), r, KV_EXP2_C2);
@@ -219,7 +213,7 @@ static void query_group(query *q, uint32_t g, uint32_t group) {
     float most = 0;
     int32_t sum = 0;
     for (uint32_t i = 0; i < group; i++) most = fmaxf(most, fabsf(x[i]));
-    bool tiny = !(most >= KV_QUERY_TINY);
+    bool tiny = !(most >= KV_TINY);
     float inverse = tiny ? 0 : 127.0f / most;
     q->scale[g] = tiny ? 0 : most / 127.0f;
     for (uint32_t i = 0; i < group; i++) {
@@ -272,34 +266,66 @@ static float exponent(const compute_attend_args *a, float s) {
     return a->softcap * scalar_tanh(s * a->scale / a->softcap) * KV_LOG2E;
 }
 
-/* What is stored for value d at a position: the number (of q4: less 8), what its group scales it by, and (q4) what a
- * stored 8 stands for. */
-static float value_at(const compute_attend_args *a, uint32_t d, uint32_t at, float *scale, float *middle) {
+/* A group of q8 or q4 values of a block's positions: whole numbers, what they are scaled by, and (q4) what 8 stands
+ * for. */
+typedef struct value_group {
+    int32_t whole[COMPUTE_BLOCK_TOKENS][KV_GROUP_MOST];
+    float scale[COMPUTE_BLOCK_TOKENS], middle[COMPUTE_BLOCK_TOKENS];
+} value_group;
+
+/* Slot j of the group, from the values from d on at position `at`. */
+static void value_slot(const compute_attend_args *a, uint32_t d, uint32_t at, value_group *g) {
     const uint8_t *v = page_of(a, at) + a->v_offset, *scales = v + kv_value_bytes(a->type, a->head_dim_v);
-    uint32_t slot = at % COMPUTE_PAGE_TOKENS, entry = d / kv_group(a->head_dim_v) * COMPUTE_PAGE_TOKENS + slot;
-    const uint8_t *byte = v + kv_value_at(a->type, a->head_dim_v, d, slot);
-    *scale = 1, *middle = 0;
-    if (a->type == COMPUTE_KV_F16) return half_at(byte, 0);
-    *scale = half_at(scales, entry);
-    if (a->type == COMPUTE_KV_Q8) return (float)(int8_t)*byte;
-    *middle = fmaf(8, *scale, half_at(scales + kv_scale_bytes(a->head_dim_v), entry));
-    return (float)((*byte >> kv_value_shift(d) & 15) - 8);
+    uint32_t slot = at % COMPUTE_PAGE_TOKENS, j = at % COMPUTE_BLOCK_TOKENS, group = kv_group(a->head_dim_v);
+    uint32_t entry = d / group * COMPUTE_PAGE_TOKENS + slot;
+    g->scale[j] = half_at(scales, entry);
+    for (uint32_t i = 0; i < group; i++) {
+        uint8_t byte = v[kv_value_at(a->type, a->head_dim_v, d + i, slot)];
+        g->whole[j][i] = a->type == COMPUTE_KV_Q8 ? (int8_t)byte : (byte >> kv_value_shift(d + i) & 15) - 8;
+    }
+    if (a->type == COMPUTE_KV_Q4)
+        g->middle[j] = fmaf(8, g->scale[j], half_at(scales + kv_scale_bytes(a->head_dim_v), entry));
 }
 
-static void value_of_block(query *q, uint32_t d, uint32_t from, uint32_t until, const float *p, float correction) {
-    enum { BLOCK = COMPUTE_BLOCK_TOKENS };
-    float value[BLOCK] = {0}, weight[BLOCK] = {0}, lane[LANES] = {0}, scale, middle;
-    for (uint32_t at = from; at < until; at++) {
-        uint32_t j = at % BLOCK;
-        value[j] = value_at(q->a, d, at, &scale, &middle);
-        weight[j] = p[j] * scale;
-        lane[j % LANES] = fmaf(p[j], middle, lane[j % LANES]);
+/* Probabilities times scales as whole numbers; returns what those are scaled by. */
+static float weigh(const float *p, const value_group *g, int32_t *weight) {
+    float most = 0;
+    for (uint32_t j = 0; j < COMPUTE_BLOCK_TOKENS; j++) most = fmaxf(most, p[j] * g->scale[j]);
+    bool tiny = !(most >= KV_TINY);
+    float inverse = tiny ? 0 : KV_WEIGHT_MOST / most;
+    for (uint32_t j = 0; j < COMPUTE_BLOCK_TOKENS; j++)
+        weight[j] = (int32_t)(((p[j] * g->scale[j]) * inverse + EXP_ROUND) - EXP_ROUND);
+    return tiny ? 0 : most / KV_WEIGHT_MOST;
+}
+
+/* f16 values. */
+static void add_plain(query *q, uint32_t from, uint32_t until, const float *p, float correction) {
+    const compute_attend_args *a = q->a;
+    for (uint32_t d = 0; d < a->head_dim_v; d++) {
+        float o = q->out[d] * correction;
+        for (uint32_t at = from; at < until; at++) {
+            const uint8_t *v = page_of(a, at) + a->v_offset;
+            size_t value = kv_value_at(a->type, a->head_dim_v, d, at % COMPUTE_PAGE_TOKENS);
+            o = fmaf(p[at % COMPUTE_BLOCK_TOKENS], half_at(v + value, 0), o);
+        }
+        q->out[d] = o;
     }
-    float o = q->a->type == COMPUTE_KV_Q4 ? fmaf(q->out[d], correction, scalar_fold(lane)) : q->out[d] * correction;
-    for (uint32_t j = 0; j < BLOCK && q->a->type == COMPUTE_KV_F16; j++) o = fmaf(p[j], value[j], o);
-    for (uint32_t j = 0; j < BLOCK && q->a->type != COMPUTE_KV_F16; j += 2)
-        o = dot2(o, weight[j], value[j], weight[j + 1], value[j + 1]);
-    q->out[d] = o;
+}
+
+/* The group of values from d on of positions from … until − 1, all of one block. */
+static void add_whole(query *q, uint32_t d, uint32_t from, uint32_t until, const float *p, float correction) {
+    enum { BLOCK = COMPUTE_BLOCK_TOKENS };
+    value_group g = {0};
+    int32_t weight[BLOCK];
+    float lane[LANES] = {0};
+    for (uint32_t at = from; at < until; at++) value_slot(q->a, d, at, &g);
+    for (uint32_t j = 0; j < BLOCK; j++) lane[j % LANES] = fmaf(p[j], g.middle[j], lane[j % LANES]);
+    float scale = weigh(p, &g, weight), middle = scalar_fold(lane);
+    for (uint32_t i = 0; i < kv_group(q->a->head_dim_v); i++) {
+        int32_t sum = 0;
+        for (uint32_t j = 0; j < BLOCK; j++) sum += weight[j] * g.whole[j][i];
+        q->out[d + i] = fmaf((float)sum, scale, fmaf(q->out[d + i], correction, middle));
+    }
 }
 
 /* Positions from … until − 1, all of one block. */
@@ -315,7 +341,9 @@ static void attend_block(query *q, uint32_t from, uint32_t until) {
     for (uint32_t j = 0; j < BLOCK; j++) lane[j % LANES] += p[j];
     q->sum = fmaf(q->sum, correction, scalar_fold(lane));
     q->most = now;
-    for (uint32_t d = 0; d < q->a->head_dim_v; d++) value_of_block(q, d, from, until, p, correction);
+    if (q->a->type == COMPUTE_KV_F16) add_plain(q, from, until, p, correction);
+    uint32_t step = kv_group(q->a->head_dim_v), end = q->a->type == COMPUTE_KV_F16 ? 0 : q->a->head_dim_v;
+    for (uint32_t d = 0; d < end; d += step) add_whole(q, d, from, until, p, correction);
 }
 
 /* Positions first … last as seen by x; nothing when there are none. */

@@ -1,16 +1,18 @@
 /* compute/x86/attend_template — KV pages and attention for every x86 instruction set, over the operations that an ISA
  * file defines (see vector_template.h), and
  *   COMPUTE_KV_STORE, COMPUTE_ATTEND the names of the two functions
- *   NATIVE_PAIRS                     whether dot2 is one instruction; else two FMAs over widened halves
- *   words_of_bytes(p)                2 · WIDTH bytes, each widened to 16 bits
- *   words_of_nibbles(words)          bf16 of the low four bits of every 16, less 8
  *   KEYS_OFFSET                      128 where q8 keys are used unsigned, as they lie; else 0
- *   keys_dot(most, sum, keys, four)  sums of 4 products of keys, at most `most`, and of activations
+ *   keys_dot(most, sum, keys, four)  sums of 4 products of keys, at most `most`, and of the bytes at four
+ *   words_dot(sum, words, two)       sums of 2 products of int16, the same two everywhere
+ *   words_store(to, v)               int16 of the rounded values, one after the other
+ *   words_of_bytes(p, signed)        2 · WIDTH bytes, each widened to 16 bits
+ *   words_of_nibbles(words)          the low four bits of every 16, less 8
  *
  * Value by value what ref.c does. The queries of a call (heads of one token, or of some tokens of a prompt) go through
  * a block of positions together: keys are brought into the form that the products want once for all of them, then
- * scores, probabilities, values. Tiles of queries keep their sums in registers. One way for one query and for many:
- * what a query comes to does not depend on the others. */
+ * scores, probabilities, values. Products of q8 and q4 are of whole numbers, so that their sums are exact in any order.
+ * Tiles of queries keep their sums in registers. One way for one query and for many: what a query comes to does not
+ * depend on the others. */
 #ifndef COMPUTE_X86_ATTEND_TEMPLATE_H
 #define COMPUTE_X86_ATTEND_TEMPLATE_H
 
@@ -25,24 +27,22 @@ enum {
     SLICE_VECTORS = SLICE / WIDTH,
     QUERIES_MOST = 64,
     QUERY_VALUES_MOST = 8192, /* of all of them: what the second-level cache has room for */
-    VALUES_TOGETHER = 64,     /* values of a token that go through a block at once */
     /* A tile's sides: vectors of keys (of values), and queries; as many sums as the registers hold. */
     KEY_VECTORS = 2,
     KEY_QUERIES = WIDTH == 16 ? 8 : 3,
     VALUE_VECTORS = WIDTH == 16 ? 4 : 2,
-    PLAIN_QUERIES = WIDTH == 16 ? 6 : 3,
-    PAIR_QUERIES = WIDTH == 8 ? 3 : NATIVE_PAIRS ? 6 : 4,
-    TILE_MOST = 8,
+    VALUE_QUERIES = WIDTH == 16 ? 6 : 3,
     DIRECT_QUERIES = WIDTH == 16 ? 4 : 2, /* so few that one tile holds them */
+    TILE_MOST = 8,
+    SCORE_STRIDE = BLOCK + 16,
 };
 
 typedef struct attend_state {
     const compute_attend_args *a;
-    uint32_t n;                                     /* queries */
-    uint32_t end;                                   /* of the range at hand */
+    uint32_t n;                                       /* queries */
+    uint32_t end;                                     /* of the range at hand */
     uint32_t from[QUERIES_MOST], until[QUERIES_MOST]; /* what each sees of the range at hand */
-    float *out[QUERIES_MOST];
-    float most[QUERIES_MOST], sum[QUERIES_MOST], correction[QUERIES_MOST], middle_sum[QUERIES_MOST];
+    float most[QUERIES_MOST], sum[QUERIES_MOST], correction[QUERIES_MOST];
     /* the queries: as they are, or whole numbers with a scale a group */
     _Alignas(64) union {
         float plain[QUERY_VALUES_MOST];
@@ -51,30 +51,17 @@ typedef struct attend_state {
     float q_scale[QUERY_VALUES_MOST / 16], q_whole_sum[QUERY_VALUES_MOST / 16];
     int32_t q_start[QUERY_VALUES_MOST / 16];
     _Alignas(64) float keys[COMPUTE_HEAD_DIM_MAX][SLICE]; /* f16 only: a slice's keys */
-    _Alignas(64) union {                                  /* a block's values: f16's, or pairs of positions as bf16 */
-        float plain[BLOCK][VALUES_TOGETHER];
-        uint32_t pairs[BLOCK / 2][VALUES_TOGETHER];
+    _Alignas(64) union { /* a group of a block's values: f16's as floats, or pairs of positions */
+        float plain[BLOCK][KV_GROUP_MOST];
+        uint32_t pairs[BLOCK / 2][KV_GROUP_MOST];
     } values;
-    float s[QUERIES_MOST][BLOCK];                                /* scores, then probabilities */
-    uint32_t w[QUERIES_MOST][BLOCK / 2];                         /* q8, q4: pairs of probability times scale */
-    float scale[BLOCK], middle[BLOCK];                           /* of the group of values at hand */
+    float scale[BLOCK], middle[BLOCK]; /* of that group */
+    /* Rows are a cache line longer than they need be, and sums lie together: else they displace each other. */
+    _Alignas(64) float s[QUERIES_MOST][SCORE_STRIDE];          /* scores, then probabilities */
+    _Alignas(64) uint32_t weights[QUERIES_MOST][BLOCK / 2 + 16]; /* probability times scale: pairs of positions */
+    _Alignas(64) float out[QUERY_VALUES_MOST];
+    float weight_scale[QUERIES_MOST], middle_sum[QUERIES_MOST];
 } attend_state;
-
-/* ---- products of pairs ------------------------------------------------------------------------------- */
-
-#if NATIVE_PAIRS
-typedef vi pairs;
-ALWAYS_INLINE pairs pairs_of(vi words) { return words; }
-ALWAYS_INLINE vf dot2(vf sum, pairs a, pairs b) { return vf_dot2(sum, a, b); }
-#else
-typedef struct pairs {
-    vf first, second;
-} pairs;
-ALWAYS_INLINE pairs pairs_of(vi words) { return (pairs){vf_low_halves(words), vf_high_halves(words)}; }
-ALWAYS_INLINE vf dot2(vf sum, pairs a, pairs b) { return vf_fma(a.first, b.first, vf_fma(a.second, b.second, sum)); }
-#endif
-
-ALWAYS_INLINE pairs pairs_set1(uint32_t words) { return pairs_of(vi_set1((int32_t)words)); }
 
 /* ---- storing ------------------------------------------------------------------------------------------- */
 
@@ -162,41 +149,38 @@ void COMPUTE_KV_STORE(compute_kv_type type, uint8_t *k, uint8_t *v, const float 
 /* ---- queries ------------------------------------------------------------------------------------------- */
 
 /* One group of a rotated query, n a multiple of 16: to whole numbers; start is what sums of products begin with. */
-static void quantise_query(compute_kv_type type, const float *x, uint32_t n, int8_t *whole, float *scale,
-                           float *whole_sum, int32_t *start) {
+static void quantise_query(attend_state *st, const float *x, uint32_t n, size_t at, size_t g) {
     vf most_v = vf_zero(), round = vf_set1(EXP_ROUND), lane[TURNS];
     for (uint32_t i = 0; i < n; i += WIDTH) most_v = vf_max(vf_abs(finite_at(x, i, n)), most_v);
     float most = vf_largest(most_v);
-    bool tiny = !(most >= KV_QUERY_TINY);
+    bool tiny = !(most >= KV_TINY);
     vf inverse = vf_set1(tiny ? 0 : 127.0f / most);
     for (uint32_t turn = 0; turn < TURNS; turn++) lane[turn] = vf_zero();
     for (uint32_t i = 0; i < n; i += WIDTH) {
         vf v = vf_sub(vf_add(vf_mul(finite_at(x, i, n), inverse), round), round);
         v = vf_min(vf_max(v, vf_set1(-127)), vf_set1(127));
-        vf_store_i8(whole + i, v);
+        vf_store_i8(st->q.whole + at + i, v);
         lane[i / WIDTH % TURNS] = vf_add(lane[i / WIDTH % TURNS], v);
     }
     float sum = vf_fold16(lane); /* whole numbers: exact in any order */
-    *scale = tiny ? 0 : most / 127.0f;
-    *whole_sum = sum * *scale;
-    *start = type == COMPUTE_KV_Q8 ? -KEYS_OFFSET * (int32_t)sum : 0;
+    st->q_scale[g] = tiny ? 0 : most / 127.0f;
+    st->q_whole_sum[g] = sum * st->q_scale[g];
+    st->q_start[g] = st->a->type == COMPUTE_KV_Q8 ? -KEYS_OFFSET * (int32_t)sum : 0;
 }
 
 /* Query i of the call becomes what the keys of this type meet. */
 static void set_query(attend_state *st, uint32_t i, const float *x) {
     _Alignas(64) float rotated[COMPUTE_HEAD_DIM_MAX];
-    compute_kv_type type = st->a->type;
     uint32_t dim = st->a->head_dim, group = kv_group(dim);
-    if (type == COMPUTE_KV_F16) {
+    if (st->a->type == COMPUTE_KV_F16) {
         memcpy(st->q.plain + (size_t)i * dim, x, dim * sizeof *x);
         return;
     }
     memcpy(rotated, x, dim * sizeof *x);
     rotate(rotated, dim);
     for (uint32_t d = 0; d < dim; d += group) {
-        size_t at = (size_t)i * dim + d, g = at / group;
-        quantise_query(type, rotated + d, group, st->q.whole + at, &st->q_scale[g], &st->q_whole_sum[g],
-                       &st->q_start[g]);
+        size_t at = (size_t)i * dim + d;
+        quantise_query(st, rotated + d, group, at, at / group);
     }
 }
 
@@ -256,7 +240,7 @@ ALWAYS_INLINE void store_scores(const int Q, vf s[][KEY_VECTORS], float *to) {
     UNROLL(8)
     for (int i = 0; i < Q; i++) {
         UNROLL(2)
-        for (int v = 0; v < KEY_VECTORS; v++) vf_store(to + i * BLOCK + v * WIDTH, s[i][v]);
+        for (int v = 0; v < KEY_VECTORS; v++) vf_store(to + i * SCORE_STRIDE + v * WIDTH, s[i][v]);
     }
 }
 
@@ -308,7 +292,7 @@ ALWAYS_INLINE void score_group(const compute_kv_type T, const int Q, const uint8
             }
             UNROLL(8)
             for (int i = 0; i < Q; i++) {
-                vi four = four_activations(q + (size_t)i * q_stride + d + 4 * part);
+                const int8_t *four = q + (size_t)i * q_stride + d + 4 * part;
                 UNROLL(2)
                 for (int v = 0; v < KEY_VECTORS; v++) sum[i][v] = keys_dot(most, sum[i][v], w[v], four);
             }
@@ -484,10 +468,9 @@ ALWAYS_INLINE void widen_row(const compute_kv_type T, const uint8_t *row, uint32
     for (uint32_t i = 0; i < 16; i += WIDTH) {
         vi words;
         if (T == COMPUTE_KV_Q8) {
-            const uint8_t *at = row + 2 * (size_t)(d + i);
-            words = pairs_pack(vf_i8_load(at), vf_i8_load(at + WIDTH));
+            words = words_of_bytes(row + 2 * (size_t)(d + i), true);
         } else {
-            words = words_of_bytes(row + d / 32 * 32 + 2 * (size_t)i);
+            words = words_of_bytes(row + d / 32 * 32 + 2 * (size_t)i, false);
             words = words_of_nibbles(d % 32 ? words_shifted(words) : words);
         }
         vi_store(to + i, vi_and(words, vi_set1((int32_t)seen)));
@@ -495,7 +478,8 @@ ALWAYS_INLINE void widen_row(const compute_kv_type T, const uint8_t *row, uint32
 }
 
 /* Values d … d + n − 1 of all rows; what is not seen becomes 0, whatever bytes it holds. */
-ALWAYS_INLINE void widen_rows(const compute_kv_type T, attend_state *st, const block_span *b, uint32_t d, uint32_t n) {
+ALWAYS_INLINE void widen_values(const compute_kv_type T, attend_state *st, const block_span *b, uint32_t d,
+                                uint32_t n) {
     const compute_attend_args *a = st->a;
     size_t row_bytes = kv_value_row(T, a->head_dim_v);
     for (uint32_t at = b->from / 2 * 2; at < b->until; at += 2) {
@@ -527,46 +511,93 @@ static void widen_middles(attend_state *st, const block_span *b, size_t offset) 
         vf_store(st->middle + slot, vf_fma(vf_set1(8), vf_load(st->scale + slot), vf_load(st->middle + slot)));
 }
 
-/* Probabilities of queries q0 … q1 − 1 times the scales, as pairs; for q4 also what the middles add up to. */
-static void weigh(attend_state *st, const block_span *b, uint32_t q0, uint32_t q1) {
+/* What the probabilities of queries q0 … q1 − 1 and the middles add up to. */
+static void weigh_middles(attend_state *st, const block_span *b, uint32_t q0, uint32_t q1) {
     uint32_t first = (b->from - b->base) / SLICE * SLICE, end = b->until - b->base;
-    bool q4 = st->a->type == COMPUTE_KV_Q4;
     for (uint32_t q = q0; q < q1; q++) {
         vf lane[TURNS];
-        UNROLL(2)
         for (uint32_t turn = 0; turn < TURNS; turn++) lane[turn] = vf_zero();
-        for (uint32_t i = first; i < end; i += 2 * WIDTH) {
-            vf p = vf_load(st->s[q] + i), next = vf_load(st->s[q] + i + WIDTH);
-            vi_store(st->w[q] + i / 2, pairs_pack(vf_mul(p, vf_load(st->scale + i)),
-                                                  vf_mul(next, vf_load(st->scale + i + WIDTH))));
-            if (!q4) continue;
-            lane[0] = vf_fma(p, vf_load(st->middle + i), lane[0]);
-            lane[TURNS - 1] = vf_fma(next, vf_load(st->middle + i + WIDTH), lane[TURNS - 1]);
+        for (uint32_t i = first; i < end; i += LANES) {
+            UNROLL(2)
+            for (uint32_t turn = 0; turn < TURNS; turn++) {
+                uint32_t at = i + turn * WIDTH;
+                lane[turn] = vf_fma(vf_load(st->s[q] + at), vf_load(st->middle + at), lane[turn]);
+            }
         }
-        if (q4) st->middle_sum[q] = vf_fold16(lane);
+        st->middle_sum[q] = vf_fold16(lane);
+    }
+}
+
+/* Probabilities of queries q0 … q1 − 1 times the scales as whole numbers, and what those are scaled by. */
+static void weigh(attend_state *st, const block_span *b, uint32_t q0, uint32_t q1) {
+    uint32_t first = (b->from - b->base) / SLICE * SLICE, end = b->until - b->base;
+    for (uint32_t q = q0; q < q1; q++) {
+        vf most_v = vf_zero();
+        for (uint32_t i = first; i < end; i += WIDTH)
+            most_v = vf_max(vf_mul(vf_load(st->s[q] + i), vf_load(st->scale + i)), most_v);
+        float most = vf_largest(most_v);
+        bool tiny = !(most >= KV_TINY);
+        vf inverse = vf_set1(tiny ? 0 : KV_WEIGHT_MOST / most);
+        for (uint32_t i = first; i < end; i += WIDTH)
+            words_store((int16_t *)st->weights[q] + i,
+                        vf_mul(vf_mul(vf_load(st->s[q] + i), vf_load(st->scale + i)), inverse));
+        st->weight_scale[q] = tiny ? 0 : most / KV_WEIGHT_MOST;
     }
 }
 
 /* Where a tile's values come from: widened to floats, straight from the pages' f16, or pairs of positions. */
 typedef enum value_source { PLAIN, DIRECT, PAIRS } value_source;
 
-/* Q queries and V vectors of values: out = out · correction (+ what the middles add) + Σ weight · value. */
-ALWAYS_INLINE void value_tile(const value_source from, const int Q, const int V, attend_state *st, const block_span *b,
-                              uint32_t q0, uint32_t d, uint32_t column) {
-    vf o[TILE_MOST][VALUE_VECTORS];
-    bool q4 = st->a->type == COMPUTE_KV_Q4;
+/* The sums of a query from value d on. */
+ALWAYS_INLINE float *sums_of(attend_state *st, uint32_t q, uint32_t d) {
+    return st->out + (size_t)q * st->a->head_dim_v + d;
+}
+
+/* Σ weight · value of Q queries and V vectors of whole numbers: over a block it stays within int32. */
+ALWAYS_INLINE void pairs_tile(const int Q, const int V, attend_state *st, const block_span *b, uint32_t q0, uint32_t d,
+                              uint32_t column) {
+    vi sum[TILE_MOST][VALUE_VECTORS];
     UNROLL(8)
     for (int i = 0; i < Q; i++) {
-        const float *out = st->out[q0 + (uint32_t)i] + d;
-        vf correction = vf_set1(st->correction[q0 + (uint32_t)i]), middle = vf_set1(st->middle_sum[q0 + (uint32_t)i]);
         UNROLL(4)
-        for (int v = 0; v < V; v++) {
-            vf was = vf_load(out + v * WIDTH);
-            o[i][v] = from == PAIRS && q4 ? vf_fma(was, correction, middle) : vf_mul(was, correction);
+        for (int v = 0; v < V; v++) sum[i][v] = vi_set1(0);
+    }
+    for (uint32_t row = (b->from - b->base) / 2; row < (b->until - b->base + 1) / 2; row++) {
+        vi value[VALUE_VECTORS];
+        UNROLL(4)
+        for (int v = 0; v < V; v++) value[v] = vi_load(st->values.pairs[row] + column + v * WIDTH);
+        UNROLL(8)
+        for (int i = 0; i < Q; i++) {
+            const uint32_t *weight = &st->weights[q0 + (uint32_t)i][row];
+            UNROLL(4)
+            for (int v = 0; v < V; v++) sum[i][v] = words_dot(sum[i][v], value[v], weight);
         }
     }
-    uint32_t row = b->from - b->base, end = b->until - b->base;
-    for (; from != PAIRS && row < end; row++) {
+    UNROLL(8)
+    for (int i = 0; i < Q; i++) {
+        uint32_t q = q0 + (uint32_t)i;
+        float *out = sums_of(st, q, d);
+        vf scale = vf_set1(st->weight_scale[q]);
+        UNROLL(4)
+        for (int v = 0; v < V; v++) {
+            vf o = vf_fma(vf_load(out + v * WIDTH), vf_set1(st->correction[q]), vf_set1(st->middle_sum[q]));
+            vf_store(out + v * WIDTH, vf_fma(vf_of_vi(sum[i][v]), scale, o));
+        }
+    }
+}
+
+/* Σ probability · value of Q queries and V vectors of floats, position after position. */
+ALWAYS_INLINE void plain_tile(const value_source from, const int Q, const int V, attend_state *st, const block_span *b,
+                              uint32_t q0, uint32_t d, uint32_t column) {
+    vf o[TILE_MOST][VALUE_VECTORS];
+    UNROLL(8)
+    for (int i = 0; i < Q; i++) {
+        vf correction = vf_set1(st->correction[q0 + (uint32_t)i]);
+        UNROLL(4)
+        for (int v = 0; v < V; v++)
+            o[i][v] = vf_mul(vf_load(sums_of(st, q0 + (uint32_t)i, d) + v * WIDTH), correction);
+    }
+    for (uint32_t row = b->from - b->base; row < b->until - b->base; row++) {
         vf value[VALUE_VECTORS];
         const uint8_t *page = from == DIRECT ? values_at(st->a, b->base + row) + 2 * d : NULL;
         UNROLL(4)
@@ -580,30 +611,24 @@ ALWAYS_INLINE void value_tile(const value_source from, const int Q, const int V,
             for (int v = 0; v < V; v++) o[i][v] = vf_fma(p, value[v], o[i][v]);
         }
     }
-    for (row /= 2, end = (end + 1) / 2; from == PAIRS && row < end; row++) {
-        pairs value[VALUE_VECTORS];
-        UNROLL(4)
-        for (int v = 0; v < V; v++) value[v] = pairs_of(vi_load(st->values.pairs[row] + column + v * WIDTH));
-        UNROLL(8)
-        for (int i = 0; i < Q; i++) {
-            pairs w = pairs_set1(st->w[q0 + (uint32_t)i][row]);
-            UNROLL(4)
-            for (int v = 0; v < V; v++) o[i][v] = dot2(o[i][v], w, value[v]);
-        }
-    }
     UNROLL(8)
     for (int i = 0; i < Q; i++) {
         UNROLL(4)
-        for (int v = 0; v < V; v++) vf_store(st->out[q0 + (uint32_t)i] + d + v * WIDTH, o[i][v]);
+        for (int v = 0; v < V; v++) vf_store(sums_of(st, q0 + (uint32_t)i, d) + v * WIDTH, o[i][v]);
     }
+}
+
+ALWAYS_INLINE void value_tile(const value_source from, const int Q, const int V, attend_state *st, const block_span *b,
+                              uint32_t q0, uint32_t d, uint32_t column) {
+    if (from == PAIRS) pairs_tile(Q, V, st, b, q0, d, column);
+    else plain_tile(from, Q, V, st, b, q0, d, column);
 }
 
 /* V vectors of values for all queries. */
 ALWAYS_INLINE void value_columns(const value_source from, const int V, attend_state *st, const block_span *b,
                                  uint32_t q, uint32_t end, uint32_t d, uint32_t column) {
-    const int Q = from == PAIRS ? PAIR_QUERIES : PLAIN_QUERIES;
-    for (; q + (uint32_t)Q <= end; q += (uint32_t)Q) value_tile(from, Q, V, st, b, q, d, column);
-    if (Q > 4 && q + 4 <= end) value_tile(from, 4, V, st, b, q, d, column), q += 4;
+    for (; q + VALUE_QUERIES <= end; q += VALUE_QUERIES) value_tile(from, VALUE_QUERIES, V, st, b, q, d, column);
+    if (VALUE_QUERIES > 4 && q + 4 <= end) value_tile(from, 4, V, st, b, q, d, column), q += 4;
     if (q + 2 <= end) value_tile(from, 2, V, st, b, q, d, column), q += 2;
     if (q < end) value_tile(from, 1, V, st, b, q, d, column);
 }
@@ -625,8 +650,8 @@ static __attribute__((noinline)) void values_plain(attend_state *st, const block
         value_all(DIRECT, st, b, q0, q1, 0, dim);
         return;
     }
-    for (uint32_t d = 0; d < dim; d += VALUES_TOGETHER) {
-        uint32_t n = dim - d < VALUES_TOGETHER ? dim - d : VALUES_TOGETHER;
+    for (uint32_t d = 0; d < dim; d += KV_GROUP_MOST) {
+        uint32_t n = dim - d < KV_GROUP_MOST ? dim - d : KV_GROUP_MOST;
         widen_plain(st, b, d, n);
         value_all(PLAIN, st, b, q0, q1, d, n);
     }
@@ -638,10 +663,13 @@ static __attribute__((noinline)) void values_quantised(attend_state *st, const b
     uint32_t dim = a->head_dim_v, group = kv_group(dim);
     size_t scales = kv_value_bytes(a->type, dim);
     for (uint32_t d = 0; d < dim; d += group, scales += 2 * (size_t)COMPUTE_PAGE_TOKENS) {
-        if (a->type == COMPUTE_KV_Q8) widen_rows(COMPUTE_KV_Q8, st, b, d, group);
-        else widen_rows(COMPUTE_KV_Q4, st, b, d, group);
+        if (a->type == COMPUTE_KV_Q8) widen_values(COMPUTE_KV_Q8, st, b, d, group);
+        else widen_values(COMPUTE_KV_Q4, st, b, d, group);
         widen_scales(a, b, scales, st->scale);
-        if (a->type == COMPUTE_KV_Q4) widen_middles(st, b, scales + kv_scale_bytes(dim));
+        if (a->type == COMPUTE_KV_Q4) {
+            widen_middles(st, b, scales + kv_scale_bytes(dim));
+            weigh_middles(st, b, q0, q1);
+        }
         weigh(st, b, q0, q1);
         value_all(PAIRS, st, b, q0, q1, d, group);
     }
@@ -709,16 +737,16 @@ static void attend_queries(const compute_attend_args *a) {
     for (uint32_t i = 0; i < st.n; i++) {
         st.most[i] = KV_MOST_START;
         st.sum[i] = st.middle_sum[i] = 0;
-        st.out[i] = a->out + i / a->n_heads * a->out_token_stride + i % a->n_heads * a->out_stride;
-        memset(st.out[i], 0, a->head_dim_v * sizeof(float));
     }
+    memset(st.out, 0, (size_t)st.n * a->head_dim_v * sizeof(float));
     if (set_range(&st, KEPT)) attend_range(&st);
     if (set_range(&st, OTHERS)) attend_range(&st);
     for (uint32_t i = 0; i < st.n; i++) {
         vf sum = vf_set1(st.sum[i]);
+        float *out = a->out + i / a->n_heads * a->out_token_stride + i % a->n_heads * a->out_stride;
         for (uint32_t d = 0; d < a->head_dim_v; d += WIDTH)
-            vf_store(st.out[i] + d, vf_add(vf_div(vf_load(st.out[i] + d), sum), vf_zero()));
-        if (a->type != COMPUTE_KV_F16) rotate(st.out[i], a->head_dim_v);
+            vf_store(out + d, vf_add(vf_div(vf_load(st.out + (size_t)i * a->head_dim_v + d), sum), vf_zero()));
+        if (a->type != COMPUTE_KV_F16) rotate(out, a->head_dim_v);
     }
 }
 
@@ -730,9 +758,10 @@ void COMPUTE_ATTEND(const compute_attend_args *a) {
         compute_ref.attend(a);
         return;
     }
-    uint32_t heads = compute_attend_tokens(1, a->head_dim), tokens;
+    uint32_t dim = a->head_dim > a->head_dim_v ? a->head_dim : a->head_dim_v;
+    uint32_t heads = compute_attend_tokens(1, dim), tokens;
     if (heads > a->n_heads) heads = a->n_heads;
-    tokens = compute_attend_tokens(heads, a->head_dim);
+    tokens = compute_attend_tokens(heads, dim);
     compute_attend_args piece = *a;
     for (uint32_t t = 0; t < a->n_tokens; t += tokens)
         for (uint32_t h = 0; h < a->n_heads; h += heads) {

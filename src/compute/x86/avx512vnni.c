@@ -23,7 +23,6 @@ ALWAYS_INLINE vi pairs_fold(vi dot, vi sum) { return (void)sum, dot; }
 #include "compute/x86/matmul_template.h"
 #include "compute/x86/vector_template.h"
 
-const compute_kernels compute_avx512vnni = X86_KERNELS("avx512vnni", avx512);
-const compute_kernels compute_avx512bf16 = X86_KERNELS("avx512bf16", avx512bf16);
+const compute_kernels compute_avx512vnni = X86_KERNELS("avx512vnni", avx512vnni);
 
 #endif

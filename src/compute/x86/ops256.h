@@ -64,18 +64,17 @@ ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 ALWAYS_INLINE __m128i load64(const void *p) { return _mm_loadl_epi64((const __m128i *)p); }
-ALWAYS_INLINE vf vf_i8_load(const void *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
 ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
-ALWAYS_INLINE vi words_of_bytes(const void *p) { return _mm256_cvtepu8_epi16(load128(p)); }
+ALWAYS_INLINE vi words_of_bytes(const void *p, bool with_signs) {
+    return with_signs ? _mm256_cvtepi8_epi16(load128(p)) : _mm256_cvtepu8_epi16(load128(p));
+}
 ALWAYS_INLINE vi words_shifted(vi words) { return _mm256_srli_epi16(words, 4); }
-/* bf16 of −8 … 7, from the tables of its low and of its high bytes. */
 ALWAYS_INLINE vi words_of_nibbles(vi words) {
-    const vi low = _mm256_broadcastsi128_si256(load128((const uint8_t[16]){
-        0, 0xE0, 0xC0, 0xA0, 0x80, 0x40, 0, 0x80, 0, 0x80, 0, 0x40, 0x80, 0xA0, 0xC0, 0xE0}));
-    const vi high = _mm256_broadcastsi128_si256(load128((const uint8_t[16]){
-        0xC1, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xC0, 0xBF, 0, 0x3F, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40}));
-    words = _mm256_and_si256(words, _mm256_set1_epi16(15));
-    return _mm256_or_si256(_mm256_shuffle_epi8(low, words), _mm256_slli_epi16(_mm256_shuffle_epi8(high, words), 8));
+    return _mm256_sub_epi16(_mm256_and_si256(words, _mm256_set1_epi16(15)), _mm256_set1_epi16(8));
+}
+ALWAYS_INLINE void words_store(int16_t *to, vf v) {
+    vi i = _mm256_cvtps_epi32(v);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1)));
 }
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm256_cvtph_ps(load128(p)); }
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {
@@ -126,7 +125,7 @@ ALWAYS_INLINE void vf_even_odd(vf low, vf high, vf *even, vf *odd) {
     *odd = _mm256_permutevar8x32_ps(_mm256_shuffle_ps(low, high, 0xDD), order);
 }
 
-ALWAYS_INLINE vi four_activations(const int8_t *q) {
+ALWAYS_INLINE vi four_activations(const void *q) {
     int32_t four;
     memcpy(&four, q, 4);
     return _mm256_set1_epi32(four);

@@ -60,18 +60,17 @@ ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)v));
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
-ALWAYS_INLINE vf vf_i8_load(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
 ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 ALWAYS_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-ALWAYS_INLINE vi words_of_bytes(const void *p) { return _mm512_cvtepu8_epi16(load256(p)); }
+ALWAYS_INLINE vi words_of_bytes(const void *p, bool with_signs) {
+    return with_signs ? _mm512_cvtepi8_epi16(load256(p)) : _mm512_cvtepu8_epi16(load256(p));
+}
 ALWAYS_INLINE vi words_shifted(vi words) { return _mm512_srli_epi16(words, 4); }
-/* bf16 of −8 … 7, twice: the permutation looks at five bits. */
 ALWAYS_INLINE vi words_of_nibbles(vi words) {
-    static const uint16_t bf16[32] = {0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80,
-                                      0, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0,
-                                      0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80,
-                                      0, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0};
-    return _mm512_permutexvar_epi16(words, vi_load(bf16));
+    return _mm512_sub_epi16(_mm512_and_si512(words, _mm512_set1_epi16(15)), _mm512_set1_epi16(8));
+}
+ALWAYS_INLINE void words_store(int16_t *to, vf v) {
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)));
 }
 ALWAYS_INLINE vf vf_f16_load(const void *p) { return _mm512_cvtph_ps(load256(p)); }
 ALWAYS_INLINE void vf_f16_store(void *p, vf v) {
@@ -116,7 +115,7 @@ ALWAYS_INLINE void vf_even_odd(vf low, vf high, vf *even, vf *odd) {
 }
 
 /* Four activations, in every row's place. */
-ALWAYS_INLINE vi four_activations(const int8_t *q) {
+ALWAYS_INLINE vi four_activations(const void *q) {
     int32_t four;
     memcpy(&four, q, 4);
     return _mm512_set1_epi32(four);

@@ -88,9 +88,9 @@ static double literal_score(const compute_attend_args *a, const double *q, uint3
     return a->softcap > 0 ? (double)a->softcap * tanh(x / (double)a->softcap) : x;
 }
 
-/* f16 is as exact as float arithmetic. What remains of q8 and q4 is the rounding of weights to bf16, and a query's step
- * of 127 that may fall to the other side: within a bound for each value, and much nearer in the mean (root of squares,
- * summed up in `square`). */
+/* f16 is as exact as float arithmetic. What remains of q8 and q4 is a query's step of 127 that may fall to the other
+ * side (the rounding of weights, 32767 steps, is far below): within a bound for each value, and much nearer in the mean
+ * (root of squares, summed up in `square`). */
 static void check_exact(const compute_attend_args *a, const float *out, double *square) {
     static double score[4096], q[DIM_MOST], q_keep[DIM_MOST];
     const compute_span *span = a->spans;
