@@ -32,6 +32,7 @@
 enum {
     HALVES = COMPUTE_PANEL_ROWS / WIDTH,
     PREFETCH_AHEAD_BYTES = 4096,
+    IN_ORDER_TOKENS = 16,
     BLOCK_PANELS = 4, /* panels that meet a tile: unpacked, they take half the first-level cache */
 };
 
@@ -363,7 +364,8 @@ ALWAYS_INLINE void matmul_quantised(dtype type, const uint8_t *packed, uint32_t 
     uint32_t n = acts->n_tokens, n_blocks = n / BLOCK_TOKENS + 1;
     uint32_t even = ((n + n_blocks - 1) / n_blocks + TILE_TOKENS - 1) / TILE_TOKENS * TILE_TOKENS;
     const uint32_t few = FEW_TOKENS;
-    uint32_t together = n == 1 ? 1 : BLOCK_PANELS; /* one token: memory is the limit, read in order */
+    /* Few tokens wait for memory: it is read in order, and panels side by side would displace each other's lines. */
+    uint32_t together = n <= IN_ORDER_TOKENS ? 1 : BLOCK_PANELS;
     _Alignas(64) panel_sums sums[BLOCK_TOKENS];
     block b = {.panel_bytes = compute_panel_bytes(type, acts->cols), .acts = acts, .out_stride = out_stride};
     for (b.t0 = 0; b.t0 < n; b.t0 += b.n) {

@@ -33,10 +33,18 @@ ALWAYS_INLINE void quantize_group(const float *x, uint32_t n, int8_t *q, float *
     }
 }
 
+/* The next block of a token, and what it is written to: blocks of one token lie far apart. */
+ALWAYS_INLINE void ask_for_next_block(const float *x, const compute_act *to) {
+    for (uint32_t i = 0; i < COMPUTE_ACT_COLS; i += 16) __builtin_prefetch(x + i);
+    for (size_t i = 0; i < sizeof *to; i += 64) __builtin_prefetch((const char *)to + i, 1);
+}
+
 static void quantize(const float *x, uint32_t cols, uint32_t group_cols, compute_act *to, size_t stride) {
     if (cols % COMPUTE_ACT_COLS) memset(&to[cols / COMPUTE_ACT_COLS * stride], 0, sizeof *to);
     for (uint32_t at = 0; at < cols; at += group_cols) {
         compute_act *act = &to[at / COMPUTE_ACT_COLS * stride];
+        if (at % COMPUTE_ACT_COLS == 0 && cols - at > COMPUTE_ACT_COLS)
+            ask_for_next_block(x + at + COMPUTE_ACT_COLS, act + stride);
         uint32_t n = cols - at < group_cols ? cols - at : group_cols, in = at % COMPUTE_ACT_COLS;
         quantize_group(x + at, n, act->q + in, act->scale + in / COMPUTE_ACT_GROUP,
                        act->sum16 + in / COMPUTE_SUM_GROUP);
