@@ -285,7 +285,7 @@ def our_own_memory_tests():
     if missing:
         skip("not built: " + " ".join(missing))
     path = temp_path("own.json")
-    done = run_plimsoll("guard", "--leak", "16M", "--wait", "30", "--json", path, "--list", os.path.join(ROOT, "tests/memory/guard.list"),
+    done = run_plimsoll("guard", "--leak", "32M", "--wait", "30", "--json", path, "--list", os.path.join(ROOT, "tests/memory/guard.list"),
                         env={"BUILD": build}, cwd=ROOT, timeout_s=200)
     with open(path) as f:
         runs = json.load(f)["runs"]
