@@ -49,7 +49,7 @@ class Server:
 
     def generate(self, body, on_token=None):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        c.request("POST", "/generate", json.dumps({"temperature": 0, "ignore_end": True, **body}))
+        c.request("POST", "/generate", json.dumps({"temperature": 0, "ignore_end": True, "speculate": False, **body}))
         r = c.getresponse()
         if r.status != 200:
             raise Failure(f"/generate: {r.status} {r.read()[:300]!r}")

@@ -120,6 +120,7 @@ static bool spin(compute_pool *p, _Atomic uint32_t *word, uint32_t seen, uint32_
 static void *worker_main(void *arg) {
     worker *w = arg;
     compute_pool *p = w->pool;
+    plat_thread_touch_stack();
     if (p->pinned) plat_thread_pin((int)w->index);
     uint32_t seen = 0;
     for (;;) {

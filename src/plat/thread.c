@@ -32,6 +32,11 @@ bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *),
     return true;
 }
 
+__attribute__((noinline)) void plat_thread_touch_stack(void) {
+    volatile char stack[PLAT_THREAD_STACK_BYTES / 4 * 3];
+    for (size_t at = 0; at < sizeof stack; at += 4096) stack[at] = 0;
+}
+
 void plat_thread_pin(int index) {
     int core = plat_affinity_nth(index);
     if (core < 0) return;

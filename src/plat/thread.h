@@ -16,6 +16,9 @@ enum { PLAT_THREAD_STACK_BYTES = 256 * 1024 };
 /* Starts fn(arg) with the stack size above, named for ps and gdb. Join with pthread_join. */
 bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), void *arg, err *e);
 
+/* Makes three quarters of the calling thread's stack present, as planned: what it holds does not grow with use. */
+void plat_thread_touch_stack(void);
+
 /* Binds the calling thread to the index-th usable core. Failure is not an error. */
 void plat_thread_pin(int index);
 

@@ -71,7 +71,8 @@ struct sched {
     bool park_due;    /* one, for memory's sake */
     bool cleanup_due; /* a request has ended, with cleanup_after_request */
     uint32_t turn; /* of choices that alternate */
-    double decode_step_ms; /* running mean of steps without prompts */
+    double decode_step_ms; /* running mean of steps without prompts, of so many decodes: */
+    uint32_t decode_step_n;
     double chunk;          /* tokens of a prompt beside decodes */
     sched_counts counts;
     double mean_job_ms;

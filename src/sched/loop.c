@@ -13,7 +13,8 @@
 
 enum {
     FIRST_CHUNK = 8, LEAST_CHUNK = 1, /* tokens of a prompt beside decodes: to begin with; at least */
-    BARE_STEP_EVERY = 32,             /* such a step is the decodes alone: what they take is measured anew */
+    BARE_STEP_EVERY = 32,             /* such a step is the decodes alone: what they take is measured anew, */
+    CHANGED_STEP_EVERY = 3,           /* and at such a one when they are more or fewer than when it was */
     TRIM_AFTER_IDLE_MS = 1000,
     TIMEOUT_CHECK_MS = 100,
     RETRY_MS = 10, /* when the system refuses memory */
@@ -22,7 +23,7 @@ enum {
 
 /* A step with a piece of a prompt is to take so many times what the decodes alone take. The size of the piece follows
  * what steps took: down at once, up slowly, so that one lucky step does not make the next a long one. */
-static const double STEP_STRETCH = 1.8, CHUNK_SHRINK = 0.5, CHUNK_GROW = 1.2;
+static const double STEP_STRETCH = 1.6, CHUNK_SHRINK = 0.5, CHUNK_GROW = 1.2;
 
 static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
 static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_PARKED; }
@@ -151,7 +152,8 @@ static uint32_t add_decodes(sched *s, uint32_t left) {
 
 static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) {
     if (!n_decodes) return left;
-    if (s->turn % BARE_STEP_EVERY == 0 || s->decode_step_ms <= 0) return 0;
+    bool changed = n_decodes != s->decode_step_n;
+    if (s->turn % (changed ? CHANGED_STEP_EVERY : BARE_STEP_EVERY) == 0 || s->decode_step_ms <= 0) return 0;
     return s->chunk < left ? (uint32_t)s->chunk : left;
 }
 
@@ -271,9 +273,15 @@ static void measure(sched *s, double ms) {
     }
     if (!prompt_tokens) engine_pace_note(&s->pace, decodes + drafted, ms);
     if (drafted) return;
-    if (!prompt_tokens) s->decode_step_ms = s->decode_step_ms > 0 ? s->decode_step_ms * 0.8 + ms * 0.2 : ms;
-    else if (decodes) fit_chunk(s, prompt_tokens, ms);
-    else if (prompt_tokens >= KV_PAGE_TOKENS) kv_cache_note_speed(engine_kv(s->en), ms / prompt_tokens);
+    bool as_before = s->decode_step_ms > 0 && decodes == s->decode_step_n;
+    if (!prompt_tokens) {
+        s->decode_step_ms = as_before ? s->decode_step_ms * 0.8 + ms * 0.2 : ms;
+        s->decode_step_n = decodes;
+    } else if (decodes) {
+        if (as_before) fit_chunk(s, prompt_tokens, ms);
+    } else if (prompt_tokens >= KV_PAGE_TOKENS) {
+        kv_cache_note_speed(engine_kv(s->en), ms / prompt_tokens);
+    }
 }
 
 static void serve_tenants(sched *s) {
@@ -382,6 +390,7 @@ static void rest(sched *s) {
 
 void *sched_loop(void *ctx) {
     sched *s = ctx;
+    plat_thread_touch_stack();
     pthread_mutex_lock(&s->lock);
     s->chunk = FIRST_CHUNK;
     for (;;) {

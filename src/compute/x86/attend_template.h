@@ -50,7 +50,10 @@ typedef struct attend_state {
     } q;
     float q_scale[QUERY_VALUES_MOST / 16], q_whole_sum[QUERY_VALUES_MOST / 16];
     int32_t q_start[QUERY_VALUES_MOST / 16];
-    _Alignas(64) float keys[COMPUTE_HEAD_DIM_MAX][SLICE]; /* f16 only: a slice's keys */
+    _Alignas(64) union {
+        float keys[COMPUTE_HEAD_DIM_MAX][SLICE];        /* f16: a slice's keys */
+        uint32_t weights[QUERIES_MOST][BLOCK / 2 + 16]; /* q8, q4: probability times scale, pairs of positions */
+    };
     _Alignas(64) union { /* a group of a block's values: f16's as floats, or pairs of positions */
         float plain[BLOCK][KV_GROUP_MOST];
         uint32_t pairs[BLOCK / 2][KV_GROUP_MOST];
@@ -58,7 +61,6 @@ typedef struct attend_state {
     float scale[BLOCK], middle[BLOCK]; /* of that group */
     /* Rows are a cache line longer than they need be, and sums lie together: else they displace each other. */
     _Alignas(64) float s[QUERIES_MOST][SCORE_STRIDE];          /* scores, then probabilities */
-    _Alignas(64) uint32_t weights[QUERIES_MOST][BLOCK / 2 + 16]; /* probability times scale: pairs of positions */
     _Alignas(64) float out[QUERY_VALUES_MOST];
     float weight_scale[QUERIES_MOST], middle_sum[QUERIES_MOST];
 } attend_state;
