@@ -334,8 +334,10 @@ def table(o, results):
 
 def write_results(o, text):
     """The newest on top, under the file's heading."""
-    with open(o.results, encoding="utf-8") as f:
-        old = f.read()
+    old = "# Results\n\n"
+    if os.path.exists(o.results):
+        with open(o.results, encoding="utf-8") as f:
+            old = f.read()
     at = old.find("\n## ")
     at = len(old) if at < 0 else at + 1
     heading = f"## {time.strftime('%Y-%m-%d')} — {cpu_name()}, {os.cpu_count()} cores\n\n"
