@@ -23,8 +23,8 @@ size_t compute_kv_v_bytes(compute_kv_type type, uint32_t head_dim_v) {
     return with_scales(type, head_dim_v, kv_value_bytes(type, head_dim_v));
 }
 
-/* 64 queries, or 8192 of their values, whichever is less. */
 uint32_t compute_attend_tokens(uint32_t n_heads, uint32_t head_dim) {
-    uint32_t queries = 8192 / head_dim < 64 ? 8192 / head_dim : 64;
+    uint32_t queries = KV_QUERY_VALUES_MOST / head_dim;
+    if (queries > KV_QUERIES_MOST) queries = KV_QUERIES_MOST;
     return queries > n_heads ? queries / n_heads : 1;
 }

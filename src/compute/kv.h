@@ -9,13 +9,17 @@
 #include "compute/compute.h"
 #include "compute/f16.h"
 
+enum {
+    KV_GROUP_MOST = 64,
+    KV_QUERIES_MOST = 64, /* that attention takes through a block together, */
+    KV_QUERY_VALUES_MOST = 8192, /* and their values: what the second-level cache has room for */
+};
+
 /* Values that share a scale: 64, or the largest power of two that divides head_dim. */
 static inline uint32_t kv_group(uint32_t head_dim) {
     uint32_t power = head_dim & (~head_dim + 1);
-    return power < 64 ? power : 64;
+    return power < KV_GROUP_MOST ? power : KV_GROUP_MOST;
 }
-
-enum { KV_GROUP_MOST = 64 };
 
 /* Values of one token in 64 bytes of a page's keys, and bytes of two tokens' values. */
 static inline uint32_t kv_key_step(compute_kv_type type) {

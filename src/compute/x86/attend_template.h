@@ -1,5 +1,5 @@
-/* compute/x86/attend_template — KV pages and attention for every x86 instruction set, over the operations that an ISA
- * file defines (see vector_template.h), and
+/* compute/x86/attend_template — KV pages and attention for every instruction set, ARM's too, over the operations that
+ * an ISA file defines (see vector_template.h), and
  *   COMPUTE_KV_STORE, COMPUTE_ATTEND the names of the two functions
  *   KEYS_OFFSET                      128 where q8 keys are used unsigned, as they lie; else 0
  *   keys_dot(most, sum, keys, four)  sums of 4 products of keys, at most `most`, and of the bytes at four
@@ -24,9 +24,8 @@
 enum {
     BLOCK = COMPUTE_BLOCK_TOKENS,
     SLICE = 2 * COMPUTE_PAGE_TOKENS, /* positions whose scores are computed together */
-    SLICE_VECTORS = SLICE / WIDTH,
-    QUERIES_MOST = 64,
-    QUERY_VALUES_MOST = 8192, /* of all of them: what the second-level cache has room for */
+    QUERIES_MOST = KV_QUERIES_MOST,
+    QUERY_VALUES_MOST = KV_QUERY_VALUES_MOST,
     /* A tile's sides: vectors of keys (of values), and queries; as many sums as the registers hold. */
     KEY_VECTORS = 2,
     KEY_QUERIES = WIDTH == 16 ? 8 : 3,

@@ -63,7 +63,6 @@ ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half ? _mm_srli_si128((__m128i)v, 8) : (__m128i)v));
 }
 ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
-ALWAYS_INLINE __m128i load64(const void *p) { return _mm_loadl_epi64((const __m128i *)p); }
 ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 ALWAYS_INLINE vi words_of_bytes(const void *p, bool with_signs) {
     return with_signs ? _mm256_cvtepi8_epi16(load128(p)) : _mm256_cvtepu8_epi16(load128(p));

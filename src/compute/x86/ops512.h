@@ -59,7 +59,6 @@ ALWAYS_INLINE vf vf_of_i8(bytes16 v, int half) {
     (void)half;
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)v));
 }
-ALWAYS_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 ALWAYS_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 ALWAYS_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 ALWAYS_INLINE vi words_of_bytes(const void *p, bool with_signs) {

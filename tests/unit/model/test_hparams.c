@@ -186,13 +186,25 @@ static void missing_keys(void **state) {
     refuse(&s, ERR_FORMAT, "llama.attention.key_length");
 }
 
+typedef struct wrong_value {
+    const char *key;
+    gguf_type type;
+    double value;
+} wrong_value;
+
+/* Each of the values in a file that is right but for it: refused with the key's name. */
+static void refuse_values(const model_spec *right, const wrong_value *wrong, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        model_spec s = *right;
+        s.set_key = wrong[i].key, s.set_type = wrong[i].type, s.set_value = wrong[i].value;
+        const char *tail = strncmp(wrong[i].key, "llama.rope.freq", 15) ? wrong[i].key : "rope.freq_base";
+        refuse(&s, ERR_FORMAT, tail);
+    }
+}
+
 static void values_out_of_range(void **state) {
     (void)state;
-    static const struct {
-        const char *key;
-        gguf_type type;
-        double value;
-    } wrong[] = {
+    static const wrong_value wrong[] = {
         {"llama.context_length", GGUF_U32, 0},
         {"llama.context_length", GGUF_U32, 1073741825},
         {"llama.embedding_length", GGUF_U32, 0},
@@ -226,12 +238,7 @@ static void values_out_of_range(void **state) {
         {"llama.rope.freq_base", GGUF_BOOL, 1},
         {"llama.rope.scaling.type", GGUF_U32, 1},
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        model_spec s = plain;
-        s.set_key = wrong[i].key, s.set_type = wrong[i].type, s.set_value = wrong[i].value;
-        const char *tail = strncmp(wrong[i].key, "llama.rope.freq", 15) ? wrong[i].key : "rope.freq_base";
-        refuse(&s, ERR_FORMAT, tail);
-    }
+    refuse_values(&plain, wrong, sizeof wrong / sizeof *wrong);
 }
 
 static void combinations_that_cannot_be(void **state) {
@@ -278,11 +285,7 @@ static void what_is_not_supported(void **state) {
 
 static void experts_that_cannot_be(void **state) {
     (void)state;
-    static const struct {
-        const char *key;
-        gguf_type type;
-        double value;
-    } wrong[] = {
+    static const wrong_value wrong[] = {
         {"qwen2moe.expert_count", GGUF_U32, 4097},
         {"qwen2moe.expert_count", GGUF_F32, 4},
         {"qwen2moe.expert_count", GGUF_I32, -4},
@@ -294,12 +297,8 @@ static void experts_that_cannot_be(void **state) {
         {"qwen2moe.expert_shared_feed_forward_length", GGUF_U32, 0},
         {"qwen2moe.expert_shared_feed_forward_length", GGUF_U32, 4194305},
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        model_spec s = mixture_of("qwen2moe");
-        s.set_key = wrong[i].key, s.set_type = wrong[i].type, s.set_value = wrong[i].value;
-        refuse(&s, ERR_FORMAT, wrong[i].key);
-    }
     model_spec s = mixture_of("qwen2moe");
+    refuse_values(&s, wrong, sizeof wrong / sizeof *wrong);
     s.omit = "qwen2moe.expert_used_count";
     refuse(&s, ERR_FORMAT, s.omit);
     s = mixtral; /* experts counted, but of a model that has none, and the other way round */
