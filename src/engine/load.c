@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "compute/pool.h"
 #include "engine/internal.h"
+#include "engine/sampler.h"
 #include "engine/speculate.h"
 #include "plat/cpu.h"
 #include "plat/kernel.h"
@@ -306,23 +307,36 @@ static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e
     return ok || err_prefix(e, "%s: ", en->config.model_path ? file_name(en->config.model_path) : "built-in model");
 }
 
-/* How long a prompt's token takes, to weigh reading a page back against computing it again. */
-static bool measure_prefill(engine *en, err *e) {
+static void sample_once(engine *en) {
+    engine_sampling sampling;
+    engine_sample sample;
+    rng random;
+    engine_sampling_default(&sampling);
+    rng_seed(&random, 0);
+    engine_sample_next(en, &sampling, &random, engine_logits(en, 0), NULL, 0, &sample);
+}
+
+/* Steps before anyone asks, so that what a step and a sampling touch is present by then. With a spill file they also
+ * say how long a prompt's token takes, to weigh reading a page back against computing it again. No trace is left. */
+static bool warm_up(engine *en, err *e) {
     int32_t tokens[KV_PAGE_TOKENS] = {0};
     uint32_t n = en->config.n_batch < KV_PAGE_TOKENS ? en->config.n_batch : KV_PAGE_TOKENS;
+    uint32_t n_measured = en->config.spill_path ? 2 : 0;
     kv_terms terms = engine_terms(en);
     terms.share = false;
     engine_session *s = engine_session_open(en, &terms, e);
     if (!s) return false;
-    bool ok = true;
-    for (int i = 0; ok && i < 3; i++) { /* the first warms up */
-        engine_feed feed = {s, tokens, n, ENGINE_WANT_NONE};
-        uint64_t start = clock_now_ns();
-        ok = engine_run(en, &feed, e);
+    bool ok = engine_run(en, &(engine_feed){s, tokens, 1, ENGINE_WANT_LAST}, e);
+    if (ok && !en->draws_ahead) sample_once(en);
+    for (uint32_t i = 0; ok && i < n_measured; i++) {
         engine_session_rewind(en, s, 0);
-        if (i) kv_cache_note_speed(en->kv, (double)(clock_now_ns() - start) / 1e6 / n);
+        uint64_t start = clock_now_ns();
+        ok = engine_run(en, &(engine_feed){s, tokens, n, ENGINE_WANT_NONE}, e);
+        kv_cache_note_speed(en->kv, clock_ms_since(start) / n);
     }
     engine_session_close(en, s);
+    kv_pool_trim(kv_cache_pool(en->kv), 0);
+    en->counters = (engine_counters){0};
     return ok;
 }
 
@@ -333,7 +347,7 @@ static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
     memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
     if (!en->draws_ahead) engine_mark_ends(en);
     if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
-    return !en->config.spill_path || measure_prefill(en, e);
+    return warm_up(en, e);
 }
 
 static void unload(engine *en) {
