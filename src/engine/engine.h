@@ -83,6 +83,7 @@ const char *engine_kernels(const engine *en);
 int engine_threads(const engine *en);
 kv_cache *engine_kv(const engine *en); /* for whoever decides what is kept and what goes */
 str engine_chat_template(const engine *en); /* empty when the model has none */
+model_pooling engine_pooling(const engine *en); /* for embeddings that do not say: the model's, else the mean */
 
 /* ---- sessions: sequences of the KV cache ---- */
 
@@ -100,7 +101,8 @@ uint32_t engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens)
 
 /* ---- a step ---- */
 
-typedef enum engine_want { ENGINE_WANT_NONE, ENGINE_WANT_LAST, ENGINE_WANT_ALL } engine_want;
+/* Logits of none of the tokens, the last, all; or of each its state after the model's last norm, and no logits. */
+typedef enum engine_want { ENGINE_WANT_NONE, ENGINE_WANT_LAST, ENGINE_WANT_ALL, ENGINE_WANT_STATES } engine_want;
 
 typedef struct engine_feed {
     engine_session *session;
@@ -123,6 +125,11 @@ void engine_step_commit(engine *en, const engine_feed *feeds, uint32_t n_feeds);
 bool engine_run(engine *en, const engine_feed *feed, err *e);
 /* Row i of the last step: n_vocab floats, valid until the next. */
 const float *engine_logits(const engine *en, uint32_t row);
+/* Of the last step's token i (counted over all feeds), if its feed wanted states: the model's width in floats, valid
+ * until the next; those of the feed's other tokens follow. */
+const float *engine_state(const engine *en, uint32_t token);
+/* What a feed wanted: its first token's state, if token is that token's place in the step, or the step's row. */
+const float *engine_feed_result(const engine *en, const engine_feed *feed, uint32_t token, uint32_t row);
 
 /* What a decoded token reads of the weights and multiplies, whatever its context; and what the machine could do at
  * most, measured now, over the same weights. The thread that steps asks. */

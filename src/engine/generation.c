@@ -7,7 +7,7 @@
 #include "base/clock.h"
 
 void engine_generation_start(engine_generation *g) {
-    CHECK(g->n_prompt > 0 && g->max_tokens > 0);
+    CHECK(g->n_prompt > 0 && (g->embedding.pooling ? !g->max_tokens : g->max_tokens > 0));
     g->n_fed = g->n_generated = g->n_held = 0;
     g->finish = ENGINE_RUNNING;
     g->stopped_by = -1;
@@ -22,7 +22,8 @@ void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_fe
     uint32_t all = g->n_prompt + g->n_generated, left = all - g->n_fed;
     CHECK(g->finish == ENGINE_RUNNING && left > 0 && max_tokens > 0);
     uint32_t n = left < max_tokens ? left : max_tokens;
-    *feed = (engine_feed){g->session, g->tokens + g->n_fed, n, n == left ? ENGINE_WANT_LAST : ENGINE_WANT_NONE};
+    engine_want want = g->embedding.pooling ? ENGINE_WANT_STATES : n == left ? ENGINE_WANT_LAST : ENGINE_WANT_NONE;
+    *feed = (engine_feed){g->session, g->tokens + g->n_fed, n, want};
     g->n_draft = 0;
 }
 
@@ -89,13 +90,22 @@ static str add_text(engine_generation *g, int32_t token, bool ends) {
     return release(g, g->n_held - keep);
 }
 
-bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *logits,
+/* False: nothing is said. */
+static bool accept_states(engine_generation *g, const engine_feed *feed, const float *states) {
+    engine_embedding_add(&g->embedding, states, g->n_fed, feed->n_tokens, g->n_prompt);
+    g->n_fed += feed->n_tokens;
+    if (g->n_fed == g->n_prompt) g->finish = ENGINE_FINISH_STOP;
+    return false;
+}
+
+bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *result,
                               engine_sample *sample, str *text) {
-    g->n_fed += feed->want == ENGINE_WANT_ALL ? 1 : feed->n_tokens;
     g->holds = false;
+    if (feed->want == ENGINE_WANT_STATES) return accept_states(g, feed, result);
+    g->n_fed += feed->want == ENGINE_WANT_ALL ? 1 : feed->n_tokens;
     if (feed->want == ENGINE_WANT_NONE) return false;
     uint32_t all = g->n_prompt + g->n_generated;
-    engine_sample_next(g->en, g->sampling, &g->random, logits, g->tokens, all, sample);
+    engine_sample_next(g->en, g->sampling, &g->random, result, g->tokens, all, sample);
     if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, sample->token);
     bool guessed = g->n_draft && g->tokens[all] == sample->token;
     g->n_draft = guessed ? g->n_draft - 1 : 0;
@@ -143,7 +153,7 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
     if (decode) engine_pace_note(pace, feed.n_tokens, clock_ms_since(start));
     bool wanted = true;
     for (uint32_t row = 0; !row || g->holds; row++) {
-        if (!engine_generation_accept(g, &feed, feed.want ? engine_logits(g->en, row) : NULL, &sample, &text)) break;
+        if (!engine_generation_accept(g, &feed, engine_feed_result(g->en, &feed, 0, row), &sample, &text)) break;
         if (text.len && !(wanted = on_text(ctx, text))) break;
     }
     engine_generation_commit(g, &feed);

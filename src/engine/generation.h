@@ -11,6 +11,7 @@
 #ifndef ENGINE_GENERATION_H
 #define ENGINE_GENERATION_H
 
+#include "engine/embed.h"
 #include "engine/sampler.h"
 #include "engine/speculate.h"
 
@@ -37,6 +38,7 @@ typedef struct engine_generation {
     int32_t *tokens; /* [n_prompt + max_tokens]: the prompt, then what is generated */
     uint32_t n_prompt, max_tokens;
     bool speculate; /* guess what comes next */
+    engine_embedding embedding; /* with pooling: the prompt becomes a vector, and max_tokens is 0 */
 
     /* progress */
     uint32_t n_fed, n_generated;
@@ -56,7 +58,7 @@ typedef struct engine_generation {
 void engine_generation_start(engine_generation *g);
 
 /* The next tokens to run, at most max_tokens of them. want is LAST when they end the prompt or are a
- * decode step. Call only while g->finish is ENGINE_RUNNING. */
+ * decode step; STATES for an embedding. Call only while g->finish is ENGINE_RUNNING. */
 void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed);
 
 /* Before engine_speculate: what may be guessed behind a decode. */
@@ -64,10 +66,11 @@ void engine_generation_guess(engine_generation *g);
 /* After it, with pages for them: lengthens the decode's feed by the n_wanted guessed tokens. */
 void engine_generation_draft(engine_generation *g, engine_feed *feed);
 
-/* After the feed has run: logits is its row (NULL when none was wanted). Samples; *text is what may now
- * be shown, possibly empty, valid until the next call. Returns false while still in the prompt. While g->holds
+/* After the feed has run: result is what engine_feed_result says. Samples; *text is what may now
+ * be shown, possibly empty, valid until the next call. Returns false when nothing was said: still in the
+ * prompt, or of an embedding. While g->holds
  * afterwards, the next row of the feed may be accepted, too. */
-bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *logits,
+bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *result,
                               engine_sample *sample, str *text);
 
 /* Commits those tokens of the feed that count after its rows were accepted; pages taken for the others go back. */

@@ -16,6 +16,9 @@ const char *engine_draft_name(const engine *en) { return en->draft ? en->draft->
 const char *engine_kernels(const engine *en) { return device_cpu_kernels(&en->dev); }
 int engine_threads(const engine *en) { return en->config.n_threads; }
 kv_cache *engine_kv(const engine *en) { return en->kv; }
+model_pooling engine_pooling(const engine *en) {
+    return en->hparams.pooling ? en->hparams.pooling : MODEL_POOL_MEAN;
+}
 str engine_chat_template(const engine *en) { return (str){en->chat_template, en->chat_template_bytes}; }
 void engine_counters_read(const engine *en, engine_counters *out) { *out = en->counters; }
 
@@ -69,9 +72,14 @@ static uint32_t kept_as(const kv_terms *t, uint32_t position) {
     return t->window && t->keep && position >= t->window ? t->window - 1 : position;
 }
 
-static void put_token(engine *en, const engine_session *s, int32_t token, uint32_t position, bool wanted,
-                      model_token *out) {
-    *out = (model_token){.token = token, .want_logits = wanted, .kept_as = kept_as(kv_sequence_terms(s), position)};
+static void put_token(engine *en, const engine_feed *feed, uint32_t i, model_token *out) {
+    const engine_session *s = feed->session;
+    uint32_t position = kv_sequence_tokens(s) + i;
+    bool last = i + 1 == feed->n_tokens;
+    *out = (model_token){.token = feed->tokens[i],
+                         .want_logits = feed->want == ENGINE_WANT_ALL || (feed->want == ENGINE_WANT_LAST && last),
+                         .want_state = feed->want == ENGINE_WANT_STATES,
+                         .kept_as = kept_as(kv_sequence_terms(s), position)};
     for (uint32_t g = 0; g < en->hparams.kv.n_groups; g++) out->kv[g] = kv_sequence_view(en->kv, s, g, position);
 }
 
@@ -80,12 +88,8 @@ bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _
     uint32_t n = 0;
     for (uint32_t f = 0; f < n_feeds; f++) {
         const engine_feed *feed = &feeds[f];
-        uint32_t have = kv_sequence_tokens(feed->session);
         CHECK(feed->n_tokens > 0 && n + feed->n_tokens <= en->config.n_batch);
-        for (uint32_t i = 0; i < feed->n_tokens; i++, n++) {
-            bool wanted = feed->want == ENGINE_WANT_ALL || (feed->want == ENGINE_WANT_LAST && i + 1 == feed->n_tokens);
-            put_token(en, feed->session, feed->tokens[i], have + i, wanted, &en->batch[n]);
-        }
+        for (uint32_t i = 0; i < feed->n_tokens; i++, n++) put_token(en, feed, i, &en->batch[n]);
     }
     if (!model_forward(&en->model, &en->step, en->batch, n, cancel, e)) return false;
     en->counters.steps++;
@@ -109,4 +113,14 @@ bool engine_run(engine *en, const engine_feed *feed, err *e) {
 const float *engine_logits(const engine *en, uint32_t row) {
     CHECK(row < en->step.max_logits);
     return en->step.logits + (size_t)row * en->step.logits_stride;
+}
+
+const float *engine_state(const engine *en, uint32_t token) {
+    CHECK(token < en->step.max_tokens);
+    return en->step.states + (size_t)token * en->hparams.width;
+}
+
+const float *engine_feed_result(const engine *en, const engine_feed *feed, uint32_t token, uint32_t row) {
+    if (feed->want == ENGINE_WANT_STATES) return engine_state(en, token);
+    return feed->want ? engine_logits(en, row) : NULL;
 }

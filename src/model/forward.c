@@ -44,7 +44,7 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
     *w = (model_workspace){
         .max_tokens = max_tokens, .max_logits = max_logits, .logits_stride = ops->row_stride(h->n_vocab)};
     w->x = mem_arena_take(a, n * h->width * sizeof(float), 64);
-    w->norm = mem_arena_take(a, n * h->width * sizeof(float), 64);
+    w->norm = w->states = mem_arena_take(a, n * h->width * sizeof(float), 64);
     w->proj = mem_arena_take(a, n * ops->row_stride(h->width) * sizeof(float), 64);
     halves_layout(w, h, ops, a);
     w->cos_sin = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
@@ -209,6 +209,15 @@ static bool ffn_block(const step *s, const model_layer *l) {
     return h->n_experts ? experts_block(s, l) : dense_block(s, l);
 }
 
+/* After the last norm, where any token wants it; no logits. */
+static void states_block(const step *s, const model_token *tokens) {
+    const model_hparams *h = &s->m->h;
+    bool wanted = false;
+    for (uint32_t i = 0; i < s->n; i++) wanted |= tokens[i].want_state;
+    if (wanted)
+        s->m->dev->ops->rmsnorm(s->m->dev, s->w->x, s->m->output_norm, s->n, h->width, h->norm_eps, s->w->states);
+}
+
 /* Logits of the tokens that want them, packed in order. */
 static void output_block(const step *s, const model_token *tokens) {
     const model *m = s->m;
@@ -246,6 +255,7 @@ bool model_forward(const model *m, model_workspace *w, const model_token *tokens
     for (uint32_t i = 0; i < m->h.n_layers; i++)
         if (!attention_block(&s, &m->layers[i], i) || !ffn_block(&s, &m->layers[i]))
             return err_set(e, ERR_CANCELLED, "the step was cancelled");
+    states_block(&s, tokens);
     output_block(&s, tokens);
     return true;
 }

@@ -103,6 +103,14 @@ static bool read_feed_forward(const gguf *g, model_hparams *h, err *e) {
     return get_u32(g, h, "expert_shared_feed_forward_length", false, 1, MOST, &h->shared_ff_width, e);
 }
 
+static bool read_pooling(const gguf *g, model_hparams *h, err *e) {
+    static const model_pooling of_file[] = {MODEL_POOL_NONE, MODEL_POOL_MEAN, MODEL_POOL_CLS, MODEL_POOL_LAST};
+    uint32_t value = 0;
+    if (!get_u32(g, h, "pooling_type", false, 0, sizeof of_file / sizeof *of_file - 1, &value, e)) return false;
+    h->pooling = of_file[value];
+    return true;
+}
+
 bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     *h = (model_hparams){.embed_scale = 1.0f, .norm_eps = 1e-5f};
     str arch;
@@ -128,7 +136,7 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
         return err_set(e, ERR_FORMAT, "head size %u (values %u) must be even", h->head_dim, h->head_dim_v);
     if (!get_f32(g, h, "attention.layer_norm_rms_epsilon", false, &h->norm_eps, e)) return false;
     h->attention_scale = 1.0f / sqrtf((float)h->head_dim);
-    return read_windows(g, h, e) && read_rope(g, h, e);
+    return read_windows(g, h, e) && read_rope(g, h, e) && read_pooling(g, h, e);
 }
 
 double model_matmul_macs(const model_hparams *h) {

@@ -25,6 +25,9 @@ typedef enum model_rope_scaling { MODEL_ROPE_PLAIN, MODEL_ROPE_LINEAR, MODEL_ROP
 /* What a token's experts count for: their shares of a softmax over all experts, or these scaled to a sum of one. */
 typedef enum model_experts { MODEL_EXPERTS_NONE, MODEL_EXPERTS_SHARES, MODEL_EXPERTS_SUM_TO_ONE } model_experts;
 
+/* How the states of a text's tokens become one vector: their mean, that of the last token, that of the first. */
+typedef enum model_pooling { MODEL_POOL_NONE, MODEL_POOL_MEAN, MODEL_POOL_LAST, MODEL_POOL_CLS } model_pooling;
+
 /* A row: what distinguishes one family from the next. Keys in the file are "<name>.…". */
 typedef struct model_arch {
     const char *name; /* general.architecture */
@@ -43,6 +46,7 @@ typedef struct model_hparams {
     uint32_t n_vocab, n_layers, width, n_heads, n_kv_heads, head_dim, head_dim_v, ff_width, n_context_train;
     float norm_eps, embed_scale, attention_scale, softcap;
     kv_shape kv;
+    model_pooling pooling; /* what the file asks for; NONE: nothing */
     /* mixture of experts; n_experts 0: every layer has one feed-forward network, ff_width wide */
     uint32_t n_experts, n_experts_used, expert_ff_width, shared_ff_width;
     /* rotary embedding */
@@ -97,7 +101,7 @@ size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_thre
 
 typedef struct model_token {
     int32_t token;
-    bool want_logits;
+    bool want_logits, want_state;
     uint32_t kept_as; /* the position from which it sees kept tokens; its own when none are kept */
     device_kv_view kv[KV_GROUPS_MAX]; /* where it is written, and what it sees */
 } model_token;
@@ -126,6 +130,7 @@ typedef struct model_workspace {
     model_routes routes;
     float *logits; /* [max_logits][logits_stride] */
     uint32_t logits_stride;
+    float *states; /* [max_tokens][width], over norm: after the model's last norm */
 } model_workspace;
 
 void model_workspace_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,
@@ -133,9 +138,9 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
 uint32_t model_max_cols(const model_hparams *h); /* widest matmul input */
 
 /* Runs n tokens (of any sessions, a session's in ascending order) through the model: writes their K and
- * V, and for those that want it leaves logits in w->logits, in order. Stops early with ERR_CANCELLED
- * when *cancel turns true (checked between operations; may be NULL); the tokens' K and V are then
- * undefined. Allocates nothing. */
+ * V, and for those that want it leaves logits in w->logits, in order; where any wants its state, those of all in
+ * w->states. Stops early with ERR_CANCELLED when *cancel turns true (checked between operations; may be NULL); the
+ * tokens' K and V are then undefined. Allocates nothing. */
 bool model_forward(const model *m, model_workspace *w, const model_token *tokens, uint32_t n,
                    const _Atomic bool *cancel, err *e);
 

@@ -161,7 +161,8 @@ static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) 
 static bool will_be_known(const sched *s, const sched_job *j) {
     for (uint32_t f = 0; f < s->n_feeds; f++) {
         const sched_job *other = s->feed_jobs[f];
-        if (other->state != JOB_PREFILL || other->gen.n_fed != j->gen.n_fed || !j->terms.share) continue;
+        if (other->state != JOB_PREFILL || other->gen.n_fed != j->gen.n_fed || !j->terms.share || !other->terms.share)
+            continue;
         uint32_t n = s->feeds[f].n_tokens < KV_PAGE_TOKENS ? s->feeds[f].n_tokens : KV_PAGE_TOKENS;
         if (j->terms.tenant == other->terms.tenant && j->terms.type == other->terms.type && tokens_left(j) > n &&
             !memcmp(j->gen.tokens + j->gen.n_fed, s->feeds[f].tokens, n * sizeof(int32_t)))
@@ -288,31 +289,31 @@ static void serve_tenants(sched *s) {
     for (uint32_t f = 0; f < s->n_feeds; f++) s->tenants[s->feed_jobs[f]->tenant].served += s->feeds[f].n_tokens;
 }
 
-/* Rows from `row` on: as many as hold what was guessed, and as the reader has room for. */
-static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t row) {
+/* Rows from `row` on: as many as hold what was guessed, and as the reader has room for. Or the states of the step's
+ * tokens from `token` on. */
+static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t token, uint32_t row) {
     engine_sample sample;
     str text;
     bool said = false;
     do {
-        const float *logits = feed->want ? engine_logits(s->en, row++) : NULL;
-        if (!engine_generation_accept(&j->gen, feed, logits, &sample, &text)) break;
+        const float *result = engine_feed_result(s->en, feed, token, row++);
+        if (!engine_generation_accept(&j->gen, feed, result, &sample, &text)) break;
         CHECK(sched_ring_put(&j->ring, &sample, text)); /* compose saw room for the largest */
         said = true;
     } while (j->gen.holds && !stalled(j));
     engine_generation_commit(&j->gen, feed);
-    if (!said) return;
-    if (j->state == JOB_PREFILL) j->state = JOB_DECODE;
-    if (!j->first_ns) j->first_ns = clock_now_ns();
+    if (said && j->state == JOB_PREFILL) j->state = JOB_DECODE;
+    if (said && !j->first_ns) j->first_ns = clock_now_ns();
     if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
-    else if (!j->whole) wake_later(j);
+    else if (said && !j->whole) wake_later(j);
 }
 
 static void hand_out(sched *s) {
-    uint32_t row = 0;
+    uint32_t token = 0, row = 0;
     for (uint32_t f = 0; f < s->n_feeds; f++) {
-        uint32_t rows = engine_feed_rows(&s->feeds[f]);
-        hand_out_to(s, s->feed_jobs[f], &s->feeds[f], row);
-        row += rows;
+        uint32_t tokens = s->feeds[f].n_tokens, rows = engine_feed_rows(&s->feeds[f]); /* before some are taken back */
+        hand_out_to(s, s->feed_jobs[f], &s->feeds[f], token, row);
+        token += tokens, row += rows;
     }
 }
 

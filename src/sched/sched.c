@@ -31,6 +31,18 @@ static size_t block_bytes(uint32_t n_prompt, uint32_t max_tokens, uint32_t n_sto
     return ((size_t)n_prompt + max_tokens) * sizeof(int32_t) + n_stops * sizeof(engine_stop) + ring;
 }
 
+static uint32_t ring_for(const sched_request *r, uint32_t max_tokens) {
+    return ring_bytes(r->whole, max_tokens, r->sampling.logprobs ? r->sampling.top_logprobs : 0);
+}
+
+static size_t embedding_bytes(const sched *s, const sched_request *r) {
+    return r->pooling ? engine_embedding_bytes(s->en) : 0;
+}
+
+static size_t block_bytes_for(const sched *s, const sched_request *r, uint32_t max_tokens) {
+    return embedding_bytes(s, r) + block_bytes(r->n_prompt, max_tokens, r->n_stops, ring_for(r, max_tokens));
+}
+
 /* Room for at least two of the largest plain jobs. */
 static size_t region_bytes(const sched_config *c, uint32_t n_context) {
     size_t largest = block_bytes(0, n_context, GENERATION_STOPS_MAX, ring_bytes(true, n_context, 0));
@@ -140,7 +152,9 @@ void sched_stop(sched *s) {
 static bool check_request(const sched *s, const sched_request *r, err *e) {
     uint32_t n_context = engine_context(s->en), n_vocab = text_vocab_size(engine_vocab(s->en));
     if (r->n_prompt == 0) return err_set(e, ERR_INVALID, "the prompt is empty");
-    if (r->n_prompt >= n_context)
+    if (r->pooling && r->n_prompt > n_context)
+        return err_set(e, ERR_TOO_LARGE, "the text has %u tokens; the context holds %u", r->n_prompt, n_context);
+    if (!r->pooling && r->n_prompt >= n_context)
         return err_set(e, ERR_TOO_LARGE, "the prompt has %u tokens; with one to answer, the context of %u holds %u",
                        r->n_prompt, n_context, n_context - 1);
     if (r->terms.window > n_context)
@@ -148,7 +162,10 @@ static bool check_request(const sched *s, const sched_request *r, err *e) {
     if (r->terms.window ? r->terms.keep >= r->terms.window : r->terms.keep > 0)
         return err_set(e, ERR_INVALID, "'keep' is %u; it must be below 'window', which is %u", r->terms.keep,
                        r->terms.window);
-    if (r->max_tokens == 0) return err_set(e, ERR_INVALID, "max_tokens is 0; it must be at least 1");
+    if (r->pooling && r->max_tokens)
+        return err_set(e, ERR_INVALID, "max_tokens is %u; an embedding generates nothing", r->max_tokens);
+    if (!r->pooling && !r->max_tokens)
+        return err_set(e, ERR_INVALID, "max_tokens is 0; it must be at least 1");
     if (r->n_stops > GENERATION_STOPS_MAX)
         return err_set(e, ERR_INVALID, "%u stop strings; at most %d", r->n_stops, GENERATION_STOPS_MAX);
     for (uint32_t i = 0; i < r->n_stops; i++)
@@ -158,7 +175,7 @@ static bool check_request(const sched *s, const sched_request *r, err *e) {
     for (uint32_t i = 0; i < r->n_prompt; i++)
         if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= n_vocab)
             return err_set(e, ERR_INVALID, "the prompt names token %d; the vocabulary has %u", r->prompt[i], n_vocab);
-    return engine_sampling_check(s->en, &r->sampling, e);
+    return r->pooling || engine_sampling_check(s->en, &r->sampling, e);
 }
 
 static sched_job *free_slot(sched *s) {
@@ -167,30 +184,40 @@ static sched_job *free_slot(sched *s) {
     return NULL;
 }
 
-static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t max_tokens, uint32_t ring, void *block) {
+/* Of a rotating window only the prompt is shared: what it lets go would stay in memory otherwise. A vector of more than
+ * the last token's state needs all tokens run. */
+static kv_terms job_terms(const sched_request *r) {
+    kv_terms t = r->terms;
+    t.publish_tokens = t.window ? r->n_prompt : UINT32_MAX;
+    if (r->pooling && r->pooling != SCHED_POOL_LAST) t.share = false;
+    return t;
+}
+
+static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t max_tokens, void *block) {
     memset(j, 0, sizeof *j);
     char *at = block;
     j->block = block;
-    j->block_bytes = mem_buddy_block_bytes(block_bytes(r->n_prompt, max_tokens, r->n_stops, ring));
+    j->block_bytes = mem_buddy_block_bytes(block_bytes_for(s, r, max_tokens));
     j->sampling = r->sampling;
     j->whole = r->whole;
+    void *embedding = at;
+    at += embedding_bytes(s, r);
     j->gen = (engine_generation){.en = s->en,
                                  .sampling = &j->sampling,
                                  .tokens = (int32_t *)(void *)at,
                                  .n_prompt = r->n_prompt,
                                  .max_tokens = max_tokens,
-                                 .speculate = r->speculate && engine_drafts(s->en) > 0};
+                                 .speculate = r->speculate && !r->pooling && engine_drafts(s->en) > 0};
+    if (r->pooling) engine_embedding_init(&j->gen.embedding, s->en, r->pooling, r->normalize, embedding);
     memcpy(at, r->prompt, r->n_prompt * sizeof *r->prompt);
     at += ((size_t)r->n_prompt + max_tokens) * sizeof *r->prompt;
     j->gen.n_stops = r->n_stops;
     j->gen.stops = memcpy(at, r->stops, r->n_stops * sizeof *r->stops);
     at += r->n_stops * sizeof *r->stops;
-    j->ring = (sched_ring){.data = at, .size = ring};
+    j->ring = (sched_ring){.data = at, .size = ring_for(r, max_tokens)};
     j->tenant = r->tenant;
     j->priority = r->priority;
-    j->terms = r->terms;
-    /* Of a rotating window only the prompt is shared: what it lets go would stay in memory otherwise. */
-    j->terms.publish_tokens = r->terms.window ? r->n_prompt : UINT32_MAX;
+    j->terms = job_terms(r);
     j->remember = r->remember;
     j->memory = r->memory;
     j->submit_ns = j->read_ns = clock_now_ns();
@@ -198,14 +225,10 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->state = JOB_QUEUED;
 }
 
-static uint32_t ring_for(const sched_request *r, uint32_t max_tokens) {
-    return ring_bytes(r->whole, max_tokens, r->sampling.logprobs ? r->sampling.top_logprobs : 0);
-}
-
 /* Could it ever be taken in: its pages and its block. */
 static bool check_size(const sched *s, const sched_request *r, uint32_t max_tokens, err *e) {
     if (!sched_price(s, &r->terms, r->n_prompt + max_tokens, e)) return false;
-    size_t bytes = block_bytes(r->n_prompt, max_tokens, r->n_stops, ring_for(r, max_tokens));
+    size_t bytes = block_bytes_for(s, r, max_tokens);
     if (mem_buddy_block_bytes(bytes) <= s->blocks.bytes) return true;
     return err_set(e, ERR_TOO_LARGE,
                    "the output of %u tokens with %u alternatives each would take %zu bytes; ask for fewer", max_tokens,
@@ -221,12 +244,11 @@ static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens,
         sched_job asked = {.terms = r->terms, .gen = {.n_prompt = r->n_prompt, .max_tokens = max_tokens}};
         return sched_refuse_pressed(s, &asked, e), NULL;
     }
-    uint32_t ring = ring_for(r, max_tokens);
-    size_t bytes = block_bytes(r->n_prompt, max_tokens, r->n_stops, ring);
+    size_t bytes = block_bytes_for(s, r, max_tokens);
     sched_job *j = free_slot(s);
     void *block = j ? mem_buddy_take(&s->blocks, bytes) : NULL;
     if (!block) return err_set(e, ERR_BUSY, "no room for another waiting request (%zu bytes needed)", bytes), NULL;
-    fill_job(s, j, r, max_tokens, ring, block);
+    fill_job(s, j, r, max_tokens, block);
     return j;
 }
 
@@ -300,6 +322,15 @@ void sched_job_read(sched *s, sched_job *j, sched_output *out) {
         out->stopped_by = j->gen.stopped_by;
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width) {
+    pthread_mutex_lock(&s->lock);
+    const engine_embedding *m = &j->gen.embedding;
+    bool there = j->state == JOB_ENDED && !j->failure.code && m->pooling;
+    *width = there ? m->width : 0;
+    pthread_mutex_unlock(&s->lock);
+    return there ? m->vector : NULL;
 }
 
 bool sched_job_done(sched *s, sched_job *j) {
@@ -399,13 +430,13 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
         return e->code == ERR_TOO_LARGE;
     }
     kv_cache *kv = engine_kv(s->en);
-    sched_job j = {.terms = r->terms, .priority = r->priority};
+    sched_job j = {.terms = job_terms(r), .priority = r->priority};
     j.gen.tokens = (int32_t *)(uintptr_t)r->prompt;
     j.gen.n_prompt = r->n_prompt;
     j.gen.max_tokens = out->max_tokens = clip_max_tokens(s, r);
     pthread_mutex_lock(&s->lock);
     size_t in_use;
-    out->cached_tokens = kv_cache_peek(kv, &r->terms, r->prompt, r->n_prompt - 1, &in_use);
+    out->cached_tokens = kv_cache_peek(kv, &j.terms, r->prompt, r->n_prompt - 1, &in_use);
     out->required_bytes = kv_cache_bytes_for(kv, &r->terms, r->n_prompt + out->max_tokens);
     out->available_bytes = sched_room_bytes(s);
     out->pool_bytes = kv_pool_full_bytes(kv_cache_pool(kv));

@@ -22,6 +22,9 @@
  * are refused, those accepted run one after another, only the first in rank goes on with its prompt, and the pool's
  * budget is what they need; in Emergency the last in rank are parked. Nothing of it outlives the pressure.
  *
+ * A job with pooling runs its prompt, says nothing and leaves one vector. It is a job like any other; only what of its
+ * prompt must be seen is never taken from what is remembered, and parked it begins again.
+ *
  * Refused at the door: ERR_TOO_LARGE (what no context or pool holds), ERR_INVALID (parameters),
  * ERR_MEMORY (memory is short), ERR_BUSY (queue full, its memory full, draining): come back after sched_retry_after_s.
  */
@@ -56,10 +59,16 @@ void sched_drain(sched *s); /* refuse new jobs; queued and running ones go on */
 bool sched_wait_idle(sched *s, uint32_t timeout_ms);
 void sched_stop(sched *s); /* cancels what is left, joins the engine thread; all jobs must be released */
 
+typedef model_pooling sched_pooling; /* engine_pooling says what the model asks for */
+#define SCHED_POOL_NONE MODEL_POOL_NONE
+#define SCHED_POOL_MEAN MODEL_POOL_MEAN
+#define SCHED_POOL_LAST MODEL_POOL_LAST
+#define SCHED_POOL_CLS MODEL_POOL_CLS
+
 typedef struct sched_request {
     const int32_t *prompt;
     uint32_t n_prompt;
-    uint32_t max_tokens; /* clipped to what the context leaves */
+    uint32_t max_tokens; /* clipped to what the context leaves; 0 with pooling */
     bool whole;          /* the consumer reads only at the end: the output must fit the ring */
     uint32_t tenant;     /* < n_tenants */
     int32_t priority;    /* higher goes first */
@@ -67,6 +76,8 @@ typedef struct sched_request {
     bool remember;       /* when it has finished */
     bool speculate;      /* guess what comes next, where the engine has room for guesses */
     kv_memory_of memory;
+    sched_pooling pooling; /* NONE: text. Else one vector: sampling and stops are not looked at */
+    bool normalize;        /* the vector, to length 1 */
     engine_sampling sampling;
     uint32_t n_stops;
     engine_stop stops[GENERATION_STOPS_MAX];
@@ -109,6 +120,8 @@ typedef struct sched_output {
 /* The next piece of output, in order; SCHED_NOTHING when there is none yet. SCHED_END or SCHED_FAILED
  * is the last and repeats. */
 void sched_job_read(sched *s, sched_job *j, sched_output *out);
+/* After SCHED_END of a job with pooling: its vector, until it is released. NULL before, and for others. */
+const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width);
 bool sched_job_done(sched *s, sched_job *j); /* it has ended (output may still be unread) */
 bool sched_job_failed(sched *s, sched_job *j, err *why); /* it has ended with SCHED_FAILED; reads nothing */
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out);

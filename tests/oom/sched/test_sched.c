@@ -89,16 +89,20 @@ static void starting(void **state) {
     engine_free(en);
 }
 
-enum { JOBS = 20, MOST_TOKENS = 40 };
+enum { JOBS = 20, MOST_TOKENS = 40, WIDTH = 32 };
 
 typedef struct answer {
     sched_what what;
     err failure;
     uint32_t n;
     int32_t tokens[MOST_TOKENS];
+    float vector[WIDTH]; /* of those that are embedded */
 } answer;
 
-/* Twenty jobs of differing lengths at once; what each said. */
+static bool embeds(uint32_t job) { return job % 4 == 3; }
+static uint32_t max_tokens_of(uint32_t job) { return embeds(job) ? 0 : 1 + job * 37 % MOST_TOKENS; }
+
+/* Twenty jobs of differing lengths at once, every fourth embeds its text; what each said. */
 static void serve(sched *s, answer answers[JOBS]) {
     sched_job *jobs[JOBS];
     sched_request *r = calloc(1, sizeof *r);
@@ -108,7 +112,8 @@ static void serve(sched *s, answer answers[JOBS]) {
     for (uint32_t i = 0; i < JOBS; i++) {
         err e = {0};
         *r = (sched_request){
-            .prompt = prompt, .n_prompt = 1 + i * 9, .max_tokens = 1 + i * 37 % MOST_TOKENS, .whole = i % 2};
+            .prompt = prompt, .n_prompt = 1 + i * 9, .max_tokens = max_tokens_of(i), .whole = i % 2};
+        if (embeds(i)) r->pooling = SCHED_POOL_MEAN;
         engine_sampling_default(&r->sampling);
         r->sampling.seed = i;
         jobs[i] = sched_submit(s, r, &e);
@@ -122,6 +127,9 @@ static void serve(sched *s, answer answers[JOBS]) {
             a->tokens[a->n++] = out->sample.token;
         a->what = out->what;
         if (a->what == SCHED_FAILED) a->failure = out->failure;
+        uint32_t width;
+        const float *vector = sched_job_embedding(s, jobs[i], &width);
+        if (vector) memcpy(a->vector, vector, width * sizeof *vector);
         sched_job_release(s, jobs[i]);
     }
     free(out), free(r);
@@ -148,6 +156,8 @@ static void serving(void **state) {
             assert_int_equal(got[i].what, SCHED_END);
             assert_int_equal(got[i].n, wanted[i].n);
             assert_memory_equal(got[i].tokens, wanted[i].tokens, wanted[i].n * sizeof(int32_t));
+            assert_memory_equal(got[i].vector, wanted[i].vector, sizeof wanted[i].vector);
+            assert_int_equal(wanted[i].vector[0] != 0, embeds(i));
         }
         kv_pool_counts kv;
         kv_pool_read(kv_cache_pool(engine_kv(en)), &kv);
@@ -266,7 +276,7 @@ static void a_line_too_low_for_some(void **state) {
     mem_ledger_set_limit(&l, MEM_KV, v.rows[MEM_KV].now_bytes + 3 * kv_set_bytes(&engine_hparams(en)->kv, COMPUTE_KV_F16));
     serve(s, got);
     for (uint32_t i = 0; i < JOBS; i++) {
-        uint32_t pages = kv_pages_for(1 + i * 9 + 1 + i * 37 % MOST_TOKENS);
+        uint32_t pages = kv_pages_for(1 + i * 9 + max_tokens_of(i));
         assert_int_equal(got[i].what, pages <= 3 ? SCHED_END : SCHED_FAILED);
         if (pages > 3) assert_int_equal(got[i].failure.code, ERR_MEMORY);
     }
