@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "../model/model_build.h"
-#include "engine/embed.h"
+#include "engine/generation.h"
 #include "engine/internal.h"
 
 /* ---- by hand ---- */
@@ -214,6 +214,81 @@ static void warming_up_leaves_no_trace(void **state) {
     engine_free(en);
 }
 
+/* ---- the peer ---- */
+
+enum { FACTS_TOKENS = 512, FACTS_WIDTH = 256 };
+
+static void embed_built_in(engine *en, model_pooling pooling, const int32_t *tokens, uint32_t n, float *out) {
+    err e = {0};
+    int32_t text[FACTS_TOKENS];
+    void *memory = malloc(engine_embedding_bytes(en));
+    memcpy(text, tokens, n * sizeof *tokens);
+    engine_generation g = {.en = en, .session = open_session(en), .tokens = text, .n_prompt = n};
+    engine_sampling sampling = {0};
+    g.sampling = &sampling;
+    engine_embedding_init(&g.embedding, en, pooling, false, memory);
+    assert_ok(engine_generation_run(&g, NULL, NULL, &e), e);
+    assert_int_equal(g.finish, ENGINE_FINISH_STOP);
+    memcpy(out, g.embedding.vector, g.embedding.width * sizeof *out);
+    engine_session_close(en, g.session);
+    free(memory);
+}
+
+static double product(const float *a, const float *b, uint32_t n) {
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static double length_of(const float *a, uint32_t n) { return sqrt(product(a, a, n)); }
+
+static double cosine(const float *a, const float *b, uint32_t n) {
+    return product(a, b, n) / (length_of(a, n) * length_of(b, n));
+}
+
+static model_pooling pooling_named(const char *name) {
+    return !strcmp(name, "mean") ? MODEL_POOL_MEAN : !strcmp(name, "cls") ? MODEL_POOL_CLS : MODEL_POOL_LAST;
+}
+
+/* Vectors of the built-in model as llama.cpp makes them: the same direction and length; and not those of another text. */
+static void as_the_peer_says(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    engine_config c;
+    engine_plan plan = {.rows.line_bytes = UINT64_MAX};
+    engine_config_default(&c);
+    c.n_context = FACTS_TOKENS, c.n_threads = 2, c.n_sessions = 1, c.n_batch = 50;
+    mem_ledger_init(&l, UINT64_MAX);
+    engine *en = engine_prepare(&c, &l, &e);
+    assert_ok(en && engine_plan_make(en, &plan, &e) && engine_load(en, &plan, NULL, NULL, &e), e);
+    char name[8];
+    int32_t tokens[FACTS_TOKENS];
+    float wanted[FACTS_WIDTH], got[FACTS_WIDTH], before[FACTS_WIDTH] = {0};
+    uint32_t n, width, cases = 0;
+    FILE *in = fopen(TEST_DATA_DIR "/embeddings.facts", "r");
+    assert_non_null(in);
+    assert_int_equal(fscanf(in, "%*[^\n] %*s"), 0);
+    while (fscanf(in, "%7s %u", name, &n) == 2) {
+        assert_in_range(n, 1, FACTS_TOKENS - 1);
+        for (uint32_t i = 0; i < n; i++) assert_int_equal(fscanf(in, "%d", &tokens[i]), 1);
+        assert_int_equal(fscanf(in, "%u", &width), 1);
+        assert_int_equal(width, FACTS_WIDTH);
+        assert_int_equal(engine_hparams(en)->width, FACTS_WIDTH);
+        for (uint32_t i = 0; i < width; i++) assert_int_equal(fscanf(in, "%f", &wanted[i]), 1);
+        embed_built_in(en, pooling_named(name), tokens, n, got);
+        double same = cosine(got, wanted, width), longer = length_of(got, width) / length_of(wanted, width);
+        printf("%-4s of %2u tokens: cosine %.6f, length %.4f of the peer's\n", name, n, same, longer);
+        assert_true(same >= 0.999 && fabs(longer - 1) < 0.01);
+        if (cases % 3) assert_true(pooling_named(name) == MODEL_POOL_CLS || cosine(before, wanted, width) < 0.99);
+        memcpy(before, got, sizeof got);
+        cases++;
+    }
+    assert_int_equal(cases, 9);
+    fclose(in);
+    engine_free(en);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(states_are_pooled),
@@ -222,6 +297,7 @@ int main(void) {
         cmocka_unit_test(no_logits_are_made),
         cmocka_unit_test(the_file_says_how_to_pool),
         cmocka_unit_test(warming_up_leaves_no_trace),
+        cmocka_unit_test(as_the_peer_says),
     };
     return cmocka_run_group_tests(tests, up, down);
 }
