@@ -74,6 +74,13 @@ void engine_free(engine *en); /* at any stage; everything is back in the ledger 
 const text_vocab *engine_vocab(const engine *en);
 const model_hparams *engine_hparams(const engine *en);
 const char *engine_model_name(const engine *en); /* general.name, else the file's name */
+/* Of the model's file. */
+typedef struct engine_about {
+    uint64_t file_bytes, parameters;
+    const char *weight_type;      /* that most of its bytes have: "Q4_0" */
+    uint64_t identity[2];         /* of its content */
+} engine_about;
+const engine_about *engine_about_file(const engine *en);
 uint32_t engine_context(const engine *en);       /* after engine_load */
 uint32_t engine_batch(const engine *en);
 uint32_t engine_max_sessions(const engine *en);

@@ -23,12 +23,12 @@ struct engine {
     char *chat_template;
     size_t chat_template_bytes;
     char name[128];
+    engine_about about;
 
     /* from the plan */
     uint32_t n_context;
     size_t weights_bytes;
     kv_cache_config kv_config;
-    uint64_t identity[2]; /* with a spill file */
     device_cpu_config device_config;
 
     mem_arena weights, work;

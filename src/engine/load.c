@@ -67,7 +67,7 @@ static bool read_name_and_template(engine *en, err *e) {
 
 enum { IDENTITY_SAMPLES = 64, IDENTITY_SAMPLE_BYTES = 16 * 1024 };
 
-/* What tells this model from another, for pages that outlive the process: its header, its size, and samples of
+/* What tells this model from another, also for pages that outlive the process: its header, its size, and samples of
  * its tensors. */
 static bool read_identity(engine *en, err *e) {
     const gguf *g = &en->file;
@@ -82,9 +82,24 @@ static bool read_identity(engine *en, err *e) {
         else if (!plat_file_read(&g->file, at, sample, n, e)) return false;
         hash = XXH3_128bits_withSeed(sample, n, hash.low64 ^ hash.high64); /* each on top of those before */
     }
-    en->identity[0] = hash.low64;
-    en->identity[1] = hash.high64;
+    en->about.identity[0] = hash.low64;
+    en->about.identity[1] = hash.high64;
     return true;
+}
+
+static bool read_about(engine *en, err *e) {
+    const gguf *g = &en->file;
+    uint64_t bytes[DTYPE_COUNT] = {0};
+    dtype most = DTYPE_F32;
+    en->about.file_bytes = g->bytes;
+    for (uint64_t i = 0; i < g->n_tensors; i++) {
+        const gguf_tensor *t = &g->tensors[i];
+        en->about.parameters += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
+        bytes[t->type] += t->bytes;
+        if (bytes[t->type] > bytes[most]) most = t->type;
+    }
+    en->about.weight_type = dtype_get(most)->name;
+    return read_identity(en, e);
 }
 
 static bool read_header(engine *en, bool whole, err *e) {
@@ -95,7 +110,7 @@ static bool read_header(engine *en, bool whole, err *e) {
         return err_set(e, ERR_FORMAT, "the tokenizer has %u tokens, the embedding %u rows",
                        text_vocab_size(en->vocab), en->hparams.n_vocab);
     if (!read_name_and_template(en, e)) return false;
-    if (whole && en->config.spill_path && !read_identity(en, e)) return false;
+    if (whole && !read_about(en, e)) return false;
     /* The strings have been copied out: the header's pages need not stay resident. */
     if (en->file.file.fd >= 0)
         plat_file_forget(&en->file.file, 0, en->file.data_offset);
@@ -175,7 +190,7 @@ static kv_cache_config kv_config(const engine *en, uint32_t n_context, uint32_t 
                              .attend_macs = model_attend_macs(&en->hparams),
                              .spill_path = c->spill_path,
                              .spill_bytes = c->spill_bytes,
-                             .identity = {en->identity[0], en->identity[1]}};
+                             .identity = {en->about.identity[0], en->about.identity[1]}};
 }
 
 /* The pool of a model that guesses: as many tokens as the other's, and no more than all its sessions can hold. */

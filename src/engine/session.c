@@ -8,6 +8,7 @@
 const text_vocab *engine_vocab(const engine *en) { return en->vocab; }
 const model_hparams *engine_hparams(const engine *en) { return &en->hparams; }
 const char *engine_model_name(const engine *en) { return en->name; }
+const engine_about *engine_about_file(const engine *en) { return &en->about; }
 uint32_t engine_context(const engine *en) { return en->n_context; }
 uint32_t engine_batch(const engine *en) { return en->config.n_batch; }
 uint32_t engine_max_sessions(const engine *en) { return en->config.n_sessions; }

@@ -333,6 +333,14 @@ const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width) {
     return there ? m->vector : NULL;
 }
 
+const int32_t *sched_job_tokens(sched *s, sched_job *j, uint32_t *n) {
+    pthread_mutex_lock(&s->lock);
+    bool there = j->state == JOB_ENDED;
+    *n = there ? j->gen.n_prompt + j->gen.n_generated : 0;
+    pthread_mutex_unlock(&s->lock);
+    return there ? j->gen.tokens : NULL;
+}
+
 bool sched_job_done(sched *s, sched_job *j) {
     pthread_mutex_lock(&s->lock);
     bool done = j->state == JOB_ENDED;

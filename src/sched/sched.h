@@ -122,6 +122,8 @@ typedef struct sched_output {
 void sched_job_read(sched *s, sched_job *j, sched_output *out);
 /* After SCHED_END of a job with pooling: its vector, until it is released. NULL before, and for others. */
 const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width);
+/* After it has ended: the prompt and what was generated, until it is released. NULL before. */
+const int32_t *sched_job_tokens(sched *s, sched_job *j, uint32_t *n);
 bool sched_job_done(sched *s, sched_job *j); /* it has ended (output may still be unread) */
 bool sched_job_failed(sched *s, sched_job *j, err *why); /* it has ended with SCHED_FAILED; reads nothing */
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out);

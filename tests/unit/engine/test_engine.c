@@ -715,6 +715,39 @@ static void no_malloc_in_a_step(void **state) {
     unload(&x);
 }
 
+/* What the file is, by its own count: other weights of the same shape are another file. */
+static void about_the_file(void **state) {
+    (void)state;
+    static model_file f;
+    engine_about first = {0};
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        mem_ledger l;
+        err e = {0};
+        uint64_t parameters = 0;
+        char path[64];
+        snprintf(path, sizeof path, "/tmp/plimsoll-about-%d.gguf", (int)getpid());
+        model_file_make(&f, &(model_spec){.n_vocab = 300, .n_layers = 2, .width = 64, .n_heads = 4, .n_kv_heads = 2,
+                                          .ff_width = 96, .context = 64, .type = DTYPE_Q8_0, .vocabulary = true,
+                                          .seed = seed});
+        for (uint32_t i = 0; i < f.n_tensors; i++)
+            parameters += f.tensors[i].dims[0] * (f.tensors[i].n_dims > 1 ? f.tensors[i].dims[1] : 1);
+        model_file_write(&f, path);
+        engine_config c = config_of(path);
+        mem_ledger_init(&l, UINT64_MAX);
+        engine *en = engine_prepare(&c, &l, &e);
+        if (!en) fail_msg("%s", e.message);
+        const engine_about *about = engine_about_file(en);
+        assert_int_equal(about->file_bytes, f.len);
+        assert_int_equal(about->parameters, parameters);
+        assert_string_equal(about->weight_type, "Q8_0");
+        assert_int_equal(memcmp(about->identity, first.identity, sizeof first.identity) == 0, 0);
+        first = *about;
+        engine_free(en);
+        unlink(path);
+        model_file_free(&f);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_of_the_built_in_model),
@@ -734,6 +767,7 @@ int main(void) {
         cmocka_unit_test(a_refused_load_can_be_tried_again),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(files_that_are_no_models),
+        cmocka_unit_test(about_the_file),
         cmocka_unit_test(no_malloc_in_a_step),
     };
     return cmocka_run_group_tests_name("engine", tests, up, down);

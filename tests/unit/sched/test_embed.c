@@ -226,8 +226,16 @@ static void bounds(void **state) {
     sched_job *j = submit_ask(&w, talk);
     assert_null(sched_job_embedding(w.s, j, &width));
     assert_int_equal(width, 0);
+    while (!sched_job_done(w.s, j)) pause_us(200);
+    uint32_t n;
+    const int32_t *tokens = sched_job_tokens(w.s, j, &n);
+    int32_t said[3];
+    assert_int_equal(n, 10 + 3);
+    assert_memory_equal(tokens, talk->prompt, 10 * sizeof *tokens);
+    memcpy(said, tokens + 10, sizeof said);
     answer a = {0};
     finish_job(&w, j, &a);
+    assert_memory_equal(said, a.tokens, sizeof said);
     free_answer(&a), free_ask(talk);
     world_down(&w);
 }
