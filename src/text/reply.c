@@ -1,0 +1,356 @@
+#include "text/reply.h"
+
+#include "base/check.h"
+#include "text/reply_internal.h"
+
+_Static_assert(sizeof(text_reply) <= 8192, "a reply is small");
+
+/* What is held is a window on the text: each step looks at it from its beginning and says how much is done with.
+ * Every decision is the earliest that the text allows, so it does not matter how much of it is there. */
+
+/* ---- what goes out ---- */
+
+static void send_event(text_reply *r, text_reply_kind kind, str text) {
+    text_reply_event ev = {.kind = kind, .call = r->n_calls ? r->n_calls - 1 : 0, .text = text};
+    r->on(r->ctx, &ev);
+}
+
+static void flush(text_reply *r) {
+    if (r->n_out) send_event(r, r->out_kind, (str){r->out, r->n_out});
+    r->n_out = 0;
+}
+
+/* Bytes at the end of text that begin a character and do not end it. */
+static size_t unfinished_bytes(str text) {
+    for (size_t n = 1; n <= 3 && n < text.len; n++) {
+        unsigned char c = (unsigned char)text.data[text.len - n];
+        if ((c & 0xC0) == 0x80) continue;
+        return c >= 0xC0 && n < (c >= 0xF0 ? 4u : c >= 0xE0 ? 3u : 2u) ? n : 0;
+    }
+    return 0;
+}
+
+void reply_put(text_reply *r, text_reply_kind kind, str text) {
+    if (kind != r->out_kind) flush(r);
+    r->out_kind = kind;
+    while (text.len) {
+        size_t room = sizeof r->out - r->n_out, n = text.len < room ? text.len : room;
+        memcpy(r->out + r->n_out, text.data, n);
+        r->n_out += (uint32_t)n;
+        text = str_from(text, n);
+        if (r->n_out < sizeof r->out) continue;
+        size_t tail = unfinished_bytes((str){r->out, r->n_out});
+        r->n_out -= (uint32_t)tail;
+        flush(r);
+        memmove(r->out, r->out + sizeof r->out - tail, tail);
+        r->n_out = (uint32_t)tail;
+    }
+}
+
+void reply_put_arguments(void *r, str piece) { reply_put(r, TEXT_REPLY_ARGUMENTS, piece); }
+
+/* The window's first bytes as they are, without those that the prompt gave. */
+static void put_plain(text_reply *r, str text) {
+    text_reply_kind kind = r->state == REPLY_THOUGHT ? TEXT_REPLY_REASONING : TEXT_REPLY_CONTENT;
+    reply_put(r, kind, str_from(text, r->n_given < text.len ? r->n_given : text.len));
+}
+
+void reply_end_call(text_reply *r, enum reply_state next) {
+    flush(r);
+    send_event(r, TEXT_REPLY_CALL_END, STR(""));
+    r->state = (uint8_t)next;
+    r->fresh = r->trims = true;
+}
+
+static void begin_call(text_reply *r, str w, const reply_head *h) {
+    str name = {h->name, h->name_len}, early = {w.data + h->args_from, h->args_to - h->args_from};
+    flush(r);
+    r->n_calls++;
+    send_event(r, TEXT_REPLY_CALL, name);
+    memcpy(r->nested, h->nested, sizeof r->nested);
+    r->n_nested = h->n_nested;
+    text_json_init(&r->json, 0);
+    if (h->xml) {
+        reply_xml_begin(r, name);
+    } else if (h->args_follow) {
+        r->state = REPLY_ARGS;
+    } else {
+        size_t used;
+        if (early.len) text_json_feed(&r->json, early, &used, reply_put_arguments, r);
+        else reply_put_arguments(r, STR("{}"));
+        reply_end_call(r, REPLY_AFTER);
+    }
+}
+
+/* ---- content and thoughts ---- */
+
+typedef struct match {
+    size_t skip; /* with REPLY_NO: what is plain text */
+    size_t head_at, end;
+    enum { CALL, THOUGHT, CONTENT } what; /* that begins behind it */
+    reply_head head;
+} match;
+
+static reply_verdict match_harmony(const text_reply *r, str w, match *m) {
+    static const str ends[] = {STR("<|end|>"), STR("<|return|>"), STR("<|call|>")};
+    static const str begins[] = {STR("<|start|>"), STR("<|channel|>")};
+    bool more = false;
+    m->what = CONTENT;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        reply_verdict v = reply_begins(w, ends[i]);
+        m->end = ends[i].len;
+        if (v == REPLY_YES) return v;
+        more |= v == REPLY_MORE;
+    }
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        reply_verdict v = reply_begins(w, begins[i]);
+        text_reply_kind kind = TEXT_REPLY_CONTENT;
+        if (v == REPLY_YES) {
+            m->skip = begins[i].len;
+            v = reply_read_channel(r->tools, w, &kind, &m->head);
+        }
+        m->end = m->head.end;
+        m->what = kind == TEXT_REPLY_CALL ? CALL : kind == TEXT_REPLY_REASONING ? THOUGHT : CONTENT;
+        if (v == REPLY_YES) return v;
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
+}
+
+static reply_verdict match_call(const text_reply *r, str w, str tag, match *m) {
+    reply_verdict v = reply_begins(w, tag);
+    if (v != REPLY_YES) return v;
+    if (tag.len) m->skip = tag.len;
+    v = reply_read_head(&r->format, r->tools, tag, str_from(w, tag.len), &m->head);
+    m->what = CALL;
+    m->head_at = tag.len;
+    m->end = tag.len + m->head.end;
+    return v;
+}
+
+/* Whether w begins with something that is not text. */
+static reply_verdict match_tag(const text_reply *r, str w, match *m) {
+    const reply_tags *tags = reply_tags_of(r->format.family);
+    bool more = false, bare = r->fresh && tags->bare && memchr("{[`", w.data[0], 3);
+    *m = (match){.skip = 1};
+    if (r->format.family == TEXT_REPLY_FAMILY_HARMONY) return match_harmony(r, w, m);
+    if (r->state == REPLY_THOUGHT || (r->format.think_open.len && r->fresh)) {
+        bool closes = r->state == REPLY_THOUGHT;
+        str tag = closes ? r->format.think_close : r->format.think_open;
+        reply_verdict v = reply_begins(w, tag);
+        m->what = closes ? CONTENT : THOUGHT;
+        m->end = tag.len;
+        if (v == REPLY_YES || closes) return v;
+        more = v == REPLY_MORE;
+    }
+    for (size_t i = 0; r->tools.len && i < REPLY_TAGS_MAX + (size_t)bare; i++) {
+        str tag = i < REPLY_TAGS_MAX ? tags->begin[i] : (str){0};
+        reply_verdict v = i < REPLY_TAGS_MAX && !tag.len ? REPLY_NO : match_call(r, w, tag, m);
+        if (v == REPLY_YES) return v;
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
+}
+
+static void apply(text_reply *r, str w, const match *m) {
+    r->fresh = true;
+    r->trims = r->format.family != TEXT_REPLY_FAMILY_HARMONY;
+    if (m->what == CALL) begin_call(r, str_from(w, m->head_at), &m->head);
+    else r->state = m->what == CONTENT ? REPLY_TEXT : REPLY_THOUGHT;
+}
+
+static bool has_tags(const text_reply *r) {
+    return r->state == REPLY_THOUGHT || r->format.family == TEXT_REPLY_FAMILY_HARMONY || r->tools.len ||
+           (r->format.think_open.len && r->fresh);
+}
+
+/* Newlines before a tag belong to it, and all blanks where nothing has been said. gpt-oss writes none. */
+static bool is_gap(const text_reply *r, char c) {
+    if (r->format.family == TEXT_REPLY_FAMILY_HARMONY) return false;
+    return c == '\n' || (r->fresh && r->state == REPLY_TEXT && reply_is_blank(c));
+}
+
+static size_t step_text(text_reply *r, str w, bool last) {
+    size_t at = 0;
+    while (r->trims && at < w.len && w.data[at] == '\n') at++;
+    if (at) return at;
+    if (w.len) r->trims = false;
+    while (at < w.len && has_tags(r)) {
+        size_t tag = at;
+        match m = {.skip = 0};
+        while (tag < w.len && is_gap(r, w.data[tag])) tag++;
+        bool must = last || (at == 0 && w.len == TEXT_REPLY_HELD_MAX);
+        reply_verdict v = tag == w.len ? REPLY_MORE : match_tag(r, str_from(w, tag), &m);
+        if (v == REPLY_YES) {
+            put_plain(r, str_until(w, at));
+            apply(r, str_from(w, tag), &m);
+            return tag + m.end;
+        }
+        if (v == REPLY_MORE && !must) {
+            put_plain(r, str_until(w, at));
+            return at;
+        }
+        at = tag + m.skip;
+        if (tag < w.len) r->fresh = false;
+    }
+    put_plain(r, w);
+    return w.len;
+}
+
+/* ---- calls in JSON ---- */
+
+static size_t step_arguments(text_reply *r, str w) {
+    size_t used;
+    text_json_verdict v = text_json_feed(&r->json, w, &used, reply_put_arguments, r);
+    if (v == TEXT_JSON_BAD) text_json_close(&r->json, reply_put_arguments, r);
+    if (v != TEXT_JSON_MORE) reply_end_call(r, v == TEXT_JSON_DONE ? REPLY_AFTER : REPLY_TEXT);
+    return used;
+}
+
+/* ,"key":value at *at */
+static reply_verdict skip_member(str w, size_t *at) {
+    *at = reply_skip_blank(w, *at + 1);
+    reply_verdict v = reply_skip_value(w, at);
+    if (v != REPLY_YES) return v;
+    *at = reply_skip_blank(w, *at);
+    if (*at == w.len) return REPLY_MORE;
+    if (w.data[*at] != ':') return REPLY_NO;
+    *at = reply_skip_blank(w, *at + 1);
+    return reply_skip_value(w, at);
+}
+
+static reply_verdict next_object(text_reply *r, str w, size_t *at) {
+    reply_head h = {.n_nested = r->n_nested};
+    memcpy(h.nested, r->nested, sizeof h.nested);
+    reply_verdict v = reply_read_object(r->tools, w, *at + (w.data[*at] != '{'), false, &h);
+    *at = h.end;
+    if (v == REPLY_YES) begin_call(r, w, &h);
+    return v;
+}
+
+static reply_verdict skip_after(const text_reply *r, str w, size_t *at) {
+    const str *after = reply_tags_of(r->format.family)->after;
+    bool more = false;
+    for (size_t i = 0; i < REPLY_TAGS_MAX && after[i].len; i++) {
+        reply_verdict v = reply_begins(str_from(w, *at), after[i]);
+        if (v == REPLY_YES) return *at += after[i].len, v;
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
+}
+
+/* Behind a call's arguments: the rest of what is around it, and the next call. */
+static reply_verdict read_after(text_reply *r, str w, size_t *at) {
+    char top = 0, c;
+    *at = reply_skip_blank(w, 0);
+    if (*at == w.len) return REPLY_MORE;
+    c = w.data[*at];
+    if (r->n_nested) top = r->nested[r->n_nested - 1];
+    if (top && c == (top == '{' ? '}' : ']')) return r->n_nested--, ++*at, REPLY_YES;
+    if (top == '{') return c == ',' ? skip_member(w, at) : REPLY_NO;
+    if (c == ',' || (!top && (c == ';' || c == '{'))) return next_object(r, w, at);
+    return top ? REPLY_NO : skip_after(r, w, at);
+}
+
+static size_t step_after(text_reply *r, str w, bool last) {
+    size_t at;
+    reply_verdict v = read_after(r, w, &at);
+    if (v == REPLY_YES) return at;
+    if (v == REPLY_MORE && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
+    if (v == REPLY_MORE && (at == w.len || skip_after(r, w, &at) == REPLY_MORE)) return w.len; /* blanks, half a tag */
+    r->state = REPLY_TEXT;
+    r->fresh = r->trims = true;
+    return 0;
+}
+
+/* ---- the window ---- */
+
+/* One step. last: no more text will come. */
+static size_t step(text_reply *r, str w, bool last) {
+    switch ((enum reply_state)r->state) {
+    case REPLY_TEXT:
+    case REPLY_THOUGHT: return step_text(r, w, last);
+    case REPLY_ARGS: return step_arguments(r, w);
+    case REPLY_AFTER: return step_after(r, w, last);
+    default: return reply_xml_step(r, w, last);
+    }
+}
+
+static void run(text_reply *r, bool last) {
+    for (size_t at = 0;;) {
+        uint8_t before = r->state;
+        size_t used = step(r, (str){r->held + at, r->n_held - at}, last);
+        at += used;
+        r->n_given -= used < r->n_given ? (uint32_t)used : r->n_given;
+        if (used == 0 && r->state == before) {
+            memmove(r->held, r->held + at, r->n_held - at);
+            r->n_held -= (uint32_t)at;
+            return;
+        }
+    }
+}
+
+void text_reply_feed(text_reply *r, str text, text_reply_on_event *on, void *ctx) {
+    r->on = on;
+    r->ctx = ctx;
+    while (text.len) {
+        size_t room = sizeof r->held - r->n_held, n = text.len < room ? text.len : room;
+        CHECK(n > 0);
+        memcpy(r->held + r->n_held, text.data, n);
+        r->n_held += (uint32_t)n;
+        text = str_from(text, n);
+        run(r, false);
+    }
+    flush(r);
+}
+
+void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx) {
+    r->on = on;
+    r->ctx = ctx;
+    run(r, true);
+    if (r->state == REPLY_ARGS) {
+        text_json_close(&r->json, reply_put_arguments, r);
+        reply_end_call(r, REPLY_AFTER);
+    } else if (r->state >= REPLY_XML) {
+        reply_xml_finish(r);
+    }
+    flush(r);
+}
+
+static void give(text_reply *r, str tag) {
+    memcpy(r->held, tag.data, tag.len);
+    r->n_held = r->n_given = (uint32_t)tag.len;
+}
+
+/* What the prompt has begun. */
+static void read_tail(text_reply *r, str tail) {
+    size_t start = 0;
+    if (tail.len > TEXT_REPLY_TAIL_MAX) tail = str_from(tail, tail.len - TEXT_REPLY_TAIL_MAX);
+    if (r->format.family == TEXT_REPLY_FAMILY_HARMONY) {
+        str begin = STR("<|start|>");
+        for (size_t at = 0; (at += str_find(str_from(tail, at), begin)) < tail.len; at += begin.len) start = at + 1;
+        if (start) give(r, str_from(tail, start - 1));
+        return;
+    }
+    if (text_reply_is_thinking(&r->format, tail)) {
+        r->state = REPLY_THOUGHT;
+        r->trims = true;
+        return;
+    }
+    tail = reply_without_end_blanks(tail);
+    const str *begin = reply_tags_of(r->format.family)->begin;
+    for (size_t i = 0; r->tools.len && i < REPLY_TAGS_MAX && begin[i].len; i++)
+        if (str_ends(tail, begin[i])) give(r, begin[i]);
+}
+
+void text_reply_init(text_reply *r, const text_reply_format *f, str tools_json, str prompt_tail) {
+    str function, name;
+    size_t at = 0;
+    memset(r, 0, offsetof(text_reply, held));
+    r->format = *f;
+    r->fresh = true;
+    r->state = REPLY_TEXT;
+    bool calls = f->family != TEXT_REPLY_FAMILY_PLAIN && reply_next_tool(tools_json, &at, &function, &name);
+    if (calls) r->tools = tools_json;
+    read_tail(r, prompt_tail);
+}

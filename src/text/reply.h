@@ -1,0 +1,109 @@
+/* text/reply — a model's reply, taken apart while it streams: content, reasoning, tool calls.
+ *
+ * Owns what the families of models are taught to write, and how one tells from a chat template which of them it
+ * is. A reply is a state of fixed size that takes text as it is decoded (control tokens shown) and gives events;
+ * how the text was cut into pieces does not show in what the events say together. Used by api/, one per choice.
+ *
+ * Content is passed on at once, but for a tail that may still begin a tag. A call is one only when it names a tool of
+ * the request and its arguments have begun as they must: until then its text is held back, up to
+ * TEXT_REPLY_HELD_MAX, and comes out as content otherwise. From then on arguments stream, and are one JSON
+ * object whatever the model writes: what goes wrong or is cut off is closed.
+ */
+#ifndef TEXT_REPLY_H
+#define TEXT_REPLY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "text/reply_json.h"
+
+typedef enum text_reply_kind {
+    TEXT_REPLY_CONTENT,
+    TEXT_REPLY_REASONING,
+    TEXT_REPLY_CALL,      /* text: its name */
+    TEXT_REPLY_ARGUMENTS, /* text: a piece of JSON */
+    TEXT_REPLY_CALL_END,
+} text_reply_kind;
+
+typedef struct text_reply_event {
+    text_reply_kind kind;
+    uint32_t call; /* index, from 0 */
+    str text;      /* valid during the call; whole characters if what is fed ends in whole ones */
+} text_reply_event;
+
+typedef void text_reply_on_event(void *ctx, const text_reply_event *ev);
+
+typedef enum text_reply_family {
+    TEXT_REPLY_FAMILY_PLAIN,      /* nothing is a call */
+    TEXT_REPLY_FAMILY_HERMES,     /* <tool_call>{"name":…,"arguments":…}</tool_call>: Hermes, Qwen, MiMo */
+    TEXT_REPLY_FAMILY_QWEN_XML,   /* <tool_call><function=name><parameter=key>value</parameter></function>… */
+    TEXT_REPLY_FAMILY_LLAMA_JSON, /* {"name":…,"parameters":…}, perhaps behind <|python_tag|>; several with ';' */
+    TEXT_REPLY_FAMILY_MISTRAL,    /* [TOOL_CALLS][{"name":…,"arguments":…,"id":…}], or [TOOL_CALLS]name[ARGS]{…} */
+    TEXT_REPLY_FAMILY_HARMONY,    /* gpt-oss: channels */
+    TEXT_REPLY_FAMILY_DEEPSEEK,   /* <｜tool▁calls▁begin｜>… */
+    TEXT_REPLY_FAMILY_GENERIC,    /* the whole reply is {"tool_call":{"name":…,"arguments":…}} */
+    TEXT_REPLY_FAMILY_GRANITE,    /* <|tool_call|>[{"name":…,"arguments":…}] */
+    TEXT_REPLY_FAMILY_GLM,        /* <tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>… */
+} text_reply_family;
+
+typedef struct text_reply_format {
+    text_reply_family family;
+    bool thinks;      /* the template says so; a reply that begins with think_open is taken so in any case */
+    bool lists_tools; /* the template tells the model of its tools; if not, someone has to, in GENERIC's words */
+    bool newer;       /* MISTRAL: name[ARGS]{…}; DEEPSEEK: no ```json around arguments */
+    str think_open, think_close;
+} text_reply_format;
+
+/* Which family a model's chat template speaks. An empty one: GENERIC. */
+void text_reply_format_of(str template_source, text_reply_format *out);
+
+enum {
+    TEXT_REPLY_HELD_MAX = 4096,
+    TEXT_REPLY_NAME_MAX = 256,
+    TEXT_REPLY_TAIL_MAX = 256, /* of a prompt's end, what is looked at */
+    TEXT_REPLY_NESTED_MAX = 8,
+    TEXT_REPLY_OUT_BYTES = 512,
+};
+
+typedef struct text_reply {
+    text_reply_format format;
+    str tools;
+    text_reply_on_event *on;
+    void *ctx;
+    uint8_t state;
+    bool fresh;       /* no content has come since the reply, or what belongs to it, began */
+    bool trims;       /* newlines that come now belong to a tag before them */
+    bool has_members; /* XML: an argument has gone out */
+    bool in_value;    /* XML: its first newline has been looked at */
+    uint8_t types;    /* XML: what the value may be */
+    uint32_t n_calls;
+    str schema; /* XML: of the call's arguments */
+    text_json json;
+    char nested[TEXT_REPLY_NESTED_MAX]; /* brackets around the call that are still open */
+    uint8_t n_nested;
+    text_reply_kind out_kind;
+    uint32_t n_held, n_given, n_out;
+    char held[TEXT_REPLY_HELD_MAX];
+    char out[TEXT_REPLY_OUT_BYTES];
+} text_reply;
+
+/* tools_json: OpenAI-shaped array, outlives r; empty: no tools, nothing is a call. prompt_tail: the end of the rendered
+ * prompt, which tells whether the reply begins inside of thinking or of a call. */
+void text_reply_init(text_reply *r, const text_reply_format *f, str tools_json, str prompt_tail);
+void text_reply_feed(text_reply *r, str text, text_reply_on_event *on, void *ctx);
+/* The reply has ended: what is held comes out, what is open is closed. */
+void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx);
+
+/* Whether a reply to a prompt that ends so begins inside of thinking. */
+bool text_reply_is_thinking(const text_reply_format *f, str prompt_tail);
+
+/* GBNF (with %json{schema} and <|token|>) that makes the reply a call in the family's own words: of any of the
+ * tools, or of the one named; parallel: one or several. Thinks first where the prompt has begun so. Refuses a name
+ * that tools_json does not have, and an empty tools_json. */
+bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str named, bool parallel, str prompt_tail,
+                             buf *gbnf, const base_alloc *scratch, err *e);
+
+#endif

@@ -1,0 +1,287 @@
+/* The grammar of a reply that has to be a call. */
+#include "text/reply_internal.h"
+
+static void put(buf *b, const char *text) { buf_append_str(b, str_of(text)); }
+
+static void put_literal_byte(buf *b, char c, const char *special) {
+    if (c == '\n') put(b, "\\n");
+    else if ((unsigned char)c < 0x20) buf_printf(b, "\\x%02X", (unsigned char)c);
+    else if (strchr(special, c)) buf_printf(b, "\\%c", c);
+    else buf_append(b, &c, 1);
+}
+
+static void put_literal(buf *b, str text) {
+    if (!text.len) return;
+    put(b, "\"");
+    for (size_t i = 0; i < text.len; i++) put_literal_byte(b, text.data[i], "\"\\");
+    put(b, "\" ");
+}
+
+/* Words of a family: <|tokens|> stand for themselves, the rest are literals. */
+static void put_words(buf *b, str words) {
+    while (words.len) {
+        size_t token = str_find(words, STR("<|"));
+        put_literal(b, str_until(words, token));
+        words = str_from(words, token);
+        size_t end = str_find(words, STR("|>"));
+        if (end == words.len) return put_literal(b, words);
+        buf_append_str(b, str_until(words, end + 2));
+        put(b, " ");
+        words = str_from(words, end + 2);
+    }
+}
+
+static void put_not(buf *b, char a, char c) {
+    put(b, "[^");
+    put_literal_byte(b, a, "\\[]");
+    if (c != a) put_literal_byte(b, c, "\\[]");
+    put(b, "]");
+}
+
+/* A rule for any text up to tag, and the tag. The tag's first byte is nowhere else in it, so a text without the tag is
+ * a row of: other bytes, and beginnings of the tag that break off, with another beginning or with another byte. */
+static void put_until_rule(buf *b, const char *rule, str tag) {
+    buf_printf(b, "%s-part ::= ", rule);
+    for (size_t i = 0; i + 1 < tag.len; i++) {
+        if (i) put(b, "( ");
+        put_literal(b, (str){tag.data + i, 1});
+    }
+    for (size_t i = 2; i < tag.len; i++) put(b, ")? ");
+    buf_printf(b, "\n%s-text ::= ", rule);
+    put_not(b, tag.data[0], tag.data[0]);
+    buf_printf(b, " | %s-part* ", rule);
+    put_literal(b, str_until(tag, 1));
+    for (size_t i = 1; i < tag.len; i++) {
+        put(b, "( ");
+        put_not(b, tag.data[0], tag.data[i]);
+        if (i + 1 == tag.len) break;
+        put(b, " | ");
+        put_literal(b, (str){tag.data + i, 1});
+    }
+    for (size_t i = 1; i < tag.len; i++) put(b, ") ");
+    buf_printf(b, "\n%s ::= %s-text* %s-part* ", rule, rule, rule);
+    put_literal(b, tag);
+    put(b, "\n");
+}
+
+/* ---- arguments ---- */
+
+static bool has_parameters(str schema) {
+    static const str others[] = {STR("$ref"), STR("anyOf"), STR("oneOf"), STR("allOf"), STR("patternProperties"),
+                                 STR("additionalProperties")};
+    str key, value;
+    size_t at = 0;
+    if (json_raw_member(json_raw_find(schema, STR("properties")), &at, &key, &value)) return true;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        str other = json_raw_find(schema, others[i]);
+        if (other.len && !str_is(other, "false")) return true;
+    }
+    return false;
+}
+
+/* A part of a schema, with the root's definitions where it may refer to them. */
+static void put_schema(buf *b, str root, str schema) {
+    static const str definitions[] = {STR("$defs"), STR("definitions")};
+    if (!schema.len || schema.data[0] != '{') return put(b, "%json{} ");
+    put(b, "%json{");
+    for (size_t i = 0; i < 2; i++) {
+        str all = json_raw_find(root, definitions[i]);
+        if (all.len && root.data != schema.data && str_has(schema, STR("\"$ref\"")))
+            buf_printf(b, "\"%.*s\":%.*s,", STR_ARG(definitions[i]), STR_ARG(all));
+    }
+    buf_append_str(b, str_from(schema, 1));
+    put(b, " ");
+}
+
+static void put_object_arguments(buf *b, str schema) {
+    if (has_parameters(schema)) put_schema(b, schema, schema);
+    else put_literal(b, STR("{}"));
+}
+
+static bool is_required(str schema, str key) {
+    str required = json_raw_find(schema, STR("required")), item, name = {key.data + 1, key.len - 2};
+    for (size_t at = 0; json_raw_item(required, &at, &item);)
+        if (json_raw_string_is(item, name)) return true;
+    return false;
+}
+
+static void put_choice(buf *b, str values) {
+    char text[TEXT_REPLY_NAME_MAX];
+    size_t len, n = 0;
+    str item;
+    put(b, "( ");
+    for (size_t at = 0; json_raw_item(values, &at, &item);) {
+        if (!json_raw_string(item, text, sizeof text, &len)) continue;
+        if (n++) put(b, "| ");
+        put_literal(b, (str){text, len});
+        if (!len) put(b, "\"\" ");
+    }
+    put(b, ") ");
+}
+
+static void put_value(buf *b, const reply_xml *x, str root, str schema, str key) {
+    unsigned types = reply_argument_types(root, (str){key.data + 1, key.len - 2});
+    str values = json_raw_find(schema, STR("enum")), before = x->value_has_lines ? STR("\n") : STR("");
+    if (types == REPLY_STRING && values.len) {
+        put_choice(b, values);
+    } else if (!types || types & REPLY_STRING) {
+        return put(b, "value ");
+    } else {
+        put_schema(b, root, schema);
+    }
+    put_literal(b, before);
+    put_literal(b, x->value_end);
+}
+
+static void put_xml_arguments(buf *b, const reply_xml *x, str schema) {
+    str key, value, line = STR("\n");
+    for (size_t at = 0; json_raw_member(json_raw_find(schema, STR("properties")), &at, &key, &value);) {
+        char name[TEXT_REPLY_NAME_MAX];
+        size_t len;
+        if (!json_raw_string(key, name, sizeof name, &len)) continue;
+        put(b, "( ");
+        put_literal(b, x->key);
+        put_literal(b, (str){name, len});
+        put_literal(b, x->key_close);
+        put_literal(b, line);
+        put_literal(b, x->value);
+        put_value(b, x, schema, value, key);
+        put_literal(b, line);
+        put(b, is_required(schema, key) ? ") " : ")? ");
+    }
+}
+
+/* ---- calls ---- */
+
+/* What a family writes around calls: outer (begin call end) (between begin call end)* outer_end. */
+typedef struct shape {
+    str outer, begin, end, between, outer_end;
+    str arguments; /* JSON objects: the member's key */
+} shape;
+
+static shape shape_of(const text_reply_format *f, bool parallel) {
+    str arguments = STR("arguments"), comma = STR(", "), line = STR("\n"), end = STR("\n</tool_call>");
+    switch (f->family) {
+    case TEXT_REPLY_FAMILY_LLAMA_JSON: return (shape){.between = STR("; "), .arguments = STR("parameters")};
+    case TEXT_REPLY_FAMILY_MISTRAL:
+        if (f->newer) return (shape){.begin = STR("[TOOL_CALLS]")};
+        return (shape){STR("[TOOL_CALLS]["), .between = comma, .outer_end = STR("]"), .arguments = arguments};
+    case TEXT_REPLY_FAMILY_GRANITE:
+        return (shape){STR("<|tool_call|>["), .between = comma, .outer_end = STR("]"), .arguments = arguments};
+    case TEXT_REPLY_FAMILY_DEEPSEEK:
+        return (shape){STR("<｜tool▁calls▁begin｜>"), STR("<｜tool▁call▁begin｜>"), STR("<｜tool▁call▁end｜>"),
+                       f->newer ? STR("") : line, STR("<｜tool▁calls▁end｜>"), STR("")};
+    case TEXT_REPLY_FAMILY_HARMONY: return (shape){.begin = STR("<|channel|>commentary to=functions.")};
+    case TEXT_REPLY_FAMILY_QWEN_XML: return (shape){.begin = STR("<tool_call>\n"), .end = end, .between = line};
+    case TEXT_REPLY_FAMILY_GLM:
+        return (shape){.begin = STR("<tool_call>"), .end = STR("</tool_call>"), .between = line};
+    case TEXT_REPLY_FAMILY_GENERIC:
+    case TEXT_REPLY_FAMILY_PLAIN:
+        if (!parallel) return (shape){STR("{\"tool_call\": "), .outer_end = STR("}"), .arguments = arguments};
+        return (shape){STR("{\"tool_calls\": ["), .between = comma, .outer_end = STR("]}"), .arguments = arguments};
+    default: return (shape){STR(""), STR("<tool_call>\n"), end, line, STR(""), arguments};
+    }
+}
+
+/* name: in quotes, as the request has it. */
+static void put_call(buf *b, const text_reply_format *f, const shape *s, str name, str schema) {
+    const reply_xml *x = reply_xml_of(f->family);
+    char bytes[TEXT_REPLY_NAME_MAX];
+    str plain = {bytes, 0};
+    json_raw_string(name, bytes, sizeof bytes, &plain.len);
+    if (s->arguments.len) {
+        put_literal(b, STR("{\"name\": "));
+        put_literal(b, name);
+        put_literal(b, STR(", \""));
+        put_literal(b, s->arguments);
+        put_literal(b, STR("\": "));
+        put_object_arguments(b, schema);
+        if (f->family == TEXT_REPLY_FAMILY_MISTRAL) put(b, "\", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" ");
+        return put_literal(b, STR("}"));
+    }
+    switch (f->family) {
+    case TEXT_REPLY_FAMILY_QWEN_XML:
+    case TEXT_REPLY_FAMILY_GLM:
+        put_literal(b, x->call);
+        put_literal(b, plain);
+        put_literal(b, x->call_close);
+        put_literal(b, STR("\n"));
+        put_xml_arguments(b, x, schema);
+        return put_literal(b, x->call.len ? x->end : STR(""));
+    case TEXT_REPLY_FAMILY_HARMONY:
+        put_literal(b, plain);
+        put_words(b, STR(" <|constrain|>json<|message|>"));
+        return put_object_arguments(b, schema);
+    case TEXT_REPLY_FAMILY_DEEPSEEK:
+        if (!f->newer) put_words(b, STR("function<｜tool▁sep｜>"));
+        put_literal(b, plain);
+        put_words(b, f->newer ? STR("<｜tool▁sep｜>") : STR("\n```json\n"));
+        put_object_arguments(b, schema);
+        return put_literal(b, f->newer ? STR("") : STR("\n```"));
+    default:
+        put_literal(b, plain);
+        put_words(b, STR("[ARGS]"));
+        return put_object_arguments(b, schema);
+    }
+}
+
+/* The first words, less a tag that the prompt ends in. */
+static void put_first(buf *b, const text_reply_format *f, const shape *s, str tail) {
+    const str *begin = reply_tags_of(f->family)->begin;
+    str outer = s->outer, first = s->begin, *with_tag = outer.len ? &outer : &first;
+    tail = reply_without_end_blanks(tail);
+    for (size_t i = 0; i < REPLY_TAGS_MAX && begin[i].len; i++) {
+        if (!str_ends(tail, begin[i]) || !str_starts(*with_tag, begin[i])) continue;
+        *with_tag = str_from(*with_tag, begin[i].len);
+        break;
+    }
+    put_words(b, outer);
+    put_words(b, first);
+}
+
+static void put_root(buf *b, const text_reply_format *f, bool parallel, str tail) {
+    shape s = shape_of(f, parallel);
+    bool repeats = parallel && f->family != TEXT_REPLY_FAMILY_HARMONY;
+    put(b, "root ::= ");
+    if (text_reply_is_thinking(f, tail)) {
+        put(b, "thinking ");
+        put_literal(b, STR("\n\n"));
+    }
+    put_first(b, f, &s, tail);
+    put(b, "call ");
+    put_words(b, s.end);
+    if (repeats) {
+        put(b, "( ");
+        put_words(b, s.between);
+        put_words(b, s.begin);
+        put(b, "call ");
+        put_words(b, s.end);
+        put(b, ")* ");
+    }
+    put_words(b, s.outer_end);
+    put(b, "\n");
+}
+
+bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str named, bool parallel, str prompt_tail,
+                             buf *gbnf, const base_alloc *scratch, err *e) {
+    (void)scratch;
+    str function, name;
+    unsigned n = 0;
+    shape s = shape_of(f, parallel);
+    for (size_t at = 0; reply_next_tool(tools_json, &at, &function, &name);) {
+        if (named.len && !json_raw_string_is(name, named)) continue;
+        buf_printf(gbnf, "call-%u ::= ", n++);
+        put_call(gbnf, f, &s, name, json_raw_find(function, STR("parameters")));
+        put(gbnf, "\n");
+    }
+    if (!n && named.len) return err_set(e, ERR_INVALID, "no tool is called '%.*s'", STR_ARG(named));
+    if (!n) return err_set(e, ERR_INVALID, "a call is required, but there are no tools");
+    put(gbnf, "call ::= ");
+    for (unsigned i = 0; i < n; i++) buf_printf(gbnf, i ? "| call-%u " : "call-%u ", i);
+    put(gbnf, "\n");
+    if (f->family == TEXT_REPLY_FAMILY_QWEN_XML || f->family == TEXT_REPLY_FAMILY_GLM)
+        put_until_rule(gbnf, "value", reply_xml_of(f->family)->value_end);
+    if (text_reply_is_thinking(f, prompt_tail)) put_until_rule(gbnf, "thinking", f->think_close);
+    put_root(gbnf, f, parallel, prompt_tail);
+    return gbnf->failed ? err_set(e, ERR_MEMORY, "no memory for the grammar of %u tools", n) : true;
+}

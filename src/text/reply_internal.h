@@ -1,0 +1,111 @@
+/* text/reply_internal — what the files of text/reply share. Nobody else includes it. */
+#ifndef TEXT_REPLY_INTERNAL_H
+#define TEXT_REPLY_INTERNAL_H
+
+#include "text/reply.h"
+
+static inline str str_from(str s, size_t at) { return (str){s.data + at, s.len - at}; }
+static inline str str_until(str s, size_t end) { return (str){s.data, end}; }
+static inline bool str_ends(str s, str suffix) {
+    return s.len >= suffix.len && str_starts(str_from(s, s.len - suffix.len), suffix);
+}
+/* Where needle first begins, or s.len. */
+static inline size_t str_find(str s, str needle) {
+    const char *at = s.len ? memmem(s.data, s.len, needle.data, needle.len) : NULL;
+    return at ? (size_t)(at - s.data) : s.len;
+}
+static inline bool str_has(str s, str needle) { return str_find(s, needle) < s.len; }
+
+/* What the text so far allows to say. */
+typedef enum reply_verdict { REPLY_MORE, REPLY_NO, REPLY_YES } reply_verdict;
+
+static inline reply_verdict reply_begins(str text, str tag) {
+    if (str_starts(text, tag)) return REPLY_YES;
+    return str_starts(tag, text) ? REPLY_MORE : REPLY_NO;
+}
+
+static inline bool reply_is_blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+static inline size_t reply_skip_blank(str s, size_t at) {
+    while (at < s.len && reply_is_blank(s.data[at])) at++;
+    return at;
+}
+
+static inline str reply_without_end_blanks(str s) {
+    while (s.len && reply_is_blank(s.data[s.len - 1])) s.len--;
+    return s;
+}
+
+/* ---- reply_format.c: a family's tags ---- */
+
+enum { REPLY_TAGS_MAX = 4 };
+
+typedef struct reply_tags {
+    str begin[REPLY_TAGS_MAX]; /* of calls; the empty ones are not there */
+    str after[REPLY_TAGS_MAX]; /* what may stand behind a call and belongs to it */
+    bool bare;                 /* a call may be the reply's first word, without a tag */
+} reply_tags;
+
+const reply_tags *reply_tags_of(text_reply_family family);
+
+/* The words of calls with an argument per tag. */
+typedef struct reply_xml {
+    str call, call_close;              /* around the name */
+    str key, key_close, value;         /* around an argument's name; what opens its value */
+    str value_end, end;                /* of a value, of the call */
+    bool value_has_lines;              /* a newline on either side of a value is not its own */
+} reply_xml;
+
+const reply_xml *reply_xml_of(text_reply_family family);
+
+/* ---- reply_tools.c: the request's tools ---- */
+
+enum {
+    REPLY_STRING = 1, REPLY_NUMBER = 2, REPLY_BOOL = 4, REPLY_NULL = 8, REPLY_OBJECT = 16, REPLY_ARRAY = 32,
+};
+
+/* The function's object in the array at *at, and its name as written. */
+bool reply_next_tool(str tools, size_t *at, str *function, str *name);
+/* The parameters of the tool called so; false when there is none. */
+bool reply_find_tool(str tools, str name, str *schema);
+/* What values of that argument may be; 0: nobody says. */
+unsigned reply_argument_types(str schema, str argument);
+
+/* ---- reply_head.c: how a call begins ---- */
+
+typedef struct reply_head {
+    size_t end;  /* behind what was read; where arguments begin if they follow */
+    char name[TEXT_REPLY_NAME_MAX];
+    size_t name_len;
+    bool args_follow, xml;
+    size_t args_from, args_to; /* arguments that came before the name; equal: none */
+    char nested[TEXT_REPLY_NESTED_MAX];
+    uint8_t n_nested;
+} reply_head;
+
+/* text: behind tag (empty: at the reply's first word). */
+reply_verdict reply_read_head(const text_reply_format *f, str tools, str tag, str text, reply_head *h);
+/* A call object inside of the brackets that h has open already. strictly: members that no call has make it none. */
+reply_verdict reply_read_object(str tools, str text, size_t at, bool strictly, reply_head *h);
+/* Over one value at *at. */
+reply_verdict reply_skip_value(str text, size_t *at);
+
+/* A message's header, up to its text (gpt-oss): what kind it is, or a call's head. */
+reply_verdict reply_read_channel(str tools, str text, text_reply_kind *kind, reply_head *h);
+
+/* ---- reply.c, for reply_xml.c ---- */
+
+enum reply_state {
+    REPLY_TEXT, REPLY_THOUGHT, REPLY_ARGS, REPLY_AFTER,
+    REPLY_XML, REPLY_XML_VALUE, REPLY_XML_STRING, REPLY_XML_JSON, REPLY_XML_REST, /* between arguments, and in one */
+};
+
+void reply_put(text_reply *r, text_reply_kind kind, str text);
+void reply_put_arguments(void *r, str piece); /* a text_json_put */
+void reply_end_call(text_reply *r, enum reply_state next);
+void reply_xml_begin(text_reply *r, str name);
+/* As step in reply.c: bytes of the window that are done with. */
+size_t reply_xml_step(text_reply *r, str w, bool last);
+/* Ends the call where the reply ends. */
+void reply_xml_finish(text_reply *r);
+
+#endif

@@ -1,0 +1,381 @@
+/* Replies of every family, fed whole, byte by byte and cut everywhere, into a line that says what came of them. */
+#include "../test.h"
+
+#include <stdio.h>
+
+#include "text/reply.h"
+
+static const char tools[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"description\":\"\",\"parameters\":{\"type\":\"object\","
+    "\"properties\":{\"city\":{\"type\":\"string\"},\"days\":{\"type\":\"integer\"},\"metric\":{\"type\":\"boolean\"},"
+    "\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"note\":{\"type\":[\"string\",\"null\"]},"
+    "\"unit\":{\"enum\":[\"C\",\"F\"]},\"where\":{\"$ref\":\"#/$defs/place\"},\"any\":{}},\"required\":[\"city\"],"
+    "\"$defs\":{\"place\":{\"type\":\"object\"}}}}},"
+    "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
+
+/* What events say: content as it is, ~reasoning~, {name|arguments}. */
+typedef struct line {
+    char text[16384];
+    size_t len;
+    bool thinking;
+    uint32_t calls;
+    bool in_call;
+} line;
+
+static void add(line *l, str s) {
+    assert_true(l->len + s.len + 1 < sizeof l->text);
+    memcpy(l->text + l->len, s.data, s.len);
+    l->len += s.len;
+    l->text[l->len] = 0;
+}
+
+static void on_event(void *ctx, const text_reply_event *ev) {
+    line *l = ctx;
+    bool thinks = ev->kind == TEXT_REPLY_REASONING;
+    if (thinks != l->thinking) add(l, STR("~"));
+    l->thinking = thinks;
+    assert_true(l->in_call == (ev->kind == TEXT_REPLY_ARGUMENTS || ev->kind == TEXT_REPLY_CALL_END));
+    if (ev->kind == TEXT_REPLY_CALL) {
+        assert_int_equal(ev->call, l->calls++);
+        add(l, STR("{"));
+        l->in_call = true;
+    }
+    if (l->in_call) assert_int_equal(ev->call, l->calls - 1);
+    add(l, ev->text);
+    if (ev->kind == TEXT_REPLY_CALL) add(l, STR("|"));
+    if (ev->kind == TEXT_REPLY_CALL_END) {
+        add(l, STR("}"));
+        l->in_call = false;
+    }
+}
+
+static void parse(const text_reply_format *f, str tools_json, str tail, str reply, size_t cut, size_t piece, line *l) {
+    static text_reply r;
+    memset(&r, 0x5A, sizeof r);
+    *l = (line){.text = ""};
+    text_reply_init(&r, f, tools_json, tail);
+    text_reply_feed(&r, (str){reply.data, cut}, on_event, l);
+    for (size_t at = cut; at < reply.len; at += piece) {
+        size_t n = reply.len - at < piece ? reply.len - at : piece;
+        text_reply_feed(&r, (str){reply.data + at, n}, on_event, l);
+    }
+    text_reply_finish(&r, on_event, l);
+    if (l->thinking) add(l, STR("~"));
+    assert_false(l->in_call);
+}
+
+static void expect_with(const text_reply_format *f, const char *tools_json, const char *tail, const char *reply,
+                        const char *wanted) {
+    static line whole, other;
+    str text = str_of(reply);
+    parse(f, str_of(tools_json), str_of(tail), text, text.len, 1, &whole);
+    if (strcmp(whole.text, wanted)) fail_msg("of   %s\nnot  %s\nbut  %s", reply, wanted, whole.text);
+    for (size_t cut = 0; cut <= text.len; cut++) {
+        parse(f, str_of(tools_json), str_of(tail), text, cut, cut ? text.len : 1, &other);
+        if (strcmp(other.text, wanted)) fail_msg("of   %s\ncut at %zu: %s", reply, cut, other.text);
+    }
+}
+
+static text_reply_format format_of(text_reply_family family) {
+    return (text_reply_format){.family = family, .thinks = true, .think_open = STR("<think>"), .think_close = STR("</think>")};
+}
+
+static void expect(text_reply_family family, const char *reply, const char *wanted) {
+    text_reply_format f = format_of(family);
+    expect_with(&f, tools, "", reply, wanted);
+}
+
+#define CALL "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Rome\"}}"
+#define CALLED "{get_weather|{\"city\": \"Rome\"}}"
+
+static void test_hermes(void **state) {
+    (void)state;
+    const text_reply_family H = TEXT_REPLY_FAMILY_HERMES;
+    expect(H, "", "");
+    expect(H, "Hello\n\nWorld.\n", "Hello\n\nWorld.\n");
+    expect(H, "<tool_call>\n" CALL "\n</tool_call>", CALLED);
+    expect(H, "Let me see.\n\n<tool_call>\n" CALL "\n</tool_call>\n<tool_call>\n{\"name\":\"now\",\"arguments\":{}}\n</tool_call>\nDone.",
+           "Let me see." CALLED "{now|{}}Done.");
+    expect(H, "<tool_call>" CALL "\n" CALL "</tool_call>", CALLED CALLED);
+    expect(H, "<tool_call>\n{\"name\": \"now\"}\n</tool_call>", "{now|{}}");
+    expect(H, "<tool_call>\n{\"arguments\": {\"a\": [1, {}]}, \"name\": \"now\"}\n</tool_call> x", "{now|{\"a\": [1, {}]}} x");
+    expect(H, "<tool_call>{\"type\":\"function\",\"function\":{\"name\":\"now\",\"arguments\":{}},\"id\":\"x\"}</tool_call>", "{now|{}}");
+    expect(H, CALL, CALLED);
+    expect(H, "```json\n" CALL "\n```", CALLED);
+    expect(H, "It is: " CALL, "It is: " CALL);
+    /* not calls */
+    expect(H, "<tool_call>\n{\"name\": \"other\", \"arguments\": {}}\n</tool_call>",
+           "<tool_call>\n{\"name\": \"other\", \"arguments\": {}}\n</tool_call>");
+    expect(H, "a\n<tool_call> is a tag\n", "a\n<tool_call> is a tag\n");
+    expect(H, "<tool_call><tool_call>\n" CALL "</tool_call>", "<tool_call>" CALLED);
+    expect(H, "<tool_", "<tool_");
+    expect(H, "a < b\n<", "a < b\n<");
+    expect(H, "{\"name\": \"now\", \"note\": 1}", "{\"name\": \"now\", \"note\": 1}");
+    expect(H, "[1, 2]", "[1, 2]");
+    /* cut off, and wrong */
+    expect(H, "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"a\": [\"x", "{now|{\"a\": [\"x\"]}}");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1", "{now|{\"a\":1}}");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}", "{now|{\"a\":1}}");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}}\n</tool_c", "{now|{\"a\":1}}");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":wrong}} <b>", "{now|{\"a\":null}}wrong}} <b>");
+}
+
+static void test_json_is_mended(void **state) {
+    (void)state;
+    static const struct {
+        const char *written, *comes;
+    } cases[] = {
+        {"{\"a\": \"x\\", "{\"a\": \"x\"}"}, {"{\"a\": \"x\\u12", "{\"a\": \"x\"}"},
+        {"{\"a\": \"\\d\\'\\q\"}", "{\"a\": \"\\\\d'\\\\q\"}"},
+        {"{\"a\": \"\\ud83d\\ude00\"}", "{\"a\": \"\\ud83d\\ude00\"}"},
+        {"{\"a\": \"\\ud83dx\\ude00\"}", "{\"a\": \"\\ufffdx\\ufffd\"}"},
+        {"{\"a\": \"\\ud83d\\ud83d\\ude00\"}", "{\"a\": \"\\ufffd\\ud83d\\ude00\"}"},
+        {"{\"a\": \"\\ud83d\\n\\u00zz\"}", "{\"a\": \"\\ufffd\\n\\\\u00zz\"}"},
+        {"{\"a\": \"1\n\t\x01" "2\"}", "{\"a\": \"1\\n\\t\\u00012\"}"},
+        {"{\"a\": tr", "{\"a\": true}"}, {"{\"a\": -", "{\"a\": -0}"}, {"{\"a\": 1.", "{\"a\": 1.0}"}, {"{\"a\": 1e+", "{\"a\": 1e+0}"},
+        {"{\"a\"", "{\"a\":null}"}, {"{\"ab", "{\"ab\":null}"}, {"{\"a\": 1, ", "{\"a\": 1}"}, {"{\"a\": [1, ", "{\"a\": [1]}"},
+        {"{\"a\": ", "{\"a\": null}"}, {"{", "{}"}, {"{ ", "{ }"}, {"{\"a\": [[{\"b\": [", "{\"a\": [[{\"b\": []}]]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char reply[256], wanted[256];
+        snprintf(reply, sizeof reply, "<tool_call>{\"name\": \"now\", \"arguments\": %s", cases[i].written);
+        snprintf(wanted, sizeof wanted, "{now|%s}", cases[i].comes);
+        expect(TEXT_REPLY_FAMILY_HERMES, reply, wanted);
+    }
+}
+
+static void test_thinking(void **state) {
+    (void)state;
+    text_reply_format f = format_of(TEXT_REPLY_FAMILY_HERMES);
+    expect(TEXT_REPLY_FAMILY_HERMES, "<think>\nHm <b>.\n</think>\n\nYes\n", "~Hm <b>.~Yes\n");
+    expect(TEXT_REPLY_FAMILY_HERMES, " \n<think></think>\n<tool_call>" CALL "</tool_call>", CALLED);
+    expect(TEXT_REPLY_FAMILY_HERMES, "<think>a", "~a~");
+    expect(TEXT_REPLY_FAMILY_HERMES, "<think>a\n</thi", "~a\n</thi~");
+    expect(TEXT_REPLY_FAMILY_HERMES, "So <think>a</think>", "So <think>a</think>");
+    expect(TEXT_REPLY_FAMILY_HERMES, "<think><tool_call>" CALL "</think>ok", "~<tool_call>" CALL "~ok");
+    expect_with(&f, tools, "<|im_start|>assistant\n<think>\n", "\nHm\n</think>\n\n<tool_call>" CALL "</tool_call>", "~Hm~" CALLED);
+    expect_with(&f, "", "<think>", "Hm</think>\n" CALL, "~Hm~" CALL);
+    expect_with(&f, "", "<think>\n\n</think>\n\n", "Hm</think>", "Hm</think>");
+    expect_with(&f, tools, "assistant\n<tool_call>\n", CALL "\n</tool_call>", CALLED);
+    expect_with(&f, tools, "assistant\n<tool_call>\n", "{\"no\": 1}", "{\"no\": 1}");
+    text_reply_format_of(STR("{{ '[THINK]' }}[TOOL_CALLS]"), &f);
+    expect_with(&f, tools, "", "[THINK]Hm[/THINK]Yes", "~Hm~Yes");
+}
+
+static void test_without_tools(void **state) {
+    (void)state;
+    text_reply_format f = format_of(TEXT_REPLY_FAMILY_HERMES), plain = {.family = TEXT_REPLY_FAMILY_PLAIN};
+    const char *reply = "\n<tool_call>" CALL "</tool_call>\n<think>";
+    expect_with(&f, "", "", reply, reply);
+    expect_with(&f, "[]", "", reply, reply);
+    expect_with(&plain, tools, "", reply, reply);
+}
+
+static void test_qwen_xml(void **state) {
+    (void)state;
+    const text_reply_family Q = TEXT_REPLY_FAMILY_QWEN_XML;
+    expect(Q, "Look:\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\nRome \"x\"\n</parameter>\n<parameter=days>\n3\n</parameter>\n"
+              "<parameter=metric>\nTrue\n</parameter>\n<parameter=tags>\n[\"a\", \"b\"]\n</parameter>\n</function>\n</tool_call>\nDone",
+           "Look:{get_weather|{\"city\": \"Rome \\\"x\\\"\", \"days\": 3, \"metric\": true, \"tags\": [\"a\", \"b\"]}}Done");
+    expect(Q, "<function=now>\n</function>", "{now|{}}");
+    expect(Q, "<tool_call><function=now></function></tool_call><tool_call><function=now></function></tool_call>", "{now|{}}{now|{}}");
+    expect(Q, "<tool_call>\n<function=get_weather>\n<parameter=city>\n\n\n a\nb\\</c>\n\n</parameter>\n</function>\n</tool_call>",
+           "{get_weather|{\"city\": \"\\n\\n a\\nb\\\\</c>\\n\"}}");
+    expect(Q, "<function=get_weather><parameter=note>\nnull\n</parameter><parameter=unit>\nC\n</parameter><parameter=where>\n{\"a\": 1}\n"
+              "</parameter><parameter=any>\n5\n</parameter><parameter=other>\n[1]\n</parameter></function>",
+           "{get_weather|{\"note\": null, \"unit\": \"C\", \"where\": {\"a\": 1}, \"any\": \"5\", \"other\": [1]}}");
+    expect(Q, "<function=get_weather><parameter=days>\nthree\n</parameter><parameter=metric>\nmaybe\n</parameter></function>",
+           "{get_weather|{\"days\": \"three\", \"metric\": \"maybe\"}}");
+    expect(Q, "<function=get_weather><parameter=tags>\n[1, oops] x\n</parameter><parameter=city>\n</parameter></function>",
+           "{get_weather|{\"tags\": [1], \"city\": \"\"}}");
+    expect(Q, "<tool_call>\n" CALL "\n</tool_call>", CALLED);
+    /* cut off, and wrong */
+    expect(Q, "<function=get_weather><parameter=city>\nRo", "{get_weather|{\"city\": \"Ro\"}}");
+    expect(Q, "<function=get_weather><parameter=city>\nRome\n</para", "{get_weather|{\"city\": \"Rome\"}}");
+    expect(Q, "<function=get_weather><parameter=days>\n1", "{get_weather|{\"days\": \"1\"}}");
+    expect(Q, "<function=get_weather><parameter=tags>\n[[\"a", "{get_weather|{\"tags\": [[\"a\"]]}}");
+    expect(Q, "<function=get_weather><parameter=days>", "{get_weather|{\"days\": null}}");
+    expect(Q, "<function=get_weather><parameter=days>\n1\n</parameter>\nand so on", "{get_weather|{\"days\": 1}}and so on");
+    expect(Q, "<function=other>\n</function>", "<function=other>\n</function>");
+    expect(Q, "<function=now> is how", "<function=now> is how");
+    expect(Q, "<tool_call>\n<function=now>\n</tool_call>", "<tool_call>\n<function=now>\n</tool_call>");
+}
+
+static void test_glm(void **state) {
+    (void)state;
+    expect(TEXT_REPLY_FAMILY_GLM,
+           "\n<think>x</think>\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome\n</arg_value>\n<arg_key>days</arg_key>\n"
+           "<arg_value>2</arg_value>\n</tool_call>\n<tool_call>now\n</tool_call>",
+           "~x~{get_weather|{\"city\": \"Rome\\n\", \"days\": 2}}{now|{}}");
+    expect(TEXT_REPLY_FAMILY_GLM, "<tool_call>later\n</tool_call>", "<tool_call>later\n</tool_call>");
+}
+
+static void test_llama(void **state) {
+    (void)state;
+    const text_reply_family L = TEXT_REPLY_FAMILY_LLAMA_JSON;
+    expect(L, "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Rome\"}}", CALLED);
+    expect(L, "<|python_tag|>{\"type\": \"function\", \"name\": \"now\", \"parameters\": {}}", "{now|{}}");
+    expect(L, "{\"name\": \"now\", \"parameters\": {}}; {\"name\": \"now\", \"parameters\": null}; so", "{now|{}}{now|{}}; so");
+    expect(L, "<|python_tag|>brave.call(query=\"x\")", "<|python_tag|>brave.call(query=\"x\")");
+    expect(L, "{\"answer\": 42}", "{\"answer\": 42}");
+    expect(L, "Sure. <|python_tag|>{\"name\": \"now\", \"parameters\": {}}", "Sure. {now|{}}");
+}
+
+static void test_mistral(void **state) {
+    (void)state;
+    const text_reply_family M = TEXT_REPLY_FAMILY_MISTRAL;
+    expect(M, "[TOOL_CALLS][" CALL ", {\"name\": \"now\", \"arguments\": {}, \"id\": \"abcdefghi\"}]", CALLED "{now|{}}");
+    expect(M, "[TOOL_CALLS] [{\"id\": \"abcdefghi\", \"name\": \"now\", \"arguments\": {}}] x", "{now|{}} x");
+    expect(M, "Ok.[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Rome\"}[TOOL_CALLS]now[CALL_ID]123456789[ARGS]{}", "Ok." CALLED "{now|{}}");
+    expect(M, "[TOOL_CALLS]now{\"a\":1}", "{now|{\"a\":1}}");
+    expect(M, "[" CALL "]", CALLED);
+    expect(M, "[TOOL_CALLS]later[ARGS]{}", "[TOOL_CALLS]later[ARGS]{}");
+    expect(M, "[1] says", "[1] says");
+}
+
+static void test_harmony(void **state) {
+    (void)state;
+    text_reply_format f = {.family = TEXT_REPLY_FAMILY_HARMONY, .thinks = true};
+    const char *tail = "<|end|><|start|>assistant";
+    expect_with(&f, tools, tail, "<|channel|>analysis<|message|>Hm.\n<|end|><|start|>assistant<|channel|>final<|message|>Yes.\n", "~Hm.\n~Yes.\n");
+    expect_with(&f, tools, tail,
+                "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+                "{\"city\": \"Rome\"}<|call|>",
+                "~Hm.~" CALLED);
+    expect_with(&f, tools, tail, " to=functions.now<|channel|>commentary json<|message|>{}", "{now|{}}");
+    expect_with(&f, tools, tail, "<|channel|>commentary to=functions.now<|message|><|call|>", "{now|{}}");
+    expect_with(&f, tools, tail, "<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant<|channel|>commentary to=functions.now<|message|>{",
+                "I will look.{now|{}}");
+    expect_with(&f, "", tail, "<|channel|>analysis<|message|>a < b", "~a < b~");
+    expect_with(&f, tools, tail, "Hello <|x|>", "Hello <|x|>");
+    expect_with(&f, tools, tail, "<|channel|>final<|mess", "<|channel|>final<|mess");
+    expect_with(&f, tools, tail, "<|channel|>commentary to=functions.later<|message|>{}<|call|>",
+                "<|channel|>commentary to=functions.later<|message|>{}");
+    expect_with(&f, tools, "<|start|>assistant<|channel|>final<|message|>", "Hello", "Hello");
+    expect_with(&f, tools, "<|start|>assistant<|channel|>analysis<|message|>", "Hm<|end|>", "~Hm~");
+}
+
+static void test_deepseek(void **state) {
+    (void)state;
+    const text_reply_family D = TEXT_REPLY_FAMILY_DEEPSEEK;
+    expect(D, "<think>\nHm\n</think>\n\nOk.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\"city\": \"Rome\"}\n```<｜tool▁call▁end｜>\n"
+              "<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+           "~Hm~Ok." CALLED "{now|{}}");
+    expect(D, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{\"a\":1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>.",
+           "{now|{}}{now|{\"a\":1}}.");
+    expect(D, "<｜tool▁call▁begin｜>function<｜tool▁sep｜>later\n```json\n{}", "<｜tool▁call▁begin｜>function<｜tool▁sep｜>later\n```json\n{}");
+}
+
+static void test_granite_and_generic(void **state) {
+    (void)state;
+    expect(TEXT_REPLY_FAMILY_GRANITE, "<|tool_call|>[" CALL ", {\"name\":\"now\",\"arguments\":{}}]", CALLED "{now|{}}");
+    expect(TEXT_REPLY_FAMILY_GRANITE, "<tool_call>[" CALL "]", CALLED);
+    expect(TEXT_REPLY_FAMILY_GENERIC, "{\"tool_call\": " CALL "}", CALLED);
+    expect(TEXT_REPLY_FAMILY_GENERIC, " {\"tool_calls\": [" CALL ", " CALL "]}\n", CALLED CALLED);
+    expect(TEXT_REPLY_FAMILY_GENERIC, "```json\n{\"tool_call\": " CALL "}\n```\nThere.", CALLED "There.");
+    expect(TEXT_REPLY_FAMILY_GENERIC, "[" CALL "]", CALLED);
+    expect(TEXT_REPLY_FAMILY_GENERIC, "{\"tool_call\": null}", "{\"tool_call\": null}");
+    expect(TEXT_REPLY_FAMILY_GENERIC, "```json\n{\"a\": 1}\n```", "```json\n{\"a\": 1}\n```");
+}
+
+/* More than is held: it is content, and what comes after is seen. */
+static void test_long(void **state) {
+    (void)state;
+    static char reply[3 * TEXT_REPLY_HELD_MAX];
+    static line l, bytes;
+    text_reply_format f = format_of(TEXT_REPLY_FAMILY_HERMES);
+    size_t n = (size_t)snprintf(reply, sizeof reply, "<tool_call>{\"arguments\": {\"a\": \"");
+    memset(reply + n, 'x', 5000);
+    snprintf(reply + n + 5000, 200, "\"}, \"name\": \"now\"}</tool_call>\n<tool_call>" CALL "</tool_call>");
+    parse(&f, str_of(tools), STR(""), str_of(reply), strlen(reply), 1, &l);
+    parse(&f, str_of(tools), STR(""), str_of(reply), 0, 1, &bytes);
+    assert_string_equal(l.text, bytes.text);
+    assert_true(strlen(l.text) == strlen(reply) - strlen("\n<tool_call>" CALL "</tool_call>") + strlen(CALLED));
+    /* arguments stream, however long; deeper than anyone reads they are closed */
+    n = (size_t)snprintf(reply, sizeof reply, "<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"");
+    memset(reply + n, 'x', 9000);
+    snprintf(reply + n + 9000, 200, "\"}}</tool_call>");
+    parse(&f, str_of(tools), STR(""), str_of(reply), 0, 7, &l);
+    assert_true(strlen(l.text) == 9000 + strlen("{now|{\"a\": \"\"}}"));
+    n = (size_t)snprintf(reply, sizeof reply, "<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": ");
+    memset(reply + n, '[', 100);
+    reply[n + 100] = 0;
+    parse(&f, str_of(tools), STR(""), str_of(reply), 0, 7, &l);
+    assert_non_null(strstr(l.text, "]]]]]}}[[["));
+    /* a run of newlines */
+    memset(reply, '\n', 6000);
+    snprintf(reply + 6000, 100, "x");
+    parse(&f, str_of(tools), STR(""), str_of(reply), 0, 7, &l);
+    assert_int_equal(l.len, 6001);
+}
+
+/* Pieces end where characters do. */
+typedef struct pieces {
+    size_t n, bytes;
+} pieces;
+
+static void on_piece(void *ctx, const text_reply_event *ev) {
+    pieces *p = ctx;
+    assert_true(utf8_valid(ev->text));
+    p->n++;
+    p->bytes += ev->text.len;
+}
+
+static void test_pieces(void **state) {
+    (void)state;
+    static text_reply r;
+    static char text[3001];
+    text_reply_format f = format_of(TEXT_REPLY_FAMILY_HERMES);
+    pieces p = {0};
+    for (size_t at = 0; at < 3000; at += 3) memcpy(text + at, "€", 4);
+    text_reply_init(&r, &f, str_of(tools), STR(""));
+    text_reply_feed(&r, STR("a"), on_piece, &p);
+    assert_int_equal(p.n, 1); /* at once */
+    text_reply_feed(&r, str_of(text), on_piece, &p);
+    assert_int_equal(p.bytes, 3001);
+    text_reply_feed(&r, STR("b\n"), on_piece, &p);
+    assert_int_equal(p.bytes, 3002);
+    text_reply_feed(&r, STR("<tool_call>{\"name\":\"now\",\"arguments\":{\"a"), on_piece, &p);
+    assert_int_equal(p.bytes, 3002 + strlen("now") + strlen("{\"a"));
+    text_reply_finish(&r, on_piece, &p);
+}
+
+static void test_formats(void **state) {
+    (void)state;
+    static const struct {
+        const char *source;
+        text_reply_family family;
+        bool thinks, lists_tools, newer;
+    } cases[] = {
+        {"", TEXT_REPLY_FAMILY_GENERIC, false, false, false},
+        {"{% for m in messages %}<|im_start|>{% endfor %}", TEXT_REPLY_FAMILY_GENERIC, false, false, false},
+        {"{%- if tools %}<tool_call>\\n<think>", TEXT_REPLY_FAMILY_HERMES, true, true, false},
+        {"{%- if tools -%}<tool_call>\\n<function=x>\\n<parameter=y>", TEXT_REPLY_FAMILY_QWEN_XML, false, true, false},
+        {"{% for tool in tools %}<tool_call>{f}\\n<arg_key>", TEXT_REPLY_FAMILY_GLM, false, true, false},
+        {"{%- if tools is not none %}[TOOL_CALLS]", TEXT_REPLY_FAMILY_MISTRAL, false, true, false},
+        {"{%- if tools is not none %}[TOOL_CALLS]x[ARGS]", TEXT_REPLY_FAMILY_MISTRAL, false, true, true},
+        {"<|channel|>", TEXT_REPLY_FAMILY_HARMONY, true, false, false},
+        {"message['tool_calls']<｜tool▁calls▁begin｜>```json</think>", TEXT_REPLY_FAMILY_DEEPSEEK, true, false, false},
+        {"<｜tool▁calls▁begin｜>", TEXT_REPLY_FAMILY_DEEPSEEK, false, false, true},
+        {"{%- if not tools %} <|python_tag|> <function=", TEXT_REPLY_FAMILY_LLAMA_JSON, false, true, false},
+        {"with <|tool_call|> {% if tools and x %}", TEXT_REPLY_FAMILY_GRANITE, false, true, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text_reply_format f;
+        text_reply_format_of(str_of(cases[i].source), &f);
+        bool same = f.family == cases[i].family && f.thinks == cases[i].thinks && f.lists_tools == cases[i].lists_tools &&
+                    f.newer == cases[i].newer;
+        if (!same) fail_msg("%s: %d %d %d %d", cases[i].source, f.family, f.thinks, f.lists_tools, f.newer);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hermes), cmocka_unit_test(test_json_is_mended), cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_without_tools), cmocka_unit_test(test_qwen_xml), cmocka_unit_test(test_glm),
+        cmocka_unit_test(test_llama), cmocka_unit_test(test_mistral), cmocka_unit_test(test_harmony),
+        cmocka_unit_test(test_deepseek), cmocka_unit_test(test_granite_and_generic), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_pieces), cmocka_unit_test(test_formats),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

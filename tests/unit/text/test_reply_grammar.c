@@ -1,0 +1,114 @@
+/* The grammars that make a reply a call, as text. */
+#include "../test.h"
+
+#include <stdio.h>
+
+#include "text/reply.h"
+
+static const char tools[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"parameters\":{\"type\":\"object\",\"properties\":"
+    "{\"city\":{\"type\":\"string\"},\"days\":{\"$ref\":\"#/$defs/d\"},\"unit\":{\"enum\":[\"C\",\"F\"]}},\"required\":[\"city\"],"
+    "\"$defs\":{\"d\":{\"type\":\"integer\"}}}}},"
+    "{\"type\":\"function\",\"function\":{\"name\":\"no\\\"w\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]";
+
+#define SCHEMA "%json{\"type\":\"object\",\"properties\":" \
+    "{\"city\":{\"type\":\"string\"},\"days\":{\"$ref\":\"#/$defs/d\"},\"unit\":{\"enum\":[\"C\",\"F\"]}},\"required\":[\"city\"]," \
+    "\"$defs\":{\"d\":{\"type\":\"integer\"}}} "
+
+static const char *grammar(text_reply_family family, const char *named, bool parallel, const char *tail, bool newer) {
+    static test_alloc heap;
+    static char text[8192];
+    text_reply_format f = {.family = family, .thinks = true, .newer = newer, .think_open = STR("<think>"), .think_close = STR("</think>")};
+    buf b;
+    err e = {0};
+    test_alloc_init(&heap, 0);
+    buf_init(&b, &heap.alloc, 1 << 16);
+    bool ok = text_reply_tool_grammar(&f, str_of(tools), str_of(named), parallel, str_of(tail), &b, &heap.alloc, &e);
+    snprintf(text, sizeof text, "%s", ok ? b.data : e.message);
+    buf_free(&b);
+    assert_int_equal(heap.outstanding_bytes, 0);
+    return text;
+}
+
+#define CALL_GET(member) "call-0 ::= \"{\\\"name\\\": \" \"\\\"get\\\"\" \", \\\"\" \"" member "\" \"\\\": \" " SCHEMA
+
+static void test_json_families(void **state) {
+    (void)state;
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_HERMES, "", false, "", false),
+                        CALL_GET("arguments") "\"}\" \n"
+                        "call-1 ::= \"{\\\"name\\\": \" \"\\\"no\\\\\\\"w\\\"\" \", \\\"\" \"arguments\" \"\\\": \" \"{}\" \"}\" \n"
+                        "call ::= call-0 | call-1 \n"
+                        "root ::= \"<tool_call>\\n\" call \"\\n</tool_call>\" \n");
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_LLAMA_JSON, "get", true, "", false),
+                        CALL_GET("parameters") "\"}\" \ncall ::= call-0 \nroot ::= call ( \"; \" call )* \n");
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_GRANITE, "get", true, "", false),
+                        CALL_GET("arguments") "\"}\" \ncall ::= call-0 \nroot ::= <|tool_call|> \"[\" call ( \", \" call )* \"]\" \n");
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_GENERIC, "get", false, "", false),
+                        CALL_GET("arguments") "\"}\" \ncall ::= call-0 \nroot ::= \"{\\\"tool_call\\\": \" call \"}\" \n");
+    assert_non_null(strstr(grammar(TEXT_REPLY_FAMILY_MISTRAL, "get", false, "", false),
+                           SCHEMA "\", \\\"id\\\": \\\"\" [a-zA-Z0-9]{9} \"\\\"\" \"}\" \n"));
+    /* what the prompt has begun is not said again; thinking ends first */
+    assert_non_null(strstr(grammar(TEXT_REPLY_FAMILY_HERMES, "get", false, "<tool_call>\n", false), "root ::= \"\\n\" call"));
+    assert_non_null(strstr(grammar(TEXT_REPLY_FAMILY_HERMES, "get", false, "<think>\n", false),
+                           "root ::= thinking \"\\n\\n\" \"<tool_call>\\n\" call"));
+}
+
+static void test_other_families(void **state) {
+    (void)state;
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_MISTRAL, "get", true, "", true),
+                        "call-0 ::= \"get\" \"[ARGS]\" " SCHEMA "\ncall ::= call-0 \nroot ::= \"[TOOL_CALLS]\" call ( \"[TOOL_CALLS]\" call )* \n");
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_HARMONY, "get", true, "", false),
+                        "call-0 ::= \"get\" \" \" <|constrain|> \"json\" <|message|> " SCHEMA "\ncall ::= call-0 \n"
+                        "root ::= <|channel|> \"commentary to=functions.\" call \n");
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_DEEPSEEK, "get", false, "", false),
+                        "call-0 ::= \"function<｜tool▁sep｜>\" \"get\" \"\\n```json\\n\" " SCHEMA "\"\\n```\" \ncall ::= call-0 \n"
+                        "root ::= \"<｜tool▁calls▁begin｜>\" \"<｜tool▁call▁begin｜>\" call \"<｜tool▁call▁end｜>\" \"<｜tool▁calls▁end｜>\" \n");
+}
+
+static void test_xml(void **state) {
+    (void)state;
+    const char *qwen = grammar(TEXT_REPLY_FAMILY_QWEN_XML, "get", false, "", false);
+    assert_non_null(strstr(qwen, "call-0 ::= \"<function=\" \"get\" \">\" \"\\n\" ( \"<parameter=\" \"city\" \">\" \"\\n\" value \"\\n\" ) "
+                                 "( \"<parameter=\" \"days\" \">\" \"\\n\" %json{\"$defs\":{\"d\":{\"type\":\"integer\"}},\"$ref\":\"#/$defs/d\"} "
+                                 "\"\\n\" \"</parameter>\" \"\\n\" )? ( \"<parameter=\" \"unit\" \">\" \"\\n\" ( \"C\" | \"F\" ) \"\\n\" \"</parameter>\" \"\\n\" )? "
+                                 "\"</function>\" \n"));
+    assert_non_null(strstr(grammar(TEXT_REPLY_FAMILY_QWEN_XML, "no\"w", false, "", false), "call-0 ::= \"<function=\" \"no\\\"w\" \">\" \"\\n\" \"</function>\" \n"));
+    assert_non_null(strstr(grammar(TEXT_REPLY_FAMILY_GLM, "get", false, "", false),
+                           "( \"<arg_key>\" \"city\" \"</arg_key>\" \"\\n\" \"<arg_value>\" value \"\\n\" ) "));
+}
+
+/* The rule for a text up to a tag. */
+static void test_until(void **state) {
+    (void)state;
+    assert_non_null(strstr(grammar(TEXT_REPLY_FAMILY_LLAMA_JSON, "get", false, "<think>", false),
+                           "thinking-part ::= \"<\" ( \"/\" ( \"t\" ( \"h\" ( \"i\" ( \"n\" ( \"k\" )? )? )? )? )? )? \n"
+                           "thinking-text ::= [^<] | thinking-part* \"<\" ( [^</] | \"/\" ( [^<t] | \"t\" ( [^<h] | \"h\" ( [^<i] | "
+                           "\"i\" ( [^<n] | \"n\" ( [^<k] | \"k\" ( [^<>]) ) ) ) ) ) ) \n"
+                           "thinking ::= thinking-text* thinking-part* \"</think>\" \n"));
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    text_reply_format f = {.family = TEXT_REPLY_FAMILY_HERMES};
+    test_alloc heap;
+    buf b;
+    err e = {0};
+    assert_string_equal(grammar(TEXT_REPLY_FAMILY_HERMES, "other", false, "", false), "no tool is called 'other'");
+    test_alloc_init(&heap, 0);
+    buf_init(&b, &heap.alloc, 1 << 16);
+    assert_false(text_reply_tool_grammar(&f, STR("[]"), STR(""), false, STR(""), &b, &heap.alloc, &e));
+    assert_int_equal(e.code, ERR_INVALID);
+    buf_free(&b);
+    buf_init(&b, &heap.alloc, 20);
+    assert_false(text_reply_tool_grammar(&f, str_of(tools), STR(""), false, STR(""), &b, &heap.alloc, &e));
+    assert_int_equal(e.code, ERR_MEMORY);
+    buf_free(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_json_families), cmocka_unit_test(test_other_families), cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_until),         cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
