@@ -17,17 +17,21 @@ static void put_literal(buf *b, str text) {
     put(b, "\" ");
 }
 
-/* Words of a family: <|tokens|> stand for themselves, the rest are literals. */
+/* Where the next <|token|> begins and ends; DeepSeek's have bars of their own. */
+static bool find_token(str words, size_t *begin, size_t *end) {
+    size_t wide = str_find(words, STR("<｜"));
+    *begin = str_find(words, STR("<|"));
+    if (wide < *begin) *begin = wide;
+    *end = *begin + str_find(str_from(words, *begin), STR(">")) + 1;
+    return *begin < words.len && *end <= words.len;
+}
+
+/* Words of a family: tokens stand for themselves, the rest are literals. */
 static void put_words(buf *b, str words) {
-    while (words.len) {
-        size_t token = str_find(words, STR("<|"));
-        put_literal(b, str_until(words, token));
-        words = str_from(words, token);
-        size_t end = str_find(words, STR("|>"));
-        if (end == words.len) return put_literal(b, words);
-        buf_append_str(b, str_until(words, end + 2));
-        put(b, " ");
-        words = str_from(words, end + 2);
+    for (size_t begin, end; words.len; words = str_from(words, end)) {
+        if (!find_token(words, &begin, &end)) return put_literal(b, words);
+        put_literal(b, str_until(words, begin));
+        buf_printf(b, "%.*s ", (int)(end - begin), words.data + begin);
     }
 }
 

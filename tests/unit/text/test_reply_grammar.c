@@ -61,8 +61,8 @@ static void test_other_families(void **state) {
                         "call-0 ::= \"get\" \" \" <|constrain|> \"json\" <|message|> " SCHEMA "\ncall ::= call-0 \n"
                         "root ::= <|channel|> \"commentary to=functions.\" call \n");
     assert_string_equal(grammar(TEXT_REPLY_FAMILY_DEEPSEEK, "get", false, "", false),
-                        "call-0 ::= \"function<｜tool▁sep｜>\" \"get\" \"\\n```json\\n\" " SCHEMA "\"\\n```\" \ncall ::= call-0 \n"
-                        "root ::= \"<｜tool▁calls▁begin｜>\" \"<｜tool▁call▁begin｜>\" call \"<｜tool▁call▁end｜>\" \"<｜tool▁calls▁end｜>\" \n");
+                        "call-0 ::= \"function\" <｜tool▁sep｜> \"get\" \"\\n```json\\n\" " SCHEMA "\"\\n```\" \ncall ::= call-0 \n"
+                        "root ::= <｜tool▁calls▁begin｜> <｜tool▁call▁begin｜> call <｜tool▁call▁end｜> <｜tool▁calls▁end｜> \n");
 }
 
 static void test_xml(void **state) {
