@@ -1,0 +1,178 @@
+/* What the recorded facts do not say: places in errors, limits, hostile templates, who owns what. */
+#include "../test.h"
+
+#include "text/template.h"
+
+static test_alloc memory;
+static text_template_limits limits;
+static err e;
+static buf out;
+
+static int setup(void **state) {
+    (void)state;
+    test_alloc_init(&memory, 0);
+    text_template_limits_default(&limits);
+    e = (err){0};
+    buf_init(&out, &memory.alloc, 1 << 26);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    buf_free(&out);
+    return memory.outstanding_bytes != 0;
+}
+
+static bool render(const char *source, const char *context) {
+    text_template *t = text_template_new(str_of(source), &memory.alloc, &e);
+    bool ok = t && text_template_render(t, str_of(context), &limits, &memory.alloc, &out, &e);
+    text_template_free(t);
+    return ok;
+}
+
+static void refused(const char *source, const char *context, const char *why) {
+    e = (err){0};
+    if (render(source, context)) fail_msg("%.200s: rendered %zu bytes", source, out.len);
+    if (!strstr(e.message, why)) fail_msg("%.200s\n  wanted: %s\n  got: %s", source, why, e.message);
+    assert_int_equal(out.len, 0);
+}
+
+static void test_places(void **state) {
+    (void)state;
+    refused("a\nb {{ 1 +}}", "{}", "line 2, column 9: expected an expression, not '}}'");
+    refused("{% if x %}", "{}", "line 1, column 4: this has no {% endif %}");
+    refused("é\n\né {{ 'a\\q' }}", "{}", "line 3, column 8: no such escape");
+    refused("x\n  {% if true %}\n  {{ 1 / none }}{% endif %}", "{}", "line 3, column 8: '/' does not work between");
+    refused("{% if true %}\n{% endif %}\n{{ nope() }}", "{}", "line 3, column 8: an undefined value cannot be called");
+    refused("{# a\n b #}\n  {{ 5|upper }}", "{}", "line 3, column 8: no filter 'upper' for an integer");
+    refused("{{ 'x' is zz }}", "{}", "no test 'zz'");
+    refused("{% generation %}\n{{ )", "{}", "line 2, column 4");
+    refused("{% macro m(a) %}{% endmacro %}\n{{ m(1, 2) }}", "{}", "line 2, column 5: macro 'm' takes at most 1 arguments");
+    refused("{% break %}", "{}", "line 1, column 4: break outside of a loop");
+    refused("\xFF", "{}", "not valid UTF-8");
+}
+
+static void test_context(void **state) {
+    (void)state;
+    refused("", "[]", "must be a JSON object");
+    refused("", "5", "must be a JSON object");
+    refused("", "{\"a\": }", "the template's context");
+    refused("", "{\"a\": 1", "the template's context");
+    refused("", "{\"namespace\": 1}", "may not name a member 'namespace'");
+    refused("", "{\"x\": 1, \"true\": 1}", "may not name a member 'true'");
+    assert_ok(render("{{ a }}{{ o }}{{ b.c[1].d }}",
+                     "{\"a\":1,\"a\":\"\\u00e9\",\"o\":{\"z\":1,\"1\":2,\"z\":3},\"b\":{\"c\":[0,{\"d\":[]}]}}"), e);
+    assert_string_equal(out.data, "é{\"z\": 3, \"1\": 2}[]");
+}
+
+static void test_exception(void **state) {
+    (void)state;
+    refused("{{ raise_exception('Roles must alternate: ' ~ n) }}", "{\"n\": 5}", "Roles must alternate: 5");
+    assert_int_equal(e.code, ERR_INVALID);
+    assert_string_equal(e.message, "Roles must alternate: 5");
+}
+
+/* What was there before stays, also after a failure. */
+static void test_appends(void **state) {
+    (void)state;
+    buf_append(&out, "kept ", 5);
+    assert_ok(render("{{ 'a' }}", "{}"), e);
+    assert_string_equal(out.data, "kept a");
+    assert_false(render("lost{{ nope() }}", "{}"));
+    assert_string_equal(out.data, "kept a");
+    assert_ok(render("{{ '\\ud83d' }}|{{ '\\ud83d' ~ '\\ude00' }}", "{}"), e);
+    assert_string_equal(out.data, "kept a\xEF\xBF\xBD|\xF0\x9F\x98\x80");
+}
+
+static void test_limits(void **state) {
+    (void)state;
+    const char *loop = "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}"
+                       "{% endfor %}{% endfor %}{% endfor %}";
+    refused(loop, "{}", "the template takes more than 10000000 steps");
+    limits.output_bytes = 1000;
+    refused("{% for a in range(101) %}0123456789{% endfor %}", "{}", "writes more than 1000 bytes");
+    refused("{% set ns = namespace(t='x') %}{% for a in range(20) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}", "{}",
+            "a text of more than 1000 bytes");
+    refused("{{ ('a' * 5) }}", "{}", "'*' does not work");
+    refused("{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'.replace('', '0123456789012345678901234567890')|length }}", "{}",
+            "a text of more than 1000 bytes");
+    refused("{{ 'a\nb'|indent(100000) }}", "{}", "a text of more than 1000 bytes");
+    refused("{{ [1]|tojson(indent=100000) }}", "{}", "a text of more than 1000 bytes");
+    refused("{{ range(100001) }}", "{}", "range() of more than 100000 numbers");
+    limits.steps = 50;
+    refused("{{ x|length }}", "{\"x\": \"0123456789012345678901234567890123456789\", \"y\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,"
+            "18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51]}",
+            "takes more than 50 steps");
+}
+
+static void repeat(char *to, const char *what, int n) {
+    for (*to = 0; n; n--) to = stpcpy(to, what);
+}
+
+static void test_depth(void **state) {
+    (void)state;
+    static char text[1 << 20], part[1 << 19];
+    static const struct {
+        const char *before, *again, *middle, *back, *behind;
+    } nests[] = {
+        {"{{ ", "(", "1", ")", " }}"}, {"{{ ", "[", "1", "]", " }}"}, {"{{ ", "{'a':", "1", "}", " }}"},
+        {"{{ ", "not ", "1", "", " }}"}, {"{{ ", "- ", "1", "", " }}"}, {"{{ x", "[", "1", "]", " }}"},
+        {"{{ ", "x(", "1", ")", " }}"}, {"", "{% if 1 %}", "", "{% endif %}", ""}, {"{{ 1", " + 1", "", "", " }}"},
+        {"", "{% for x in [1] %}", "", "{% endfor %}", ""}, {"{{ x", ".y", "", "", " }}"}, {"{{ x", "|trim", "", "", " }}"},
+        {"{{ x", " is defined", "", "", " }}"}, {"{{ x", "()", "", "", " }}"}, {"{{ ", "1 if 1 else ", "1", "", " }}"},
+        {"{% if 1 %}", "{% elif 1 %}", "", "", "{% endif %}"}, {"", "{% filter trim %}", "", "{% endfilter %}", ""},
+        {"", "{% macro x() %}", "", "{% endmacro %}", ""}, {"", "{% set x %}", "", "{% endset %}", ""},
+    };
+    for (size_t i = 0; i < sizeof nests / sizeof *nests; i++) {
+        char *at = stpcpy(text, nests[i].before);
+        repeat(part, nests[i].again, 5000);
+        at = stpcpy(stpcpy(at, part), nests[i].middle);
+        repeat(part, nests[i].back, 5000);
+        stpcpy(stpcpy(at, part), nests[i].behind);
+        e = (err){0};
+        assert_false(render(text, "{}"));
+        if (!strstr(e.message, "deep") && !strstr(e.message, "in each other")) fail_msg("%s: %s", nests[i].again, e.message);
+    }
+    refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{}", "operations in each other");
+    refused("{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}", "{}", "operations in each other");
+    refused("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", "{}", "nested more than");
+    refused("{% set ns = namespace(x=[]) %}{% for i in range(9000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x ~ '' }}",
+            "{}", "nested more than");
+}
+
+/* Keys that hash alike, long lists, texts added to: time is steps, and those are bounded. */
+static void test_costs(void **state) {
+    (void)state;
+    assert_ok(render("{% set ns = namespace(t='') %}{% for i in range(50000) %}{% set ns.t = ns.t ~ 'abc' %}"
+                     "{% endfor %}{{ ns.t|length }}", "{}"), e);
+    assert_string_equal(out.data, "150000");
+    buf_clear(&out);
+    assert_ok(render("{% for i in range(3000) %}{% for m in messages %}{{ '' if messages[loop.index0] == m }}"
+                     "{% endfor %}{% endfor %}",
+                     "{\"messages\": [1,2,3,4,5,6,7,8]}"), e);
+    refused("{% for i in range(100000) %}{{ x|upper|lower|length }}{% endfor %}",
+            "{\"x\": \"abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghij........"
+            "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghij........\"}",
+            "steps");
+}
+
+static void test_time(void **state) {
+    (void)state;
+    limits.now_s = 951782400 + 3600 * 23 + 59 * 60; /* 29 February 2000 */
+    assert_ok(render("{{ strftime_now('%d %b %Y %H:%M %B %m') }}", "{}"), e);
+    assert_string_equal(out.data, "29 Feb 2000 23:59 February 02");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_places, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_context, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_exception, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_appends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_depth, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_costs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_time, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
