@@ -20,6 +20,7 @@ typedef struct cli_options {
     uint32_t speculate; /* 0: off, 1: lookup, 2: draft */
     const char *draft_model;
     uint32_t kv_type, window, keep, cache_entries, cache_ttl_s;
+    uint64_t grammar_bytes;
     uint32_t context, parallel, batch, threads, port;
     uint32_t max_concurrent, max_queue, max_connections, max_active, queue_timeout_s, drain_timeout_s;
     int32_t predict;

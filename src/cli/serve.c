@@ -17,6 +17,7 @@ server_parts server_parts_of(const cli_options *o) {
     server_parts p = {.engine = cli_engine_config(o, o->parallel)};
     p.engine.cache_entries = o->no_prompt_cache ? 0 : o->cache_entries;
     p.engine.cache_bytes = o->cache_bytes;
+    p.engine.grammar_bytes = o->grammar_bytes;
     p.engine.cache_ttl_ms = o->cache_ttl_s * 1000ull;
     p.engine.spill_path = o->spill_file;
     p.engine.spill_bytes = o->spill_bytes;

@@ -12,6 +12,7 @@ void engine_generation_start(engine_generation *g) {
     g->finish = ENGINE_RUNNING;
     g->stopped_by = -1;
     rng_seed(&g->random, g->sampling->seed);
+    g->grammar = (text_grammar_cursor){0};
     g->n_draft = g->n_drafted = g->n_accepted = 0;
     g->holds = false;
     engine_guess_begin(&g->guess, g->speculate);
@@ -105,13 +106,25 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     g->n_fed += feed->want == ENGINE_WANT_ALL ? 1 : feed->n_tokens;
     if (feed->want == ENGINE_WANT_NONE) return false;
     uint32_t all = g->n_prompt + g->n_generated;
-    engine_sample_next(g->en, g->sampling, &g->random, result, g->tokens, all, sample);
+    const uint64_t *allowed = NULL;
+    if (g->sampling->grammar) {
+        allowed = engine_grammar_mask(g->en, g->sampling->grammar, &g->grammar, g->tokens + g->n_prompt, g->n_generated,
+                                      &g->failure);
+        if (!allowed) {
+            g->n_draft = 0;
+            g->finish = ENGINE_FINISH_STUCK;
+            return false;
+        }
+    }
+    engine_sample_next(g->en, g->sampling, &g->random, result, allowed, g->tokens, all, sample);
     if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, sample->token);
     bool guessed = g->n_draft && g->tokens[all] == sample->token;
     g->n_draft = guessed ? g->n_draft - 1 : 0;
     g->tokens[all] = sample->token;
     g->n_generated++;
-    bool ends = text_vocab_is_end(engine_vocab(g->en), sample->token) && !g->sampling->ignore_end;
+    bool may_end = !g->sampling->ignore_end || allowed; /* a grammar's end is one that is due */
+    bool ends = may_end && text_vocab_is_end(engine_vocab(g->en), sample->token);
+    if (allowed && !ends) engine_grammar_accept(g->en, &g->grammar, sample->token);
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
     *text = add_text(g, sample->token, ends);
@@ -157,6 +170,10 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
         if (text.len && !(wanted = on_text(ctx, text))) break;
     }
     engine_generation_commit(g, &feed);
+    if (g->finish == ENGINE_FINISH_STUCK) {
+        if (e) *e = g->failure;
+        return false;
+    }
     return wanted || err_set(e, ERR_CANCELLED, "stopped by the caller");
 }
 

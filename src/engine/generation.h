@@ -21,7 +21,10 @@ enum {
     GENERATION_TEXT_BYTES = 3 * TEXT_TOKEN_BYTES_MAX + 64 + GENERATION_STOP_BYTES, /* most one token can release */
 };
 
-typedef enum engine_finish { ENGINE_RUNNING, ENGINE_FINISH_STOP, ENGINE_FINISH_LENGTH } engine_finish;
+typedef enum engine_finish {
+    ENGINE_RUNNING, ENGINE_FINISH_STOP, ENGINE_FINISH_LENGTH,
+    ENGINE_FINISH_STUCK, /* the grammar lets nothing come next: a failure, in `failure` */
+} engine_finish;
 
 typedef struct engine_stop {
     uint16_t len;
@@ -45,6 +48,8 @@ typedef struct engine_generation {
     engine_finish finish;
     int32_t stopped_by; /* index of the stop string, or −1 */
     rng random;
+    text_grammar_cursor grammar; /* with sampling->grammar */
+    err failure;
     engine_guess guess;
     engine_session *draft_session; /* of the model that guesses (engine/draft.h) */
     uint32_t n_draft; /* guessed tokens of the feed that are not judged yet */
@@ -68,7 +73,7 @@ void engine_generation_draft(engine_generation *g, engine_feed *feed);
 
 /* After the feed has run: result is what engine_feed_result says. Samples; *text is what may now
  * be shown, possibly empty, valid until the next call. Returns false when nothing was said: still in the
- * prompt, or of an embedding. While g->holds
+ * prompt, of an embedding, or the grammar is stuck. While g->holds
  * afterwards, the next row of the feed may be accepted, too. */
 bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *result,
                               engine_sample *sample, str *text);

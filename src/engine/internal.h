@@ -2,14 +2,33 @@
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 
+#include <pthread.h>
+
 #include "engine/engine.h"
+#include "engine/grammars.h"
 #include "mem/arena.h"
+#include "mem/buddy.h"
 #include "mem/heap.h"
 
 typedef struct engine_candidate {
     float logit;
     int32_t id;
 } engine_candidate;
+
+/* engine/grammars.c. machine NULL: there are none. */
+typedef struct engine_grammars {
+    mem_arena arena;
+    pthread_mutex_t lock; /* of all but the machine, which belongs to the thread that steps */
+    mem_buddy blocks;
+    base_alloc alloc; /* of blocks */
+    engine_grammar *first;
+    uint64_t compiled, found;
+    text_grammar_machine *machine;
+} engine_grammars;
+
+size_t engine_grammars_bytes(const engine *en);
+bool engine_grammars_load(engine *en, err *e);
+void engine_grammars_unload(engine *en);
 
 struct engine {
     mem_arena self; /* holds this struct */
@@ -20,6 +39,7 @@ struct engine {
     bool file_open;
     model_hparams hparams;
     text_vocab *vocab;
+    text_token_index *token_index; /* NULL: no grammars */
     char *chat_template;
     size_t chat_template_bytes;
     char name[128];
@@ -46,6 +66,7 @@ struct engine {
     uint16_t *token_counts; /* zero between uses */
     uint64_t *ends;         /* a bit for each token that ends a text or controls: what ignore_end bans */
 
+    engine_grammars grammars;
     engine_counters counters;
 };
 

@@ -109,6 +109,9 @@ static bool read_header(engine *en, bool whole, err *e) {
     if (whole && text_vocab_size(en->vocab) != en->hparams.n_vocab)
         return err_set(e, ERR_FORMAT, "the tokenizer has %u tokens, the embedding %u rows",
                        text_vocab_size(en->vocab), en->hparams.n_vocab);
+    if (whole && en->config.grammar_bytes &&
+        !(en->token_index = text_token_index_new(en->vocab, &en->tokenizer_heap.alloc, e)))
+        return false;
     if (!read_name_and_template(en, e)) return false;
     if (whole && !read_about(en, e)) return false;
     /* The strings have been copied out: the header's pages need not stay resident. */
@@ -290,6 +293,7 @@ bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
     plan->n_context = en->config.n_context ? en->config.n_context : h->n_context_train;
     mem_plan_set(&plan->rows, MEM_WEIGHTS, plat_vm_round(en->weights_bytes));
     mem_plan_set(&plan->rows, MEM_TOKENIZER, mem_heap_bytes(&en->tokenizer_heap) + mem_heap_bytes(&en->directory_heap));
+    if (engine_grammars_bytes(en)) mem_plan_set(&plan->rows, MEM_GRAMMAR, engine_grammars_bytes(en));
     if (en->draft) plan_draft(en, plan);
 
     uint32_t one = kv_pages_for(plan->n_context);
@@ -361,12 +365,14 @@ static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
     CHECK(!en->work.failed);
     memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
     if (!en->draws_ahead) engine_mark_ends(en);
+    if (!engine_grammars_load(en, e)) return false;
     if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
     return warm_up(en, e);
 }
 
 static void unload(engine *en) {
     if (en->draft) unload(en->draft);
+    engine_grammars_unload(en);
     kv_cache_free(en->kv);
     en->kv = NULL;
     if (!en->draws_ahead) device_cpu_stop(&en->dev);
@@ -404,6 +410,7 @@ void engine_free(engine *en) {
     unload(en);
     engine_free(en->draft);
     if (en->file_open) gguf_close(&en->file);
+    text_token_index_free(en->token_index);
     text_vocab_free(en->vocab);
     mem_heap_give(&en->tokenizer_heap, en->chat_template, en->chat_template_bytes);
     CHECK(mem_heap_bytes(&en->tokenizer_heap) == 0 && mem_heap_bytes(&en->directory_heap) == 0);

@@ -266,9 +266,33 @@ static void fill_candidates(engine_candidate *c, const float *logits, uint32_t n
     for (uint32_t i = 0; i < n; i++) c[i] = (engine_candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i};
 }
 
+static bool is_allowed(const uint64_t *allowed, uint32_t id) { return allowed[id / 64] >> (id % 64) & 1; }
+
+/* The first of the likeliest that are allowed; false when none has a logit that is a number above −infinity. */
+static bool choose_allowed(const engine *en, const float *logits, const uint64_t *allowed, int32_t *id) {
+    float most = -INFINITY;
+    for (uint32_t word = 0; word < (en->hparams.n_vocab + 63) / 64; word++)
+        for (uint64_t left = allowed[word]; left; left &= left - 1) {
+            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
+            if (logits[i] > most) most = logits[i], *id = (int32_t)i;
+        }
+    return isfinite(most);
+}
+
+/* Only candidates that are allowed, in the order of their ids. */
+static void keep_allowed(pool *p, const uint64_t *allowed) {
+    uint32_t n = 0, n_words = (p->n + 63) / 64;
+    for (uint32_t word = 0; word < n_words; word++)
+        for (uint64_t left = allowed[word]; left; left &= left - 1)
+            p->c[n++] = p->c[word * 64 + (uint32_t)__builtin_ctzll(left)];
+    CHECK(n > 0);
+    p->n = n;
+}
+
 /* The first of the likeliest, straight from the logits; false where a step before may change them. Many streams at
  * once wait for this: eight running maxima keep it off the latency of one. */
-static bool choose_greedy(const engine *en, const engine_sampling *s, const float *logits, int32_t *id) {
+static bool choose_greedy(const engine *en, const engine_sampling *s, const float *logits, const uint64_t *allowed,
+                          int32_t *id) {
     if ((s->temperature > 0 && s->top_k != 1) || s->n_bias || has_penalties(s)) return false;
     float most[8];
     for (int l = 0; l < 8; l++) most[l] = -INFINITY;
@@ -281,23 +305,25 @@ static bool choose_greedy(const engine *en, const engine_sampling *s, const floa
     for (i = 0; logits[i] != most[0]; i++) {
     }
     *id = (int32_t)i;
+    if (allowed) return is_allowed(allowed, i) || choose_allowed(en, logits, allowed, id);
     return !(s->ignore_end && is_banned_end(en, i));
 }
 
-static int32_t choose(engine *en, const engine_sampling *s, rng *r, const float *logits, const int32_t *tokens,
-                      uint32_t n_tokens) {
+static int32_t choose(engine *en, const engine_sampling *s, rng *r, const float *logits, const uint64_t *allowed,
+                      const int32_t *tokens, uint32_t n_tokens) {
     pool p = {en->candidates, en->hparams.n_vocab, false};
     int32_t best;
-    if (choose_greedy(en, s, logits, &best)) return best;
+    if (choose_greedy(en, s, logits, allowed, &best)) return best;
     fill_candidates(p.c, logits, p.n);
-    if (s->ignore_end) ban_ends(en, p.c);
+    if (s->ignore_end && !allowed) ban_ends(en, p.c);
     apply_bias(s, p.c);
     apply_penalties(en, s, p.c, tokens, n_tokens);
+    if (allowed) keep_allowed(&p, allowed);
     float most = best_logit(&p);
     if (s->temperature <= 0 || s->top_k == 1 || !isfinite(most)) {
         for (uint32_t i = 0; i < p.n; i++)
             if (p.c[i].logit == most) return p.c[i].id;
-        return 0;
+        return p.c[0].id;
     }
     if (s->top_k > 0 && (uint32_t)s->top_k < p.n) select_best(&p, (uint32_t)s->top_k);
     if (s->typical_p < 1.0f) {
@@ -309,10 +335,10 @@ static int32_t choose(engine *en, const engine_sampling *s, rng *r, const float 
     return draw(&p, s->temperature, r);
 }
 
-void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const int32_t *tokens,
-                        uint32_t n_tokens, engine_sample *out) {
+void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const uint64_t *allowed,
+                        const int32_t *tokens, uint32_t n_tokens, engine_sample *out) {
     uint64_t mallocs = plat_malloc_calls();
-    out->token = choose(en, s, r, logits, tokens, n_tokens);
+    out->token = choose(en, s, r, logits, allowed, tokens, n_tokens);
     out->n_top = 0;
     out->logprob = 0;
     if (s->logprobs) {

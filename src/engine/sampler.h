@@ -13,6 +13,7 @@
 
 #include "base/rng.h"
 #include "engine/engine.h"
+#include "engine/grammars.h"
 
 enum { SAMPLER_BIAS_MAX = 300, SAMPLER_TOP_LOGPROBS_MAX = 20, SAMPLER_LAST_N_MAX = 4096 };
 
@@ -33,7 +34,8 @@ typedef struct engine_sampling {
     engine_bias bias[SAMPLER_BIAS_MAX];
     uint32_t top_logprobs;   /* of the model's own distribution, before any step above */
     bool logprobs;
-    bool ignore_end;         /* never stop at an end token: they are banned */
+    bool ignore_end;         /* never stop at an end token: they are banned. With a grammar, that decides */
+    engine_grammar *grammar; /* what the text must be; NULL: anything. The caller holds it */
 } engine_sampling;
 
 void engine_sampling_default(engine_sampling *s);
@@ -52,8 +54,9 @@ typedef struct engine_sample {
     engine_logprob top[SAMPLER_TOP_LOGPROBS_MAX]; /* descending */
 } engine_sample;
 
-/* tokens: all of the session so far, the newest last (for penalties). */
-void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const int32_t *tokens,
-                        uint32_t n_tokens, engine_sample *out);
+/* tokens: all of the session so far, the newest last (for penalties). allowed: a bit for each token that may be chosen, at
+ * least one; NULL: any. */
+void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const uint64_t *allowed,
+                        const int32_t *tokens, uint32_t n_tokens, engine_sample *out);
 
 #endif

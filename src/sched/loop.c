@@ -67,6 +67,8 @@ void sched_job_exit(sched *s, sched_job *j, const err *failure) {
         s->counts.parked--;
     }
     engine_draft_end(&j->gen);
+    engine_grammar_release(s->en, j->sampling.grammar);
+    j->sampling.grammar = NULL;
     kv_sequence_close(engine_kv(s->en), j->gen.session, good && j->remember ? &j->memory : NULL);
     j->gen.session = NULL;
     j->end_ns = clock_now_ns();
@@ -304,7 +306,8 @@ static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t toke
     engine_generation_commit(&j->gen, feed);
     if (said && j->state == JOB_PREFILL) j->state = JOB_DECODE;
     if (said && !j->first_ns) j->first_ns = clock_now_ns();
-    if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
+    if (j->gen.finish == ENGINE_FINISH_STUCK) sched_job_exit(s, j, &j->gen.failure);
+    else if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
     else if (said && !j->whole) wake_later(j);
 }
 

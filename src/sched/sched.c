@@ -199,6 +199,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->block = block;
     j->block_bytes = mem_buddy_block_bytes(block_bytes_for(s, r, max_tokens));
     j->sampling = r->sampling;
+    engine_grammar_hold(s->en, j->sampling.grammar);
     j->whole = r->whole;
     void *embedding = at;
     at += embedding_bytes(s, r);

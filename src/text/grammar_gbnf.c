@@ -1,0 +1,357 @@
+/* The notation of grammars: rules `name ::= …`, as llama.cpp reads them, with %json{…} and <|token|>. */
+#include "text/grammar_internal.h"
+
+enum { NESTING_MAX = 64, CLASS_RANGES_MAX = 256, TOKEN_NAME_MAX = 128, REPEATS_MAX = 1 << 20 };
+
+typedef struct name {
+    str text;
+    uint32_t rule, line; /* where it was first used */
+    bool defined;
+} name;
+
+typedef struct schema_at {
+    str json;
+    uint32_t rule, line;
+} schema_at;
+
+typedef struct parser {
+    grammar_builder *b;
+    const char *at, *end, *start;
+    name *names;
+    size_t n_names, names_cap;
+    schema_at *schemas; /* compiled when all rules are written: a rule's code lies in one piece */
+    size_t n_schemas, schemas_cap;
+    int nesting;
+} parser;
+
+static uint32_t line_of(const parser *p) {
+    uint32_t line = 1;
+    for (const char *s = p->start; s < p->at && s < p->end; s++) line += *s == '\n';
+    return line;
+}
+
+static bool wrong(parser *p, const char *what) {
+    return grammar_fail(p->b, ERR_INVALID, "line %u: %s", line_of(p), what);
+}
+
+static int peek(const parser *p) { return p->at < p->end ? (unsigned char)*p->at : -1; }
+
+static bool take(parser *p, char c) {
+    if (peek(p) != c) return false;
+    p->at++;
+    return true;
+}
+
+static void skip_blanks(parser *p, bool newlines) {
+    for (int c; (c = peek(p)) >= 0; p->at++) {
+        if (c == '#') {
+            while (p->at + 1 < p->end && p->at[1] != '\n' && p->at[1] != '\r') p->at++;
+        } else if (c != ' ' && c != '\t' && !(newlines && (c == '\n' || c == '\r'))) {
+            return;
+        }
+    }
+}
+
+static bool is_name(int c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+static str take_name(parser *p) {
+    const char *start = p->at;
+    while (is_name(peek(p))) p->at++;
+    return (str){start, (size_t)(p->at - start)};
+}
+
+static name *find_name(parser *p, str text) {
+    for (size_t i = 0; i < p->n_names; i++)
+        if (str_eq(p->names[i].text, text)) return &p->names[i];
+    if (!grammar_grow(p->b, (void **)&p->names, &p->names_cap, p->n_names + 1, GRAMMAR_RULES_MAX, sizeof *p->names, "rules"))
+        return NULL;
+    uint32_t rule = str_is(text, "root") ? 0 : grammar_rule_new(p->b);
+    p->names[p->n_names] = (name){.text = text, .rule = rule, .line = line_of(p)};
+    return p->b->failed ? NULL : &p->names[p->n_names++];
+}
+
+/* ---- characters ---- */
+
+static bool take_hex(parser *p, int digits, uint32_t *cp) {
+    *cp = 0;
+    for (int i = 0; i < digits; i++, p->at++) {
+        int c = peek(p), low = c | 0x20;
+        bool digit = c >= '0' && c <= '9';
+        if (!digit && (low < 'a' || low > 'f')) return wrong(p, "an escape lacks hexadecimal digits");
+        *cp = *cp << 4 | (uint32_t)(digit ? c - '0' : low - 'a' + 10);
+    }
+    return *cp <= 0x10FFFF && (*cp < 0xD800 || *cp > 0xDFFF) ? true : wrong(p, "an escape names no character");
+}
+
+static bool take_escape(parser *p, uint32_t *cp) {
+    int c = peek(p);
+    p->at++;
+    switch (c) {
+    case 'x': return take_hex(p, 2, cp);
+    case 'u': return take_hex(p, 4, cp);
+    case 'U': return take_hex(p, 8, cp);
+    case 't': *cp = '\t'; return true;
+    case 'r': *cp = '\r'; return true;
+    case 'n': *cp = '\n'; return true;
+    case '\\': case '"': case '[': case ']': case '-': case '^': *cp = (uint32_t)c; return true;
+    default: p->at--; return wrong(p, "this escape is not known; known are \\x \\u \\U \\t \\r \\n \\\\ \\\" \\[ \\]");
+    }
+}
+
+static bool take_character(parser *p, uint32_t *cp) {
+    if (take(p, '\\')) return take_escape(p, cp);
+    int n = utf8_decode(p->at, (size_t)(p->end - p->at), cp);
+    if (n <= 0) return wrong(p, "the text is not valid UTF-8");
+    p->at += n;
+    return true;
+}
+
+static void literal(parser *p) {
+    char text[1024];
+    size_t n = 0, room = sizeof text - 4;
+    uint32_t cp;
+    while (!p->b->failed && peek(p) != '"') {
+        if (peek(p) < 0 || peek(p) == '\n') {
+            wrong(p, "a literal lacks its closing quote");
+            return;
+        }
+        if (!take_character(p, &cp)) return;
+        n += (size_t)utf8_encode(cp, text + n);
+        if (n < room) continue;
+        grammar_text(p->b, (str){text, n});
+        n = 0;
+    }
+    p->at++;
+    grammar_text(p->b, (str){text, n});
+}
+
+static void class(parser *p) {
+    grammar_range r[CLASS_RANGES_MAX + 2];
+    size_t n = 0;
+    bool inverted = take(p, '^');
+    while (!p->b->failed && peek(p) != ']') {
+        if (peek(p) < 0) wrong(p, "a class lacks its ]");
+        else if (n == CLASS_RANGES_MAX) wrong(p, "a class has too many characters");
+        else if (take_character(p, &r[n].low)) {
+            r[n].high = r[n].low;
+            if (peek(p) == '-' && p->at + 1 < p->end && p->at[1] != ']') {
+                p->at++;
+                if (take_character(p, &r[n].high) && r[n].high < r[n].low) wrong(p, "a range of a class goes backwards");
+            }
+            n++;
+        }
+    }
+    p->at++;
+    if (!p->b->failed) grammar_class(p->b, r, grammar_ranges_tidy(r, n, inverted));
+}
+
+/* ---- our own forms ---- */
+
+static void token(parser *p) {
+    const char *start = p->at - 1;
+    while (peek(p) > ' ' && peek(p) != '>' && p->at - start < TOKEN_NAME_MAX) p->at++;
+    if (!take(p, '>')) {
+        wrong(p, "a token <…> lacks its >");
+        return;
+    }
+    str text = {start, (size_t)(p->at - start)};
+    const text_vocab *v = p->b->vocab;
+    uint32_t id = 0, digits = 0;
+    if (text.len > 4 && text.data[1] == '[' && text.data[text.len - 2] == ']') {
+        for (size_t i = 2; i < text.len - 2 && digits < 9 && text.data[i] >= '0' && text.data[i] <= '9'; i++, digits++)
+            id = id * 10 + (uint32_t)(text.data[i] - '0');
+        if (digits + 4 != text.len) wrong(p, "a token's number is written <[123]>");
+        else if (!v || id >= text_vocab_size(v)) wrong(p, "a token's number is outside the vocabulary");
+        else grammar_emit(p->b, OP_TOKEN, id, 0);
+        return;
+    }
+    text_token t = v ? text_vocab_find(v, text) : TEXT_NO_TOKEN;
+    if (t == TEXT_NO_TOKEN) grammar_text(p->b, text);
+    else grammar_emit(p->b, OP_TOKEN, (uint32_t)t, 0);
+}
+
+static void schema(parser *p) {
+    uint32_t line = line_of(p);
+    if (!str_starts((str){p->at, (size_t)(p->end - p->at)}, STR("json{"))) {
+        wrong(p, "after % comes json{…}");
+        return;
+    }
+    p->at += 4;
+    const char *start = p->at;
+    bool quoted = false;
+    int depth = 0;
+    do {
+        int c = peek(p);
+        if (c < 0) {
+            wrong(p, "%json{ lacks its }");
+            return;
+        }
+        if (quoted && c == '\\') p->at++;
+        else if (c == '"') quoted = !quoted;
+        else if (!quoted) depth += (c == '{') - (c == '}');
+        p->at++;
+    } while (depth > 0 && p->at < p->end);
+    if (depth > 0 || p->at > p->end) {
+        wrong(p, "%json{ lacks its }");
+        return;
+    }
+    if (!grammar_grow(p->b, (void **)&p->schemas, &p->schemas_cap, p->n_schemas + 1, GRAMMAR_RULES_MAX, sizeof *p->schemas,
+                      "schemas"))
+        return;
+    uint32_t rule = grammar_rule_new(p->b);
+    p->schemas[p->n_schemas++] = (schema_at){{start, (size_t)(p->at - start)}, rule, line};
+    grammar_call(p->b, rule);
+}
+
+/* ---- sequences ---- */
+
+static void alternatives(parser *p, bool nested);
+
+static bool take_number(parser *p, uint32_t *n) {
+    uint64_t v = 0;
+    if (peek(p) < '0' || peek(p) > '9') return wrong(p, "a repetition {m,n} lacks a number");
+    for (; peek(p) >= '0' && peek(p) <= '9'; p->at++) {
+        v = v * 10 + (uint64_t)(*p->at - '0');
+        if (v > REPEATS_MAX) return wrong(p, "a repetition is larger than 1048576");
+    }
+    *n = (uint32_t)v;
+    return true;
+}
+
+static void repetition(parser *p, uint32_t start) {
+    uint32_t least = 0, most;
+    skip_blanks(p, true);
+    if (peek(p) != ',' && !take_number(p, &least)) return;
+    most = least;
+    skip_blanks(p, true);
+    if (take(p, ',')) {
+        most = GRAMMAR_UNBOUNDED;
+        skip_blanks(p, true);
+        if (peek(p) != '}' && !take_number(p, &most)) return;
+        skip_blanks(p, true);
+    }
+    if (!take(p, '}')) wrong(p, "a repetition {m,n} lacks its }");
+    else if (most < least) wrong(p, "a repetition {m,n} goes backwards");
+    else grammar_repeat(p->b, start, least, most);
+}
+
+/* One thing; false where there is none. */
+static bool item(parser *p, bool nested) {
+    static const grammar_range all[] = {{0, 0xD7FF}, {0xE000, 0x10FFFF}};
+    int c = peek(p);
+    if (is_name(c)) {
+        const char *start = p->at;
+        str text = take_name(p);
+        skip_blanks(p, false);
+        if (p->end - p->at >= 3 && !memcmp(p->at, "::=", 3)) { /* the next rule already */
+            p->at = start;
+            return nested ? wrong(p, "( lacks its )") : false;
+        }
+        const name *n = find_name(p, text);
+        if (n) grammar_call(p->b, n->rule);
+        return true;
+    }
+    if (c < 0 || !strchr("\"[(.<%", c)) return false;
+    p->at++;
+    switch (c) {
+    case '"': literal(p); break;
+    case '[': class(p); break;
+    case '.': grammar_class(p->b, all, 2); break;
+    case '<': token(p); break;
+    case '%': schema(p); break;
+    default:
+        skip_blanks(p, true);
+        if (++p->nesting > NESTING_MAX) return wrong(p, "parentheses go deeper than 64 levels");
+        alternatives(p, true);
+        p->nesting--;
+        if (!p->b->failed && !take(p, ')')) wrong(p, "( lacks its )");
+    }
+    return true;
+}
+
+static void sequence(parser *p, bool nested) {
+    for (uint32_t start = grammar_here(p->b); grammar_step(p->b) && item(p, nested); start = grammar_here(p->b)) {
+        for (bool more = true; more && !p->b->failed;) {
+            skip_blanks(p, nested);
+            if (take(p, '*')) grammar_repeat(p->b, start, 0, GRAMMAR_UNBOUNDED);
+            else if (take(p, '+')) grammar_repeat(p->b, start, 1, GRAMMAR_UNBOUNDED);
+            else if (take(p, '?')) grammar_repeat(p->b, start, 0, 1);
+            else if (take(p, '{')) repetition(p, start);
+            else more = false;
+        }
+        skip_blanks(p, nested);
+    }
+}
+
+/* Whether | comes next, perhaps on a later line. */
+static bool take_bar(parser *p) {
+    const char *before = p->at;
+    skip_blanks(p, true);
+    if (take(p, '|')) return true;
+    p->at = before;
+    return false;
+}
+
+static void alternatives(parser *p, bool nested) {
+    grammar_alternatives a = grammar_alternatives_begin(p->b);
+    sequence(p, nested);
+    while (!p->b->failed && take_bar(p)) {
+        skip_blanks(p, true);
+        grammar_alternatives_next(p->b, &a);
+        sequence(p, nested);
+    }
+    grammar_alternatives_end(p->b, &a);
+}
+
+static void rule(parser *p) {
+    str text = take_name(p);
+    skip_blanks(p, false);
+    if (!text.len || p->end - p->at < 3 || memcmp(p->at, "::=", 3)) {
+        wrong(p, "a rule begins with name ::=");
+        return;
+    }
+    p->at += 3;
+    name *n = find_name(p, text);
+    if (!n) return;
+    if (n->defined) {
+        grammar_fail(p->b, ERR_INVALID, "line %u: the rule '%.*s' is there twice", line_of(p), STR_ARG(text));
+        return;
+    }
+    n->defined = true;
+    grammar_rule_begin(p->b, n->rule);
+    skip_blanks(p, true);
+    alternatives(p, false);
+    grammar_emit(p->b, OP_RET, 0, 0);
+    skip_blanks(p, false);
+    if (!p->b->failed && peek(p) >= 0 && peek(p) != '\n' && peek(p) != '\r') wrong(p, "here a rule cannot go on");
+}
+
+static void check_names(parser *p) {
+    bool root = false;
+    for (size_t i = 0; i < p->n_names; i++) {
+        const name *n = &p->names[i];
+        root |= n->rule == 0;
+        if (!n->defined)
+            grammar_fail(p->b, ERR_INVALID, "line %u: there is no rule '%.*s'", n->line, STR_ARG(n->text));
+    }
+    if (!root) grammar_fail(p->b, ERR_INVALID, "there is no rule 'root'");
+}
+
+static void schemas(parser *p) {
+    for (size_t i = 0; i < p->n_schemas && !p->b->failed; i++) {
+        const schema_at *s = &p->schemas[i];
+        if (!grammar_schema(p->b, s->rule, s->json)) err_prefix(p->b->e, "line %u: %%json: ", s->line);
+    }
+}
+
+bool grammar_gbnf(grammar_builder *b, str source) {
+    parser p = {.b = b, .start = source.data, .at = source.data, .end = source.data + source.len};
+    for (skip_blanks(&p, true); peek(&p) >= 0 && !b->failed; skip_blanks(&p, true)) rule(&p);
+    if (!b->failed) check_names(&p);
+    schemas(&p);
+    alloc_free(b->alloc, p.names, p.names_cap * sizeof *p.names);
+    alloc_free(b->alloc, p.schemas, p.schemas_cap * sizeof *p.schemas);
+    return !b->failed;
+}

@@ -1,0 +1,240 @@
+/* text/grammar_internal — the program that sources are compiled to, for the files of grammars. Nobody outside src/text includes it.
+ *
+ * grammar.c  the doors        grammar_build.c  code, and what is proved of it   grammar_gbnf.c  its notation
+ * grammar_json.c  a schema as a tree   grammar_schema.c, grammar_object.c  its code   grammar_values.c  its enums
+ * grammar_regex.c  patterns   grammar_number.c, grammar_format.c  bounds and formats, as patterns
+ * grammar_machine.c  states   grammar_mask.c  masks  grammar_tokens.c  the vocabulary by bytes
+ */
+#ifndef TEXT_GRAMMAR_INTERNAL_H
+#define TEXT_GRAMMAR_INTERNAL_H
+
+#include "text/grammar.h"
+
+/* A rule is code that ends in RET. Code runs over frames: CALL and REPEAT push one, RET pops it. */
+typedef enum grammar_op_kind {
+    OP_TEXT,   /* a: place in the texts, b: bytes */
+    OP_CLASS,  /* one character. a: first of the ranges, b: how many */
+    OP_STRING, /* the inside of a JSON string and its closing quote. a, b: least and most characters */
+    OP_TOKEN,  /* a: token */
+    OP_SPLIT,  /* a, b: both ways */
+    OP_JUMP,   /* a */
+    OP_CALL,   /* a: the rule's place */
+    OP_RET,
+    OP_REPEAT, /* a, b: least and most times; then a JUMP behind it, then the body, which ends in RET */
+    OP_FAIL,   /* nothing goes on from here */
+} grammar_op_kind;
+
+enum { GRAMMAR_NEVER = 255 };
+#define GRAMMAR_UNBOUNDED UINT32_MAX
+
+typedef struct grammar_op {
+    uint8_t kind;
+    uint8_t need; /* frames of calls that must be left to get from here to RET; GRAMMAR_NEVER: cannot be */
+    uint8_t loop; /* SPLIT: comes back to itself. REPEAT: the first time begins so many ops later.
+                     * CALL: nothing but RET comes behind it */
+    uint8_t nullable;
+    uint32_t a, b; /* targets are relative while it is built, then absolute */
+} grammar_op;
+
+typedef struct grammar_range {
+    uint32_t low, high; /* code points, inclusive */
+} grammar_range;
+
+struct text_grammar {
+    base_alloc alloc;
+    size_t bytes;
+    uint32_t serial; /* no other grammar has it */
+    uint32_t start;
+    const grammar_op *ops;
+    const grammar_range *ranges;
+    const char *texts;
+};
+
+/* ---- grammar_build.c ---- */
+
+enum {
+    GRAMMAR_OPS_MAX = 1 << 16, GRAMMAR_RULES_MAX = 1 << 12, GRAMMAR_TEXT_BYTES_MAX = 1 << 20, GRAMMAR_RANGES_MAX = 1 << 15,
+    GRAMMAR_STEPS_MAX = 1 << 20,
+    GRAMMAR_NULLABLE_REPEATS_MAX = 32,
+};
+
+/* Code on its way. After a failure (*e is set) everything else does nothing. */
+typedef struct grammar_builder {
+    const base_alloc *alloc;
+    const text_vocab *vocab;
+    err *e;
+    bool failed;
+    uint32_t steps; /* of compiling: bounds its time */
+    grammar_op *ops;
+    size_t n_ops, ops_cap;
+    uint32_t *rules; /* each one's place, or GRAMMAR_UNBOUNDED */
+    size_t n_rules, rules_cap;
+    grammar_range *ranges;
+    size_t n_ranges, ranges_cap;
+    char *texts;
+    size_t n_texts, texts_cap;
+    uint32_t any_value, any_object; /* rules of any JSON value; 0: not there yet */
+} grammar_builder;
+
+void grammar_builder_init(grammar_builder *b, const text_vocab *vocab, const base_alloc *alloc, err *e);
+void grammar_builder_free(grammar_builder *b);
+/* Rule 0 is the start. NULL when it failed, or when it fails now. */
+text_grammar *grammar_builder_finish(grammar_builder *b);
+bool grammar_fail(grammar_builder *b, err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool grammar_step(grammar_builder *b); /* false when it has taken too long */
+bool grammar_grow(grammar_builder *b, void **items, size_t *cap, size_t want, size_t most, size_t item_bytes, const char *what);
+
+uint32_t grammar_rule_new(grammar_builder *b);
+void grammar_rule_begin(grammar_builder *b, uint32_t rule); /* its code follows, up to grammar_emit(OP_RET) */
+uint32_t grammar_here(const grammar_builder *b);
+uint32_t grammar_emit(grammar_builder *b, grammar_op_kind kind, uint32_t x, uint32_t y);
+void grammar_text(grammar_builder *b, str text);
+void grammar_class(grammar_builder *b, const grammar_range *ranges, size_t n);
+/* Puts ranges in order; inverted: takes all that is in none. r has room for two more. */
+size_t grammar_ranges_tidy(grammar_range *r, size_t n, bool inverted);
+void grammar_call(grammar_builder *b, uint32_t rule);
+/* What was emitted since start comes so many times (most: or GRAMMAR_UNBOUNDED). */
+void grammar_repeat(grammar_builder *b, uint32_t start, uint32_t least, uint32_t most);
+/* As grammar_repeat, but the first time begins at `first`: what lies before it is a separator. */
+void grammar_repeat_list(grammar_builder *b, uint32_t start, uint32_t first, uint32_t least, uint32_t most);
+void grammar_set_target(grammar_builder *b, uint32_t at, bool second, uint32_t target);
+
+/* One of several: alternatives_begin; code; alternatives_next; code; …; alternatives_end. */
+typedef struct grammar_alternatives {
+    uint32_t start, jumps; /* of the one being written; the newest of the jumps behind the others, 0: none */
+} grammar_alternatives;
+grammar_alternatives grammar_alternatives_begin(const grammar_builder *b);
+void grammar_alternatives_next(grammar_builder *b, grammar_alternatives *a);
+void grammar_alternatives_end(grammar_builder *b, grammar_alternatives *a);
+
+/* ---- any JSON ---- */
+void grammar_json_separator(grammar_builder *b, char mark); /* ':' or ',', and a blank if the model likes */
+void grammar_any_value(grammar_builder *b);
+void grammar_any_object(grammar_builder *b);
+void grammar_string(grammar_builder *b, uint32_t least, uint32_t most);
+void grammar_any_number(grammar_builder *b, bool whole);
+
+/* ---- grammar_regex.c ---- */
+typedef struct grammar_lengths {
+    uint32_t least, most; /* characters; GRAMMAR_UNBOUNDED */
+} grammar_lengths;
+/* Emits the inside of a JSON string that matches the pattern, in characters within lengths. whole: as if anchored at both
+ * ends. ERR_INVALID says what about the pattern is not supported; the caller puts the place in front. */
+bool grammar_regex(grammar_builder *b, str pattern, bool whole, grammar_lengths lengths);
+
+/* Our own patterns, of characters that need no escape, outside of strings. */
+bool grammar_regex_bare(grammar_builder *b, str pattern);
+
+/* ---- grammar_format.c ---- */
+const char *grammar_format_pattern(str name);        /* NULL: not known */
+const char *grammar_format_of_pattern(str pattern);  /* the format that clients write this pattern for; NULL: none */
+
+/* ---- grammar_number.c ---- */
+typedef struct grammar_bounds { /* literals of JSON numbers; empty: none */
+    str low, high, multiple;
+    bool low_open, high_open; /* exclusive */
+} grammar_bounds;
+bool grammar_number(grammar_builder *b, const grammar_bounds *bounds, bool whole); /* emits numbers within them */
+bool grammar_number_is_whole(str literal);
+int grammar_number_compare(str a, str b); /* of literals, exactly: −1, 0, 1 */
+
+/* ---- grammar_schema.c ---- */
+/* Emits the rule: values of the schema, and all that it refers to. */
+bool grammar_schema(grammar_builder *b, uint32_t rule, str json);
+/* ---- grammar_gbnf.c ---- */
+bool grammar_gbnf(grammar_builder *b, str source);
+
+/* ---- grammar_tokens.c ---- */
+enum { INDEX_PLAIN_STEPS = 24 };
+
+typedef struct token_node { /* in the order of bytes; a subtree is what lies before `skip` */
+    uint32_t skip : 24, byte : 8;
+    uint32_t tokens; /* place in order; up to the next node's */
+} token_node;
+enum { INDEX_NODES_MAX = (1 << 24) - 1 };
+
+struct text_token_index {
+    base_alloc alloc;
+    const text_vocab *vocab;
+    uint32_t n_tokens, n_words; /* of a mask */
+    /* Tokens of whole characters that stand for themselves inside a JSON string come first, then the others. */
+    token_node *nodes;
+    uint32_t n_plain_nodes, n_nodes;
+    uint32_t *order;
+    uint32_t n_order;
+    uint32_t longest_bytes, longest_plain; /* characters of a plain one */
+    uint64_t *ends;
+    uint64_t *plain; /* [INDEX_PLAIN_STEPS + 1][n_words]: plain tokens of at most so many characters; the last: all */
+    size_t bytes;    /* of nodes */
+};
+
+/* ---- grammar_machine.c ---- */
+enum {
+    MACHINE_NODES = 1 << 15, MACHINE_STATES = 1 << 14, MACHINE_MEMBERS = 1 << 16, MACHINE_EDGES = 1 << 15,
+    MACHINE_HEADS = 1 << 13, MACHINE_SET_MAX = 1024, MACHINE_WORK_MAX = 4096,
+    MACHINE_MASK_BYTES = 1 << 20, MACHINE_MASKS_LEAST = 32, MACHINE_MASKS_MOST = 512,
+};
+
+typedef struct machine_node { /* a place in the code over the frames that lead there; all alike are one */
+    uint32_t place, count, parent;
+    uint32_t chain;
+    uint32_t mark;
+    uint16_t depth; /* of calls */
+    bool counted;   /* it, or a frame under it, counts */
+} machine_node;
+
+typedef struct machine_state { /* a set of nodes */
+    uint32_t first, n, chain;
+    uint32_t normal; /* the state that has the same mask; 0: not known */
+    uint32_t mask;   /* slot + 1, or 0 */
+} machine_state;
+
+typedef struct machine_edge {
+    uint32_t from, to, chain;
+    uint8_t byte;
+} machine_edge;
+
+typedef struct machine_size {
+    uint32_t n_nodes, n_states, n_members, n_edges;
+} machine_size;
+
+struct text_grammar_machine {
+    const text_token_index *index;
+    uint32_t epoch;
+    bool full;
+    machine_size used;
+    machine_node *nodes; /* number 0 is none; so with states: 0 is dead */
+    machine_state *states;
+    uint32_t *members;
+    machine_edge *edges;
+    uint32_t *node_heads, *state_heads, *edge_heads;
+
+    uint32_t set[MACHINE_SET_MAX]; /* the next state, being gathered */
+    uint32_t n_set, set_mark;
+    struct { uint32_t place, parent; } work[MACHINE_WORK_MAX];
+    uint32_t n_work;
+
+    uint64_t *masks;
+    uint32_t n_masks;
+    uint32_t *mask_state;
+    uint64_t *mask_used, clock;
+    uint32_t path[TEXT_TOKEN_BYTES_MAX + 1], ends[TEXT_TOKEN_BYTES_MAX + 1];
+    machine_size marks[TEXT_TOKEN_BYTES_MAX + 1];
+};
+
+#define NODE_BOTTOM UINT32_MAX /* count of the node under all frames; its place is the grammar's serial */
+enum { STRING_COUNT_SHIFT = 4 };
+
+/* 0: nothing goes on so, or m->full. */
+uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t state, uint8_t byte);
+uint32_t machine_step_token(text_grammar_machine *m, const text_grammar *g, uint32_t state, text_token t);
+/* One that has the same mask; many states share it. */
+uint32_t machine_normal(text_grammar_machine *m, const text_grammar *g, uint32_t state);
+void machine_set_begin(text_grammar_machine *m);
+void machine_set_add(text_grammar_machine *m, uint32_t node);
+uint32_t machine_set_state(text_grammar_machine *m);
+/* Forgets all but this state; returns what it is now. */
+uint32_t machine_keep_only(text_grammar_machine *m, uint32_t state);
+void machine_rewind(text_grammar_machine *m, machine_size to);
+
+#endif

@@ -1,0 +1,490 @@
+/* States: sets of places in the code, each over the frames that lead there. All alike are one, so texts meet again. */
+#include "base/check.h"
+#include "text/grammar_internal.h"
+
+enum { STRING_PLAIN, STRING_1, STRING_2, STRING_E0, STRING_ED, STRING_F0, STRING_3, STRING_F4, STRING_ESCAPE, STRING_HEX_1,
+       STRING_HEX_2, STRING_HEX_3, STRING_HEX_4, STRING_HEX_D };
+
+/* ---- memory ---- */
+
+static uint32_t mixed(uint32_t a, uint32_t b, uint32_t c) {
+    uint64_t h = (uint64_t)a * 0x9E3779B97F4A7C15u ^ (uint64_t)b * 0xC2B2AE3D27D4EB4Fu ^ (uint64_t)c * 0x165667B19E3779F9u;
+    h ^= h >> 29;
+    h *= 0xBF58476D1CE4E5B9u;
+    return (uint32_t)(h >> 40) % MACHINE_HEADS;
+}
+
+static uint32_t node_hash(uint32_t place, uint32_t count, uint32_t parent) { return mixed(place, count, parent); }
+static uint32_t edge_hash(uint32_t from, uint8_t byte) { return mixed(from, byte, 1); }
+
+static uint32_t state_hash(const uint32_t *members, uint32_t n) {
+    uint32_t h = n;
+    for (uint32_t i = 0; i < n; i++) h = (h ^ members[i]) * 0x9E3779B1u;
+    return mixed(h, n, 2);
+}
+
+static uint32_t node_new(text_grammar_machine *m, uint32_t place, uint32_t count, uint32_t parent, bool calls,
+                         bool counts) {
+    uint32_t *head = &m->node_heads[node_hash(place, count, parent)];
+    for (uint32_t i = *head; i; i = m->nodes[i].chain)
+        if (m->nodes[i].place == place && m->nodes[i].count == count && m->nodes[i].parent == parent) return i;
+    if (m->used.n_nodes == MACHINE_NODES) return m->full = true, 0;
+    uint32_t id = m->used.n_nodes++;
+    const machine_node *under = &m->nodes[parent];
+    m->nodes[id] = (machine_node){.place = place, .count = count, .parent = parent, .chain = *head,
+                                  .depth = (uint16_t)(under->depth + calls), .counted = counts || under->counted};
+    return *head = id;
+}
+
+static void forget_all(text_grammar_machine *m) {
+    m->used = (machine_size){1, 1, 0, 1};
+    m->nodes[0] = (machine_node){0};
+    m->states[0] = (machine_state){0};
+    memset(m->node_heads, 0, MACHINE_HEADS * sizeof *m->node_heads);
+    memset(m->state_heads, 0, MACHINE_HEADS * sizeof *m->state_heads);
+    memset(m->edge_heads, 0, MACHINE_HEADS * sizeof *m->edge_heads);
+    for (uint32_t i = 0; i < m->n_masks; i++) m->mask_state[i] = 0;
+}
+
+static uint32_t mask_words(const text_token_index *x) { return x ? x->n_words : 0; }
+
+static uint32_t mask_slots(const text_token_index *x) {
+    if (!x) return 0;
+    size_t n = MACHINE_MASK_BYTES / (x->n_words * sizeof(uint64_t));
+    return n < MACHINE_MASKS_LEAST ? MACHINE_MASKS_LEAST : n > MACHINE_MASKS_MOST ? MACHINE_MASKS_MOST : (uint32_t)n;
+}
+
+static void *part(char **at, size_t bytes) {
+    char *p = *at;
+    *at += (bytes + 63) & ~(size_t)63;
+    return p;
+}
+
+/* at: NULL to measure. */
+static char *layout(text_grammar_machine *m, char *at, const text_token_index *x) {
+    m->nodes = part(&at, MACHINE_NODES * sizeof *m->nodes);
+    m->states = part(&at, MACHINE_STATES * sizeof *m->states);
+    m->members = part(&at, MACHINE_MEMBERS * sizeof *m->members);
+    m->edges = part(&at, MACHINE_EDGES * sizeof *m->edges);
+    m->node_heads = part(&at, MACHINE_HEADS * sizeof *m->node_heads);
+    m->state_heads = part(&at, MACHINE_HEADS * sizeof *m->state_heads);
+    m->edge_heads = part(&at, MACHINE_HEADS * sizeof *m->edge_heads);
+    m->n_masks = mask_slots(x);
+    m->masks = part(&at, (size_t)m->n_masks * mask_words(x) * sizeof *m->masks);
+    m->mask_state = part(&at, m->n_masks * sizeof *m->mask_state);
+    m->mask_used = part(&at, m->n_masks * sizeof *m->mask_used);
+    return at;
+}
+
+size_t text_grammar_machine_bytes(const text_token_index *index) {
+    static _Thread_local text_grammar_machine measured;
+    return (size_t)(layout(&measured, (char *)64 + ((sizeof measured + 63) & ~(size_t)63), index) - (char *)64);
+}
+
+text_grammar_machine *text_grammar_machine_init(void *memory, const text_token_index *index) {
+    char *at = memory;
+    text_grammar_machine *m = part(&at, sizeof *m);
+    memset(m, 0, sizeof *m);
+    layout(m, at, index);
+    m->index = index;
+    m->epoch = 1;
+    memset(m->mask_used, 0, m->n_masks * sizeof *m->mask_used);
+    forget_all(m);
+    return m;
+}
+
+/* ---- a set of nodes, on its way to a state ---- */
+
+void machine_set_begin(text_grammar_machine *m) {
+    m->n_set = 0;
+    m->full = false;
+    if (++m->set_mark) return;
+    for (uint32_t i = 0; i < MACHINE_NODES; i++) m->nodes[i].mark = 0;
+    m->set_mark = 1;
+}
+
+void machine_set_add(text_grammar_machine *m, uint32_t node) {
+    if (!node || m->nodes[node].mark == m->set_mark) return;
+    if (m->n_set == MACHINE_SET_MAX) {
+        m->full = true;
+        return;
+    }
+    m->nodes[node].mark = m->set_mark;
+    uint32_t i = m->n_set++;
+    for (; i > 0 && m->set[i - 1] > node; i--) m->set[i] = m->set[i - 1];
+    m->set[i] = node;
+}
+
+uint32_t machine_set_state(text_grammar_machine *m) {
+    if (m->full || !m->n_set) return 0;
+    uint32_t *head = &m->state_heads[state_hash(m->set, m->n_set)];
+    for (uint32_t i = *head; i; i = m->states[i].chain)
+        if (m->states[i].n == m->n_set && !memcmp(m->members + m->states[i].first, m->set, m->n_set * sizeof *m->set))
+            return i;
+    if (m->used.n_states == MACHINE_STATES || m->used.n_members + m->n_set > MACHINE_MEMBERS) return m->full = true, 0;
+    uint32_t id = m->used.n_states++;
+    memcpy(m->members + m->used.n_members, m->set, m->n_set * sizeof *m->set);
+    m->states[id] = (machine_state){.first = m->used.n_members, .n = m->n_set, .chain = *head};
+    m->used.n_members += m->n_set;
+    return *head = id;
+}
+
+/* ---- forgetting ---- */
+
+/* What was made last goes first, so it is at the head of its chain. */
+void machine_rewind(text_grammar_machine *m, machine_size to) {
+    while (m->used.n_edges > to.n_edges) {
+        const machine_edge *x = &m->edges[--m->used.n_edges];
+        m->edge_heads[edge_hash(x->from, x->byte)] = x->chain;
+    }
+    while (m->used.n_states > to.n_states) {
+        const machine_state *s = &m->states[--m->used.n_states];
+        m->state_heads[state_hash(m->members + s->first, s->n)] = s->chain;
+        if (s->mask) m->mask_state[s->mask - 1] = 0;
+    }
+    m->used.n_members = to.n_members;
+    while (m->used.n_nodes > to.n_nodes) {
+        const machine_node *n = &m->nodes[--m->used.n_nodes];
+        m->node_heads[node_hash(n->place, n->count, n->parent)] = n->chain;
+    }
+}
+
+/* Parents are older than their children: one pass down marks what is needed, one pass up moves it together. */
+uint32_t machine_keep_only(text_grammar_machine *m, uint32_t state) {
+    machine_set_begin(m);
+    uint32_t n_nodes = m->used.n_nodes, *moved_to = (uint32_t *)(void *)m->edges; /* those are forgotten */
+    m->n_set = m->states[state].n;
+    memcpy(m->set, m->members + m->states[state].first, m->n_set * sizeof *m->set);
+    for (uint32_t i = 0; i < m->n_set; i++) m->nodes[m->set[i]].mark = m->set_mark;
+    for (uint32_t i = n_nodes; i-- > 1;)
+        if (m->nodes[i].mark == m->set_mark) m->nodes[m->nodes[i].parent].mark = m->set_mark;
+    forget_all(m);
+    m->epoch++;
+    moved_to[0] = 0;
+    for (uint32_t i = 1; i < n_nodes; i++) {
+        if (m->nodes[i].mark != m->set_mark) continue;
+        uint32_t to = moved_to[i] = m->used.n_nodes++;
+        machine_node *n = &m->nodes[to];
+        *n = m->nodes[i];
+        n->parent = moved_to[n->parent];
+        uint32_t *head = &m->node_heads[node_hash(n->place, n->count, n->parent)];
+        n->chain = *head;
+        *head = to;
+    }
+    for (uint32_t i = 0; i < m->n_set; i++) m->set[i] = moved_to[m->set[i]];
+    return machine_set_state(m);
+}
+
+/* ---- from a place, over all that takes no text, to places that wait for some ---- */
+
+static void push(text_grammar_machine *m, uint32_t place, uint32_t parent) {
+    if (m->n_work == MACHINE_WORK_MAX) m->full = true;
+    if (m->full) return; /* also when the parent could not be made */
+    m->work[m->n_work].place = place;
+    m->work[m->n_work++].parent = parent;
+}
+
+static void return_to(text_grammar_machine *m, const text_grammar *g, uint32_t frame) {
+    const machine_node f = m->nodes[frame];
+    if (f.count == NODE_BOTTOM) {
+        machine_set_add(m, frame);
+        return;
+    }
+    const grammar_op *o = &g->ops[f.place];
+    if (o->kind == OP_CALL) {
+        push(m, f.place + 1, f.parent);
+        return;
+    }
+    uint32_t count = f.count + 1;
+    if (o->b == GRAMMAR_UNBOUNDED && count > o->a) count = o->a;
+    if (count >= o->a) push(m, f.place + 1, f.parent);
+    if (f.count + 1 < o->b) push(m, f.place + 2, node_new(m, f.place, count, f.parent, false, true));
+}
+
+static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
+    const grammar_op *o = &g->ops[place];
+    uint32_t frame;
+    if (m->nodes[parent].depth + o->need > GRAMMAR_DEPTH_MAX) return;
+    switch ((grammar_op_kind)o->kind) {
+    case OP_SPLIT:
+        if (o->loop) { /* around it once is enough */
+            frame = node_new(m, place, 0, parent, false, false);
+            if (!frame || m->nodes[frame].mark == m->set_mark) return;
+            m->nodes[frame].mark = m->set_mark;
+        }
+        push(m, o->b, parent);
+        push(m, o->a, parent);
+        return;
+    case OP_JUMP: push(m, o->a, parent); return;
+    case OP_CALL: /* a call before RET needs no frame */
+        push(m, o->a, o->loop ? parent : node_new(m, place, 0, parent, true, false));
+        return;
+    case OP_RET: return_to(m, g, parent); return;
+    case OP_REPEAT:
+        if (o->a == 0) push(m, place + 1, parent);
+        push(m, place + 2 + o->loop, node_new(m, place, 0, parent, false, true));
+        return;
+    case OP_FAIL: return;
+    case OP_STRING: machine_set_add(m, node_new(m, place, 0, parent, false, true)); return;
+    default: machine_set_add(m, node_new(m, place, 0, parent, false, false)); return;
+    }
+}
+
+static void reach(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
+    m->n_work = 0;
+    push(m, place, parent);
+    while (m->n_work && !m->full) {
+        m->n_work--;
+        enter(m, g, m->work[m->n_work].place, m->work[m->n_work].parent);
+    }
+}
+
+/* ---- one byte ---- */
+
+/* A character on its way, in a node's count: 2 bits how many bytes are to come, 2 bits how many it has in all, then
+ * what is known of it. 0: not begun. */
+static bool class_has(const text_grammar *g, const grammar_op *o, uint32_t low, uint32_t high) {
+    const grammar_range *r = g->ranges + o->a;
+    uint32_t from = 0, to = o->b;
+    while (from < to) { /* the first range that ends at low or later */
+        uint32_t middle = (from + to) / 2;
+        if (r[middle].high < low) from = middle + 1;
+        else to = middle;
+    }
+    return from < o->b && r[from].low <= high;
+}
+
+static void step_class(text_grammar_machine *m, const text_grammar *g, machine_node n, uint8_t byte) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const grammar_op *o = &g->ops[n.place];
+    uint32_t left = n.count >> 30, all = (n.count >> 28 & 3) + 1, cp = n.count & 0x1FFFFF;
+    if (left) {
+        if ((byte & 0xC0) != 0x80) return;
+        cp = cp << 6 | (byte & 0x3F);
+        left--;
+    } else if (byte < 0x80) {
+        all = 1, cp = byte;
+    } else {
+        all = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+        if (byte < 0xC2 || byte > 0xF4) return;
+        cp = byte & (0x7Fu >> all);
+        left = all - 1;
+    }
+    uint32_t low = cp << 6 * left, high = low | ((1u << 6 * left) - 1);
+    if (low < least[all]) low = least[all];
+    if (low > high || (low >= 0xD800 && high <= 0xDFFF) || !class_has(g, o, low, high)) return;
+    if (left) machine_set_add(m, node_new(m, n.place, left << 30 | (all - 1) << 28 | cp, n.parent, false, false));
+    else reach(m, g, n.place + 1, n.parent);
+}
+
+static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/* The first byte of a character of a JSON string: what follows; −1: none begins so. */
+static int string_begin(uint8_t c) {
+    if (c < 0x20 || c == '"') return -1;
+    if (c == '\\') return STRING_ESCAPE;
+    if (c < 0x80) return STRING_PLAIN;
+    if (c < 0xC2 || c > 0xF4) return -1;
+    if (c < 0xE0) return STRING_1;
+    if (c < 0xF0) return c == 0xE0 ? STRING_E0 : c == 0xED ? STRING_ED : STRING_2;
+    return c == 0xF0 ? STRING_F0 : c == 0xF4 ? STRING_F4 : STRING_3;
+}
+
+static int string_go_on(int inside, uint8_t c) {
+    switch (inside) {
+    case STRING_1: return (c & 0xC0) == 0x80 ? STRING_PLAIN : -1;
+    case STRING_2: return (c & 0xC0) == 0x80 ? STRING_1 : -1;
+    case STRING_3: return (c & 0xC0) == 0x80 ? STRING_2 : -1;
+    case STRING_E0: return c >= 0xA0 && c <= 0xBF ? STRING_1 : -1;
+    case STRING_ED: return c >= 0x80 && c <= 0x9F ? STRING_1 : -1; /* no surrogates */
+    case STRING_F0: return c >= 0x90 && c <= 0xBF ? STRING_2 : -1;
+    case STRING_F4: return c >= 0x80 && c <= 0x8F ? STRING_2 : -1;
+    case STRING_ESCAPE: return c == 'u' ? STRING_HEX_1 : c && strchr("\"\\/bfnrt", c) ? STRING_PLAIN : -1;
+    case STRING_HEX_1: return !is_hex(c) ? -1 : (c | 0x20) == 'd' ? STRING_HEX_D : STRING_HEX_2;
+    case STRING_HEX_D: return c >= '0' && c <= '7' ? STRING_HEX_3 : -1; /* nor escaped ones */
+    case STRING_HEX_2: return is_hex(c) ? STRING_HEX_3 : -1;
+    case STRING_HEX_3: return is_hex(c) ? STRING_HEX_4 : -1;
+    case STRING_HEX_4: return is_hex(c) ? STRING_PLAIN : -1;
+    default: return -1;
+    }
+}
+
+static void step_string(text_grammar_machine *m, const text_grammar *g, machine_node n, uint8_t byte) {
+    const grammar_op *o = &g->ops[n.place];
+    uint32_t count = n.count >> STRING_COUNT_SHIFT;
+    int inside = (int)(n.count & ((1 << STRING_COUNT_SHIFT) - 1));
+    if (inside == STRING_PLAIN && byte == '"') {
+        if (count >= o->a) reach(m, g, n.place + 1, n.parent);
+        return;
+    }
+    if (inside == STRING_PLAIN) {
+        inside = count < o->b ? string_begin(byte) : -1;
+        if (o->b != GRAMMAR_UNBOUNDED || count < o->a) count++; /* without a most, only the least is counted */
+    } else {
+        inside = string_go_on(inside, byte);
+    }
+    if (inside < 0) return;
+    machine_set_add(m, node_new(m, n.place, count << STRING_COUNT_SHIFT | (uint32_t)inside, n.parent, false, true));
+}
+
+static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t node, uint8_t byte) {
+    const machine_node n = m->nodes[node];
+    if (n.count == NODE_BOTTOM) return;
+    const grammar_op *o = &g->ops[n.place];
+    if (o->kind == OP_CLASS) step_class(m, g, n, byte);
+    else if (o->kind == OP_STRING) step_string(m, g, n, byte);
+    else if (o->kind == OP_TEXT && (uint8_t)g->texts[o->a + n.count] == byte) {
+        if (n.count + 1 < o->b) machine_set_add(m, node_new(m, n.place, n.count + 1, n.parent, false, false));
+        else reach(m, g, n.place + 1, n.parent);
+    }
+}
+
+uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t state, uint8_t byte) {
+    uint32_t *head = &m->edge_heads[edge_hash(state, byte)];
+    for (uint32_t i = *head; i; i = m->edges[i].chain)
+        if (m->edges[i].from == state && m->edges[i].byte == byte) return m->edges[i].to;
+    machine_set_begin(m);
+    const machine_state s = m->states[state];
+    for (uint32_t i = 0; i < s.n; i++) step_node(m, g, m->members[s.first + i], byte);
+    uint32_t to = machine_set_state(m);
+    if (to && m->used.n_edges < MACHINE_EDGES) {
+        m->edges[m->used.n_edges] = (machine_edge){.from = state, .to = to, .byte = byte, .chain = *head};
+        *head = m->used.n_edges++;
+    }
+    return to;
+}
+
+/* ---- texts ---- */
+
+static uint32_t start_state(text_grammar_machine *m, const text_grammar *g) {
+    machine_set_begin(m);
+    reach(m, g, g->start, node_new(m, g->serial, NODE_BOTTOM, 0, false, false));
+    return machine_set_state(m);
+}
+
+text_grammar_verdict text_grammar_begin(text_grammar_machine *m, const text_grammar *g, text_grammar_cursor *c) {
+    *c = (text_grammar_cursor){.grammar = g};
+    if (!(c->state = start_state(m, g)) && m->full) {
+        (void)machine_keep_only(m, 0);
+        c->state = start_state(m, g);
+    }
+    c->epoch = m->epoch;
+    return c->state ? TEXT_GRAMMAR_OK : m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
+}
+
+bool text_grammar_known(const text_grammar_machine *m, const text_grammar_cursor *c) {
+    return c->state && c->epoch == m->epoch;
+}
+
+/* The cursor's own state must outlive what is forgotten half-way: it is kept until all bytes are read. */
+static text_grammar_verdict step_all(text_grammar_machine *m, text_grammar_cursor *c, str bytes) {
+    uint32_t state = c->state;
+    for (size_t i = 0; i < bytes.len && state; i++) state = machine_step(m, c->grammar, state, (uint8_t)bytes.data[i]);
+    if (!state) return m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
+    c->state = state;
+    return TEXT_GRAMMAR_OK;
+}
+
+static void forget_others(text_grammar_machine *m, text_grammar_cursor *c) {
+    c->state = machine_keep_only(m, c->state);
+    c->epoch = m->epoch;
+}
+
+text_grammar_verdict text_grammar_accept_bytes(text_grammar_machine *m, text_grammar_cursor *c, str bytes) {
+    CHECK(text_grammar_known(m, c));
+    text_grammar_verdict v = TEXT_GRAMMAR_OK;
+    for (size_t at = 0, n; at < bytes.len && v == TEXT_GRAMMAR_OK; at += n) {
+        n = bytes.len - at < TEXT_TOKEN_BYTES_MAX ? bytes.len - at : TEXT_TOKEN_BYTES_MAX;
+        str piece = {bytes.data + at, n};
+        m->full = false;
+        v = step_all(m, c, piece);
+        if (v != TEXT_GRAMMAR_TOO_COMPLEX) continue;
+        forget_others(m, c);
+        v = step_all(m, c, piece);
+    }
+    return v;
+}
+
+static bool waits_for_token(const text_grammar_machine *m, const text_grammar_cursor *c, text_token t) {
+    const machine_state s = m->states[c->state];
+    for (uint32_t i = 0; i < s.n; i++) {
+        const machine_node *n = &m->nodes[m->members[s.first + i]];
+        if (n->count == NODE_BOTTOM) continue;
+        const grammar_op *o = &c->grammar->ops[n->place];
+        if (o->kind == OP_TOKEN && o->a == (uint32_t)t) return true;
+    }
+    return false;
+}
+
+/* As that token; and as its bytes, where it has some: whichever goes on. */
+static text_grammar_verdict step_token(text_grammar_machine *m, text_grammar_cursor *c, text_token t, str bytes) {
+    text_grammar_cursor spelled = *c;
+    m->full = false;
+    text_grammar_verdict v = bytes.len ? step_all(m, &spelled, bytes) : TEXT_GRAMMAR_REFUSED;
+    if (v == TEXT_GRAMMAR_TOO_COMPLEX) return v;
+    machine_set_begin(m);
+    const machine_state s = m->states[c->state];
+    for (uint32_t i = 0; i < s.n; i++) {
+        const machine_node n = m->nodes[m->members[s.first + i]];
+        if (n.count == NODE_BOTTOM) continue;
+        const grammar_op *o = &c->grammar->ops[n.place];
+        if (o->kind == OP_TOKEN && o->a == (uint32_t)t) reach(m, c->grammar, n.place + 1, n.parent);
+    }
+    const machine_state also = m->states[v == TEXT_GRAMMAR_OK ? spelled.state : 0];
+    for (uint32_t i = 0; i < also.n; i++) machine_set_add(m, m->members[also.first + i]);
+    uint32_t to = machine_set_state(m);
+    if (!to) return m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
+    c->state = to;
+    return TEXT_GRAMMAR_OK;
+}
+
+text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_cursor *c, text_token t) {
+    CHECK(text_grammar_known(m, c) && m->index);
+    char text[TEXT_TOKEN_BYTES_MAX];
+    str bytes = {text, text_token_bytes(m->index->vocab, t, false, text)};
+    if (!waits_for_token(m, c, t))
+        return bytes.len ? text_grammar_accept_bytes(m, c, bytes) : TEXT_GRAMMAR_REFUSED;
+    text_grammar_verdict v = step_token(m, c, t, bytes);
+    if (v != TEXT_GRAMMAR_TOO_COMPLEX) return v;
+    forget_others(m, c);
+    return step_token(m, c, t, bytes);
+}
+
+bool text_grammar_may_end(const text_grammar_machine *m, const text_grammar_cursor *c) {
+    const machine_state s = m->states[c->state];
+    for (uint32_t i = 0; i < s.n; i++)
+        if (m->nodes[m->members[s.first + i]].count == NODE_BOTTOM) return true;
+    return false;
+}
+
+/* ---- the state that has the same mask ---- */
+
+/* No token is long enough to tell counts apart that are far from both bounds. */
+static uint32_t normal_count(const text_grammar_machine *m, const grammar_op *o, uint32_t count) {
+    uint32_t reach_most = m->index->longest_bytes;
+    if (count < o->a) return o->a - count > reach_most ? 0 : count;
+    return o->b == GRAMMAR_UNBOUNDED || o->b - count > reach_most ? o->a : count;
+}
+
+static uint32_t normal_node(text_grammar_machine *m, const text_grammar *g, uint32_t node) {
+    const machine_node n = m->nodes[node];
+    if (!n.counted || m->full) return node;
+    const grammar_op *o = &g->ops[n.place];
+    uint32_t parent = normal_node(m, g, n.parent), count = n.count;
+    bool is_string = o->kind == OP_STRING;
+    if (o->kind == OP_REPEAT) count = normal_count(m, o, count);
+    if (is_string)
+        count = normal_count(m, o, count >> STRING_COUNT_SHIFT) << STRING_COUNT_SHIFT |
+                (count & ((1u << STRING_COUNT_SHIFT) - 1));
+    return node_new(m, n.place, count, parent, o->kind == OP_CALL, is_string || o->kind == OP_REPEAT);
+}
+
+uint32_t machine_normal(text_grammar_machine *m, const text_grammar *g, uint32_t state) {
+    if (m->states[state].normal) return m->states[state].normal;
+    machine_set_begin(m);
+    const machine_state s = m->states[state];
+    for (uint32_t i = 0; i < s.n && !m->full; i++) machine_set_add(m, normal_node(m, g, m->members[s.first + i]));
+    uint32_t normal = machine_set_state(m);
+    if (normal) m->states[state].normal = m->states[normal].normal = normal;
+    return normal;
+}

@@ -1,0 +1,473 @@
+/* JSON schemas to code: keywords, references, combinations; strings and numbers. */
+#include "text/grammar_schema.h"
+
+/* ---- keywords ---- */
+
+enum { IS_STRING = 1, IS_NUMBER = 2, IS_COUNT = 4, IS_BOOL = 8, IS_SCHEMA = 16, IS_SCHEMAS = 32, IS_LIST = 64, IS_NAMES = 128,
+       IS_MAP = 256, IS_ANY = 512, IS_FALSE = 1024 };
+
+/* Which types a keyword is about, when the schema names none. */
+static const struct keyword {
+    const char *name;
+    unsigned takes;
+    unsigned about;
+} keywords[] = {
+    {"type", IS_STRING | IS_NAMES, 0}, {"enum", IS_LIST, 0}, {"const", IS_ANY, 0}, {"nullable", IS_BOOL, 0},
+    {"$ref", IS_STRING, 0}, {"$defs", IS_MAP, 0}, {"definitions", IS_MAP, 0},
+    {"anyOf", IS_SCHEMAS, 0}, {"oneOf", IS_SCHEMAS, 0}, {"allOf", IS_SCHEMAS, 0},
+    {"properties", IS_MAP, TYPE_OBJECT}, {"required", IS_NAMES, TYPE_OBJECT},
+    {"additionalProperties", IS_SCHEMA, TYPE_OBJECT}, {"patternProperties", IS_MAP, TYPE_OBJECT},
+    {"propertyNames", IS_SCHEMA, TYPE_OBJECT}, {"unevaluatedProperties", IS_BOOL, TYPE_OBJECT},
+    {"items", IS_SCHEMA | IS_SCHEMAS, TYPE_ARRAY}, {"prefixItems", IS_SCHEMAS, TYPE_ARRAY},
+    {"additionalItems", IS_SCHEMA, TYPE_ARRAY}, {"minItems", IS_COUNT, TYPE_ARRAY}, {"maxItems", IS_COUNT, TYPE_ARRAY},
+    {"uniqueItems", IS_FALSE, TYPE_ARRAY},
+    {"minLength", IS_COUNT, TYPE_STRING}, {"maxLength", IS_COUNT, TYPE_STRING}, {"pattern", IS_STRING, TYPE_STRING},
+    {"format", IS_STRING, 0}, {"contentEncoding", IS_STRING, TYPE_STRING},
+    {"minimum", IS_NUMBER, TYPE_NUMBER}, {"maximum", IS_NUMBER, TYPE_NUMBER},
+    {"exclusiveMinimum", IS_NUMBER | IS_BOOL, TYPE_NUMBER}, {"exclusiveMaximum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
+    {"multipleOf", IS_NUMBER, TYPE_NUMBER},
+    /* said to people, not of values */
+    {"title", IS_ANY, 0}, {"description", IS_ANY, 0}, {"default", IS_ANY, 0}, {"examples", IS_ANY, 0},
+    {"example", IS_ANY, 0}, {"$schema", IS_ANY, 0}, {"$id", IS_ANY, 0}, {"id", IS_ANY, 0}, {"$comment", IS_ANY, 0},
+    {"deprecated", IS_ANY, 0}, {"readOnly", IS_ANY, 0}, {"writeOnly", IS_ANY, 0}, {"discriminator", IS_ANY, 0},
+    {"$anchor", IS_ANY, 0}, {"markdownDescription", IS_ANY, 0}, {"contentMediaType", IS_ANY, 0},
+};
+enum { N_KEYWORDS = sizeof keywords / sizeof *keywords, FIRST_REMARK = N_KEYWORDS - 16 };
+
+static const struct keyword *find_keyword(str name) {
+    for (int i = 0; i < N_KEYWORDS; i++)
+        if (str_is(name, keywords[i].name)) return &keywords[i];
+    return NULL;
+}
+
+static bool all_of_kind(const schema *s, uint32_t node, unsigned kinds) {
+    for (uint32_t i = s->nodes[node].child; i; i = s->nodes[i].next)
+        if (!(kinds >> s->nodes[i].kind & 1)) return false;
+    return true;
+}
+
+enum { KIND_STRING = 1 << JSON_STRING, KIND_SCHEMA = 1 << JSON_OBJECT_START | 1 << JSON_BOOL };
+
+static bool is_count(const schema_node *n) {
+    if (n->kind != JSON_INT || !n->text.len || n->text.len > 9) return false;
+    for (size_t i = 0; i < n->text.len; i++)
+        if (n->text.data[i] < '0' || n->text.data[i] > '9') return false;
+    return true;
+}
+
+static bool fits(const schema *s, uint32_t node, unsigned takes) {
+    const schema_node *n = &s->nodes[node];
+    if (takes & IS_ANY) return true;
+    switch (n->kind) {
+    case JSON_STRING: return takes & IS_STRING;
+    case JSON_INT: return (takes & IS_NUMBER) || ((takes & IS_COUNT) && is_count(n));
+    case JSON_DOUBLE: return takes & IS_NUMBER;
+    case JSON_BOOL: return (takes & (IS_BOOL | IS_SCHEMA)) || ((takes & IS_FALSE) && !n->boolean);
+    case JSON_OBJECT_START: return (takes & IS_SCHEMA) || ((takes & IS_MAP) && all_of_kind(s, node, KIND_SCHEMA));
+    case JSON_ARRAY_START:
+        return (takes & IS_LIST) || ((takes & IS_NAMES) && all_of_kind(s, node, KIND_STRING)) ||
+               ((takes & IS_SCHEMAS) && all_of_kind(s, node, KIND_SCHEMA));
+    default: return false;
+    }
+}
+
+static const char *wanted(unsigned takes) {
+    return takes & IS_NAMES ? takes & IS_STRING ? "a string or a list of strings" : "a list of strings"
+           : takes & IS_STRING ? "a string"
+           : takes & IS_NUMBER ? "a number"
+           : takes & IS_COUNT ? "a whole number from 0 to 999999999"
+           : takes & IS_SCHEMA ? "a schema"
+           : takes & IS_SCHEMAS ? "a list of schemas"
+           : takes & IS_MAP ? "an object of schemas"
+           : takes & IS_BOOL ? "true or false"
+                             : "a list";
+}
+
+bool schema_check(schema *s, uint32_t node) {
+    schema_node *n = &s->nodes[node];
+    if (n->checked || n->kind == JSON_BOOL) return true;
+    n->checked = true;
+    if (n->kind != JSON_OBJECT_START) return schema_fail(s, node, "a schema is an object, true or false");
+    for (uint32_t i = n->child; i && grammar_step(s->b); i = s->nodes[i].next) {
+        str name = s->nodes[i].key;
+        const struct keyword *k = find_keyword(name);
+        if (!k && str_starts(name, STR("x-"))) continue;
+        int shown = (int)(name.len < 64 ? name.len : 64);
+        if (!k || (k->takes == IS_FALSE && s->nodes[i].kind == JSON_BOOL && s->nodes[i].boolean))
+            return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
+        if (!fits(s, i, k->takes)) return schema_fail(s, node, "'%.*s' must be %s", shown, name.data, wanted(k->takes));
+    }
+    return !s->b->failed;
+}
+
+/* ---- types ---- */
+
+static const struct { const char *name; unsigned type; } type_names[] = {
+    {"null", TYPE_NULL}, {"boolean", TYPE_BOOLEAN}, {"integer", TYPE_INTEGER}, {"number", TYPE_NUMBER | TYPE_INTEGER},
+    {"string", TYPE_STRING}, {"array", TYPE_ARRAY}, {"object", TYPE_OBJECT},
+};
+
+static unsigned type_of(schema *s, uint32_t node) {
+    for (size_t i = 0; i < sizeof type_names / sizeof *type_names; i++)
+        if (str_is(s->nodes[node].text, type_names[i].name)) return type_names[i].type;
+    schema_fail(s, s->nodes[node].parent, "the type '%.*s' is not known",
+                (int)(s->nodes[node].text.len < 40 ? s->nodes[node].text.len : 40), s->nodes[node].text.data);
+    return 0;
+}
+
+unsigned schema_types(const schema *s, uint32_t node) {
+    uint32_t type = schema_member(s, node, "type"), nullable = schema_member(s, node, "nullable");
+    if (!type) return TYPE_ALL;
+    unsigned types = nullable && s->nodes[nullable].boolean ? TYPE_NULL : 0;
+    if (s->nodes[type].kind == JSON_STRING) return types | type_of((schema *)(uintptr_t)s, type);
+    for (uint32_t i = s->nodes[type].child; i; i = s->nodes[i].next) types |= type_of((schema *)(uintptr_t)s, i);
+    return types;
+}
+
+/* A schema that names no type is taken to be about that of its keywords. */
+static unsigned types_of_keywords(const schema *s, const schema_parts *p) {
+    unsigned types = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        for (uint32_t k = s->nodes[p->at[i].node].child; k; k = s->nodes[k].next) {
+            const struct keyword *found = find_keyword(s->nodes[k].key);
+            types |= found ? found->about : 0;
+            if (found && !strcmp(found->name, "format")) types |= TYPE_STRING;
+        }
+    return types & TYPE_NUMBER ? types | TYPE_INTEGER : types ? types : TYPE_ALL;
+}
+
+static unsigned types_of_parts(schema *s, const schema_parts *p) {
+    unsigned types = TYPE_ALL;
+    bool named = false;
+    for (uint32_t i = 0; i < p->n; i++) {
+        types &= schema_types(s, p->at[i].node);
+        named |= schema_member(s, p->at[i].node, "type") != 0;
+    }
+    return named ? types : types_of_keywords(s, p);
+}
+
+bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n) {
+    uint32_t at = schema_member(s, node, keyword);
+    if (!at) return false;
+    *n = 0;
+    for (size_t i = 0; i < s->nodes[at].text.len; i++) *n = *n * 10 + (uint32_t)(s->nodes[at].text.data[i] - '0');
+    return true;
+}
+
+/* ---- strings ---- */
+
+/* The one value of a keyword that takes a string; two that differ cannot be joined. */
+static uint32_t only_one(schema *s, const schema_parts *p, const char *keyword) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t at = schema_member(s, p->at[i].node, keyword);
+        if (found && at && !str_eq(s->nodes[at].text, s->nodes[found].text))
+            schema_fail(s, p->at[i].node, "two different '%s' for one value are not supported", keyword);
+        if (at) found = at;
+    }
+    return found;
+}
+
+static bool is_number_format(str name) {
+    static const char *const names[] = {"int32", "int64", "uint32", "uint64", "float", "double", "number", "integer"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (str_is(name, names[i])) return true;
+    return false;
+}
+
+static bool emit_pattern(schema *s, uint32_t node, const char *keyword, str pattern, bool whole, grammar_lengths lengths) {
+    if (grammar_regex(s->b, pattern, whole, lengths)) return true;
+    err why = *s->b->e;
+    if (why.code != ERR_INVALID) return false;
+    s->b->failed = false;
+    return schema_fail(s, s->nodes[node].parent, "'%s': %s", keyword, why.message);
+}
+
+static bool emit_string(schema *s, const schema_parts *p) {
+    grammar_lengths lengths = {0, GRAMMAR_UNBOUNDED};
+    for (uint32_t i = 0, n; i < p->n; i++) {
+        if (schema_count(s, p->at[i].node, "minLength", &n) && n > lengths.least) lengths.least = n;
+        if (schema_count(s, p->at[i].node, "maxLength", &n) && n < lengths.most) lengths.most = n;
+    }
+    uint32_t pattern = only_one(s, p, "pattern"), format = only_one(s, p, "format"),
+             encoding = only_one(s, p, "contentEncoding");
+    if (s->b->failed) return false;
+    if (lengths.least > lengths.most) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
+    if (!format) format = encoding;
+    const char *of_format = format ? grammar_format_pattern(s->nodes[format].text) : NULL;
+    if (format && !of_format)
+        return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
+                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40), s->nodes[format].text.data);
+    if (pattern) { /* some clients say a format a second time, as a pattern */
+        const char *same = grammar_format_of_pattern(s->nodes[pattern].text);
+        if (same && (!format || str_is(s->nodes[format].text, same))) {
+            of_format = grammar_format_pattern(str_of(same));
+            format = format ? format : pattern;
+            pattern = 0;
+        }
+    }
+    if (pattern && format && *of_format)
+        return schema_fail(s, s->nodes[pattern].parent, "'pattern' beside 'format' is not supported");
+    grammar_text(s->b, STR("\""));
+    if (pattern) return emit_pattern(s, pattern, "pattern", s->nodes[pattern].text, false, lengths);
+    if (format && *of_format) return emit_pattern(s, format, "format", str_of(of_format), true, lengths);
+    grammar_emit(s->b, OP_STRING, lengths.least, lengths.most);
+    return !s->b->failed;
+}
+
+/* ---- numbers ---- */
+
+/* draft 4 says exclusiveMinimum: true beside minimum */
+static void bound(schema *s, uint32_t node, const char *keyword, const char *exclusive, int side, str *literal, bool *open) {
+    uint32_t plain = schema_member(s, node, keyword), strict = schema_member(s, node, exclusive);
+    bool strict_flag = strict && s->nodes[strict].kind == JSON_BOOL;
+    for (int i = 0; i < 2; i++) {
+        uint32_t at = i ? (strict_flag ? 0 : strict) : plain;
+        bool is_open = i || (strict_flag && s->nodes[strict].boolean);
+        if (!at) continue;
+        int order = literal->len ? grammar_number_compare(s->nodes[at].text, *literal) * side : 1;
+        if (order > 0 || (order == 0 && is_open)) *literal = s->nodes[at].text, *open = is_open;
+    }
+}
+
+static bool emit_number(schema *s, const schema_parts *p, bool whole) {
+    grammar_bounds bounds = {0};
+    uint32_t multiple = only_one(s, p, "multipleOf"), format = only_one(s, p, "format");
+    for (uint32_t i = 0; i < p->n; i++) {
+        bound(s, p->at[i].node, "minimum", "exclusiveMinimum", 1, &bounds.low, &bounds.low_open);
+        bound(s, p->at[i].node, "maximum", "exclusiveMaximum", -1, &bounds.high, &bounds.high_open);
+    }
+    if (format && !is_number_format(s->nodes[format].text) && !grammar_format_pattern(s->nodes[format].text))
+        return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
+                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40), s->nodes[format].text.data);
+    str kind = format ? s->nodes[format].text : STR("");
+    if (str_is(kind, "int32") && !bounds.low.len) bounds.low = STR("-2147483648");
+    if (str_is(kind, "int32") && !bounds.high.len) bounds.high = STR("2147483647");
+    if ((str_is(kind, "uint32") || str_is(kind, "uint64")) && !bounds.low.len) bounds.low = STR("0");
+    if (str_is(kind, "uint32") && !bounds.high.len) bounds.high = STR("4294967295");
+    if (multiple) bounds.multiple = s->nodes[multiple].text;
+    if (grammar_number(s->b, &bounds, whole)) return true;
+    err why = *s->b->e;
+    if (why.code != ERR_INVALID) return false;
+    s->b->failed = false;
+    return schema_fail(s, p->at[0].node, "%s", why.message);
+}
+
+/* ---- references and combinations ---- */
+
+void schema_add(schema *s, schema_parts *p, uint32_t node) {
+    if (!schema_check(s, node)) return;
+    if (s->nodes[node].kind == JSON_BOOL) {
+        p->never |= !s->nodes[node].boolean;
+        return;
+    }
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->at[i].node == node) return;
+    if (p->n == SCHEMA_PARTS_MAX) schema_fail(s, node, "more than %d schemas for one value", SCHEMA_PARTS_MAX);
+    else p->at[p->n++] = (schema_part){.node = node};
+}
+
+/* Nothing but the reference and remarks. */
+static bool is_plain_reference(const schema *s, uint32_t node) {
+    for (uint32_t i = s->nodes[node].child; i; i = s->nodes[i].next) {
+        const struct keyword *k = find_keyword(s->nodes[i].key);
+        bool remark = !k || k - keywords >= FIRST_REMARK || str_is(s->nodes[i].key, "$defs") || str_is(s->nodes[i].key, "definitions");
+        if (!remark && !str_is(s->nodes[i].key, "$ref")) return false;
+    }
+    return true;
+}
+
+static uint32_t rule_of(schema *s, uint32_t node) {
+    if (s->nodes[node].rule) return s->nodes[node].rule - 1;
+    if (!grammar_grow(s->b, (void **)&s->pending, &s->pending_cap, s->n_pending + 1, GRAMMAR_RULES_MAX, sizeof *s->pending,
+                      "references"))
+        return 0;
+    uint32_t rule = grammar_rule_new(s->b);
+    s->nodes[node].rule = rule + 1;
+    s->pending[s->n_pending++] = node;
+    return rule;
+}
+
+/* References and allOf are replaced by what they stand for. */
+static void unfold(schema *s, schema_parts *p) {
+    for (uint32_t i = 0; i < p->n && grammar_step(s->b); i++) {
+        schema_part *part = &p->at[i];
+        uint32_t node = part->node, ref = schema_member(s, node, "$ref"), all = schema_member(s, node, "allOf");
+        if (ref && !part->ref_done) {
+            part->ref_done = true;
+            uint32_t target = schema_pointer(s, node, s->nodes[ref].text);
+            if (target) schema_add(s, p, target);
+        }
+        if (all && !part->all_done) {
+            part->all_done = true;
+            for (uint32_t c = s->nodes[all].child; c && !s->b->failed; c = s->nodes[c].next) schema_add(s, p, c);
+        }
+    }
+}
+
+enum { REFERENCES_MAX = 16 };
+
+uint32_t schema_target(schema *s, uint32_t node) {
+    for (int i = 0; i < REFERENCES_MAX && node; i++) {
+        uint32_t ref = schema_member(s, node, "$ref");
+        if (!ref || s->nodes[ref].kind != JSON_STRING) return node;
+        node = schema_pointer(s, node, s->nodes[ref].text);
+    }
+    return node;
+}
+
+uint32_t schema_property(schema *s, uint32_t node, str name) {
+    return schema_member_str(s, schema_member(s, schema_target(s, node), "properties"), name);
+}
+
+/* What tells each branch of a oneOf from the others: a member that all have, each with other values. */
+static bool told_apart_by(schema *s, uint32_t list, str name) {
+    for (uint32_t a = s->nodes[list].child; a; a = s->nodes[a].next)
+        for (uint32_t b = s->nodes[a].next; b && grammar_step(s->b); b = s->nodes[b].next) {
+            if (schema_disjoint(s, a, b, 0)) continue;
+            uint32_t in_a = schema_property(s, a, name), in_b = schema_property(s, b, name);
+            if (!name.len || !in_a || !in_b || !schema_disjoint(s, in_a, in_b, 0)) return false;
+        }
+    return true;
+}
+
+/* 0: nothing does. 1: needs no member. */
+static uint32_t tell_apart(schema *s, uint32_t list) {
+    if (told_apart_by(s, list, STR(""))) return 1;
+    uint32_t first = schema_target(s, s->nodes[list].child), properties = schema_member(s, first, "properties");
+    for (uint32_t i = s->nodes[properties].child; i && !s->b->failed; i = s->nodes[i].next)
+        if (told_apart_by(s, list, s->nodes[i].key)) return i;
+    return 0;
+}
+
+static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint32_t list, bool one) {
+    uint32_t apart = one ? tell_apart(s, list) : 1;
+    if (s->b->failed) return false;
+    if (!apart) return schema_fail(s, p->at[part].node, "'oneOf' whose branches may overlap is not supported; 'anyOf' is");
+    grammar_alternatives a = grammar_alternatives_begin(s->b);
+    if (!s->nodes[list].child) grammar_emit(s->b, OP_FAIL, 0, 0);
+    for (uint32_t c = s->nodes[list].child; c && !s->b->failed; c = s->nodes[c].next) {
+        schema_parts branch = *p;
+        schema_part *own = &branch.at[part];
+        *(one ? &own->one_done : &own->any_done) = true;
+        uint32_t before = branch.n;
+        schema_add(s, &branch, c);
+        if (apart != 1 && branch.n > before) branch.at[before].forced = apart;
+        if (c != s->nodes[list].child) grammar_alternatives_next(s->b, &a);
+        schema_emit(s, &branch);
+    }
+    grammar_alternatives_end(s->b, &a);
+    return !s->b->failed;
+}
+
+static bool emit_types(schema *s, const schema_parts *p) {
+    unsigned types = types_of_parts(s, p);
+    if (types & TYPE_NUMBER) types &= ~(unsigned)TYPE_INTEGER;
+    grammar_alternatives a = grammar_alternatives_begin(s->b);
+    bool any = false;
+    for (unsigned t = 1; t <= TYPE_OBJECT && !s->b->failed; t <<= 1) {
+        if (!(types & t)) continue;
+        if (any) grammar_alternatives_next(s->b, &a);
+        any = true;
+        switch (t) {
+        case TYPE_NULL: grammar_text(s->b, STR("null")); break;
+        case TYPE_BOOLEAN: {
+            grammar_alternatives both = grammar_alternatives_begin(s->b);
+            grammar_text(s->b, STR("true"));
+            grammar_alternatives_next(s->b, &both);
+            grammar_text(s->b, STR("false"));
+            grammar_alternatives_end(s->b, &both);
+            break;
+        }
+        case TYPE_INTEGER: emit_number(s, p, true); break;
+        case TYPE_NUMBER: emit_number(s, p, false); break;
+        case TYPE_STRING: emit_string(s, p); break;
+        case TYPE_ARRAY: schema_emit_array(s, p); break;
+        default: schema_emit_object(s, p);
+        }
+    }
+    if (!any) grammar_emit(s->b, OP_FAIL, 0, 0);
+    grammar_alternatives_end(s->b, &a);
+    return !s->b->failed;
+}
+
+bool schema_emit_key(schema *s, const schema_parts *p) {
+    schema_parts own = *p;
+    unfold(s, &own);
+    for (uint32_t i = 0; i < own.n; i++) {
+        static const char *const others[] = {"anyOf", "oneOf"};
+        for (int k = 0; k < 2; k++)
+            if (schema_member(s, own.at[i].node, others[k]))
+                return schema_fail(s, own.at[i].node, "'%s' in 'propertyNames' is not supported", others[k]);
+        uint32_t value = schema_member(s, own.at[i].node, "const"), list = schema_member(s, own.at[i].node, "enum");
+        if (value || list) return schema_emit_values(s, &own, value ? value : list, value != 0);
+    }
+    return !s->b->failed && emit_string(s, &own);
+}
+
+static bool says_nothing(const schema *s, const schema_parts *p) {
+    for (uint32_t i = 0; i < p->n; i++)
+        for (uint32_t k = s->nodes[p->at[i].node].child; k; k = s->nodes[k].next) {
+            const struct keyword *found = find_keyword(s->nodes[k].key);
+            if (found && found - keywords < FIRST_REMARK && !str_is(s->nodes[k].key, "$defs") && !str_is(s->nodes[k].key, "definitions"))
+                return false;
+        }
+    return true;
+}
+
+static bool emit_parts(schema *s, schema_parts *p) {
+    if (p->n == 1 && !p->never && !p->at[0].ref_done && schema_member(s, p->at[0].node, "$ref") &&
+        is_plain_reference(s, p->at[0].node)) {
+        uint32_t target = schema_pointer(s, p->at[0].node, s->nodes[schema_member(s, p->at[0].node, "$ref")].text);
+        if (target) grammar_call(s->b, rule_of(s, target));
+        return !s->b->failed;
+    }
+    unfold(s, p);
+    if (s->b->failed) return false;
+    if (p->never) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
+    if (says_nothing(s, p)) return grammar_any_value(s->b), !s->b->failed;
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t value = schema_member(s, p->at[i].node, "const"), list = schema_member(s, p->at[i].node, "enum");
+        if (value) return schema_emit_values(s, p, value, true);
+        if (list) return schema_emit_values(s, p, list, false);
+    }
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t any = schema_member(s, p->at[i].node, "anyOf"), one = schema_member(s, p->at[i].node, "oneOf");
+        if (any && !p->at[i].any_done) return emit_branches(s, p, i, any, false);
+        if (one && !p->at[i].one_done) return emit_branches(s, p, i, one, true);
+    }
+    return emit_types(s, p);
+}
+
+bool schema_emit(schema *s, const schema_parts *p) {
+    if (s->b->failed || !grammar_step(s->b)) return false;
+    if (s->depth == SCHEMA_DEPTH_MAX)
+        return grammar_fail(s->b, ERR_INVALID, "it goes deeper than %d levels, or an 'allOf' leads back to itself", SCHEMA_DEPTH_MAX);
+    schema_parts own = *p;
+    s->depth++;
+    bool ok = emit_parts(s, &own);
+    s->depth--;
+    return ok;
+}
+
+static void emit_rule(schema *s, uint32_t rule, uint32_t node) {
+    schema_parts p = {.n = 0};
+    grammar_rule_begin(s->b, rule);
+    schema_add(s, &p, node);
+    schema_emit(s, &p);
+    grammar_emit(s->b, OP_RET, 0, 0);
+}
+
+bool grammar_schema(grammar_builder *b, uint32_t rule, str json) {
+    schema s = {.b = b};
+    if (schema_read(&s, json)) {
+        s.nodes[1].rule = rule + 1;
+        emit_rule(&s, rule, 1);
+    }
+    while (s.n_pending && !b->failed) {
+        uint32_t node = s.pending[--s.n_pending];
+        emit_rule(&s, s.nodes[node].rule - 1, node);
+    }
+    schema_free(&s);
+    return !b->failed;
+}
