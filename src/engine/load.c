@@ -332,7 +332,7 @@ static void sample_once(engine *en) {
     rng random;
     engine_sampling_default(&sampling);
     rng_seed(&random, 0);
-    engine_sample_next(en, &sampling, &random, engine_logits(en, 0), NULL, 0, &sample);
+    engine_sample_next(en, &sampling, &random, engine_logits(en, 0), NULL, NULL, 0, &sample);
 }
 
 /* Steps before anyone asks, so that what a step and a sampling touch is present by then. With a spill file they also

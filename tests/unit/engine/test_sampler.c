@@ -104,7 +104,7 @@ static void draw_many(engine *en, const engine_sampling *s, const float *logits,
     memset(seen, 0, sizeof seen);
     for (uint32_t i = 0; i < n_draws; i++) {
         engine_sample sample;
-        engine_sample_next(en, s, &r, logits, tokens, n_tokens, &sample);
+        engine_sample_next(en, s, &r, logits, NULL, tokens, n_tokens, &sample);
         assert_in_range(sample.token, 0, en->hparams.n_vocab - 1);
         seen[sample.token]++;
     }
@@ -276,7 +276,7 @@ static int32_t once(engine *en, const engine_sampling *s, const float *logits) {
     rng r;
     rng_seed(&r, s->seed);
     engine_sample sample;
-    engine_sample_next(en, s, &r, logits, NULL, 0, &sample);
+    engine_sample_next(en, s, &r, logits, NULL, NULL, 0, &sample);
     assert_in_range(sample.token, 0, en->hparams.n_vocab - 1);
     return sample.token;
 }
@@ -384,9 +384,9 @@ static void the_same_seed_gives_the_same_tokens(void **state) {
     for (int i = 0; i < 300; i++) {
         engine_sample x, y, z;
         random_logits(&r, logits, 500, 3);
-        engine_sample_next(en, &s, &a, logits, NULL, 0, &x);
-        engine_sample_next(en, &s, &c, logits, NULL, 0, &z);
-        engine_sample_next(en, &s, &b, logits, NULL, 0, &y);
+        engine_sample_next(en, &s, &a, logits, NULL, NULL, 0, &x);
+        engine_sample_next(en, &s, &c, logits, NULL, NULL, 0, &z);
+        engine_sample_next(en, &s, &b, logits, NULL, NULL, 0, &y);
         assert_int_equal(x.token, y.token);
         different += x.token != z.token;
     }
@@ -417,7 +417,7 @@ static void logprobs(void **state) {
             rng draw;
             rng_seed(&draw, 1);
             s.top_logprobs = wanted[k];
-            engine_sample_next(en, &s, &draw, logits, (const int32_t[]){0}, 1, &sample);
+            engine_sample_next(en, &s, &draw, logits, NULL, (const int32_t[]){0}, 1, &sample);
             assert_true(fabs((double)sample.logprob - ((double)logits[sample.token] - most - log(total))) < 1e-5);
             assert_int_equal(sample.n_top, wanted[k] < n ? wanted[k] : n);
             double sum = 0;
@@ -435,7 +435,7 @@ static void logprobs(void **state) {
             assert_true(better < sample.n_top || sample.n_top == 0);
             if (sample.n_top == n) assert_true(fabs(sum - 1) < 1e-5);
             s.logprobs = false;
-            engine_sample_next(en, &s, &draw, logits, NULL, 0, &sample);
+            engine_sample_next(en, &s, &draw, logits, NULL, NULL, 0, &sample);
             assert_int_equal(sample.n_top, 0);
             s.logprobs = true;
         }
@@ -459,7 +459,7 @@ static void no_malloc(void **state) {
     for (int i = 0; i < 20; i++) {
         engine_sample sample;
         s.top_k = i % 2 ? 4000 : 0;
-        engine_sample_next(en, &s, &r, logits, (const int32_t[]){1, 2, 3}, 3, &sample);
+        engine_sample_next(en, &s, &r, logits, NULL, (const int32_t[]){1, 2, 3}, 3, &sample);
     }
     assert_int_equal(plat_malloc_calls(), before);
     assert_int_equal(en->counters.step_mallocs, 0);

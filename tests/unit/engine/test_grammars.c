@@ -1,0 +1,296 @@
+/* Grammars with the built-in model: what it says is what they ask for; the room for them is bounded; nothing else changes. */
+#include "../test.h"
+
+#include <stdio.h>
+
+#include "base/json.h"
+#include "engine/generation.h"
+#include "engine/internal.h"
+
+static mem_ledger ledger;
+static engine *en;
+static engine_plan plan;
+
+static int up(void **state) {
+    (void)state;
+    engine_config c;
+    err e = {0};
+    engine_config_default(&c);
+    c.n_context = 1024;
+    c.n_sessions = 2;
+    c.n_threads = 1;
+    c.n_drafts = SPECULATE_MOST;
+    c.grammar_bytes = 1 << 20;
+    mem_ledger_init(&ledger, UINT64_MAX);
+    assert_ok(en = engine_prepare(&c, &ledger, &e), e);
+    plan = (engine_plan){.rows.line_bytes = 512 << 20};
+    assert_ok(engine_plan_make(en, &plan, &e), e);
+    assert_ok(engine_load(en, &plan, NULL, NULL, &e), e);
+    return 0;
+}
+
+static int down(void **state) {
+    (void)state;
+    mem_ledger_view v;
+    engine_free(en);
+    mem_ledger_read(&ledger, &v);
+    assert_int_equal(v.now_bytes, 0);
+    return 0;
+}
+
+static engine_grammar *get(text_grammar_kind kind, const char *source) {
+    err e = {0};
+    engine_grammar *g = engine_grammar_get(en, kind, str_of(source), &e);
+    if (!g) fail_msg("%s: %s", source, e.message);
+    return g;
+}
+
+/* ---- what is said ---- */
+
+typedef struct said {
+    char text[16384];
+    size_t len;
+    uint32_t n_tokens, n_accepted;
+    engine_finish finish;
+    int32_t tokens[1024];
+    err failure;
+} said;
+
+static bool keep(void *ctx, str text) {
+    said *s = ctx;
+    memcpy(s->text + s->len, text.data, text.len);
+    s->len += text.len;
+    s->text[s->len] = 0;
+    return true;
+}
+
+typedef struct asked {
+    const char *prompt;
+    engine_grammar *grammar;
+    float temperature;
+    uint64_t seed;
+    uint32_t max_tokens;
+    bool speculate, ignore_end;
+    const char *stop;
+} asked;
+
+static bool say(const asked *a, said *out) {
+    static const base_alloc *heap;
+    static test_alloc memory;
+    engine_sampling sampling;
+    engine_generation g = {0};
+    engine_stop stop = {0};
+    err e = {0};
+    size_t n;
+    if (!heap) test_alloc_init(&memory, 0), heap = &memory.alloc;
+    *out = (said){0};
+    engine_sampling_default(&sampling);
+    sampling.temperature = a->temperature;
+    sampling.top_k = 0, sampling.top_p = 1, sampling.min_p = 0;
+    sampling.seed = a->seed;
+    sampling.grammar = a->grammar;
+    sampling.ignore_end = a->ignore_end;
+    text_scratch *scratch = text_scratch_new(en->vocab, heap);
+    assert_ok(text_encode(en->vocab, scratch, str_of(a->prompt), true, false, out->tokens, 512, &n, &e), e);
+    text_scratch_free(scratch);
+    engine_session *session = engine_session_open(en, NULL, &e);
+    g = (engine_generation){.en = en, .session = session, .sampling = &sampling, .tokens = out->tokens, .n_prompt = (uint32_t)n,
+                            .max_tokens = a->max_tokens, .speculate = a->speculate, .stops = &stop};
+    if (a->stop) {
+        stop.len = (uint16_t)strlen(a->stop);
+        memcpy(stop.text, a->stop, stop.len);
+        g.n_stops = 1;
+    }
+    bool ok = engine_generation_run(&g, keep, out, &out->failure);
+    out->n_tokens = g.n_generated;
+    out->n_accepted = g.n_accepted;
+    out->finish = g.finish;
+    engine_session_close(en, session);
+    return ok;
+}
+
+static bool ignore_event(void *ctx, const json_event *v, err *e) {
+    (void)ctx, (void)v, (void)e;
+    return true;
+}
+
+static void check_json(const said *s) {
+    test_alloc memory;
+    err e = {0};
+    test_alloc_init(&memory, 0);
+    if (!json_parse(&memory.alloc, (str){s->text, s->len}, ignore_event, NULL, &e)) fail_msg("%s: %s", s->text, e.message);
+    assert_int_equal(memory.outstanding_bytes, 0);
+}
+
+static const char person[] =
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"age\":{\"type\":\"integer\",\"minimum\":0,"
+    "\"maximum\":130},\"kind\":{\"enum\":[\"cat\",\"dog\",\"bird\"]},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\","
+    "\"maxLength\":5},\"maxItems\":3}},\"required\":[\"name\",\"age\",\"kind\"],\"additionalProperties\":false}";
+
+static void what_is_said_is_what_was_asked(void **state) {
+    (void)state;
+    engine_grammar *g = get(TEXT_GRAMMAR_SCHEMA, person);
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        static said s;
+        asked a = {"Once upon a time", g, seed ? 1.0f : 0.0f, seed, 200, false, seed % 2 == 1, NULL};
+        assert_ok(say(&a, &s), s.failure);
+        assert_int_equal(s.finish, ENGINE_FINISH_STOP);
+        check_json(&s);
+        assert_non_null(strstr(s.text, "\"kind\":"));
+    }
+    engine_grammar_release(en, g);
+}
+
+static void guesses_change_nothing(void **state) {
+    (void)state;
+    engine_grammar *g = get(TEXT_GRAMMAR_SCHEMA, "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"first_name\":{\"enum\":"
+                                                 "[\"Lily\",\"Tom\"]},\"happy\":{\"type\":\"boolean\"}},\"required\":[\"first_name\",\"happy\"],"
+                                                 "\"additionalProperties\":false},\"minItems\":12,\"maxItems\":12}");
+    uint32_t accepted = 0;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        static said with, without;
+        asked a = {"Once", g, seed ? 1.0f : 0.0f, seed, 600, false, false, NULL};
+        assert_ok(say(&a, &without), without.failure);
+        a.speculate = true;
+        assert_ok(say(&a, &with), with.failure);
+        assert_string_equal(with.text, without.text);
+        accepted += with.n_accepted;
+        check_json(&with);
+    }
+    assert_true(accepted > 0);
+    engine_grammar_release(en, g);
+}
+
+static void forgetting_changes_nothing(void **state) {
+    (void)state;
+    engine_grammar *g = get(TEXT_GRAMMAR_SCHEMA, person);
+    static said first, second;
+    asked a = {"Once", g, 1, 7, 200, false, false, NULL};
+    assert_ok(say(&a, &first), first.failure);
+    (void)text_grammar_machine_init(en->grammars.machine, en->token_index); /* all states and masks are gone */
+    assert_ok(say(&a, &second), second.failure);
+    assert_string_equal(first.text, second.text);
+    engine_grammar_release(en, g);
+}
+
+static void ends(void **state) {
+    (void)state;
+    static said s;
+    engine_grammar *g = get(TEXT_GRAMMAR_GBNF, "root ::= \"yes\" | \"no\"");
+    asked a = {"Once", g, 1, 3, 50, false, false, NULL};
+    assert_ok(say(&a, &s), s.failure);
+    assert_true(!strcmp(s.text, "yes") || !strcmp(s.text, "no"));
+    assert_int_equal(s.finish, ENGINE_FINISH_STOP);
+    a.ignore_end = true; /* nothing but the end is possible */
+    assert_ok(say(&a, &s), s.failure);
+    assert_true(!strcmp(s.text, "yes") || !strcmp(s.text, "no"));
+    engine_grammar_release(en, g);
+
+    g = get(TEXT_GRAMMAR_GBNF, "root ::= [a-z ]{400}");
+    a = (asked){"Once", g, 1, 3, 20, false, false, NULL};
+    assert_ok(say(&a, &s), s.failure); /* cut */
+    assert_int_equal(s.finish, ENGINE_FINISH_LENGTH);
+    engine_grammar_release(en, g);
+
+    g = get(TEXT_GRAMMAR_GBNF, "root ::= \"one two three four\"");
+    a = (asked){"Once", g, 0, 3, 50, false, false, " three"};
+    assert_ok(say(&a, &s), s.failure);
+    assert_string_equal(s.text, "one two");
+    engine_grammar_release(en, g);
+}
+
+static void a_token_that_is_named(void **state) {
+    (void)state;
+    static said s;
+    char source[64];
+    text_token end = text_vocab_eos(en->vocab), control = TEXT_NO_TOKEN;
+    for (uint32_t t = 0; t < text_vocab_size(en->vocab); t++)
+        if (text_vocab_type(en->vocab, (text_token)t) == TEXT_CONTROL && !text_vocab_is_end(en->vocab, (text_token)t)) control = (text_token)t;
+    assert_true(end >= 0);
+    if (control == TEXT_NO_TOKEN) skip();
+    snprintf(source, sizeof source, "root ::= \"a\" <[%d]> \"b\"", control);
+    engine_grammar *g = get(TEXT_GRAMMAR_GBNF, source);
+    asked a = {"Once", g, 1, 3, 50, false, false, NULL};
+    assert_ok(say(&a, &s), s.failure);
+    assert_int_equal(s.finish, ENGINE_FINISH_STOP);
+    engine_grammar_release(en, g);
+}
+
+static void tokens_cannot_spell_it(void **state) {
+    (void)state;
+    static said s;
+    char source[64];
+    snprintf(source, sizeof source, "root ::= \"a\" <[%d]>", text_vocab_eos(en->vocab)); /* an end that is none */
+    engine_grammar *g = get(TEXT_GRAMMAR_GBNF, source);
+    asked a = {"Once", g, 1, 3, 50, false, false, NULL};
+    bool ok = say(&a, &s);
+    assert_true(ok); /* it ends the text */
+    engine_grammar_release(en, g);
+}
+
+/* ---- the room ---- */
+
+static void many_schemas_stay_bounded(void **state) {
+    (void)state;
+    mem_ledger_view before, after;
+    engine_grammar_counts counts;
+    mem_ledger_read(&ledger, &before);
+    engine_grammar_read(en, &counts);
+    uint64_t compiled = counts.compiled;
+    for (int i = 0; i < 10000; i++) {
+        char source[256];
+        snprintf(source, sizeof source,
+                 "{\"type\":\"object\",\"properties\":{\"field_%d\":{\"type\":\"integer\"},\"b\":{\"enum\":[\"x%d\",\"y\"]}}}", i, i * 7);
+        engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, source));
+    }
+    mem_ledger_read(&ledger, &after);
+    engine_grammar_read(en, &counts);
+    assert_int_equal(counts.compiled - compiled, 10000);
+    assert_int_equal(counts.in_use, 0);
+    assert_true(counts.kept > 10 && counts.bytes <= 1 << 20);
+    assert_int_equal(after.now_bytes, before.now_bytes);
+    assert_int_equal(after.rows[MEM_GRAMMAR].now_bytes, plan.rows.bytes[MEM_GRAMMAR]);
+    assert_int_equal(after.rows[MEM_GRAMMAR].peak_bytes, plan.rows.bytes[MEM_GRAMMAR]);
+    engine_grammar *a = get(TEXT_GRAMMAR_SCHEMA, "{}"), *b = get(TEXT_GRAMMAR_SCHEMA, "{}");
+    assert_ptr_equal(a, b);
+    engine_grammar_release(en, a);
+    engine_grammar_release(en, b);
+}
+
+static void those_in_use_stay(void **state) {
+    (void)state;
+    static engine_grammar *held[1000];
+    err e = {0};
+    uint32_t n = 0;
+    for (; n < 1000; n++) {
+        char source[64];
+        snprintf(source, sizeof source, "{\"const\":%u}", n);
+        if (!(held[n] = engine_grammar_get(en, TEXT_GRAMMAR_SCHEMA, str_of(source), &e))) break;
+    }
+    assert_true(n > 20 && n < 1000);
+    assert_int_equal(e.code, ERR_BUSY);
+    engine_grammar_release(en, held[0]);
+    held[0] = get(TEXT_GRAMMAR_SCHEMA, "{\"const\":\"again\"}");
+    for (uint32_t i = 0; i < n; i++) engine_grammar_release(en, held[i]);
+
+    size_t len = (1 << 20) - 64; /* larger than all of the room, compiled */
+    char *large = malloc(len + 16);
+    size_t at = (size_t)sprintf(large, "root ::= ");
+    while (at < len) at += (size_t)sprintf(large + at, "\"a\" ");
+    assert_null(engine_grammar_get(en, TEXT_GRAMMAR_GBNF, (str){large, at}, &e));
+    assert_true(e.code == ERR_MEMORY || e.code == ERR_INVALID);
+    free(large);
+    assert_null(engine_grammar_get(en, TEXT_GRAMMAR_SCHEMA, STR("{\"uniqueItems\":true}"), &e));
+    assert_string_equal(e.message, "schema at /: 'uniqueItems' is not supported");
+    assert_int_equal(e.code, ERR_INVALID);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_said_is_what_was_asked), cmocka_unit_test(guesses_change_nothing),
+        cmocka_unit_test(forgetting_changes_nothing),     cmocka_unit_test(ends),
+        cmocka_unit_test(a_token_that_is_named),          cmocka_unit_test(tokens_cannot_spell_it),
+        cmocka_unit_test(many_schemas_stay_bounded),      cmocka_unit_test(those_in_use_stay),
+    };
+    return cmocka_run_group_tests(tests, up, down);
+}
