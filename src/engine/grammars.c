@@ -49,8 +49,10 @@ static void *resize(void *ctx, void *ptr, size_t old_bytes, size_t new_bytes) {
     engine_grammars *x = ctx;
     pthread_mutex_lock(&x->lock);
     void *p = NULL;
-    if (!new_bytes) mem_buddy_give(&x->blocks, ptr);
-    else if (ptr && mem_buddy_block_bytes(old_bytes) >= new_bytes) p = ptr;
+    if (!new_bytes)
+        mem_buddy_give(&x->blocks, ptr);
+    else if (ptr && mem_buddy_block_bytes(old_bytes) >= new_bytes)
+        p = ptr;
     else if (new_bytes <= x->blocks.bytes && (p = mem_buddy_take(&x->blocks, new_bytes)) && ptr) {
         memcpy(p, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
         mem_buddy_give(&x->blocks, ptr);
@@ -130,7 +132,8 @@ static engine_grammar *compile(engine *en, text_grammar_kind kind, str source, e
     engine_grammars *x = &en->grammars;
     size_t bytes = sizeof(engine_grammar) + source.len;
     engine_grammar *g = alloc_bytes(&x->alloc, bytes);
-    if (!g) return err_set_memory(e, bytes, x->blocks.bytes, "no room for a grammar of %zu bytes", source.len), NULL;
+    if (!g)
+        return err_set_memory(e, bytes, x->blocks.bytes, "no room for a grammar of %zu bytes", source.len), NULL;
     *g = (engine_grammar){.bytes = bytes, .kind = kind, .references = 1, .source = {(char *)(g + 1), source.len}};
     if (source.len) memcpy(g + 1, source.data, source.len);
     if ((g->compiled = text_grammar_new(kind, source, en->vocab, &x->alloc, e))) return g;
@@ -144,7 +147,8 @@ static bool no_room(engine_grammars *x, err *e) {
     pthread_mutex_unlock(&x->lock);
     if (in_use) return err_set(e, ERR_BUSY, "running requests use all of the room for grammars (--grammar-cache)");
     return err_set_memory(e, x->blocks.bytes + 1, x->blocks.bytes,
-                          "the grammar does not fit into the %zu bytes for grammars: raise --grammar-cache", x->blocks.bytes);
+                          "the grammar does not fit into the %zu bytes for grammars: raise --grammar-cache",
+                          x->blocks.bytes);
 }
 
 engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str source, err *e) {
@@ -210,13 +214,14 @@ void engine_grammar_read(engine *en, engine_grammar_counts *out) {
 
 static bool say(text_grammar_verdict v, err *e) {
     if (v == TEXT_GRAMMAR_TOO_COMPLEX)
-        return err_set(e, ERR_UNSUPPORTED, "the grammar is too ambiguous: what may come next does not fit into its memory");
+        return err_set(e, ERR_UNSUPPORTED,
+                       "the grammar is too ambiguous: what may come next does not fit into its memory");
     return err_set(e, ERR_UNSUPPORTED, "the grammar asks for text that this model's vocabulary cannot spell");
 }
 
 /* The cursor may be of a state that was forgotten: then the text is read again. */
-static text_grammar_verdict catch_up(engine *en, const engine_grammar *g, text_grammar_cursor *c, const int32_t *tokens,
-                                     uint32_t n_tokens) {
+static text_grammar_verdict catch_up(engine *en, const engine_grammar *g, text_grammar_cursor *c,
+                                     const int32_t *tokens, uint32_t n_tokens) {
     text_grammar_machine *m = en->grammars.machine;
     if (c->grammar == g->compiled && text_grammar_known(m, c)) return TEXT_GRAMMAR_OK;
     text_grammar_verdict v = text_grammar_begin(m, g->compiled, c);
@@ -224,8 +229,8 @@ static text_grammar_verdict catch_up(engine *en, const engine_grammar *g, text_g
     return v;
 }
 
-const uint64_t *engine_grammar_mask(engine *en, const engine_grammar *g, text_grammar_cursor *c, const int32_t *tokens,
-                                    uint32_t n_tokens, err *e) {
+const uint64_t *engine_grammar_mask(engine *en, const engine_grammar *g, text_grammar_cursor *c,
+                                    const int32_t *tokens, uint32_t n_tokens, err *e) {
     const uint64_t *mask = NULL;
     text_grammar_verdict v = catch_up(en, g, c, tokens, n_tokens);
     if (v == TEXT_GRAMMAR_OK) v = text_grammar_mask(en->grammars.machine, c, &mask);

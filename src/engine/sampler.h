@@ -54,8 +54,8 @@ typedef struct engine_sample {
     engine_logprob top[SAMPLER_TOP_LOGPROBS_MAX]; /* descending */
 } engine_sample;
 
-/* tokens: all of the session so far, the newest last (for penalties). allowed: a bit for each token that may be chosen, at
- * least one; NULL: any. */
+/* tokens: all of the session so far, the newest last (for penalties). allowed: a bit for each token that may be chosen,
+ * at least one; NULL: any. */
 void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const uint64_t *allowed,
                         const int32_t *tokens, uint32_t n_tokens, engine_sample *out);
 

@@ -1,25 +1,27 @@
-/* text/grammar — what a model may say: a grammar or a JSON schema, compiled to an automaton over bytes that masks tokens.
+/* text/grammar — what a model may say: a grammar or a JSON schema, compiled to an automaton that masks tokens.
  *
  * Three things, each with one owner:
  *   text_grammar          what a source was compiled to; immutable, any thread.
  *   text_token_index      a vocabulary's tokens by their bytes; immutable, made once for a vocabulary.
- *   text_grammar_machine  states, transitions and masks of whatever grammars are used, made as they are needed and kept;
- *                         a fixed block of memory, one thread at a time.
- * A text on its way is a text_grammar_cursor: the state in which the machine left it. A machine that is full forgets what
- * it made, and other texts' cursors with it: text_grammar_known says so, and the text is read again from its beginning
- * (text_grammar_begin, then its tokens). A state is all that the text so far determines: no answer ever depends on what was
- * forgotten.
+ *   text_grammar_machine  states and masks of whatever grammars are used, made as they are needed, and kept; a fixed
+ *                         block of memory, one thread at a time.
  *
- * GBNF is llama.cpp's notation: rules `name ::= …`, "literals", [classes], ( ) | * + ? {m,n}, # comments; the text is `root`.
- * Wherever a rule's name can stand, so can
+ * A text on its way is a text_grammar_cursor: the state in which the machine left it. A machine that is full forgets
+ * what it made, and where other texts were: text_grammar_known says so, and such a text is read again from its
+ * beginning. A state is what the text so far determines, so no answer depends on what was forgotten.
+ *
+ * GBNF is llama.cpp's notation: rules `name ::= …`, "literals", [classes], ( ) | * + ? {m,n}, # comments. The text is
+ * what `root` stands for. Wherever a rule's name can stand, so can
  *   %json{ … }            a value of that JSON schema; %json{}: any value
- *   <|name|> or <[123]>   that one token; a name that is no token of the vocabulary stands for its bytes.
- * JSON is written without blanks, but for one after ':' and ',' where the model likes it. Members come in the order of the
- * schema, others after them. Strings are valid UTF-8; numbers have at most 16 digits; what refers to itself goes at most
- * GRAMMAR_DEPTH_MAX levels deep: deeper is never begun, so that whatever is begun can be ended.
+ *   <|name|> or <[123]>   that one token; a name that is no token of the vocabulary stands for its bytes
+ *
+ * JSON is written without blanks, but for one after ':' and ',' where the model likes it. Members come in the order
+ * of the schema; others only where additionalProperties, or nothing at all, is said. Strings are valid UTF-8; numbers
+ * have at most 16 digits. References go GRAMMAR_DEPTH_MAX levels deep: deeper is never begun, so that what is begun
+ * can be ended.
  *
  * Refused, by name and place: keywords and formats that are not known, regular expressions that look around or back,
- * `oneOf` whose branches may overlap, schemas that nothing satisfies, left recursion, what is larger than the limits.
+ * `oneOf` whose branches may overlap, what nothing satisfies, left recursion, what is larger than the limits.
  */
 #ifndef TEXT_GRAMMAR_H
 #define TEXT_GRAMMAR_H
@@ -28,12 +30,17 @@
 
 enum { GRAMMAR_DEPTH_MAX = 48, GRAMMAR_SOURCE_BYTES_MAX = 1 << 20 };
 
-typedef enum text_grammar_kind { TEXT_GRAMMAR_GBNF, TEXT_GRAMMAR_SCHEMA, TEXT_GRAMMAR_JSON_OBJECT } text_grammar_kind;
+typedef enum text_grammar_kind {
+    TEXT_GRAMMAR_GBNF,
+    TEXT_GRAMMAR_SCHEMA,
+    TEXT_GRAMMAR_JSON_OBJECT
+} text_grammar_kind;
 
 typedef struct text_grammar text_grammar;
-/* source: GBNF text, or a schema as JSON text; of JSON_OBJECT nothing is read. vocab: whose tokens <|name|> means; NULL: none.
- * ERR_INVALID with the place; ERR_MEMORY when alloc refuses. */
-text_grammar *text_grammar_new(text_grammar_kind kind, str source, const text_vocab *vocab, const base_alloc *alloc, err *e);
+/* source: GBNF text, or a schema as JSON text; of JSON_OBJECT nothing is read. vocab: whose tokens <|name|> means;
+ * NULL: none. ERR_INVALID with the place; ERR_MEMORY when alloc refuses. */
+text_grammar *text_grammar_new(text_grammar_kind kind, str source, const text_vocab *vocab, const base_alloc *alloc,
+                               err *e);
 void text_grammar_free(text_grammar *g);
 size_t text_grammar_bytes(const text_grammar *g);
 
@@ -54,7 +61,9 @@ typedef struct text_grammar_cursor {
 
 /* TOO_COMPLEX: one state, or one mask, would take all of the machine. */
 typedef enum text_grammar_verdict {
-    TEXT_GRAMMAR_OK, TEXT_GRAMMAR_REFUSED, TEXT_GRAMMAR_TOO_COMPLEX
+    TEXT_GRAMMAR_OK,
+    TEXT_GRAMMAR_REFUSED,
+    TEXT_GRAMMAR_TOO_COMPLEX
 } text_grammar_verdict;
 
 text_grammar_verdict text_grammar_begin(text_grammar_machine *m, const text_grammar *g, text_grammar_cursor *c);
@@ -63,7 +72,8 @@ bool text_grammar_known(const text_grammar_machine *m, const text_grammar_cursor
 text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_cursor *c, text_token t);
 text_grammar_verdict text_grammar_accept_bytes(text_grammar_machine *m, text_grammar_cursor *c, str bytes);
 bool text_grammar_may_end(const text_grammar_machine *m, const text_grammar_cursor *c);
-/* The tokens that may come next, a bit each, valid until the next call; tokens that end a text where it may end. REFUSED: none may. */
+/* The tokens that may come next, a bit each, valid until the next call; tokens that end a text where it may end.
+ * REFUSED: none may. */
 text_grammar_verdict text_grammar_mask(text_grammar_machine *m, text_grammar_cursor *c, const uint64_t **mask);
 
 #endif

@@ -52,7 +52,8 @@ bool grammar_grow(grammar_builder *b, void **items, size_t *cap, size_t want, si
 /* ---- writing ---- */
 
 uint32_t grammar_rule_new(grammar_builder *b) {
-    if (!grammar_grow(b, (void **)&b->rules, &b->rules_cap, b->n_rules + 1, GRAMMAR_RULES_MAX, sizeof *b->rules, "rules"))
+    if (!grammar_grow(b, (void **)&b->rules, &b->rules_cap, b->n_rules + 1, GRAMMAR_RULES_MAX, sizeof *b->rules,
+                      "rules"))
         return 0;
     b->rules[b->n_rules] = GRAMMAR_UNBOUNDED;
     return (uint32_t)b->n_rules++;
@@ -65,14 +66,17 @@ void grammar_rule_begin(grammar_builder *b, uint32_t rule) {
 uint32_t grammar_here(const grammar_builder *b) { return (uint32_t)b->n_ops; }
 
 uint32_t grammar_emit(grammar_builder *b, grammar_op_kind kind, uint32_t x, uint32_t y) {
-    if (!grammar_grow(b, (void **)&b->ops, &b->ops_cap, b->n_ops + 1, GRAMMAR_OPS_MAX, sizeof *b->ops, "steps")) return 0;
+    if (!grammar_grow(b, (void **)&b->ops, &b->ops_cap, b->n_ops + 1, GRAMMAR_OPS_MAX, sizeof *b->ops, "steps"))
+        return 0;
     b->ops[b->n_ops] = (grammar_op){.kind = (uint8_t)kind, .a = x, .b = y};
     return (uint32_t)b->n_ops++;
 }
 
-/* Room for n ops at a place; what was there moves up. Targets are relative, so what moves as a whole stays right. */
+/* Room for n ops at a place; what was there moves up. Targets are relative, so what moves as a whole stays right.
+ */
 static bool insert(grammar_builder *b, uint32_t at, uint32_t n) {
-    if (!grammar_grow(b, (void **)&b->ops, &b->ops_cap, b->n_ops + n, GRAMMAR_OPS_MAX, sizeof *b->ops, "steps")) return false;
+    if (!grammar_grow(b, (void **)&b->ops, &b->ops_cap, b->n_ops + n, GRAMMAR_OPS_MAX, sizeof *b->ops, "steps"))
+        return false;
     memmove(b->ops + at + n, b->ops + at, (b->n_ops - at) * sizeof *b->ops);
     b->n_ops += n;
     return true;
@@ -84,8 +88,8 @@ void grammar_set_target(grammar_builder *b, uint32_t at, bool second, uint32_t t
 }
 
 void grammar_text(grammar_builder *b, str text) {
-    if (!text.len || !grammar_grow(b, (void **)&b->texts, &b->texts_cap, b->n_texts + text.len, GRAMMAR_TEXT_BYTES_MAX, 1,
-                                   "bytes of text"))
+    if (!text.len || !grammar_grow(b, (void **)&b->texts, &b->texts_cap, b->n_texts + text.len,
+                                   GRAMMAR_TEXT_BYTES_MAX, 1, "bytes of text"))
         return;
     memcpy(b->texts + b->n_texts, text.data, text.len);
     grammar_emit(b, OP_TEXT, (uint32_t)b->n_texts, (uint32_t)text.len);
@@ -97,8 +101,8 @@ void grammar_class(grammar_builder *b, const grammar_range *ranges, size_t n) {
         grammar_emit(b, OP_FAIL, 0, 0);
         return;
     }
-    if (!grammar_grow(b, (void **)&b->ranges, &b->ranges_cap, b->n_ranges + n, GRAMMAR_RANGES_MAX, sizeof *b->ranges,
-                      "ranges of characters"))
+    if (!grammar_grow(b, (void **)&b->ranges, &b->ranges_cap, b->n_ranges + n, GRAMMAR_RANGES_MAX,
+                      sizeof *b->ranges, "ranges of characters"))
         return;
     memcpy(b->ranges + b->n_ranges, ranges, n * sizeof *ranges);
     grammar_emit(b, OP_CLASS, (uint32_t)b->n_ranges, (uint32_t)n);
@@ -115,8 +119,10 @@ static size_t sort_ranges(grammar_range *r, size_t n) {
     }
     size_t out = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!out || r[i].low > r[out - 1].high + 1) r[out++] = r[i];
-        else if (r[i].high > r[out - 1].high) r[out - 1].high = r[i].high;
+        if (!out || r[i].low > r[out - 1].high + 1)
+            r[out++] = r[i];
+        else if (r[i].high > r[out - 1].high)
+            r[out - 1].high = r[i].high;
     }
     return out;
 }
@@ -295,13 +301,16 @@ static void first_calls(grammar_builder *b, left_walk *w, uint32_t rule, bool co
         if (o->kind == OP_REPEAT) push(w, rule, at + 2 + o->loop);
         if (o->kind == OP_REPEAT && (o->a == 0 || o[2 + o->loop].nullable)) push(w, rule, at + 1);
         if (o->kind != OP_CALL) continue;
-        if (count) w->calls[o->b]++;
-        else if (--w->calls[o->b] == 0) w->queue[w->n_queue++] = o->b;
+        if (count)
+            w->calls[o->b]++;
+        else if (--w->calls[o->b] == 0)
+            w->queue[w->n_queue++] = o->b;
         if (b->ops[o->a].nullable) push(w, rule, at + 1);
     }
 }
 
-/* Rules go that no other calls first, and their calls with them. A ring of rules that call one another never goes. */
+/* Rules go that no other calls first, and their calls with them. A ring of rules that call one another never goes.
+ */
 static bool no_left_recursion(grammar_builder *b, left_walk *w) {
     uint32_t done = 0;
     for (uint32_t r = 0; r < b->n_rules; r++) first_calls(b, w, r, true);
@@ -309,14 +318,17 @@ static bool no_left_recursion(grammar_builder *b, left_walk *w) {
     for (uint32_t r = 0; r < b->n_rules; r++)
         if (w->calls[r] == 0) w->queue[w->n_queue++] = r;
     while (done < w->n_queue && !b->failed) first_calls(b, w, w->queue[done++], false);
-    return done == b->n_rules || grammar_fail(b, ERR_INVALID, "a rule leads back to itself with nothing in between");
+    return done == b->n_rules ||
+           grammar_fail(b, ERR_INVALID, "a rule leads back to itself with nothing in between");
 }
 
 static bool check_left_recursion(grammar_builder *b) {
     size_t bytes = (2 * b->n_ops + 2 * b->n_rules) * sizeof(uint32_t);
     uint32_t *memory = alloc_zeroed(b->alloc, bytes);
     if (!memory) return grammar_fail(b, ERR_MEMORY, "no memory to compile a grammar");
-    left_walk w = {.seen = memory, .stack = memory + b->n_ops, .calls = memory + 2 * b->n_ops,
+    left_walk w = {.seen = memory,
+                   .stack = memory + b->n_ops,
+                   .calls = memory + 2 * b->n_ops,
                    .queue = memory + 2 * b->n_ops + b->n_rules};
     bool ok = no_left_recursion(b, &w);
     alloc_free(b->alloc, memory, bytes);
@@ -345,8 +357,8 @@ text_grammar *grammar_builder_finish(grammar_builder *b) {
     char *at = alloc_bytes(b->alloc, bytes);
     if (!at) return err_set_memory(b->e, bytes, 0, "no memory for a compiled grammar"), NULL;
     text_grammar *g = (text_grammar *)(void *)at;
-    *g = (text_grammar){.alloc = *b->alloc, .bytes = bytes, .serial = atomic_fetch_add(&last_serial, 1) + 1,
-                        .start = b->rules[0]};
+    *g = (text_grammar){
+        .alloc = *b->alloc, .bytes = bytes, .serial = atomic_fetch_add(&last_serial, 1) + 1, .start = b->rules[0]};
     g->ops = memcpy(at + head, b->ops, b->n_ops * sizeof *b->ops);
     g->ranges = (const void *)(at + head + ops);
     if (b->n_ranges) memcpy(at + head + ops, b->ranges, b->n_ranges * sizeof *b->ranges);

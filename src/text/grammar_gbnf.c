@@ -65,7 +65,8 @@ static str take_name(parser *p) {
 static name *find_name(parser *p, str text) {
     for (size_t i = 0; i < p->n_names; i++)
         if (str_eq(p->names[i].text, text)) return &p->names[i];
-    if (!grammar_grow(p->b, (void **)&p->names, &p->names_cap, p->n_names + 1, GRAMMAR_RULES_MAX, sizeof *p->names, "rules"))
+    if (!grammar_grow(p->b, (void **)&p->names, &p->names_cap, p->n_names + 1, GRAMMAR_RULES_MAX, sizeof *p->names,
+                      "rules"))
         return NULL;
     uint32_t rule = str_is(text, "root") ? 0 : grammar_rule_new(p->b);
     p->names[p->n_names] = (name){.text = text, .rule = rule, .line = line_of(p)};
@@ -95,8 +96,15 @@ static bool take_escape(parser *p, uint32_t *cp) {
     case 't': *cp = '\t'; return true;
     case 'r': *cp = '\r'; return true;
     case 'n': *cp = '\n'; return true;
-    case '\\': case '"': case '[': case ']': case '-': case '^': *cp = (uint32_t)c; return true;
-    default: p->at--; return wrong(p, "this escape is not known; known are \\x \\u \\U \\t \\r \\n \\\\ \\\" \\[ \\]");
+    case '\\':
+    case '"':
+    case '[':
+    case ']':
+    case '-':
+    case '^': *cp = (uint32_t)c; return true;
+    default:
+        p->at--;
+        return wrong(p, "this escape is not known; known are \\x \\u \\U \\t \\r \\n \\\\ \\\" \\[ \\]");
     }
 }
 
@@ -132,13 +140,16 @@ static void class(parser *p) {
     size_t n = 0;
     bool inverted = take(p, '^');
     while (!p->b->failed && peek(p) != ']') {
-        if (peek(p) < 0) wrong(p, "a class lacks its ]");
-        else if (n == CLASS_RANGES_MAX) wrong(p, "a class has too many characters");
+        if (peek(p) < 0)
+            wrong(p, "a class lacks its ]");
+        else if (n == CLASS_RANGES_MAX)
+            wrong(p, "a class has too many characters");
         else if (take_character(p, &r[n].low)) {
             r[n].high = r[n].low;
             if (peek(p) == '-' && p->at + 1 < p->end && p->at[1] != ']') {
                 p->at++;
-                if (take_character(p, &r[n].high) && r[n].high < r[n].low) wrong(p, "a range of a class goes backwards");
+                if (take_character(p, &r[n].high) && r[n].high < r[n].low)
+                    wrong(p, "a range of a class goes backwards");
             }
             n++;
         }
@@ -160,16 +171,22 @@ static void token(parser *p) {
     const text_vocab *v = p->b->vocab;
     uint32_t id = 0, digits = 0;
     if (text.len > 4 && text.data[1] == '[' && text.data[text.len - 2] == ']') {
-        for (size_t i = 2; i < text.len - 2 && digits < 9 && text.data[i] >= '0' && text.data[i] <= '9'; i++, digits++)
+        for (size_t i = 2; i < text.len - 2 && digits < 9 && text.data[i] >= '0' && text.data[i] <= '9';
+             i++, digits++)
             id = id * 10 + (uint32_t)(text.data[i] - '0');
-        if (digits + 4 != text.len) wrong(p, "a token's number is written <[123]>");
-        else if (!v || id >= text_vocab_size(v)) wrong(p, "a token's number is outside the vocabulary");
-        else grammar_emit(p->b, OP_TOKEN, id, 0);
+        if (digits + 4 != text.len)
+            wrong(p, "a token's number is written <[123]>");
+        else if (!v || id >= text_vocab_size(v))
+            wrong(p, "a token's number is outside the vocabulary");
+        else
+            grammar_emit(p->b, OP_TOKEN, id, 0);
         return;
     }
     text_token t = v ? text_vocab_find(v, text) : TEXT_NO_TOKEN;
-    if (t == TEXT_NO_TOKEN) grammar_text(p->b, text);
-    else grammar_emit(p->b, OP_TOKEN, (uint32_t)t, 0);
+    if (t == TEXT_NO_TOKEN)
+        grammar_text(p->b, text);
+    else
+        grammar_emit(p->b, OP_TOKEN, (uint32_t)t, 0);
 }
 
 static void schema(parser *p) {
@@ -188,17 +205,20 @@ static void schema(parser *p) {
             wrong(p, "%json{ lacks its }");
             return;
         }
-        if (quoted && c == '\\') p->at++;
-        else if (c == '"') quoted = !quoted;
-        else if (!quoted) depth += (c == '{') - (c == '}');
+        if (quoted && c == '\\')
+            p->at++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted)
+            depth += (c == '{') - (c == '}');
         p->at++;
     } while (depth > 0 && p->at < p->end);
     if (depth > 0 || p->at > p->end) {
         wrong(p, "%json{ lacks its }");
         return;
     }
-    if (!grammar_grow(p->b, (void **)&p->schemas, &p->schemas_cap, p->n_schemas + 1, GRAMMAR_RULES_MAX, sizeof *p->schemas,
-                      "schemas"))
+    if (!grammar_grow(p->b, (void **)&p->schemas, &p->schemas_cap, p->n_schemas + 1, GRAMMAR_RULES_MAX,
+                      sizeof *p->schemas, "schemas"))
         return;
     uint32_t rule = grammar_rule_new(p->b);
     p->schemas[p->n_schemas++] = (schema_at){{start, (size_t)(p->at - start)}, rule, line};
@@ -232,9 +252,12 @@ static void repetition(parser *p, uint32_t start) {
         if (peek(p) != '}' && !take_number(p, &most)) return;
         skip_blanks(p, true);
     }
-    if (!take(p, '}')) wrong(p, "a repetition {m,n} lacks its }");
-    else if (most < least) wrong(p, "a repetition {m,n} goes backwards");
-    else grammar_repeat(p->b, start, least, most);
+    if (!take(p, '}'))
+        wrong(p, "a repetition {m,n} lacks its }");
+    else if (most < least)
+        wrong(p, "a repetition {m,n} goes backwards");
+    else
+        grammar_repeat(p->b, start, least, most);
 }
 
 /* One thing; false where there is none. */
@@ -275,11 +298,16 @@ static void sequence(parser *p, bool nested) {
     for (uint32_t start = grammar_here(p->b); grammar_step(p->b) && item(p, nested); start = grammar_here(p->b)) {
         for (bool more = true; more && !p->b->failed;) {
             skip_blanks(p, nested);
-            if (take(p, '*')) grammar_repeat(p->b, start, 0, GRAMMAR_UNBOUNDED);
-            else if (take(p, '+')) grammar_repeat(p->b, start, 1, GRAMMAR_UNBOUNDED);
-            else if (take(p, '?')) grammar_repeat(p->b, start, 0, 1);
-            else if (take(p, '{')) repetition(p, start);
-            else more = false;
+            if (take(p, '*'))
+                grammar_repeat(p->b, start, 0, GRAMMAR_UNBOUNDED);
+            else if (take(p, '+'))
+                grammar_repeat(p->b, start, 1, GRAMMAR_UNBOUNDED);
+            else if (take(p, '?'))
+                grammar_repeat(p->b, start, 0, 1);
+            else if (take(p, '{'))
+                repetition(p, start);
+            else
+                more = false;
         }
         skip_blanks(p, nested);
     }

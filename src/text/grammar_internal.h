@@ -1,9 +1,12 @@
-/* text/grammar_internal — the program that sources are compiled to, for the files of grammars. Nobody outside src/text includes it.
+/* text/grammar_internal — the code that sources are compiled to. Nobody outside src/text includes it.
  *
- * grammar.c  the doors        grammar_build.c  code, and what is proved of it   grammar_gbnf.c  its notation
- * grammar_json.c  a schema as a tree   grammar_schema.c, grammar_object.c  its code   grammar_values.c  its enums
- * grammar_regex.c  patterns   grammar_number.c, grammar_format.c  bounds and formats, as patterns
- * grammar_machine.c  states   grammar_mask.c  masks  grammar_tokens.c  the vocabulary by bytes
+ * grammar.c          any JSON; the doors       grammar_build.c    code, and what is proved of it
+ * grammar_gbnf.c     the notation              grammar_json.c     a schema as a tree
+ * grammar_schema.c   its keywords              grammar_object.c   its objects and arrays
+ * grammar_values.c   its enums                 grammar_regex.c    its patterns
+ * grammar_number.c   its bounds, as patterns   grammar_format.c   its formats, as patterns
+ * grammar_machine.c  states                    grammar_mask.c     masks
+ * grammar_tokens.c   a vocabulary by its bytes
  */
 #ifndef TEXT_GRAMMAR_INTERNAL_H
 #define TEXT_GRAMMAR_INTERNAL_H
@@ -31,7 +34,7 @@ typedef struct grammar_op {
     uint8_t kind;
     uint8_t need; /* frames of calls that must be left to get from here to RET; GRAMMAR_NEVER: cannot be */
     uint8_t loop; /* SPLIT: comes back to itself. REPEAT: the first time begins so many ops later.
-                     * CALL: nothing but RET comes behind it */
+                   * CALL: nothing but RET comes behind it */
     uint8_t nullable;
     uint32_t a, b; /* targets are relative while it is built, then absolute */
 } grammar_op;
@@ -53,7 +56,10 @@ struct text_grammar {
 /* ---- grammar_build.c ---- */
 
 enum {
-    GRAMMAR_OPS_MAX = 1 << 16, GRAMMAR_RULES_MAX = 1 << 12, GRAMMAR_TEXT_BYTES_MAX = 1 << 20, GRAMMAR_RANGES_MAX = 1 << 15,
+    GRAMMAR_OPS_MAX = 1 << 16,
+    GRAMMAR_RULES_MAX = 1 << 12,
+    GRAMMAR_TEXT_BYTES_MAX = 1 << 20,
+    GRAMMAR_RANGES_MAX = 1 << 15,
     GRAMMAR_STEPS_MAX = 1 << 20,
     GRAMMAR_NULLABLE_REPEATS_MAX = 32,
 };
@@ -82,7 +88,8 @@ void grammar_builder_free(grammar_builder *b);
 text_grammar *grammar_builder_finish(grammar_builder *b);
 bool grammar_fail(grammar_builder *b, err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool grammar_step(grammar_builder *b); /* false when it has taken too long */
-bool grammar_grow(grammar_builder *b, void **items, size_t *cap, size_t want, size_t most, size_t item_bytes, const char *what);
+bool grammar_grow(grammar_builder *b, void **items, size_t *cap, size_t want, size_t most, size_t item_bytes,
+                  const char *what);
 
 uint32_t grammar_rule_new(grammar_builder *b);
 void grammar_rule_begin(grammar_builder *b, uint32_t rule); /* its code follows, up to grammar_emit(OP_RET) */
@@ -118,16 +125,16 @@ void grammar_any_number(grammar_builder *b, bool whole);
 typedef struct grammar_lengths {
     uint32_t least, most; /* characters; GRAMMAR_UNBOUNDED */
 } grammar_lengths;
-/* Emits the inside of a JSON string that matches the pattern, in characters within lengths. whole: as if anchored at both
- * ends. ERR_INVALID says what about the pattern is not supported; the caller puts the place in front. */
+/* Emits the inside of a JSON string that matches the pattern, in characters within lengths. whole: as if anchored
+ * at both ends. ERR_INVALID says what about the pattern is not supported; the caller puts the place in front. */
 bool grammar_regex(grammar_builder *b, str pattern, bool whole, grammar_lengths lengths);
 
 /* Our own patterns, of characters that need no escape, outside of strings. */
 bool grammar_regex_bare(grammar_builder *b, str pattern);
 
 /* ---- grammar_format.c ---- */
-const char *grammar_format_pattern(str name);        /* NULL: not known */
-const char *grammar_format_of_pattern(str pattern);  /* the format that clients write this pattern for; NULL: none */
+const char *grammar_format_pattern(str name);       /* NULL: not known */
+const char *grammar_format_of_pattern(str pattern); /* the format that clients write this pattern for; NULL: none */
 
 /* ---- grammar_number.c ---- */
 typedef struct grammar_bounds { /* literals of JSON numbers; empty: none */
@@ -164,15 +171,23 @@ struct text_token_index {
     uint32_t n_order;
     uint32_t longest_bytes, longest_plain; /* characters of a plain one */
     uint64_t *ends;
-    uint64_t *plain; /* [INDEX_PLAIN_STEPS + 1][n_words]: plain tokens of at most so many characters; the last: all */
-    size_t bytes;    /* of nodes */
+    uint64_t
+        *plain;   /* [INDEX_PLAIN_STEPS + 1][n_words]: plain tokens of at most so many characters; the last: all */
+    size_t bytes; /* of nodes */
 };
 
 /* ---- grammar_machine.c ---- */
 enum {
-    MACHINE_NODES = 1 << 15, MACHINE_STATES = 1 << 14, MACHINE_MEMBERS = 1 << 16, MACHINE_EDGES = 1 << 15,
-    MACHINE_HEADS = 1 << 13, MACHINE_SET_MAX = 1024, MACHINE_WORK_MAX = 4096,
-    MACHINE_MASK_BYTES = 1 << 20, MACHINE_MASKS_LEAST = 32, MACHINE_MASKS_MOST = 512,
+    MACHINE_NODES = 1 << 15,
+    MACHINE_STATES = 1 << 14,
+    MACHINE_MEMBERS = 1 << 16,
+    MACHINE_EDGES = 1 << 15,
+    MACHINE_HEADS = 1 << 13,
+    MACHINE_SET_MAX = 1024,
+    MACHINE_WORK_MAX = 4096,
+    MACHINE_MASK_BYTES = 1 << 20,
+    MACHINE_MASKS_LEAST = 32,
+    MACHINE_MASKS_MOST = 512,
 };
 
 typedef struct machine_node { /* a place in the code over the frames that lead there; all alike are one */
@@ -211,7 +226,9 @@ struct text_grammar_machine {
 
     uint32_t set[MACHINE_SET_MAX]; /* the next state, being gathered */
     uint32_t n_set, set_mark;
-    struct { uint32_t place, parent; } work[MACHINE_WORK_MAX];
+    struct {
+        uint32_t place, parent;
+    } work[MACHINE_WORK_MAX];
     uint32_t n_work;
 
     uint64_t *masks;

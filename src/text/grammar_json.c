@@ -15,7 +15,8 @@ static bool keep(schema *s, str text, str *kept) {
     schema_piece *p = s->pieces;
     if (!p || p->bytes - p->used < text.len) {
         size_t bytes = sizeof *p + text.len > PIECE_BYTES ? sizeof *p + text.len : PIECE_BYTES;
-        if (!(p = alloc_bytes(s->b->alloc, bytes))) return grammar_fail(s->b, ERR_MEMORY, "no memory to read a schema");
+        if (!(p = alloc_bytes(s->b->alloc, bytes)))
+            return grammar_fail(s->b, ERR_MEMORY, "no memory to read a schema");
         *p = (schema_piece){s->pieces, bytes, sizeof *p};
         s->pieces = p;
     }
@@ -32,7 +33,8 @@ static bool on_event(void *ctx, const json_event *v, err *e) {
         ok = ok && keep(s, v->text, &r->key);
         s->b->steps += s->nodes[r->open[v->depth - 1]].n / 16; /* the look for a twin takes time */
         if (ok && schema_member_str(s, r->open[v->depth - 1], r->key))
-            ok = grammar_fail(s->b, ERR_INVALID, "'%.*s' is there twice", (int)(v->text.len < 64 ? v->text.len : 64), v->text.data);
+            ok = grammar_fail(s->b, ERR_INVALID, "'%.*s' is there twice",
+                              (int)(v->text.len < 64 ? v->text.len : 64), v->text.data);
     } else if (!ends) {
         ok = ok && grammar_grow(s->b, (void **)&s->nodes, &s->nodes_cap, s->n_nodes + 1, SCHEMA_NODES_MAX,
                                 sizeof *s->nodes, "values");
@@ -41,7 +43,8 @@ static bool on_event(void *ctx, const json_event *v, err *e) {
             schema_node *n = &s->nodes[id];
             *n = (schema_node){.kind = (uint8_t)v->kind, .boolean = v->boolean, .parent = parent};
             if (parent && s->nodes[parent].kind == JSON_OBJECT_START) n->key = r->key;
-            if (v->kind == JSON_STRING || v->kind == JSON_INT || v->kind == JSON_DOUBLE) ok = keep(s, v->text, &n->text);
+            if (v->kind == JSON_STRING || v->kind == JSON_INT || v->kind == JSON_DOUBLE)
+                ok = keep(s, v->text, &n->text);
             schema_node *p = &s->nodes[parent];
             if (parent) *(p->last ? &s->nodes[p->last].next : &p->child) = id, p->last = id, p->n++;
             r->open[v->depth] = id;
@@ -54,7 +57,8 @@ static bool on_event(void *ctx, const json_event *v, err *e) {
 bool schema_read(schema *s, str json) {
     reading r = {.s = s};
     err e = {0};
-    if (!grammar_grow(s->b, (void **)&s->nodes, &s->nodes_cap, 1, SCHEMA_NODES_MAX, sizeof *s->nodes, "values")) return false;
+    if (!grammar_grow(s->b, (void **)&s->nodes, &s->nodes_cap, 1, SCHEMA_NODES_MAX, sizeof *s->nodes, "values"))
+        return false;
     s->nodes[0] = (schema_node){0};
     s->n_nodes = 1;
     if (json_parse(s->b->alloc, json, on_event, &r, &e)) return !s->b->failed;
@@ -77,7 +81,9 @@ uint32_t schema_member_str(const schema *s, uint32_t node, str key) {
     return 0;
 }
 
-uint32_t schema_member(const schema *s, uint32_t node, const char *key) { return schema_member_str(s, node, str_of(key)); }
+uint32_t schema_member(const schema *s, uint32_t node, const char *key) {
+    return schema_member_str(s, node, str_of(key));
+}
 
 static size_t place_of(const schema *s, uint32_t node, char *out, size_t size) {
     const schema_node *n = &s->nodes[node];
@@ -113,7 +119,8 @@ static size_t unescape(str name, char *out, size_t size) {
         char hex[3] = "";
         if (name.data[i] == '~' && i + 1 < name.len) {
             out[n++] = name.data[++i] == '1' ? '/' : '~';
-        } else if (name.data[i] == '%' && i + 2 < name.len && (memcpy(hex, name.data + i + 1, 2), sscanf(hex, "%2x", &byte) == 1)) {
+        } else if (name.data[i] == '%' && i + 2 < name.len &&
+                   (memcpy(hex, name.data + i + 1, 2), sscanf(hex, "%2x", &byte) == 1)) {
             out[n++] = (char)byte;
             i += 2;
         } else {
@@ -137,8 +144,9 @@ uint32_t schema_pointer(schema *s, uint32_t node, str pointer) {
     uint32_t at = 1;
     int shown = (int)(pointer.len < 96 ? pointer.len : 96);
     if (!pointer.len || pointer.data[0] != '#' || (pointer.len > 1 && pointer.data[1] != '/'))
-        return schema_fail(s, node, "'$ref' is '%.*s'; only places in the same schema, #/…, can be referred to", shown,
-                           pointer.data), 0;
+        return schema_fail(s, node, "'$ref' is '%.*s'; only places in the same schema, #/…, can be referred to",
+                           shown, pointer.data),
+               0;
     for (size_t i = 1; i < pointer.len && at;) {
         char name[256];
         size_t end = ++i;

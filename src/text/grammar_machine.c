@@ -1,14 +1,30 @@
-/* States: sets of places in the code, each over the frames that lead there. All alike are one, so texts meet again. */
+/* States: sets of places in the code, each over the frames that lead there. All alike are one, so texts meet again.
+ */
 #include "base/check.h"
 #include "text/grammar_internal.h"
 
-enum { STRING_PLAIN, STRING_1, STRING_2, STRING_E0, STRING_ED, STRING_F0, STRING_3, STRING_F4, STRING_ESCAPE, STRING_HEX_1,
-       STRING_HEX_2, STRING_HEX_3, STRING_HEX_4, STRING_HEX_D };
+enum {
+    STRING_PLAIN,
+    STRING_1,
+    STRING_2,
+    STRING_E0,
+    STRING_ED,
+    STRING_F0,
+    STRING_3,
+    STRING_F4,
+    STRING_ESCAPE,
+    STRING_HEX_1,
+    STRING_HEX_2,
+    STRING_HEX_3,
+    STRING_HEX_4,
+    STRING_HEX_D
+};
 
 /* ---- memory ---- */
 
 static uint32_t mixed(uint32_t a, uint32_t b, uint32_t c) {
-    uint64_t h = (uint64_t)a * 0x9E3779B97F4A7C15u ^ (uint64_t)b * 0xC2B2AE3D27D4EB4Fu ^ (uint64_t)c * 0x165667B19E3779F9u;
+    uint64_t h =
+        (uint64_t)a * 0x9E3779B97F4A7C15u ^ (uint64_t)b * 0xC2B2AE3D27D4EB4Fu ^ (uint64_t)c * 0x165667B19E3779F9u;
     h ^= h >> 29;
     h *= 0xBF58476D1CE4E5B9u;
     return (uint32_t)(h >> 40) % MACHINE_HEADS;
@@ -31,8 +47,12 @@ static uint32_t node_new(text_grammar_machine *m, uint32_t place, uint32_t count
     if (m->used.n_nodes == MACHINE_NODES) return m->full = true, 0;
     uint32_t id = m->used.n_nodes++;
     const machine_node *under = &m->nodes[parent];
-    m->nodes[id] = (machine_node){.place = place, .count = count, .parent = parent, .chain = *head,
-                                  .depth = (uint16_t)(under->depth + calls), .counted = counts || under->counted};
+    m->nodes[id] = (machine_node){.place = place,
+                                  .count = count,
+                                  .parent = parent,
+                                  .chain = *head,
+                                  .depth = (uint16_t)(under->depth + calls),
+                                  .counted = counts || under->counted};
     return *head = id;
 }
 
@@ -51,43 +71,44 @@ static uint32_t mask_words(const text_token_index *x) { return x ? x->n_words : 
 static uint32_t mask_slots(const text_token_index *x) {
     if (!x) return 0;
     size_t n = MACHINE_MASK_BYTES / (x->n_words * sizeof(uint64_t));
-    return n < MACHINE_MASKS_LEAST ? MACHINE_MASKS_LEAST : n > MACHINE_MASKS_MOST ? MACHINE_MASKS_MOST : (uint32_t)n;
+    return n < MACHINE_MASKS_LEAST  ? MACHINE_MASKS_LEAST
+           : n > MACHINE_MASKS_MOST ? MACHINE_MASKS_MOST
+                                    : (uint32_t)n;
 }
 
-static void *part(char **at, size_t bytes) {
-    char *p = *at;
-    *at += (bytes + 63) & ~(size_t)63;
-    return p;
-}
+static size_t rounded(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* at: NULL to measure. */
-static char *layout(text_grammar_machine *m, char *at, const text_token_index *x) {
-    m->nodes = part(&at, MACHINE_NODES * sizeof *m->nodes);
-    m->states = part(&at, MACHINE_STATES * sizeof *m->states);
-    m->members = part(&at, MACHINE_MEMBERS * sizeof *m->members);
-    m->edges = part(&at, MACHINE_EDGES * sizeof *m->edges);
-    m->node_heads = part(&at, MACHINE_HEADS * sizeof *m->node_heads);
-    m->state_heads = part(&at, MACHINE_HEADS * sizeof *m->state_heads);
-    m->edge_heads = part(&at, MACHINE_HEADS * sizeof *m->edge_heads);
-    m->n_masks = mask_slots(x);
-    m->masks = part(&at, (size_t)m->n_masks * mask_words(x) * sizeof *m->masks);
-    m->mask_state = part(&at, m->n_masks * sizeof *m->mask_state);
-    m->mask_used = part(&at, m->n_masks * sizeof *m->mask_used);
+/* Where its tables lie behind it; m NULL: only how many bytes all take. */
+static size_t layout(text_grammar_machine *m, const text_token_index *x) {
+    size_t at = rounded(sizeof *m), slots = mask_slots(x);
+#define TABLE(field, count)                                                                                        \
+    do {                                                                                                           \
+        if (m) m->field = (void *)((char *)m + at);                                                                \
+        at += rounded((count) * sizeof *m->field);                                                                 \
+    } while (0)
+    TABLE(nodes, MACHINE_NODES);
+    TABLE(states, MACHINE_STATES);
+    TABLE(members, MACHINE_MEMBERS);
+    TABLE(edges, MACHINE_EDGES);
+    TABLE(node_heads, MACHINE_HEADS);
+    TABLE(state_heads, MACHINE_HEADS);
+    TABLE(edge_heads, MACHINE_HEADS);
+    TABLE(masks, slots * mask_words(x));
+    TABLE(mask_state, slots);
+    TABLE(mask_used, slots);
+#undef TABLE
     return at;
 }
 
-size_t text_grammar_machine_bytes(const text_token_index *index) {
-    static _Thread_local text_grammar_machine measured;
-    return (size_t)(layout(&measured, (char *)64 + ((sizeof measured + 63) & ~(size_t)63), index) - (char *)64);
-}
+size_t text_grammar_machine_bytes(const text_token_index *index) { return layout(NULL, index); }
 
 text_grammar_machine *text_grammar_machine_init(void *memory, const text_token_index *index) {
-    char *at = memory;
-    text_grammar_machine *m = part(&at, sizeof *m);
+    text_grammar_machine *m = memory;
     memset(m, 0, sizeof *m);
-    layout(m, at, index);
+    layout(m, index);
     m->index = index;
     m->epoch = 1;
+    m->n_masks = mask_slots(index);
     memset(m->mask_used, 0, m->n_masks * sizeof *m->mask_used);
     forget_all(m);
     return m;
@@ -119,9 +140,11 @@ uint32_t machine_set_state(text_grammar_machine *m) {
     if (m->full || !m->n_set) return 0;
     uint32_t *head = &m->state_heads[state_hash(m->set, m->n_set)];
     for (uint32_t i = *head; i; i = m->states[i].chain)
-        if (m->states[i].n == m->n_set && !memcmp(m->members + m->states[i].first, m->set, m->n_set * sizeof *m->set))
+        if (m->states[i].n == m->n_set &&
+            !memcmp(m->members + m->states[i].first, m->set, m->n_set * sizeof *m->set))
             return i;
-    if (m->used.n_states == MACHINE_STATES || m->used.n_members + m->n_set > MACHINE_MEMBERS) return m->full = true, 0;
+    if (m->used.n_states == MACHINE_STATES || m->used.n_members + m->n_set > MACHINE_MEMBERS)
+        return m->full = true, 0;
     uint32_t id = m->used.n_states++;
     memcpy(m->members + m->used.n_members, m->set, m->n_set * sizeof *m->set);
     m->states[id] = (machine_state){.first = m->used.n_members, .n = m->n_set, .chain = *head};
@@ -248,8 +271,10 @@ static bool class_has(const text_grammar *g, const grammar_op *o, uint32_t low, 
     uint32_t from = 0, to = o->b;
     while (from < to) { /* the first range that ends at low or later */
         uint32_t middle = (from + to) / 2;
-        if (r[middle].high < low) from = middle + 1;
-        else to = middle;
+        if (r[middle].high < low)
+            from = middle + 1;
+        else
+            to = middle;
     }
     return from < o->b && r[from].low <= high;
 }
@@ -273,8 +298,10 @@ static void step_class(text_grammar_machine *m, const text_grammar *g, machine_n
     uint32_t low = cp << 6 * left, high = low | ((1u << 6 * left) - 1);
     if (low < least[all]) low = least[all];
     if (low > high || (low >= 0xD800 && high <= 0xDFFF) || !class_has(g, o, low, high)) return;
-    if (left) machine_set_add(m, node_new(m, n.place, left << 30 | (all - 1) << 28 | cp, n.parent, false, false));
-    else reach(m, g, n.place + 1, n.parent);
+    if (left)
+        machine_set_add(m, node_new(m, n.place, left << 30 | (all - 1) << 28 | cp, n.parent, false, false));
+    else
+        reach(m, g, n.place + 1, n.parent);
 }
 
 static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
@@ -331,11 +358,15 @@ static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t n
     const machine_node n = m->nodes[node];
     if (n.count == NODE_BOTTOM) return;
     const grammar_op *o = &g->ops[n.place];
-    if (o->kind == OP_CLASS) step_class(m, g, n, byte);
-    else if (o->kind == OP_STRING) step_string(m, g, n, byte);
+    if (o->kind == OP_CLASS)
+        step_class(m, g, n, byte);
+    else if (o->kind == OP_STRING)
+        step_string(m, g, n, byte);
     else if (o->kind == OP_TEXT && (uint8_t)g->texts[o->a + n.count] == byte) {
-        if (n.count + 1 < o->b) machine_set_add(m, node_new(m, n.place, n.count + 1, n.parent, false, false));
-        else reach(m, g, n.place + 1, n.parent);
+        if (n.count + 1 < o->b)
+            machine_set_add(m, node_new(m, n.place, n.count + 1, n.parent, false, false));
+        else
+            reach(m, g, n.place + 1, n.parent);
     }
 }
 
@@ -379,7 +410,8 @@ bool text_grammar_known(const text_grammar_machine *m, const text_grammar_cursor
 /* The cursor's own state must outlive what is forgotten half-way: it is kept until all bytes are read. */
 static text_grammar_verdict step_all(text_grammar_machine *m, text_grammar_cursor *c, str bytes) {
     uint32_t state = c->state;
-    for (size_t i = 0; i < bytes.len && state; i++) state = machine_step(m, c->grammar, state, (uint8_t)bytes.data[i]);
+    for (size_t i = 0; i < bytes.len && state; i++)
+        state = machine_step(m, c->grammar, state, (uint8_t)bytes.data[i]);
     if (!state) return m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
     c->state = state;
     return TEXT_GRAMMAR_OK;
@@ -442,8 +474,7 @@ text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_c
     CHECK(text_grammar_known(m, c) && m->index);
     char text[TEXT_TOKEN_BYTES_MAX];
     str bytes = {text, text_token_bytes(m->index->vocab, t, false, text)};
-    if (!waits_for_token(m, c, t))
-        return bytes.len ? text_grammar_accept_bytes(m, c, bytes) : TEXT_GRAMMAR_REFUSED;
+    if (!waits_for_token(m, c, t)) return bytes.len ? text_grammar_accept_bytes(m, c, bytes) : TEXT_GRAMMAR_REFUSED;
     text_grammar_verdict v = step_token(m, c, t, bytes);
     if (v != TEXT_GRAMMAR_TOO_COMPLEX) return v;
     forget_others(m, c);

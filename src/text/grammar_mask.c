@@ -8,9 +8,10 @@ static void merge(uint64_t *bits, const uint64_t *more, uint32_t n_words) {
     for (uint32_t i = 0; i < n_words; i++) bits[i] |= more[i];
 }
 
-/* frugal: what the walk makes is forgotten when it comes back from there, so that one path must fit, not all of them. */
-static bool walk(text_grammar_machine *m, const text_grammar *g, uint32_t root, uint32_t from, uint32_t to, bool frugal,
-                 uint64_t *bits) {
+/* frugal: what the walk makes is forgotten when it comes back from there, so that one path must fit, not all of
+ * them. */
+static bool walk(text_grammar_machine *m, const text_grammar *g, uint32_t root, uint32_t from, uint32_t to,
+                 bool frugal, uint64_t *bits) {
     const text_token_index *x = m->index;
     uint32_t depth = 0;
     m->path[0] = root;
@@ -34,8 +35,8 @@ static bool walk(text_grammar_machine *m, const text_grammar *g, uint32_t root, 
     return true;
 }
 
-/* Inside a JSON string every plain token may come that is not too long: they need not be walked. Others' nodes, with which
- * they must be walked, are left in the set. */
+/* Inside a JSON string every plain token may come that is not too long: they need not be walked. Others' nodes,
+ * with which they must be walked, are left in the set. */
 static void take_strings(text_grammar_machine *m, const text_grammar *g, uint32_t state, uint64_t *bits) {
     const text_token_index *x = m->index;
     const machine_state s = m->states[state];
@@ -46,7 +47,8 @@ static void take_strings(text_grammar_machine *m, const text_grammar *g, uint32_
         const grammar_op *o = n->count == NODE_BOTTOM ? NULL : &g->ops[n->place];
         bool between = o && o->kind == OP_STRING && !(n->count & ((1u << STRING_COUNT_SHIFT) - 1));
         uint32_t left = between ? o->b - (n->count >> STRING_COUNT_SHIFT) : 0;
-        if (between && (o->b == GRAMMAR_UNBOUNDED || left >= x->longest_plain)) left = INDEX_PLAIN_STEPS;
+        if (between && (o->b == GRAMMAR_UNBOUNDED || left >= x->longest_plain))
+            left = INDEX_PLAIN_STEPS;
         else if (!between || left >= INDEX_PLAIN_STEPS) {
             machine_set_add(m, node);
             continue;
@@ -59,8 +61,10 @@ static void take_single_tokens(text_grammar_machine *m, const text_grammar *g, u
     const machine_state s = m->states[state];
     for (uint32_t i = 0; i < s.n; i++) {
         const machine_node *n = &m->nodes[m->members[s.first + i]];
-        if (n->count == NODE_BOTTOM) merge(bits, m->index->ends, m->index->n_words);
-        else if (g->ops[n->place].kind == OP_TOKEN) set_bit(bits, g->ops[n->place].a);
+        if (n->count == NODE_BOTTOM)
+            merge(bits, m->index->ends, m->index->n_words);
+        else if (g->ops[n->place].kind == OP_TOKEN)
+            set_bit(bits, g->ops[n->place].a);
     }
 }
 

@@ -2,10 +2,11 @@
 #include "text/grammar_internal.h"
 
 enum {
-    DIGITS_MAX = 15,       /* of a whole number without bounds, and of the whole part of one: a double holds them */
-    LARGEST_DIGITS = 18,   /* where bounds ask for more */
-    FRACTION_MAX = 6, LITERAL_DIGITS = 40,
-    VALUES_MAX = 512,      /* multiples that are written out */
+    DIGITS_MAX = 15,     /* of a whole number without bounds, and of the whole part of one: a double holds them */
+    LARGEST_DIGITS = 18, /* where bounds ask for more */
+    FRACTION_MAX = 6,
+    LITERAL_DIGITS = 40,
+    VALUES_MAX = 512, /* multiples that are written out */
     PATTERN_BYTES_MAX = 1 << 16,
 };
 
@@ -29,8 +30,10 @@ static decimal read_decimal(str s) {
             continue;
         }
         if (d.n || s.data[i] != '0') {
-            if (d.n < LITERAL_DIGITS) d.digits[d.n++] = s.data[i];
-            else d.cut |= s.data[i] != '0';
+            if (d.n < LITERAL_DIGITS)
+                d.digits[d.n++] = s.data[i];
+            else
+                d.cut |= s.data[i] != '0';
             if (!fraction) point++;
         } else if (fraction) {
             point--;
@@ -83,7 +86,8 @@ static bool split_decimal(grammar_builder *b, const decimal *d, bool open, split
     int64_t whole_digits = d->exponent > 0 ? d->exponent : 0, zeros = d->exponent < 0 ? -d->exponent : 0;
     if (zeros + d->n - (d->exponent > 0 ? d->exponent : 0) > LARGEST_DIGITS || d->cut)
         return grammar_fail(b, ERR_INVALID, "a bound has too many digits");
-    for (int64_t i = 0; i < whole_digits; i++) out->whole = out->whole * 10 + (uint64_t)(i < d->n ? d->digits[i] - '0' : 0);
+    for (int64_t i = 0; i < whole_digits; i++)
+        out->whole = out->whole * 10 + (uint64_t)(i < d->n ? d->digits[i] - '0' : 0);
     int64_t n = 0;
     for (; n < zeros; n++) out->fraction[n] = '0';
     for (int64_t i = whole_digits; i < d->n; i++) out->fraction[n++] = d->digits[i];
@@ -174,8 +178,10 @@ static void whole_range(buf *p, uint64_t low, uint64_t high, bool *some) {
 /* Behind "." : fractions from f upward, in at most `most` digits. */
 static void fraction_from(buf *p, const char *f, int most, bool open) {
     if (!*f) {
-        if (open) buf_printf(p, "[0-9]{0,%d}[1-9]", most - 1);
-        else if (most > 0) buf_printf(p, "[0-9]{0,%d}", most);
+        if (open)
+            buf_printf(p, "[0-9]{0,%d}[1-9]", most - 1);
+        else if (most > 0)
+            buf_printf(p, "[0-9]{0,%d}", most);
         return;
     }
     buf_append_str(p, STR("("));
@@ -232,8 +238,9 @@ static void fraction_between(buf *p, const split_number *low, const split_number
 
 /* Numbers of no sign from low to high (none: no such bound). */
 static void size_range(buf *p, const split_number *low, const split_number *high, bool *some) {
-    uint64_t most = high->none ? power_of_ten(low->whole >= power_of_ten(DIGITS_MAX) ? LARGEST_DIGITS : DIGITS_MAX) - 1
-                               : high->whole;
+    uint64_t most = high->none
+                        ? power_of_ten(low->whole >= power_of_ten(DIGITS_MAX) ? LARGEST_DIGITS : DIGITS_MAX) - 1
+                        : high->whole;
     if (low->none || low->whole > most) return;
     int digits = count_digits(most), n = (int)strlen(low->fraction), m = (int)strlen(high->fraction);
     int room = digits >= DIGITS_MAX ? 0 : DIGITS_MAX - digits < FRACTION_MAX ? DIGITS_MAX - digits : FRACTION_MAX;
@@ -279,12 +286,16 @@ static bool any_range(grammar_builder *b, const grammar_bounds *n, buf *p, bool 
         bool inner = false;
         buf_printf(p, "%s-(", *some ? "|" : "");
         split_number nearest = zero;
-        if (!above) nearest = h;
-        else nearest.open = true; /* no −0 */
+        if (!above)
+            nearest = h;
+        else
+            nearest.open = true; /* no −0 */
         size_range(p, &nearest, no_low ? &nothing : &l, &inner);
         buf_append_str(p, STR(")"));
-        if (inner) *some = true;
-        else p->len = before;
+        if (inner)
+            *some = true;
+        else
+            p->len = before;
     }
     if (above) size_range(p, no_low || low.negative ? &zero : &l, no_high ? &nothing : &h, some);
     return true;
@@ -305,8 +316,10 @@ static bool whole_bound(grammar_builder *b, str literal, bool open, bool is_low,
     }
     int64_t v = d.negative ? -(int64_t)s.whole : (int64_t)s.whole;
     bool exact = !*s.fraction;
-    if (is_low) *out = exact ? v + open : d.negative ? v : v + 1;
-    else *out = exact ? v - open : d.negative ? v - 1 : v;
+    if (is_low)
+        *out = exact ? v + open : d.negative ? v : v + 1;
+    else
+        *out = exact ? v - open : d.negative ? v - 1 : v;
     return true;
 }
 
@@ -337,7 +350,8 @@ static bool multiples(grammar_builder *b, buf *p, uint64_t m, int64_t low, int64
     bool all_low = low <= -(int64_t)(power_of_ten(DIGITS_MAX) - 1), from_zero = low == 0,
          all_high = high >= (int64_t)(power_of_ten(DIGITS_MAX) - 1);
     if (n > 3 || !all_high || !(all_low || from_zero))
-        return grammar_fail(b, ERR_INVALID, "'multipleOf' %llu with these bounds is not supported", (unsigned long long)m);
+        return grammar_fail(b, ERR_INVALID, "'multipleOf' %llu with these bounds is not supported",
+                            (unsigned long long)m);
     *some = true;
     buf_append_str(p, all_low ? STR("0|-?(") : STR("0|("));
     bool inner = false;
@@ -392,8 +406,10 @@ bool grammar_number(grammar_builder *b, const grammar_bounds *n, bool whole) {
     buf_init(&p, b->alloc, PATTERN_BYTES_MAX);
     bool ok = whole || n->multiple.len ? whole_numbers(b, n, &p, &some) : any_range(b, n, &p, &some);
     if (ok && p.failed) ok = grammar_fail(b, ERR_MEMORY, "no memory to compile a grammar");
-    if (ok && some) ok = grammar_regex_bare(b, buf_str(&p));
-    else if (ok) grammar_emit(b, OP_FAIL, 0, 0);
+    if (ok && some)
+        ok = grammar_regex_bare(b, buf_str(&p));
+    else if (ok)
+        grammar_emit(b, OP_FAIL, 0, 0);
     buf_free(&p);
     return ok && !b->failed;
 }

@@ -7,10 +7,10 @@ typedef struct members {
     str *names;
     bool *required;
     size_t n, names_cap, required_cap;
-    schema_parts others;       /* of members that are not named */
-    bool others_come;          /* they are asked for, not only allowed */
-    uint32_t pattern;          /* one of patternProperties that names those members */
-    uint32_t key;              /* propertyNames */
+    schema_parts others; /* of members that are not named */
+    bool others_come;    /* they are asked for, not only allowed */
+    uint32_t pattern;    /* one of patternProperties that names those members */
+    uint32_t key;        /* propertyNames */
 } members;
 
 static size_t find_name(const members *m, str name) {
@@ -24,7 +24,8 @@ static void add_name(schema *s, members *m, str name, bool required) {
     s->b->steps += (uint32_t)(m->n / 16);
     size_t i = find_name(m, name);
     if (i == m->n) {
-        if (!grammar_grow(s->b, (void **)&m->names, &m->names_cap, m->n + 1, SCHEMA_NODES_MAX, sizeof *m->names, "members") ||
+        if (!grammar_grow(s->b, (void **)&m->names, &m->names_cap, m->n + 1, SCHEMA_NODES_MAX, sizeof *m->names,
+                          "members") ||
             !grammar_grow(s->b, (void **)&m->required, &m->required_cap, m->n + 1, SCHEMA_NODES_MAX, 1, "members"))
             return;
         m->names[m->n] = name;
@@ -36,7 +37,8 @@ static void add_name(schema *s, members *m, str name, bool required) {
 static void gather_names(schema *s, const schema_parts *p, members *m) {
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t properties = schema_member(s, p->at[i].node, "properties");
-        for (uint32_t c = s->nodes[properties].child; c; c = s->nodes[c].next) add_name(s, m, s->nodes[c].key, false);
+        for (uint32_t c = s->nodes[properties].child; c; c = s->nodes[c].next)
+            add_name(s, m, s->nodes[c].key, false);
     }
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t required = schema_member(s, p->at[i].node, "required");
@@ -45,12 +47,14 @@ static void gather_names(schema *s, const schema_parts *p, members *m) {
     }
 }
 
-/* Members without a name are written where a schema speaks of them: with `properties` alone they would only be allowed. */
+/* Members without a name are written where a schema speaks of them: with `properties` alone they would only be
+ * allowed. */
 static bool gather_others(schema *s, const schema_parts *p, members *m) {
     bool speaks = false, properties = false, closed = false;
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t node = p->at[i].node, more = schema_member(s, node, "additionalProperties"),
-                 patterns = schema_member(s, node, "patternProperties"), names = schema_member(s, node, "propertyNames"),
+                 patterns = schema_member(s, node, "patternProperties"),
+                 names = schema_member(s, node, "propertyNames"),
                  unevaluated = schema_member(s, node, "unevaluatedProperties");
         properties |= schema_member(s, node, "properties") != 0;
         if (more) speaks = true, schema_add(s, &m->others, more);
@@ -61,11 +65,13 @@ static bool gather_others(schema *s, const schema_parts *p, members *m) {
         }
         if (!patterns || !s->nodes[patterns].child) continue;
         if (m->pattern || s->nodes[patterns].n > 1 || m->n)
-            return schema_fail(s, node, "'patternProperties' beside other members, or of several patterns, is not supported");
+            return schema_fail(
+                s, node, "'patternProperties' beside other members, or of several patterns, is not supported");
         m->pattern = s->nodes[patterns].child;
     }
     if (m->pattern) { /* others than these may be forbidden, or be anything: there are none */
-        if (m->n || m->key) return schema_fail(s, p->at[0].node, "'patternProperties' beside other members is not supported");
+        if (m->n || m->key)
+            return schema_fail(s, p->at[0].node, "'patternProperties' beside other members is not supported");
         m->others = (schema_parts){0};
         schema_add(s, &m->others, m->pattern);
         m->others_come = true;
@@ -82,8 +88,10 @@ static void parts_of(schema *s, const schema_parts *p, str name, schema_parts *o
         uint32_t properties = schema_member(s, p->at[i].node, "properties"),
                  own = schema_member_str(s, properties, name),
                  more = schema_member(s, p->at[i].node, "additionalProperties");
-        if (own) schema_add(s, out, own);
-        else if (more) schema_add(s, out, more);
+        if (own)
+            schema_add(s, out, own);
+        else if (more)
+            schema_add(s, out, more);
     }
 }
 
@@ -95,8 +103,10 @@ static void emit_key(schema *s, str name) {
     buf_init(&text, s->b->alloc, GRAMMAR_TEXT_BYTES_MAX);
     json_begin(&w, &text);
     json_string(&w, name);
-    if (text.failed) grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
-    else grammar_text(s->b, buf_str(&text));
+    if (text.failed)
+        grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
+    else
+        grammar_text(s->b, buf_str(&text));
     buf_free(&text);
 }
 
@@ -108,12 +118,15 @@ static void emit_other_key(schema *s, const str *names, size_t n, size_t at) {
     size_t n_taken = 0;
     bool ends = false;
     if (at > OTHER_KEY_BYTES_MAX)
-        grammar_fail(s->b, ERR_INVALID, "members whose names are alike in %d bytes are not supported beside others", OTHER_KEY_BYTES_MAX);
+        grammar_fail(s->b, ERR_INVALID, "members whose names are alike in %d bytes are not supported beside others",
+                     OTHER_KEY_BYTES_MAX);
     grammar_alternatives a = grammar_alternatives_begin(s->b);
     for (size_t i = 0; i < n && grammar_step(s->b); i++) {
         uint32_t cp = 0;
-        if (names[i].len == at) ends = true;
-        else utf8_decode(names[i].data + at, names[i].len - at, &cp);
+        if (names[i].len == at)
+            ends = true;
+        else
+            utf8_decode(names[i].data + at, names[i].len - at, &cp);
         bool seen = names[i].len == at;
         for (size_t t = 0; t < n_taken; t++) seen |= taken[t].low == cp;
         if (seen || n_taken == OTHER_KEYS_MAX) continue;
@@ -133,7 +146,8 @@ static void emit_other_key(schema *s, const str *names, size_t n, size_t at) {
         grammar_alternatives_next(s->b, &a);
         alloc_free(s->b->alloc, mine, n * sizeof *mine);
     }
-    if (n_taken == OTHER_KEYS_MAX) grammar_fail(s->b, ERR_INVALID, "members begin with more than %d different characters", OTHER_KEYS_MAX - 1);
+    if (n_taken == OTHER_KEYS_MAX)
+        grammar_fail(s->b, ERR_INVALID, "members begin with more than %d different characters", OTHER_KEYS_MAX - 1);
     taken[n_taken++] = (grammar_range){0, 0x1F};
     taken[n_taken++] = (grammar_range){'"', '"'};
     taken[n_taken++] = (grammar_range){'\\', '\\'};
@@ -161,8 +175,10 @@ static bool emit_member_of_others(schema *s, const members *m) {
         schema_emit_key(s, &key);
     } else {
         grammar_text(s->b, STR("\""));
-        if (m->n) emit_other_key(s, m->names, m->n, 0);
-        else grammar_emit(s->b, OP_STRING, 0, GRAMMAR_UNBOUNDED);
+        if (m->n)
+            emit_other_key(s, m->names, m->n, 0);
+        else
+            grammar_emit(s->b, OP_STRING, 0, GRAMMAR_UNBOUNDED);
     }
     grammar_json_separator(s->b, ':');
     return schema_emit(s, &m->others);
@@ -170,10 +186,9 @@ static bool emit_member_of_others(schema *s, const members *m) {
 
 /* ---- objects ---- */
 
-/* Two ways lead through the members: one before the first is written, one behind it, where a comma comes first. Each
- * member stands once and both ways pass through it:
- *   bare 0:  SPLIT member 0, bare 1          at 0:  SPLIT comma 0, at 1
- *   bare 1:  …                                comma 0: ","  member 0: "name": value, on to `at 1` */
+/* Two ways lead through the members: one before the first is written, one behind it, where a comma comes first.
+ * Each member stands once and both ways pass through it: bare 0:  SPLIT member 0, bare 1          at 0:  SPLIT
+ * comma 0, at 1 bare 1:  …                                comma 0: ","  member 0: "name": value, on to `at 1` */
 static void emit_members(schema *s, const schema_parts *p, const members *m) {
     uint32_t bare = grammar_here(s->b), before = 0;
     for (size_t i = 0; i <= m->n && !before; i++) { /* SPLITs, the last a JUMP; targets follow */
@@ -184,7 +199,8 @@ static void emit_members(schema *s, const schema_parts *p, const members *m) {
     }
     for (size_t i = 0; i < m->n && grammar_step(s->b); i++) {
         uint32_t skip = 0;
-        if (!m->required[i]) skip = grammar_emit(s->b, OP_SPLIT, 0, 0), grammar_set_target(s->b, skip, false, skip + 1);
+        if (!m->required[i])
+            skip = grammar_emit(s->b, OP_SPLIT, 0, 0), grammar_set_target(s->b, skip, false, skip + 1);
         grammar_json_separator(s->b, ',');
         if (i < before) grammar_set_target(s->b, bare + (uint32_t)i, false, grammar_here(s->b));
         schema_parts own;
@@ -232,8 +248,8 @@ bool schema_emit_object(schema *s, const schema_parts *p) {
 
 typedef struct items {
     uint32_t least, most;
-    size_t n_first;      /* those that have schemas of their own */
-    bool rest_named;     /* there is a schema for the others */
+    size_t n_first;  /* those that have schemas of their own */
+    bool rest_named; /* there is a schema for the others */
 } items;
 
 /* Draft 7 puts the first ones into `items` as a list, and the others into additionalItems. */
@@ -262,8 +278,10 @@ static void emit_rest(schema *s, const schema_parts *p, const items *it) {
     uint32_t least = it->least > it->n_first ? it->least - (uint32_t)it->n_first : 0,
              most = it->most == GRAMMAR_UNBOUNDED ? it->most : it->most - (uint32_t)it->n_first;
     parts_of_item(s, p, it->n_first, &own);
-    if (own.never) most = 0;
-    else if (it->n_first && !it->rest_named) most = least;
+    if (own.never)
+        most = 0;
+    else if (it->n_first && !it->rest_named)
+        most = least;
     if (least > most) grammar_emit(s->b, OP_FAIL, 0, 0);
     if (!most || least > most) return;
     uint32_t start = grammar_here(s->b);

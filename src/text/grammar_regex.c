@@ -9,8 +9,8 @@ typedef struct regex {
     size_t at;
     int nesting;
     bool whole;
-    uint32_t most_times;  /* repetitions are cut to these */
-    uint32_t more_times;  /* and these are added to the least of the first that can bear it */
+    uint32_t most_times; /* repetitions are cut to these */
+    uint32_t more_times; /* and these are added to the least of the first that can bear it */
 } regex;
 
 typedef struct char_set {
@@ -35,8 +35,10 @@ static bool take_text(regex *x, const char *s) {
 /* ---- sets of characters ---- */
 
 static void add(regex *x, char_set *s, uint32_t low, uint32_t high) {
-    if (s->n == RANGES_MAX) wrong(x, "a class has too many characters");
-    else s->r[s->n++] = (grammar_range){low, high};
+    if (s->n == RANGES_MAX)
+        wrong(x, "a class has too many characters");
+    else
+        s->r[s->n++] = (grammar_range){low, high};
 }
 
 static void add_all(regex *x, char_set *s, const grammar_range *r, size_t n, bool inverted) {
@@ -49,13 +51,16 @@ static void add_all(regex *x, char_set *s, const grammar_range *r, size_t n, boo
 /* \d \w \s and their opposites. */
 static bool named_set(regex *x, int c, char_set *s) {
     static const grammar_range digits[] = {{'0', '9'}}, words[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}},
-                               blanks[] = {{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A},
-                                           {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000},
-                                           {0xFEFF, 0xFEFF}};
+                               blanks[] = {{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
+                                           {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                                           {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
     switch (c) {
-    case 'd': case 'D': add_all(x, s, digits, 1, c == 'D'); return true;
-    case 'w': case 'W': add_all(x, s, words, 4, c == 'W'); return true;
-    case 's': case 'S': add_all(x, s, blanks, 10, c == 'S'); return true;
+    case 'd':
+    case 'D': add_all(x, s, digits, 1, c == 'D'); return true;
+    case 'w':
+    case 'W': add_all(x, s, words, 4, c == 'W'); return true;
+    case 's':
+    case 'S': add_all(x, s, blanks, 10, c == 'S'); return true;
     default: return false;
     }
 }
@@ -64,9 +69,12 @@ static bool take_hex(regex *x, int least, int most, uint32_t *cp) {
     int n = 0;
     for (*cp = 0; n < most; n++, x->at++) {
         int c = peek(x), low = c | 0x20;
-        if (c >= '0' && c <= '9') *cp = *cp << 4 | (uint32_t)(c - '0');
-        else if (low >= 'a' && low <= 'f') *cp = *cp << 4 | (uint32_t)(low - 'a' + 10);
-        else break;
+        if (c >= '0' && c <= '9')
+            *cp = *cp << 4 | (uint32_t)(c - '0');
+        else if (low >= 'a' && low <= 'f')
+            *cp = *cp << 4 | (uint32_t)(low - 'a' + 10);
+        else
+            break;
     }
     if (n < least || *cp > 0x10FFFF) return wrong(x, "an escape lacks hexadecimal digits");
     return true;
@@ -93,9 +101,11 @@ static bool take_escape(regex *x, uint32_t *cp) {
             *cp = 0x10000 + ((*cp - 0xD800) << 10) + (low - 0xDC00);
         }
         return *cp <= 0x10FFFF || wrong(x, "an escape names no character");
-    case 'b': case 'B': return wrong(x, "word boundaries (\\b) are not supported");
+    case 'b':
+    case 'B': return wrong(x, "word boundaries (\\b) are not supported");
     case 'k': return wrong(x, "backreferences are not supported");
-    case 'p': case 'P': return wrong(x, "classes of Unicode properties (\\p) are not supported");
+    case 'p':
+    case 'P': return wrong(x, "classes of Unicode properties (\\p) are not supported");
     case -1: return wrong(x, "it ends in a backslash");
     default:
         if (c >= '1' && c <= '9') return wrong(x, "backreferences are not supported");
@@ -150,7 +160,10 @@ static bool holds(const char_set *s, uint32_t cp) {
 /* A character as it is, or behind a backslash where it must be. Other control characters are left out. */
 static void emit_set(regex *x, const char_set *s) {
     static const grammar_range plain[] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, 0x10FFFF}};
-    static const struct { uint32_t cp; char letter; } escapes[] = {{'"', '"'}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}};
+    static const struct {
+        uint32_t cp;
+        char letter;
+    } escapes[] = {{'"', '"'}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}};
     grammar_range own[4 * RANGES_MAX], letters[8];
     size_t n = 0, n_letters = 0;
     for (size_t i = 0; i < s->n; i++)
@@ -160,7 +173,8 @@ static void emit_set(regex *x, const char_set *s) {
             if (low <= high) own[n++] = (grammar_range){low, high};
         }
     for (size_t i = 0; i < 5; i++)
-        if (holds(s, escapes[i].cp)) letters[n_letters++] = (grammar_range){(uint8_t)escapes[i].letter, (uint8_t)escapes[i].letter};
+        if (holds(s, escapes[i].cp))
+            letters[n_letters++] = (grammar_range){(uint8_t)escapes[i].letter, (uint8_t)escapes[i].letter};
     n_letters = grammar_ranges_tidy(letters, n_letters, false);
     grammar_alternatives a = grammar_alternatives_begin(x->b);
     if (n || !n_letters) grammar_class(x->b, own, n);
@@ -176,7 +190,8 @@ static void emit_set(regex *x, const char_set *s) {
 
 static uint32_t times(uint32_t a, uint32_t b) {
     if (a == 0 || b == 0) return 0;
-    if (a == GRAMMAR_UNBOUNDED || b == GRAMMAR_UNBOUNDED || (uint64_t)a * b >= GRAMMAR_UNBOUNDED) return GRAMMAR_UNBOUNDED;
+    if (a == GRAMMAR_UNBOUNDED || b == GRAMMAR_UNBOUNDED || (uint64_t)a * b >= GRAMMAR_UNBOUNDED)
+        return GRAMMAR_UNBOUNDED;
     return a * b;
 }
 
@@ -210,7 +225,8 @@ static grammar_lengths anything(regex *x) {
 
 static bool take_count(regex *x, uint32_t *n) {
     uint32_t digits = 0;
-    for (*n = 0; peek(x) >= '0' && peek(x) <= '9' && digits < 7; digits++) *n = *n * 10 + (uint32_t)(x->pattern.data[x->at++] - '0');
+    for (*n = 0; peek(x) >= '0' && peek(x) <= '9' && digits < 7; digits++)
+        *n = *n * 10 + (uint32_t)(x->pattern.data[x->at++] - '0');
     return digits > 0 && digits < 7;
 }
 
@@ -261,8 +277,10 @@ static grammar_lengths atom(regex *x) {
     } else if (take(x, '.')) {
         add_all(x, &s, line_ends, 3, true);
     } else if (take(x, '\\')) {
-        if (named_set(x, peek(x), &s)) x->at++;
-        else if (take_escape(x, &cp)) add(x, &s, cp, cp);
+        if (named_set(x, peek(x), &s))
+            x->at++;
+        else if (take_escape(x, &cp))
+            add(x, &s, cp, cp);
     } else if (peek(x) == '^' || peek(x) == '$') {
         wrong(x, "anchors (^, $) are supported only at both ends");
     } else if (strchr("*+?{", peek(x))) {
@@ -309,7 +327,8 @@ static grammar_lengths alternation(regex *x, bool top) {
     return all;
 }
 
-static grammar_lengths compile(grammar_builder *b, str pattern, bool whole, uint32_t most_times, uint32_t more_times) {
+static grammar_lengths compile(grammar_builder *b, str pattern, bool whole, uint32_t most_times,
+                               uint32_t more_times) {
     regex x = {.b = b, .pattern = pattern, .whole = whole, .most_times = most_times, .more_times = more_times};
     grammar_lengths l = alternation(&x, true);
     if (!b->failed && x.at < pattern.len) wrong(&x, ") has no (");
@@ -320,7 +339,8 @@ typedef struct mark {
     size_t n_ops, n_ranges, n_texts;
 } mark;
 
-static grammar_lengths compile_again(grammar_builder *b, mark m, str pattern, bool whole, uint32_t most, uint32_t more) {
+static grammar_lengths compile_again(grammar_builder *b, mark m, str pattern, bool whole, uint32_t most,
+                                     uint32_t more) {
     b->n_ops = m.n_ops;
     b->n_ranges = m.n_ranges;
     b->n_texts = m.n_texts;
@@ -336,15 +356,17 @@ bool grammar_regex(grammar_builder *b, str pattern, bool whole, grammar_lengths 
         uint32_t low = 0, high = wanted.most; /* none repeats more often than there are characters */
         while (low < high && !b->failed) {
             most = low + (high - low + 1) / 2;
-            if (compile_again(b, m, pattern, whole, most, 0).most <= wanted.most) low = most;
-            else high = most - 1;
+            if (compile_again(b, m, pattern, whole, most, 0).most <= wanted.most)
+                low = most;
+            else
+                high = most - 1;
         }
         l = compile_again(b, m, pattern, whole, most = low, 0);
     }
-    if (l.least < wanted.least && !b->failed)
-        l = compile_again(b, m, pattern, whole, most, wanted.least - l.least);
+    if (l.least < wanted.least && !b->failed) l = compile_again(b, m, pattern, whole, most, wanted.least - l.least);
     if (l.most > wanted.most) return grammar_fail(b, ERR_INVALID, "'maxLength' with this pattern is not supported");
-    if (l.least < wanted.least) return grammar_fail(b, ERR_INVALID, "'minLength' with this pattern is not supported");
+    if (l.least < wanted.least)
+        return grammar_fail(b, ERR_INVALID, "'minLength' with this pattern is not supported");
     grammar_text(b, STR("\""));
     return !b->failed;
 }

@@ -3,8 +3,19 @@
 
 /* ---- keywords ---- */
 
-enum { IS_STRING = 1, IS_NUMBER = 2, IS_COUNT = 4, IS_BOOL = 8, IS_SCHEMA = 16, IS_SCHEMAS = 32, IS_LIST = 64, IS_NAMES = 128,
-       IS_MAP = 256, IS_ANY = 512, IS_FALSE = 1024 };
+enum {
+    IS_STRING = 1,
+    IS_NUMBER = 2,
+    IS_COUNT = 4,
+    IS_BOOL = 8,
+    IS_SCHEMA = 16,
+    IS_SCHEMAS = 32,
+    IS_LIST = 64,
+    IS_NAMES = 128,
+    IS_MAP = 256,
+    IS_ANY = 512,
+    IS_FALSE = 1024
+};
 
 /* Which types a keyword is about, when the schema names none. */
 static const struct keyword {
@@ -12,25 +23,55 @@ static const struct keyword {
     unsigned takes;
     unsigned about;
 } keywords[] = {
-    {"type", IS_STRING | IS_NAMES, 0}, {"enum", IS_LIST, 0}, {"const", IS_ANY, 0}, {"nullable", IS_BOOL, 0},
-    {"$ref", IS_STRING, 0}, {"$defs", IS_MAP, 0}, {"definitions", IS_MAP, 0},
-    {"anyOf", IS_SCHEMAS, 0}, {"oneOf", IS_SCHEMAS, 0}, {"allOf", IS_SCHEMAS, 0},
-    {"properties", IS_MAP, TYPE_OBJECT}, {"required", IS_NAMES, TYPE_OBJECT},
-    {"additionalProperties", IS_SCHEMA, TYPE_OBJECT}, {"patternProperties", IS_MAP, TYPE_OBJECT},
-    {"propertyNames", IS_SCHEMA, TYPE_OBJECT}, {"unevaluatedProperties", IS_BOOL, TYPE_OBJECT},
-    {"items", IS_SCHEMA | IS_SCHEMAS, TYPE_ARRAY}, {"prefixItems", IS_SCHEMAS, TYPE_ARRAY},
-    {"additionalItems", IS_SCHEMA, TYPE_ARRAY}, {"minItems", IS_COUNT, TYPE_ARRAY}, {"maxItems", IS_COUNT, TYPE_ARRAY},
+    {"type", IS_STRING | IS_NAMES, 0},
+    {"enum", IS_LIST, 0},
+    {"const", IS_ANY, 0},
+    {"nullable", IS_BOOL, 0},
+    {"$ref", IS_STRING, 0},
+    {"$defs", IS_MAP, 0},
+    {"definitions", IS_MAP, 0},
+    {"anyOf", IS_SCHEMAS, 0},
+    {"oneOf", IS_SCHEMAS, 0},
+    {"allOf", IS_SCHEMAS, 0},
+    {"properties", IS_MAP, TYPE_OBJECT},
+    {"required", IS_NAMES, TYPE_OBJECT},
+    {"additionalProperties", IS_SCHEMA, TYPE_OBJECT},
+    {"patternProperties", IS_MAP, TYPE_OBJECT},
+    {"propertyNames", IS_SCHEMA, TYPE_OBJECT},
+    {"unevaluatedProperties", IS_BOOL, TYPE_OBJECT},
+    {"items", IS_SCHEMA | IS_SCHEMAS, TYPE_ARRAY},
+    {"prefixItems", IS_SCHEMAS, TYPE_ARRAY},
+    {"additionalItems", IS_SCHEMA, TYPE_ARRAY},
+    {"minItems", IS_COUNT, TYPE_ARRAY},
+    {"maxItems", IS_COUNT, TYPE_ARRAY},
     {"uniqueItems", IS_FALSE, TYPE_ARRAY},
-    {"minLength", IS_COUNT, TYPE_STRING}, {"maxLength", IS_COUNT, TYPE_STRING}, {"pattern", IS_STRING, TYPE_STRING},
-    {"format", IS_STRING, 0}, {"contentEncoding", IS_STRING, TYPE_STRING},
-    {"minimum", IS_NUMBER, TYPE_NUMBER}, {"maximum", IS_NUMBER, TYPE_NUMBER},
-    {"exclusiveMinimum", IS_NUMBER | IS_BOOL, TYPE_NUMBER}, {"exclusiveMaximum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
+    {"minLength", IS_COUNT, TYPE_STRING},
+    {"maxLength", IS_COUNT, TYPE_STRING},
+    {"pattern", IS_STRING, TYPE_STRING},
+    {"format", IS_STRING, 0},
+    {"contentEncoding", IS_STRING, TYPE_STRING},
+    {"minimum", IS_NUMBER, TYPE_NUMBER},
+    {"maximum", IS_NUMBER, TYPE_NUMBER},
+    {"exclusiveMinimum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
+    {"exclusiveMaximum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
     {"multipleOf", IS_NUMBER, TYPE_NUMBER},
     /* said to people, not of values */
-    {"title", IS_ANY, 0}, {"description", IS_ANY, 0}, {"default", IS_ANY, 0}, {"examples", IS_ANY, 0},
-    {"example", IS_ANY, 0}, {"$schema", IS_ANY, 0}, {"$id", IS_ANY, 0}, {"id", IS_ANY, 0}, {"$comment", IS_ANY, 0},
-    {"deprecated", IS_ANY, 0}, {"readOnly", IS_ANY, 0}, {"writeOnly", IS_ANY, 0}, {"discriminator", IS_ANY, 0},
-    {"$anchor", IS_ANY, 0}, {"markdownDescription", IS_ANY, 0}, {"contentMediaType", IS_ANY, 0},
+    {"title", IS_ANY, 0},
+    {"description", IS_ANY, 0},
+    {"default", IS_ANY, 0},
+    {"examples", IS_ANY, 0},
+    {"example", IS_ANY, 0},
+    {"$schema", IS_ANY, 0},
+    {"$id", IS_ANY, 0},
+    {"id", IS_ANY, 0},
+    {"$comment", IS_ANY, 0},
+    {"deprecated", IS_ANY, 0},
+    {"readOnly", IS_ANY, 0},
+    {"writeOnly", IS_ANY, 0},
+    {"discriminator", IS_ANY, 0},
+    {"$anchor", IS_ANY, 0},
+    {"markdownDescription", IS_ANY, 0},
+    {"contentMediaType", IS_ANY, 0},
 };
 enum { N_KEYWORDS = sizeof keywords / sizeof *keywords, FIRST_REMARK = N_KEYWORDS - 16 };
 
@@ -72,15 +113,15 @@ static bool fits(const schema *s, uint32_t node, unsigned takes) {
 }
 
 static const char *wanted(unsigned takes) {
-    return takes & IS_NAMES ? takes & IS_STRING ? "a string or a list of strings" : "a list of strings"
-           : takes & IS_STRING ? "a string"
-           : takes & IS_NUMBER ? "a number"
-           : takes & IS_COUNT ? "a whole number from 0 to 999999999"
-           : takes & IS_SCHEMA ? "a schema"
+    return takes & IS_NAMES     ? takes & IS_STRING ? "a string or a list of strings" : "a list of strings"
+           : takes & IS_STRING  ? "a string"
+           : takes & IS_NUMBER  ? "a number"
+           : takes & IS_COUNT   ? "a whole number from 0 to 999999999"
+           : takes & IS_SCHEMA  ? "a schema"
            : takes & IS_SCHEMAS ? "a list of schemas"
-           : takes & IS_MAP ? "an object of schemas"
-           : takes & IS_BOOL ? "true or false"
-                             : "a list";
+           : takes & IS_MAP     ? "an object of schemas"
+           : takes & IS_BOOL    ? "true or false"
+                                : "a list";
 }
 
 bool schema_check(schema *s, uint32_t node) {
@@ -95,16 +136,22 @@ bool schema_check(schema *s, uint32_t node) {
         int shown = (int)(name.len < 64 ? name.len : 64);
         if (!k || (k->takes == IS_FALSE && s->nodes[i].kind == JSON_BOOL && s->nodes[i].boolean))
             return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
-        if (!fits(s, i, k->takes)) return schema_fail(s, node, "'%.*s' must be %s", shown, name.data, wanted(k->takes));
+        if (!fits(s, i, k->takes))
+            return schema_fail(s, node, "'%.*s' must be %s", shown, name.data, wanted(k->takes));
     }
     return !s->b->failed;
 }
 
 /* ---- types ---- */
 
-static const struct { const char *name; unsigned type; } type_names[] = {
-    {"null", TYPE_NULL}, {"boolean", TYPE_BOOLEAN}, {"integer", TYPE_INTEGER}, {"number", TYPE_NUMBER | TYPE_INTEGER},
-    {"string", TYPE_STRING}, {"array", TYPE_ARRAY}, {"object", TYPE_OBJECT},
+static const struct {
+    const char *name;
+    unsigned type;
+} type_names[] = {
+    {"null", TYPE_NULL},       {"boolean", TYPE_BOOLEAN},
+    {"integer", TYPE_INTEGER}, {"number", TYPE_NUMBER | TYPE_INTEGER},
+    {"string", TYPE_STRING},   {"array", TYPE_ARRAY},
+    {"object", TYPE_OBJECT},
 };
 
 static unsigned type_of(schema *s, uint32_t node) {
@@ -169,13 +216,15 @@ static uint32_t only_one(schema *s, const schema_parts *p, const char *keyword) 
 }
 
 static bool is_number_format(str name) {
-    static const char *const names[] = {"int32", "int64", "uint32", "uint64", "float", "double", "number", "integer"};
+    static const char *const names[] = {"int32", "int64",  "uint32", "uint64",
+                                        "float", "double", "number", "integer"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (str_is(name, names[i])) return true;
     return false;
 }
 
-static bool emit_pattern(schema *s, uint32_t node, const char *keyword, str pattern, bool whole, grammar_lengths lengths) {
+static bool emit_pattern(schema *s, uint32_t node, const char *keyword, str pattern, bool whole,
+                         grammar_lengths lengths) {
     if (grammar_regex(s->b, pattern, whole, lengths)) return true;
     err why = *s->b->e;
     if (why.code != ERR_INVALID) return false;
@@ -197,7 +246,8 @@ static bool emit_string(schema *s, const schema_parts *p) {
     const char *of_format = format ? grammar_format_pattern(s->nodes[format].text) : NULL;
     if (format && !of_format)
         return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
-                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40), s->nodes[format].text.data);
+                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40),
+                           s->nodes[format].text.data);
     if (pattern) { /* some clients say a format a second time, as a pattern */
         const char *same = grammar_format_of_pattern(s->nodes[pattern].text);
         if (same && (!format || str_is(s->nodes[format].text, same))) {
@@ -218,7 +268,8 @@ static bool emit_string(schema *s, const schema_parts *p) {
 /* ---- numbers ---- */
 
 /* draft 4 says exclusiveMinimum: true beside minimum */
-static void bound(schema *s, uint32_t node, const char *keyword, const char *exclusive, int side, str *literal, bool *open) {
+static void bound(schema *s, uint32_t node, const char *keyword, const char *exclusive, int side, str *literal,
+                  bool *open) {
     uint32_t plain = schema_member(s, node, keyword), strict = schema_member(s, node, exclusive);
     bool strict_flag = strict && s->nodes[strict].kind == JSON_BOOL;
     for (int i = 0; i < 2; i++) {
@@ -239,7 +290,8 @@ static bool emit_number(schema *s, const schema_parts *p, bool whole) {
     }
     if (format && !is_number_format(s->nodes[format].text) && !grammar_format_pattern(s->nodes[format].text))
         return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
-                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40), s->nodes[format].text.data);
+                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40),
+                           s->nodes[format].text.data);
     str kind = format ? s->nodes[format].text : STR("");
     if (str_is(kind, "int32") && !bounds.low.len) bounds.low = STR("-2147483648");
     if (str_is(kind, "int32") && !bounds.high.len) bounds.high = STR("2147483647");
@@ -263,15 +315,18 @@ void schema_add(schema *s, schema_parts *p, uint32_t node) {
     }
     for (uint32_t i = 0; i < p->n; i++)
         if (p->at[i].node == node) return;
-    if (p->n == SCHEMA_PARTS_MAX) schema_fail(s, node, "more than %d schemas for one value", SCHEMA_PARTS_MAX);
-    else p->at[p->n++] = (schema_part){.node = node};
+    if (p->n == SCHEMA_PARTS_MAX)
+        schema_fail(s, node, "more than %d schemas for one value", SCHEMA_PARTS_MAX);
+    else
+        p->at[p->n++] = (schema_part){.node = node};
 }
 
 /* Nothing but the reference and remarks. */
 static bool is_plain_reference(const schema *s, uint32_t node) {
     for (uint32_t i = s->nodes[node].child; i; i = s->nodes[i].next) {
         const struct keyword *k = find_keyword(s->nodes[i].key);
-        bool remark = !k || k - keywords >= FIRST_REMARK || str_is(s->nodes[i].key, "$defs") || str_is(s->nodes[i].key, "definitions");
+        bool remark = !k || k - keywords >= FIRST_REMARK || str_is(s->nodes[i].key, "$defs") ||
+                      str_is(s->nodes[i].key, "definitions");
         if (!remark && !str_is(s->nodes[i].key, "$ref")) return false;
     }
     return true;
@@ -279,8 +334,8 @@ static bool is_plain_reference(const schema *s, uint32_t node) {
 
 static uint32_t rule_of(schema *s, uint32_t node) {
     if (s->nodes[node].rule) return s->nodes[node].rule - 1;
-    if (!grammar_grow(s->b, (void **)&s->pending, &s->pending_cap, s->n_pending + 1, GRAMMAR_RULES_MAX, sizeof *s->pending,
-                      "references"))
+    if (!grammar_grow(s->b, (void **)&s->pending, &s->pending_cap, s->n_pending + 1, GRAMMAR_RULES_MAX,
+                      sizeof *s->pending, "references"))
         return 0;
     uint32_t rule = grammar_rule_new(s->b);
     s->nodes[node].rule = rule + 1;
@@ -343,7 +398,8 @@ static uint32_t tell_apart(schema *s, uint32_t list) {
 static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint32_t list, bool one) {
     uint32_t apart = one ? tell_apart(s, list) : 1;
     if (s->b->failed) return false;
-    if (!apart) return schema_fail(s, p->at[part].node, "'oneOf' whose branches may overlap is not supported; 'anyOf' is");
+    if (!apart)
+        return schema_fail(s, p->at[part].node, "'oneOf' whose branches may overlap is not supported; 'anyOf' is");
     grammar_alternatives a = grammar_alternatives_begin(s->b);
     if (!s->nodes[list].child) grammar_emit(s->b, OP_FAIL, 0, 0);
     for (uint32_t c = s->nodes[list].child; c && !s->b->failed; c = s->nodes[c].next) {
@@ -409,7 +465,8 @@ static bool says_nothing(const schema *s, const schema_parts *p) {
     for (uint32_t i = 0; i < p->n; i++)
         for (uint32_t k = s->nodes[p->at[i].node].child; k; k = s->nodes[k].next) {
             const struct keyword *found = find_keyword(s->nodes[k].key);
-            if (found && found - keywords < FIRST_REMARK && !str_is(s->nodes[k].key, "$defs") && !str_is(s->nodes[k].key, "definitions"))
+            if (found && found - keywords < FIRST_REMARK && !str_is(s->nodes[k].key, "$defs") &&
+                !str_is(s->nodes[k].key, "definitions"))
                 return false;
         }
     return true;
@@ -442,7 +499,8 @@ static bool emit_parts(schema *s, schema_parts *p) {
 bool schema_emit(schema *s, const schema_parts *p) {
     if (s->b->failed || !grammar_step(s->b)) return false;
     if (s->depth == SCHEMA_DEPTH_MAX)
-        return grammar_fail(s->b, ERR_INVALID, "it goes deeper than %d levels, or an 'allOf' leads back to itself", SCHEMA_DEPTH_MAX);
+        return grammar_fail(s->b, ERR_INVALID, "it goes deeper than %d levels, or an 'allOf' leads back to itself",
+                            SCHEMA_DEPTH_MAX);
     schema_parts own = *p;
     s->depth++;
     bool ok = emit_parts(s, &own);

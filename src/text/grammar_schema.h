@@ -1,4 +1,5 @@
-/* text/grammar_schema — a JSON schema being compiled, for the files that do it. Nobody outside src/text includes it.
+/* text/grammar_schema — a JSON schema being compiled, for the files that do it. Nobody outside src/text includes
+ * it.
  *
  * A schema is a tree of nodes. What is compiled is never one of them but a list of parts, all of which a value must
  * satisfy: a schema and the branch of its anyOf that was chosen, the branches of an allOf, what a $ref stands for.
@@ -14,7 +15,7 @@
 enum { SCHEMA_NODES_MAX = 1 << 16, SCHEMA_BYTES_MAX = 1 << 21 };
 
 typedef struct schema_node { /* number 0 is none */
-    uint8_t kind; /* json_kind; of containers the START */
+    uint8_t kind;            /* json_kind; of containers the START */
     bool boolean, checked;
     uint32_t parent, next, child, last;
     uint32_t n;    /* of children */
@@ -51,14 +52,21 @@ void schema_write_value(const schema *s, uint32_t node, buf *out); /* as JSON, w
 enum { SCHEMA_PARTS_MAX = 32, SCHEMA_DEPTH_MAX = 96 };
 
 enum schema_type {
-    TYPE_NULL = 1, TYPE_BOOLEAN = 2, TYPE_INTEGER = 4, TYPE_NUMBER = 8, TYPE_STRING = 16, TYPE_ARRAY = 32, TYPE_OBJECT = 64,
+    TYPE_NULL = 1,
+    TYPE_BOOLEAN = 2,
+    TYPE_INTEGER = 4,
+    TYPE_NUMBER = 8,
+    TYPE_STRING = 16,
+    TYPE_ARRAY = 32,
+    TYPE_OBJECT = 64,
     TYPE_ALL = 127
 };
 
 typedef struct schema_part {
     uint32_t node;
     bool ref_done, all_done, any_done, one_done;
-    uint32_t forced; /* a member of its properties that is always there: it tells this branch of a oneOf from the others */
+    uint32_t forced; /* a member of its properties that is always there: it tells this branch of a oneOf from the
+                        others */
 } schema_part;
 
 typedef struct schema_parts {
@@ -68,14 +76,15 @@ typedef struct schema_parts {
 } schema_parts;
 
 void schema_add(schema *s, schema_parts *p, uint32_t node);
-uint32_t schema_target(schema *s, uint32_t node);                 /* where its $ref leads in the end */
-uint32_t schema_property(schema *s, uint32_t node, str name);     /* of its target's; 0: none */
+uint32_t schema_target(schema *s, uint32_t node);             /* where its $ref leads in the end */
+uint32_t schema_property(schema *s, uint32_t node, str name); /* of its target's; 0: none */
 /* Emits values of all the parts. */
 bool schema_emit(schema *s, const schema_parts *p);
 bool schema_emit_key(schema *s, const schema_parts *p); /* strings of all the parts */
-bool schema_check(schema *s, uint32_t node); /* its keywords are known and have values that fit */
-unsigned schema_types(const schema *s, uint32_t node); /* of its `type` alone */
-bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n); /* of a whole number, where it is there */
+bool schema_check(schema *s, uint32_t node);            /* its keywords are known and have values that fit */
+unsigned schema_types(const schema *s, uint32_t node);  /* of its `type` alone */
+bool schema_count(schema *s, uint32_t node, const char *keyword,
+                  uint32_t *n); /* of a whole number, where it is there */
 
 /* ---- grammar_object.c ---- */
 bool schema_emit_object(schema *s, const schema_parts *p);

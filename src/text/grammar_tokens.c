@@ -24,7 +24,8 @@ static bool new_twig(growth *w, uint8_t byte, uint32_t brother, uint32_t *id) {
     if (w->n_twigs == INDEX_NODES_MAX)
         return err_set(w->e, ERR_UNSUPPORTED, "the vocabulary is too large for grammars: over %d bytes in all",
                        INDEX_NODES_MAX);
-    if (!vocab_grow(w->alloc, (void **)&w->twigs, &w->cap, w->n_twigs + 1, sizeof *w->twigs)) return no_memory(w->e);
+    if (!vocab_grow(w->alloc, (void **)&w->twigs, &w->cap, w->n_twigs + 1, sizeof *w->twigs))
+        return no_memory(w->e);
     w->twigs[w->n_twigs] = (twig){.byte = byte, .brother = brother};
     *id = (uint32_t)w->n_twigs++;
     return true;
@@ -102,7 +103,8 @@ static void flatten(text_token_index *x, const growth *w, uint32_t root, uint32_
         }
         at[depth] = x->n_nodes;
         x->nodes[x->n_nodes++] = (token_node){.byte = w->twigs[t].byte, .tokens = *n_order};
-        for (uint32_t token = w->twigs[t].token; token; token = w->same[token - 1]) x->order[(*n_order)++] = token - 1;
+        for (uint32_t token = w->twigs[t].token; token; token = w->same[token - 1])
+            x->order[(*n_order)++] = token - 1;
         path[++depth] = w->twigs[t].child;
     }
 }

@@ -38,8 +38,15 @@ static unsigned type_of_value(const schema *s, uint32_t value) {
 /* ---- checking ---- */
 
 static bool number_fits(schema *s, uint32_t node, str v) {
-    static const struct { const char *keyword; int side; bool open; } bounds[] = {
-        {"minimum", 1, false}, {"exclusiveMinimum", 1, true}, {"maximum", -1, false}, {"exclusiveMaximum", -1, true},
+    static const struct {
+        const char *keyword;
+        int side;
+        bool open;
+    } bounds[] = {
+        {"minimum", 1, false},
+        {"exclusiveMinimum", 1, true},
+        {"maximum", -1, false},
+        {"exclusiveMaximum", -1, true},
     };
     for (int i = 0; i < 4; i++) {
         uint32_t at = schema_member(s, node, bounds[i].keyword);
@@ -65,14 +72,19 @@ static bool fits_some(schema *s, uint32_t list, uint32_t value, bool all, int de
     return all;
 }
 
-/* Keywords about what is inside an object or array, or about the letters of a string, are not looked at: beside values they
- * are refused. */
+/* Keywords about what is inside an object or array, or about the letters of a string, are not looked at: beside
+ * values they are refused. */
 static bool check_beside_values(schema *s, uint32_t node, unsigned type) {
-    static const struct { const char *keyword; unsigned about; } not_beside[] = {
-        {"pattern", TYPE_STRING}, {"format", TYPE_STRING}, {"multipleOf", TYPE_NUMBER}, {"items", TYPE_ARRAY},
-        {"prefixItems", TYPE_ARRAY}, {"minItems", TYPE_ARRAY}, {"maxItems", TYPE_ARRAY}, {"properties", TYPE_OBJECT},
-        {"required", TYPE_OBJECT}, {"additionalProperties", TYPE_OBJECT}, {"patternProperties", TYPE_OBJECT},
-        {"propertyNames", TYPE_OBJECT},
+    static const struct {
+        const char *keyword;
+        unsigned about;
+    } not_beside[] = {
+        {"pattern", TYPE_STRING},           {"format", TYPE_STRING},
+        {"multipleOf", TYPE_NUMBER},        {"items", TYPE_ARRAY},
+        {"prefixItems", TYPE_ARRAY},        {"minItems", TYPE_ARRAY},
+        {"maxItems", TYPE_ARRAY},           {"properties", TYPE_OBJECT},
+        {"required", TYPE_OBJECT},          {"additionalProperties", TYPE_OBJECT},
+        {"patternProperties", TYPE_OBJECT}, {"propertyNames", TYPE_OBJECT},
     };
     for (size_t i = 0; i < sizeof not_beside / sizeof *not_beside; i++)
         if ((type & not_beside[i].about) && schema_member(s, node, not_beside[i].keyword))
@@ -85,8 +97,9 @@ static bool value_fits(schema *s, uint32_t node, uint32_t value, int depth) {
     if (depth > 32) return schema_fail(s, node, "references go too deep beside 'enum' or 'const'");
     if (s->nodes[node].kind == JSON_BOOL) return s->nodes[node].boolean;
     unsigned type = type_of_value(s, value);
-    uint32_t ref = schema_member(s, node, "$ref"), one = schema_member(s, node, "const"), list = schema_member(s, node, "enum"),
-             any = schema_member(s, node, "anyOf"), only = schema_member(s, node, "oneOf"), all = schema_member(s, node, "allOf");
+    uint32_t ref = schema_member(s, node, "$ref"), one = schema_member(s, node, "const"),
+             list = schema_member(s, node, "enum"), any = schema_member(s, node, "anyOf"),
+             only = schema_member(s, node, "oneOf"), all = schema_member(s, node, "allOf");
     if (!(type & schema_types(s, node)) || (one && !equal(s, one, value))) return false;
     bool listed = !list;
     for (uint32_t c = s->nodes[list].child; c && list && !listed; c = s->nodes[c].next) listed = equal(s, c, value);
@@ -160,8 +173,10 @@ bool schema_emit_texts(schema *s, str *t, size_t n) {
     sort(t, n);
     for (size_t i = 0; i < n; i++)
         if (!kept || !str_eq(t[i], t[kept - 1])) t[kept++] = t[i];
-    if (kept) emit_tree(s->b, t, kept, 0, 0);
-    else grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (kept)
+        emit_tree(s->b, t, kept, 0, 0);
+    else
+        grammar_emit(s->b, OP_FAIL, 0, 0);
     return !s->b->failed;
 }
 
@@ -172,7 +187,8 @@ typedef struct texts {
 } texts;
 
 static void keep_value(schema *s, texts *t, uint32_t value) {
-    if (!grammar_grow(s->b, (void **)&t->ends, &t->cap, t->n + 1, SCHEMA_NODES_MAX, sizeof *t->ends, "values")) return;
+    if (!grammar_grow(s->b, (void **)&t->ends, &t->cap, t->n + 1, SCHEMA_NODES_MAX, sizeof *t->ends, "values"))
+        return;
     schema_write_value(s, value, &t->all);
     t->ends[t->n++] = t->all.len;
 }
@@ -182,7 +198,8 @@ static void emit_kept(schema *s, const texts *t) {
     if (!list || t->all.failed) {
         grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
     } else {
-        for (size_t i = 0, from = 0; i < t->n; from = t->ends[i++]) list[i] = (str){t->all.data + from, t->ends[i] - from};
+        for (size_t i = 0, from = 0; i < t->n; from = t->ends[i++])
+            list[i] = (str){t->all.data + from, t->ends[i] - from};
         schema_emit_texts(s, list, t->n);
     }
     alloc_free(s->b->alloc, list, t->n * sizeof *list);
@@ -191,7 +208,8 @@ static void emit_kept(schema *s, const texts *t) {
 bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool single) {
     texts t = {0};
     buf_init(&t.all, s->b->alloc, GRAMMAR_TEXT_BYTES_MAX);
-    for (uint32_t v = single ? list : s->nodes[list].child; v && grammar_step(s->b); v = single ? 0 : s->nodes[v].next) {
+    for (uint32_t v = single ? list : s->nodes[list].child; v && grammar_step(s->b);
+         v = single ? 0 : s->nodes[v].next) {
         bool fits = true;
         for (uint32_t i = 0; i < p->n && fits; i++) fits = value_fits(s, p->at[i].node, v, 0);
         if (fits && !s->b->failed) keep_value(s, &t, v);
@@ -245,7 +263,8 @@ bool schema_disjoint(schema *s, uint32_t a, uint32_t b, int depth) {
     b = schema_target(s, b);
     if (!a || !b || !schema_check(s, a) || !schema_check(s, b)) return false;
     if (s->nodes[a].kind == JSON_BOOL || s->nodes[b].kind == JSON_BOOL) return false;
-    if (!(schema_types(s, a) & schema_types(s, b)) || values_disjoint(s, a, b) || values_disjoint(s, b, a)) return true;
+    if (!(schema_types(s, a) & schema_types(s, b)) || values_disjoint(s, a, b) || values_disjoint(s, b, a))
+        return true;
     if (branches_disjoint(s, a, b, depth) || branches_disjoint(s, b, a, depth)) return true;
     bool both_objects = schema_types(s, a) == TYPE_OBJECT && schema_types(s, b) == TYPE_OBJECT;
     uint32_t properties = both_objects ? schema_member(s, a, "properties") : 0;

@@ -1,4 +1,5 @@
-/* Grammars with the built-in model: what it says is what they ask for; the room for them is bounded; nothing else changes. */
+/* Grammars with the built-in model: what it says is what they ask for; the room for them is bounded; nothing else
+ * changes. */
 #include "../test.h"
 
 #include <stdio.h>
@@ -94,8 +95,14 @@ static bool say(const asked *a, said *out) {
     assert_ok(text_encode(en->vocab, scratch, str_of(a->prompt), true, false, out->tokens, 512, &n, &e), e);
     text_scratch_free(scratch);
     engine_session *session = engine_session_open(en, NULL, &e);
-    g = (engine_generation){.en = en, .session = session, .sampling = &sampling, .tokens = out->tokens, .n_prompt = (uint32_t)n,
-                            .max_tokens = a->max_tokens, .speculate = a->speculate, .stops = &stop};
+    g = (engine_generation){.en = en,
+                            .session = session,
+                            .sampling = &sampling,
+                            .tokens = out->tokens,
+                            .n_prompt = (uint32_t)n,
+                            .max_tokens = a->max_tokens,
+                            .speculate = a->speculate,
+                            .stops = &stop};
     if (a->stop) {
         stop.len = (uint16_t)strlen(a->stop);
         memcpy(stop.text, a->stop, stop.len);
@@ -118,13 +125,16 @@ static void check_json(const said *s) {
     test_alloc memory;
     err e = {0};
     test_alloc_init(&memory, 0);
-    if (!json_parse(&memory.alloc, (str){s->text, s->len}, ignore_event, NULL, &e)) fail_msg("%s: %s", s->text, e.message);
+    if (!json_parse(&memory.alloc, (str){s->text, s->len}, ignore_event, NULL, &e))
+        fail_msg("%s: %s", s->text, e.message);
     assert_int_equal(memory.outstanding_bytes, 0);
 }
 
 static const char person[] =
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"age\":{\"type\":\"integer\",\"minimum\":0,"
-    "\"maximum\":130},\"kind\":{\"enum\":[\"cat\",\"dog\",\"bird\"]},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\","
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"age\":{\"type\":"
+    "\"integer\",\"minimum\":0,"
+    "\"maximum\":130},\"kind\":{\"enum\":[\"cat\",\"dog\",\"bird\"]},\"tags\":{\"type\":\"array\",\"items\":{"
+    "\"type\":\"string\","
     "\"maxLength\":5},\"maxItems\":3}},\"required\":[\"name\",\"age\",\"kind\"],\"additionalProperties\":false}";
 
 static void what_is_said_is_what_was_asked(void **state) {
@@ -143,9 +153,11 @@ static void what_is_said_is_what_was_asked(void **state) {
 
 static void guesses_change_nothing(void **state) {
     (void)state;
-    engine_grammar *g = get(TEXT_GRAMMAR_SCHEMA, "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"first_name\":{\"enum\":"
-                                                 "[\"Lily\",\"Tom\"]},\"happy\":{\"type\":\"boolean\"}},\"required\":[\"first_name\",\"happy\"],"
-                                                 "\"additionalProperties\":false},\"minItems\":12,\"maxItems\":12}");
+    engine_grammar *g =
+        get(TEXT_GRAMMAR_SCHEMA,
+            "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"first_name\":{\"enum\":"
+            "[\"Lily\",\"Tom\"]},\"happy\":{\"type\":\"boolean\"}},\"required\":[\"first_name\",\"happy\"],"
+            "\"additionalProperties\":false},\"minItems\":12,\"maxItems\":12}");
     uint32_t accepted = 0;
     for (uint64_t seed = 0; seed < 4; seed++) {
         static said with, without;
@@ -205,7 +217,9 @@ static void a_token_that_is_named(void **state) {
     char source[64];
     text_token end = text_vocab_eos(en->vocab), control = TEXT_NO_TOKEN;
     for (uint32_t t = 0; t < text_vocab_size(en->vocab); t++)
-        if (text_vocab_type(en->vocab, (text_token)t) == TEXT_CONTROL && !text_vocab_is_end(en->vocab, (text_token)t)) control = (text_token)t;
+        if (text_vocab_type(en->vocab, (text_token)t) == TEXT_CONTROL &&
+            !text_vocab_is_end(en->vocab, (text_token)t))
+            control = (text_token)t;
     assert_true(end >= 0);
     if (control == TEXT_NO_TOKEN) skip();
     snprintf(source, sizeof source, "root ::= \"a\" <[%d]> \"b\"", control);
@@ -240,7 +254,9 @@ static void many_schemas_stay_bounded(void **state) {
     for (int i = 0; i < 10000; i++) {
         char source[256];
         snprintf(source, sizeof source,
-                 "{\"type\":\"object\",\"properties\":{\"field_%d\":{\"type\":\"integer\"},\"b\":{\"enum\":[\"x%d\",\"y\"]}}}", i, i * 7);
+                 "{\"type\":\"object\",\"properties\":{\"field_%d\":{\"type\":\"integer\"},\"b\":{\"enum\":[\"x%"
+                 "d\",\"y\"]}}}",
+                 i, i * 7);
         engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, source));
     }
     mem_ledger_read(&ledger, &after);

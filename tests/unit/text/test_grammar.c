@@ -32,8 +32,10 @@ static void check(text_grammar_kind kind, const char *source, const char *const 
     text_grammar *g = compiled(kind, source);
     bool good = true;
     for (; *texts; texts++) {
-        if (!strcmp(*texts, "--")) good = false;
-        else if (reads(g, *texts) != good) fail_msg("%s %s %s", source, good ? "does not read" : "reads", *texts);
+        if (!strcmp(*texts, "--"))
+            good = false;
+        else if (reads(g, *texts) != good)
+            fail_msg("%s %s %s", source, good ? "does not read" : "reads", *texts);
     }
     text_grammar_free(g);
 }
@@ -46,7 +48,8 @@ static void refused(text_grammar_kind kind, const char *source, const char *word
     test_alloc_init(&a, 0);
     text_grammar *g = text_grammar_new(kind, str_of(source), NULL, &a.alloc, &e);
     if (g) fail_msg("%s is not refused", source);
-    if (!strstr(e.message, words) || e.code != ERR_INVALID) fail_msg("%s: '%s', not '%s'", source, e.message, words);
+    if (!strstr(e.message, words) || e.code != ERR_INVALID)
+        fail_msg("%s: '%s', not '%s'", source, e.message, words);
     assert_int_equal(a.outstanding_bytes, 0);
 }
 
@@ -78,7 +81,8 @@ static void notation(void **state) {
     GBNF("# first\nroot ::= x # second\n  \nx ::= \"a\" y\ny ::= \"b\"", "ab");
     GBNF("root ::= \"(\" root \")\" | \"x\"", "x", "((x))", "--", "((x)", "x)");
     GBNF("root ::= item (\",\" item)*\nitem ::= [0-9]+", "1", "12,3,4", "--", "1,", ",1");
-    GBNF("root ::= list\nlist ::= \"a\" list | \"b\"", "b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab");
+    GBNF("root ::= list\nlist ::= \"a\" list | \"b\"", "b",
+         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab");
     GBNF("root ::= (\"a\"*)* (\"b\"?)+ \"c\"", "c", "aabc", "abbc");
     GBNF("root ::= %json{}", "1", "{\"a\": [1,2,null]}", "[]", "\"x\"", "--", "{a:1}", "[1,]");
     GBNF("root ::= \"<\" %json{\"type\":\"integer\"} \">\"", "<12>", "--", "<1.5>");
@@ -117,12 +121,15 @@ static void plain_types(void **state) {
     SCHEMA("{\"type\":\"integer\"}", "0", "-12", "123456789012345", "--", "1.5", "1e3", "-", "01");
     SCHEMA("{\"type\":\"number\"}", "0", "-1.25", "1e10", "2E-3", "--", ".5", "1.", "1e");
     SCHEMA("{\"type\":[\"string\",\"null\"]}", "\"\"", "null", "--", "0");
-    SCHEMA("{\"type\":\"string\"}", "\"\"", "\"é\\n\\u00e9\\\"\"", "--", "\"", "\"\\q\"", "\"\n\"", "\"\\ud800\"", "\"\xff\"", "\"\xed\xa0\x80\"", "\"\xc0\x80\"");
-    SCHEMA("{\"type\":\"string\",\"minLength\":1,\"maxLength\":2}", "\"a\"", "\"é😀\"", "\"\\u0041b\"", "--", "\"\"", "\"abc\"");
+    SCHEMA("{\"type\":\"string\"}", "\"\"", "\"é\\n\\u00e9\\\"\"", "--", "\"", "\"\\q\"", "\"\n\"", "\"\\ud800\"",
+           "\"\xff\"", "\"\xed\xa0\x80\"", "\"\xc0\x80\"");
+    SCHEMA("{\"type\":\"string\",\"minLength\":1,\"maxLength\":2}", "\"a\"", "\"é😀\"", "\"\\u0041b\"", "--", "\"\"",
+           "\"abc\"");
     SCHEMA("{\"type\":\"object\"}", "{}", "{\"a\":1, \"b\": {}}", "--", "[]", "{\"a\"}", "{\"a\":1,}");
     SCHEMA("{\"type\":\"array\"}", "[]", "[1, \"a\"]", "--", "{}");
     SCHEMA("{\"const\":{\"a\":[1,\"b\"]}}", "{\"a\":[1,\"b\"]}", "--", "{}");
-    SCHEMA("{\"enum\":[\"a\",\"ab\",1,12,null,true,\"\\u00e9\\n\"]}", "\"a\"", "\"ab\"", "1", "12", "null", "true", "\"é\\n\"", "--", "\"abc\"", "2", "false");
+    SCHEMA("{\"enum\":[\"a\",\"ab\",1,12,null,true,\"\\u00e9\\n\"]}", "\"a\"", "\"ab\"", "1", "12", "null", "true",
+           "\"é\\n\"", "--", "\"abc\"", "2", "false");
     SCHEMA("{\"type\":\"string\",\"enum\":[\"x\",1,\"yy\"],\"maxLength\":1}", "\"x\"", "--", "1", "\"yy\"");
 }
 
