@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/internal.h"
+#include "api/chat.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "mem/books.h"
@@ -13,14 +13,15 @@ enum { PARSE_EXTRA_BYTES = 128 * 1024, SCRATCH_KEEP_BYTES = 1 << 20 };
 
 /* ---- start and stop ---- */
 
-static api *layout(const api_config *c, mem_arena *a, void **parse, answer **answers, mem_timeline **timeline) {
+static api *layout(const api_config *c, mem_arena *a, void **parse, answer **answers,
+                   mem_timeline **timeline) {
     api *self = mem_arena_take(a, sizeof *self, 64);
     *timeline = mem_timeline_lay_out(a);
     *parse = mem_arena_take(a, c->body_limit_bytes + PARSE_EXTRA_BYTES, 64);
     *answers = mem_arena_take(a, c->max_active * sizeof **answers, 64);
     char *pending = mem_arena_take(a, (size_t)c->max_active * ANSWER_PENDING_BYTES, 64);
     for (uint32_t i = 0; *answers && i < c->max_active; i++)
-        (*answers)[i] = (answer){.pending_bytes = pending + (size_t)i * ANSWER_PENDING_BYTES};
+        (*answers)[i] = (answer){.record_bytes = pending + (size_t)i * ANSWER_PENDING_BYTES};
     return self;
 }
 
@@ -60,6 +61,8 @@ bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e) {
     a->en = en;
     a->sched = s;
     a->http = http;
+    a->ready_ms = clock_wall_ms();
+    if (!chat_model_begin(a, e)) return false;
     atomic_store(&a->state, API_READY);
     return true;
 }
@@ -69,16 +72,13 @@ void api_draining(api *a) { atomic_store(&a->state, API_DRAINING); }
 void api_stop(api *a) {
     if (!a) return;
     text_scratch_free(a->scratch);
+    text_template_free(a->model.own);
     if (a->tokens) mem_heap_give(&a->heap, a->tokens, engine_context(a->en) * sizeof *a->tokens);
     CHECK(mem_heap_bytes(&a->heap) == 0);
     for (uint32_t i = 0; i < a->config.max_active; i++) CHECK(!a->answers[i].in_use);
     mem_timeline_free(a->timeline);
     mem_arena arena = a->arena;
     mem_arena_free(&arena);
-}
-
-const char *api_model_name(const api *a) {
-    return a->config.model_alias ? a->config.model_alias : a->en ? engine_model_name(a->en) : "";
 }
 
 /* ---- routes ---- */
@@ -93,6 +93,18 @@ static const route routes[] = {
     {"POST", "/generate", native_generate, false, false},
     {"POST", "/generate-lite", native_generate, false, false},
     {"POST", "/fit", native_fit, false, false},
+    {"POST", "/v1/chat/completions", openai_chat, false, false},
+    {"POST", "/chat/completions", openai_chat, false, false},
+    {"POST", "/v1/completions", openai_completions, false, false},
+    {"POST", "/completions", openai_completions, false, false},
+    {"POST", "/v1/responses", openai_responses, false, false},
+    {"POST", "/responses", openai_responses, false, false},
+    {"GET", "/v1/models", models_list, false, false},
+    {"GET", "/models", models_list, false, false},
+    {"GET", "/v1/models/", models_one, false, false},
+    {"GET", "/models/", models_one, false, false},
+    {"POST", "/v1/messages", anthropic_messages, false, false},
+    {"POST", "/v1/messages/count_tokens", anthropic_count, false, false},
     {"GET", "/cache", cache_list, false, false},
     {"DELETE", "/cache", cache_clear, false, false},
     {"DELETE", "/cache/", cache_remove, false, false},
@@ -155,13 +167,13 @@ void api_handle(void *ctx, http_request *r) {
         err_set(&e, ERR_BUSY, "the model is loading");
     } else if (*allowed) {
         http_set_header(r, "Allow", allowed);
-        err_set(&e, ERR_USAGE, "%.*s takes %s, not %.*s", (int)(path.len < 128 ? path.len : 128), path.data, allowed,
-                STR_ARG(method));
+        err_set(&e, ERR_USAGE, "%.*s takes %s, not %.*s", (int)(path.len < 128 ? path.len : 128), path.data,
+                allowed, STR_ARG(method));
     } else {
         err_set(&e, ERR_NOT_FOUND, "nothing at %.*s; GET / lists what there is",
                 (int)(path.len < 128 ? path.len : 128), path.data);
     }
-    api_refuse_plainly(a, r, &e);
+    api_refuse_by_path(a, r, &e);
 }
 
 /* ---- errors ---- */
@@ -225,12 +237,12 @@ uint32_t api_busy_fields(void *ctx, uint64_t need_bytes, http_field out[HTTP_BUS
     return 1 + memory_fields(ctx, need_bytes, out + 1);
 }
 
-/* What can never fit is held against what there is at most; the rest against what is left now. What is refused before
- * its pages are known needs as much as its body at least. */
+/* What can never fit is held against what there is at most; the rest against what is left now. What is
+ * refused before its pages are known needs as much as its body at least. */
 void api_put_error_headers(api *a, http_request *r, int status, const err *e) {
     http_field fields[HTTP_BUSY_FIELDS];
     uint32_t n = 0;
-    if (status == 429 || status == 503) {
+    if (status == 429 || status == 503 || status == 529) {
         n = api_busy_fields(a, e->need_bytes ? e->need_bytes : http_body(r).len, fields);
     } else if (status == 413 && e->need_bytes) {
         n = memory_fields(a, e->need_bytes, fields);
@@ -239,21 +251,58 @@ void api_put_error_headers(api *a, http_request *r, int status, const err *e) {
     for (uint32_t i = 0; i < n; i++) http_set_header(r, fields[i].name, fields[i].value);
 }
 
+int api_dialect_status(const dialect *d, const err *e, bool unavailable) {
+    int status = api_status(e, unavailable);
+    return d->status ? d->status(e, status) : status;
+}
+
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
-    int status = api_status(e, atomic_load(&a->state) != API_READY);
+    int status = api_dialect_status(d, e, atomic_load(&a->state) != API_READY);
     api_put_error_headers(a, r, status, e);
     API_PAGE(body, 4096);
-    d->error(e, &body);
+    d->error(&(answer_failure){e, status, http_request_id(r)}, &body);
     http_reply(r, status, "application/json", buf_str(&body));
 }
 
-static void plain_error(const err *e, buf *to) {
-    http_error_json(to, e->message, err_code_name(e->code), NULL, NULL);
+static void plain_error(const answer_failure *f, buf *to) {
+    http_error_json(to, f->e->message, err_code_name(f->e->code), NULL, NULL);
 }
 
 void api_refuse_plainly(api *a, http_request *r, const err *e) {
     static const dialect plain = {.error = plain_error};
     api_refuse(a, r, &plain, e);
+}
+
+const dialect *api_dialect_of(str path, bool anthropic) {
+    static const char *const openai_paths[] = {"/v1/",        "/chat/completions", "/completions",
+                                               "/embeddings", "/responses",        "/models"};
+    if (str_starts(path, STR("/v1/messages")) || (anthropic && str_starts(path, STR("/v1/models"))))
+        return &anthropic_dialect;
+    for (size_t i = 0; i < sizeof openai_paths / sizeof *openai_paths; i++)
+        if (str_starts(path, str_of(openai_paths[i]))) return &openai_dialect;
+    return NULL;
+}
+
+int api_refusal_words(void *ctx, const http_request *r, const http_refusal *why, const char *id, buf *to) {
+    const dialect *d = api_dialect_of(http_path(r), http_header(r, "anthropic-version").len > 0);
+    err e;
+    (void)ctx;
+    if (!d || d == &openai_dialect) {
+        http_error_json(to, why->message, openai_error_type(why->status), NULL, why->code);
+        return why->status;
+    }
+    err_set(&e, why->status == 429 ? ERR_BUSY : ERR_INVALID, "%s", why->message);
+    int status = d->status ? d->status(&e, why->status) : why->status;
+    d->error(&(answer_failure){&e, status, id}, to);
+    return status;
+}
+
+void api_refuse_by_path(api *a, http_request *r, const err *e) {
+    const dialect *d = api_dialect_of(http_path(r), http_header(r, "anthropic-version").len > 0);
+    if (d)
+        api_refuse(a, r, d, e);
+    else
+        api_refuse_plainly(a, r, e);
 }
 
 void api_reply_json(http_request *r, int status, const buf *body) {
@@ -262,16 +311,31 @@ void api_reply_json(http_request *r, int status, const buf *body) {
 
 /* ---- prompts ---- */
 
-bool api_tokenize(api *a, str text, bool parse_special, uint32_t *n, err *e) {
+bool api_tokenize(api *a, str text, uint32_t *n, err *e) {
     if (!a->scratch && !(a->scratch = text_scratch_new(engine_vocab(a->en), &a->heap.alloc)))
         return err_set_memory(e, 0, mem_ledger_available(a->ledger), "no memory to tokenize in");
     size_t n_tokens = 0;
-    bool ok = text_encode(engine_vocab(a->en), a->scratch, text, true, parse_special, a->tokens,
-                          engine_context(a->en), &n_tokens, e);
+    const text_vocab *v = engine_vocab(a->en);
+    text_token bos = text_vocab_bos(v);
+    bool begun =
+        bos != TEXT_NO_TOKEN && text_vocab_token(v, bos).len && str_starts(text, text_vocab_token(v, bos));
+    bool ok = text_encode(v, a->scratch, text, !begun, true, a->tokens, engine_context(a->en), &n_tokens, e);
     *n = (uint32_t)n_tokens;
     if (text.len > SCRATCH_KEEP_BYTES / 16) { /* a rare large prompt must not stay paid for */
         text_scratch_free(a->scratch);
         a->scratch = NULL;
     }
     return ok;
+}
+
+bool api_add_token(api *a, const char *name, int64_t id, uint32_t *n, err *e) {
+    uint32_t n_vocab = text_vocab_size(engine_vocab(a->en));
+    if (id < 0 || id >= n_vocab)
+        return err_set(e, ERR_INVALID, "'%s' as an array must hold token ids from 0 to %u", name,
+                       n_vocab - 1);
+    if (*n == engine_context(a->en))
+        return err_set(e, ERR_TOO_LARGE, "'%s' has more tokens than the context of %u", name,
+                       engine_context(a->en));
+    a->tokens[(*n)++] = (int32_t)id;
+    return true;
 }

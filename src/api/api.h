@@ -14,11 +14,12 @@
 typedef struct api api;
 
 typedef struct api_config {
-    const char *model_alias; /* NULL: the model's own name */
+    const char *model_alias; /* names, separated by commas; NULL: the model's own */
     uint32_t max_active;     /* answers in work at once: the http slots */
     size_t body_limit_bytes;
     uint32_t default_max_tokens; /* UINT32_MAX: to the end of the context */
     uint32_t most_answers;       /* of one request: what the queue can hold; at most 16 */
+    uint32_t keep_alive_ms;  /* a stream that is silent for so long says so; 0: never */
     uint32_t window, keep;       /* of requests that name none; 0: no window */
     const char *keys;            /* who may ask, separated by commas; NULL: everyone */
     size_t cache_bytes;          /* the limits of what is remembered, for GET /cache; 0: what the pool has */
@@ -38,10 +39,14 @@ void api_stop(api *a); /* after the http server has stopped: no answer is runnin
 void api_handle(void *api, http_request *r); /* an http_handler; with api_gate before it */
 /* http_config.gate: API keys. */
 const http_refusal *api_gate(void *api, const http_request *r);
+/* http_config.words: refusals before the handler, as the dialect of their path says them. */
+int api_refusal_words(void *api, const http_request *r, const http_refusal *why, const char *id, buf *to);
 /* http_config.busy_fields: Retry-After from the backlog, and how memory stands. */
 uint32_t api_busy_fields(void *api, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 
 /* Takes a sample of the books for the timeline; one a second, however often it is called. By one thread. */
 void api_sample(api *a);
+/* Wakes streams that have been silent for long, to say that they are alive. As often. */
+void api_keep_alive(api *a);
 
 #endif

@@ -5,19 +5,20 @@
 
 #include "base/check.h"
 
-enum { FIELDS_MAX = 64 };
-
 typedef struct reader {
+    const fields_in *in;
+    str source;
     const field *table;
     size_t n_fields;
     bool allow_unknown;
     void *target;
     uint64_t seen;
     const field *now; /* whose value is being read */
+    size_t from;      /* where that value begins in source */
     bool skipping;    /* the value of an unknown or ignored field */
 } reader;
 
-static const char *kind_name(json_kind k) {
+const char *fields_kind_name(json_kind k) {
     switch (k) {
     case JSON_NULL: return "null";
     case JSON_BOOL: return "a boolean";
@@ -30,15 +31,57 @@ static const char *kind_name(json_kind k) {
     }
 }
 
-static bool wrong_type(const field *f, const char *wanted, json_kind got, err *e) {
-    return err_set(e, ERR_INVALID, "'%s' must be %s, not %s", f->name, wanted, kind_name(got));
+json_kind fields_kind(str json) {
+    switch (json.len ? json.data[0] : 0) {
+    case '{': return JSON_OBJECT_START;
+    case '[': return JSON_ARRAY_START;
+    case '"': return JSON_STRING;
+    case 't':
+    case 'f': return JSON_BOOL;
+    case 'n': return JSON_NULL;
+    default: return JSON_INT;
+    }
 }
 
-static bool in_range(const field *f, double v, err *e) {
+/* ---- values as they stand ---- */
+
+/* The first byte of the value behind a key, an item, a bracket. */
+static size_t skip_to_value(str s, size_t at) {
+    while (at < s.len && strchr(" \t\r\n:,", s.data[at])) at++;
+    return at;
+}
+
+static str slice(str s, size_t from, uint64_t end) { return (str){s.data + from, (size_t)end - from}; }
+
+/* The text of a string: in the source itself where nothing in it is escaped. */
+static bool keep_text(const fields_in *in, str json, str text, str *out, err *e) {
+    CHECK(json.len >= 2);
+    if (text.len == json.len - 2) {
+        *out = (str){json.data + 1, text.len};
+        return true;
+    }
+    char *copy = alloc_bytes(in->texts, text.len);
+    if (!copy) return err_set_memory(e, text.len, 0, "no memory for a text of %zu bytes", text.len);
+    memcpy(copy, text.data, text.len);
+    *out = (str){copy, text.len};
+    return true;
+}
+
+/* ---- scalars ---- */
+
+static bool wrong_type(const reader *r, const char *wanted, json_kind got, err *e) {
+    return err_set(e, ERR_INVALID, "'%s%s' must be %s, not %s", r->in->path, r->now->name, wanted,
+                   fields_kind_name(got));
+}
+
+static bool in_range(const reader *r, double v, err *e) {
+    const field *f = r->now;
     if (v >= f->low && v <= f->high) return true;
     if (f->kind == FIELD_FLOAT)
-        return err_set(e, ERR_INVALID, "'%s' is %g; it must be %g to %g", f->name, v, f->low, f->high);
-    return err_set(e, ERR_INVALID, "'%s' is %.15g; it must be %.0f to %.0f", f->name, v, f->low, f->high);
+        return err_set(e, ERR_INVALID, "'%s%s' is %g; it must be %g to %g", r->in->path, f->name, v, f->low,
+                       f->high);
+    return err_set(e, ERR_INVALID, "'%s%s' is %.15g; it must be %.0f to %.0f", r->in->path, f->name, v,
+                   f->low, f->high);
 }
 
 /* "f16, q8 or q4" */
@@ -51,58 +94,80 @@ static void list_words(const char *const *words, char *out, size_t size) {
     }
 }
 
-static bool set_word(const field *f, const json_event *ev, uint32_t *at, err *e) {
+static bool set_word(const reader *r, const json_event *ev, uint32_t *at, err *e) {
     char words[128];
-    list_words(f->words, words, sizeof words);
-    if (ev->kind != JSON_STRING) return wrong_type(f, words, ev->kind, e);
-    for (uint32_t i = 0; f->words[i]; i++)
-        if (str_is(ev->text, f->words[i])) return *at = i, true;
-    return err_set(e, ERR_INVALID, "'%s' is '%.*s'; it must be %s", f->name,
+    list_words(r->now->words, words, sizeof words);
+    if (ev->kind != JSON_STRING) return wrong_type(r, words, ev->kind, e);
+    for (uint32_t i = 0; r->now->words[i]; i++)
+        if (str_is(ev->text, r->now->words[i])) return *at = i, true;
+    return err_set(e, ERR_INVALID, "'%s%s' is '%.*s'; it must be %s", r->in->path, r->now->name,
                    (int)(ev->text.len < 32 ? ev->text.len : 32), ev->text.data, words);
 }
 
-static bool set_scalar(const field *f, const json_event *ev, void *target, err *e) {
-    void *at = (char *)target + f->offset;
-    switch (f->kind) {
+static bool set_integer(const reader *r, const json_event *ev, void *at, err *e) {
+    if (ev->kind == JSON_DOUBLE && ev->number == floor(ev->number)) { /* 1e3, or beyond 64 bits */
+        if (!in_range(r, ev->number, e)) return false;
+    } else if (ev->kind != JSON_INT) {
+        return wrong_type(r, "an integer", ev->kind, e);
+    }
+    if (!in_range(r, ev->number, e)) return false;
+    int64_t v = ev->kind == JSON_INT ? ev->integer : (int64_t)ev->number;
+    if (r->now->kind == FIELD_U32)
+        *(uint32_t *)at = (uint32_t)v;
+    else if (r->now->kind == FIELD_I32)
+        *(int32_t *)at = (int32_t)v;
+    else
+        *(uint64_t *)at = (uint64_t)v;
+    return true;
+}
+
+static bool set_scalar(const reader *r, const json_event *ev, err *e) {
+    void *at = (char *)r->target + r->now->offset;
+    switch (r->now->kind) {
     case FIELD_BOOL:
-        if (ev->kind != JSON_BOOL) return wrong_type(f, "a boolean", ev->kind, e);
+        if (ev->kind != JSON_BOOL) return wrong_type(r, "a boolean", ev->kind, e);
         *(bool *)at = ev->boolean;
         return true;
     case FIELD_FLOAT:
-        if (ev->kind != JSON_INT && ev->kind != JSON_DOUBLE) return wrong_type(f, "a number", ev->kind, e);
-        if (!in_range(f, ev->number, e)) return false;
+        if (ev->kind != JSON_INT && ev->kind != JSON_DOUBLE) return wrong_type(r, "a number", ev->kind, e);
+        if (!in_range(r, ev->number, e)) return false;
         *(float *)at = (float)ev->number;
         return true;
-    case FIELD_WORD: return set_word(f, ev, at, e);
-    case FIELD_U32:
-    case FIELD_I32:
-    case FIELD_U64:
-        if (ev->kind == JSON_DOUBLE && ev->number == floor(ev->number)) { /* 1e3, or beyond 64 bits */
-            if (!in_range(f, ev->number, e)) return false;
-        } else if (ev->kind != JSON_INT) {
-            return wrong_type(f, "an integer", ev->kind, e);
-        }
-        if (!in_range(f, ev->number, e)) return false;
-        int64_t v = ev->kind == JSON_INT ? ev->integer : (int64_t)ev->number;
-        if (f->kind == FIELD_U32) *(uint32_t *)at = (uint32_t)v;
-        else if (f->kind == FIELD_I32) *(int32_t *)at = (int32_t)v;
-        else *(uint64_t *)at = (uint64_t)v;
-        return true;
-    default: return true;
+    case FIELD_WORD: return set_word(r, ev, at, e);
+    case FIELD_STRING:
+        if (ev->kind != JSON_STRING) return wrong_type(r, "a string", ev->kind, e);
+        return keep_text(r->in, slice(r->source, r->from, ev->end), ev->text, at, e);
+    default: return set_integer(r, ev, at, e);
     }
 }
 
-static bool begin_field(reader *r, str key, err *e) {
+/* ---- objects ---- */
+
+static bool begin_field(reader *r, const json_event *ev, err *e) {
+    str key = ev->text;
     r->now = NULL;
+    r->from = skip_to_value(r->source, (size_t)ev->end);
     for (size_t i = 0; i < r->n_fields && !r->now; i++)
         if (str_is(key, r->table[i].name)) r->now = &r->table[i];
     r->skipping = !r->now || r->now->kind == FIELD_IGNORED;
     if (!r->now)
-        return r->allow_unknown ||
-               err_set(e, ERR_INVALID, "unknown field '%.*s'", (int)(key.len < 64 ? key.len : 64), key.data);
+        return r->allow_unknown || err_set(e, ERR_INVALID, "unknown field '%s%.*s'", r->in->path,
+                                           (int)(key.len < 64 ? key.len : 64), key.data);
     uint64_t bit = 1ull << (r->now - r->table);
-    if (r->seen & bit) return err_set(e, ERR_INVALID, "'%s' is there twice", r->now->name);
+    if (r->seen & bit) return err_set(e, ERR_INVALID, "'%s%s' is there twice", r->in->path, r->now->name);
     r->seen |= bit;
+    return true;
+}
+
+/* One of the kinds that are kept as text: its first event is checked, its last ends it. */
+static bool keep_json(reader *r, const json_event *ev, err *e) {
+    json_kind wanted = r->now->kind == FIELD_OBJECT ? JSON_OBJECT_START : JSON_ARRAY_START;
+    bool starts = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
+    bool ends = ev->kind == JSON_OBJECT_END || ev->kind == JSON_ARRAY_END;
+    if (ev->depth > 1) return true;
+    if (!ends && r->now->kind != FIELD_ANY && ev->kind != wanted)
+        return wrong_type(r, fields_kind_name(wanted), ev->kind, e);
+    if (!starts) *(str *)(void *)((char *)r->target + r->now->offset) = slice(r->source, r->from, ev->end);
     return true;
 }
 
@@ -110,23 +175,109 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
     reader *r = ctx;
     if (ev->depth == 0) {
         if (ev->kind == JSON_OBJECT_START || ev->kind == JSON_OBJECT_END) return true;
-        return err_set(e, ERR_INVALID, "the body must be a JSON object, not %s", kind_name(ev->kind));
+        size_t n = strlen(r->in->path);
+        if (!n)
+            return err_set(e, ERR_INVALID, "the body must be a JSON object, not %s",
+                           fields_kind_name(ev->kind));
+        return err_set(e, ERR_INVALID, "'%.*s' must be an object, not %s", (int)n - 1, r->in->path,
+                       fields_kind_name(ev->kind));
     }
-    if (ev->depth == 1 && ev->kind == JSON_KEY) return begin_field(r, ev->text, e);
+    if (ev->depth == 1 && ev->kind == JSON_KEY) return begin_field(r, ev, e);
     if (r->skipping) return true;
     if (ev->depth == 1 && ev->kind == JSON_NULL) {
         r->seen &= ~(1ull << (r->now - r->table));
         return true;
     }
-    if (r->now->kind == FIELD_CUSTOM) return r->now->events(r->target, ev, ev->depth - 1, e);
-    return set_scalar(r->now, ev, r->target, e);
+    switch (r->now->kind) {
+    case FIELD_CUSTOM: return r->now->events(r->target, ev, ev->depth - 1, e);
+    case FIELD_OBJECT:
+    case FIELD_ARRAY:
+    case FIELD_ANY: return keep_json(r, ev, e);
+    default: return set_scalar(r, ev, e);
+    }
+}
+
+bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n_fields, bool allow_unknown,
+                     void *target, uint64_t *seen, err *e) {
+    CHECK(n_fields <= FIELDS_MAX);
+    reader r = {.in = in,
+                .source = text,
+                .table = table,
+                .n_fields = n_fields,
+                .allow_unknown = allow_unknown,
+                .target = target};
+    bool ok = json_parse(in->parser, text, on_event, &r, e);
+    if (seen) *seen = r.seen;
+    return ok;
 }
 
 bool fields_parse(const base_alloc *alloc, str text, const field *table, size_t n_fields, bool allow_unknown,
                   void *target, uint64_t *seen, err *e) {
-    CHECK(n_fields <= FIELDS_MAX);
-    reader r = {.table = table, .n_fields = n_fields, .allow_unknown = allow_unknown, .target = target};
-    bool ok = json_parse(alloc, text, on_event, &r, e);
-    if (seen) *seen = r.seen;
-    return ok;
+    fields_in in = {alloc, alloc, ""};
+    return fields_parse_in(&in, text, table, n_fields, allow_unknown, target, seen, e);
+}
+
+/* ---- arrays ---- */
+
+typedef struct items {
+    const fields_in *in;
+    str source;
+    size_t from;
+    field_item now;
+    char path[FIELD_PATH_BYTES];
+    field_on_item *on_item;
+    void *ctx;
+} items;
+
+static bool begin_item(items *x, const json_event *ev, err *e) {
+    x->now.kind = ev->kind;
+    x->now.text = STR("");
+    x->now.integer = ev->integer;
+    snprintf(x->path, sizeof x->path, "%s[%u]", x->in->path, x->now.index);
+    if (ev->kind != JSON_STRING) return true;
+    return keep_text(x->in, slice(x->source, x->from, ev->end), ev->text, &x->now.text, e);
+}
+
+static bool on_item_event(void *ctx, const json_event *ev, err *e) {
+    items *x = ctx;
+    bool starts = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
+    bool ends = ev->kind == JSON_OBJECT_END || ev->kind == JSON_ARRAY_END;
+    if (ev->depth > 1) return true;
+    if (ev->depth == 0) {
+        CHECK(starts || ends); /* whoever calls knows that it is an array */
+        x->from = skip_to_value(x->source, (size_t)ev->end);
+        return true;
+    }
+    if (!ends && !begin_item(x, ev, e)) return false;
+    if (starts) return true;
+    x->now.json = slice(x->source, x->from, ev->end);
+    if (!x->on_item(x->ctx, &x->now, e)) return false;
+    x->now.index++;
+    x->from = skip_to_value(x->source, (size_t)ev->end);
+    return true;
+}
+
+bool fields_each(const fields_in *in, str array, field_on_item *on_item, void *ctx, err *e) {
+    CHECK(fields_kind(array) == JSON_ARRAY_START);
+    items x = {.in = in, .source = array, .on_item = on_item, .ctx = ctx};
+    x.now.path = x.path;
+    return json_parse(in->parser, array, on_item_event, &x, e);
+}
+
+typedef struct lone_text {
+    const fields_in *in;
+    str json, out;
+} lone_text;
+
+static bool on_text(void *ctx, const json_event *ev, err *e) {
+    lone_text *x = ctx;
+    CHECK(ev->kind == JSON_STRING);
+    return keep_text(x->in, x->json, ev->text, &x->out, e);
+}
+
+bool fields_text(const fields_in *in, str json, str *out, err *e) {
+    lone_text x = {in, json, STR("")};
+    if (!json_parse(in->parser, json, on_text, &x, e)) return false;
+    *out = x.out;
+    return true;
 }

@@ -1,8 +1,9 @@
-/* api/fields — a JSON object read by a table of fields.
+/* api/fields — JSON objects and arrays read by tables of fields.
  *
  * Owns the strictness that every dialect shares: a field has one type and one range, wrong ones are
  * refused by name, a known field may not come twice, null means absent. What a dialect does with
- * unknown fields is its own choice. */
+ * unknown fields is its own choice. Objects within objects are read from their text (FIELD_OBJECT,
+ * fields_each), each by a table of its own; errors name the way to them ('messages[2].role'). */
 #ifndef API_FIELDS_H
 #define API_FIELDS_H
 
@@ -15,11 +16,14 @@ typedef enum field_kind {
     FIELD_U64,    /* uint64_t */
     FIELD_FLOAT,  /* float */
     FIELD_WORD,   /* uint32_t: the index in words */
+    FIELD_STRING, /* str: the text itself; stays valid as long as the JSON and fields_in.texts */
+    FIELD_OBJECT, /* str: its JSON, as it stands */
+    FIELD_ARRAY,  /* str: the same */
+    FIELD_ANY,    /* str: the same of any value, null aside */
     FIELD_CUSTOM, /* events go to the row's function until the value is whole */
     FIELD_IGNORED /* any value */
 } field_kind;
 
-typedef struct field_reader field_reader;
 /* depth: 0 for the value itself. */
 typedef bool field_events(void *target, const json_event *event, int depth, err *e);
 
@@ -32,8 +36,40 @@ typedef struct field {
     const char *const *words; /* FIELD_WORD: all that are allowed, NULL at the end */
 } field;
 
+enum { FIELDS_MAX = 64, FIELD_PATH_BYTES = 96 };
+
+typedef struct fields_in {
+    const base_alloc *parser; /* its state, only while it reads */
+    const base_alloc *texts;  /* of FIELD_STRING with escapes; given back by whoever owns it */
+    const char *path;         /* what stands before names in errors: "messages[2]."; "" for the outermost */
+} fields_in;
+
 /* Parses text as one object into target. ERR_INVALID names field and reason. *seen: bit i for row i. */
+bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n_fields, bool allow_unknown,
+                     void *target, uint64_t *seen, err *e);
+/* The same for an outermost object without FIELD_STRING. */
 bool fields_parse(const base_alloc *alloc, str text, const field *table, size_t n_fields, bool allow_unknown,
                   void *target, uint64_t *seen, err *e);
+
+typedef struct field_item {
+    const char *path; /* "messages[2]" */
+    uint32_t index;
+    json_kind kind;  /* of the value; containers by their START */
+    str json;        /* the value as it stands */
+    str text;        /* of a string, as FIELD_STRING */
+    int64_t integer; /* of JSON_INT */
+} field_item;
+
+/* Calls on_item for each value of a JSON array, until it returns false (with the reason). in->path: the
+ * array's own name, "messages". */
+typedef bool field_on_item(void *ctx, const field_item *item, err *e);
+bool fields_each(const fields_in *in, str array, field_on_item *on_item, void *ctx, err *e);
+
+/* The text of a JSON string that stands by itself, as FIELD_STRING. */
+bool fields_text(const fields_in *in, str json, str *out, err *e);
+
+/* What a value is, from its text; and the words for it ("an array"). */
+json_kind fields_kind(str json);
+const char *fields_kind_name(json_kind k);
 
 #endif

@@ -35,6 +35,7 @@ typedef struct json_event {
     int64_t integer;
     double number; /* set for JSON_INT too */
     str text;
+    uint64_t end; /* bytes fed up to the end of what this event says: of its literal, key, bracket */
 } json_event;
 
 /* Returns false to stop; fill *e with the reason. */
@@ -43,7 +44,7 @@ typedef bool json_on_event(void *ctx, const json_event *event, err *e);
 typedef struct json_reader json_reader;
 
 /* NULL when the allocator refuses. Callback errors and syntax errors come back from feed/finish as
- * ERR_INVALID ("at byte N: …"). */
+ * ERR_INVALID: syntax errors say where ("at byte N: …"), the callback's own stand as it put them. */
 json_reader *json_reader_new(const base_alloc *alloc, size_t string_limit_bytes, json_on_event *on_event, void *ctx);
 bool json_reader_feed(json_reader *r, str bytes, err *e);
 bool json_reader_finish(json_reader *r, err *e);

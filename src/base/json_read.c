@@ -49,6 +49,7 @@ struct json_reader {
     uint64_t fed_bytes; /* before the current feed */
     err *e;             /* of the current feed */
     bool dead;          /* after an error nothing more is read */
+    bool refused_by_consumer;
 };
 
 /* ---- memory for yajl ---- */
@@ -99,7 +100,13 @@ static void yajl_give(void *ctx, void *p) {
 
 /* ---- events ---- */
 
-static int emit(json_reader *r, const json_event *event) { return r->on_event(r->ctx, event, r->e); }
+static int emit(json_reader *r, const json_event *said) {
+    json_event event = *said;
+    event.end = r->fed_bytes + yajl_get_bytes_consumed(r->yajl);
+    bool goes_on = r->on_event(r->ctx, &event, r->e);
+    r->refused_by_consumer = !goes_on;
+    return goes_on;
+}
 
 static int on_null(void *ctx) {
     json_reader *r = ctx;
@@ -283,7 +290,7 @@ static bool run_yajl(json_reader *r, str bytes) {
     uint64_t at_byte = r->fed_bytes + (ending ? 0 : yajl_get_bytes_consumed(r->yajl));
     if (status == yajl_status_error) place_syntax_error(r, at_byte);
     else if (r->e->code == ERR_NONE) place(r, at_byte, "stopped by the consumer");
-    else err_prefix(r->e, "at byte %llu: ", (unsigned long long)at_byte);
+    else if (!r->refused_by_consumer) err_prefix(r->e, "at byte %llu: ", (unsigned long long)at_byte);
     return false;
 }
 

@@ -22,7 +22,7 @@ typedef struct cli_options {
     uint32_t kv_type, window, keep, cache_entries, cache_ttl_s;
     uint64_t grammar_bytes;
     uint32_t context, parallel, batch, threads, port;
-    uint32_t max_concurrent, max_queue, max_connections, max_active, queue_timeout_s, drain_timeout_s;
+    uint32_t max_concurrent, max_queue, max_connections, max_active, queue_timeout_s, keep_alive_s, drain_timeout_s;
     int32_t predict;
     float temperature, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty;
     uint32_t top_k, repeat_last_n;

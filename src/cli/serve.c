@@ -30,6 +30,7 @@ server_parts server_parts_of(const cli_options *o) {
     http_config_default(&p.http);
     p.http.busy_fields = api_busy_fields;
     p.http.gate = api_gate;
+    p.http.words = api_refusal_words;
     if (o->host) p.http.host = o->host;
     p.http.port = (uint16_t)o->port;
     p.http.max_connections = o->max_connections > o->max_active ? o->max_connections : o->max_active;
@@ -44,6 +45,7 @@ server_parts server_parts_of(const cli_options *o) {
                          .body_limit_bytes = o->body_limit_bytes,
                          .default_max_tokens = predict,
                          .most_answers = p.sched.max_concurrent + p.sched.max_queue,
+                         .keep_alive_ms = o->keep_alive_s * 1000,
                          .window = o->window,
                          .keep = o->keep,
                          .keys = o->api_keys,
@@ -81,6 +83,7 @@ static void lent(void *ctx, mem_lent *out) {
 static void pass_on_level(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
     sched_set_pressure(((server *)ctx)->sched, level, hold, room_bytes);
     api_sample(((server *)ctx)->api);
+    api_keep_alive(((server *)ctx)->api);
 }
 
 static uint64_t trim(void *ctx, uint64_t wanted_bytes) {
@@ -179,8 +182,9 @@ static void say_ready(const server *s) {
     log_info("serve", "ready: %s on http://%s:%u, kernels %s, %d threads", engine_model_name(s->en), host, port,
              engine_kernels(s->en), engine_threads(s->en));
     fprintf(stderr,
-            "\nTry:  curl -N http://%s:%u/generate -d '{\"prompt\": \"Once upon a time\", \"stream\": true}'\n\n",
-            host, port);
+            "\nTry:  curl -N http://%s:%u/generate -d '{\"prompt\": \"Once upon a time\", \"stream\": true}'\n"
+            "Base URL of OpenAI clients: http://%s:%u/v1; of Anthropic's and Ollama's: http://%s:%u\n\n",
+            host, port, host, port, host, port);
 }
 
 void server_wait_for_signal(void) {

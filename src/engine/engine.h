@@ -21,6 +21,7 @@
 #include "mem/ledger.h"
 #include "mem/plan.h"
 #include "model/model.h"
+#include "text/template.h"
 #include "text/vocab.h"
 
 typedef struct engine_config {
@@ -91,6 +92,7 @@ const char *engine_kernels(const engine *en);
 int engine_threads(const engine *en);
 kv_cache *engine_kv(const engine *en); /* for whoever decides what is kept and what goes */
 str engine_chat_template(const engine *en); /* empty when the model has none */
+const text_template *engine_template(const engine *en); /* compiled; NULL where there is none that can be */
 model_pooling engine_pooling(const engine *en); /* for embeddings that do not say: the model's, else the mean */
 
 /* ---- sessions: sequences of the KV cache ---- */

@@ -16,7 +16,7 @@ void engine_generation_start(engine_generation *g) {
     g->n_draft = g->n_drafted = g->n_accepted = 0;
     g->holds = false;
     engine_guess_begin(&g->guess, g->speculate);
-    text_stream_init(&g->stream, engine_vocab(g->en), false, false);
+    text_stream_init(&g->stream, engine_vocab(g->en), g->show_control, false);
 }
 
 void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed) {

@@ -41,6 +41,7 @@ typedef struct engine_generation {
     int32_t *tokens; /* [n_prompt + max_tokens]: the prompt, then what is generated */
     uint32_t n_prompt, max_tokens;
     bool speculate; /* guess what comes next */
+    bool show_control; /* control tokens are text, too */
     engine_embedding embedding; /* with pooling: the prompt becomes a vector, and max_tokens is 0 */
 
     /* progress */

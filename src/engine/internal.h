@@ -42,6 +42,7 @@ struct engine {
     text_token_index *token_index; /* NULL: no grammars */
     char *chat_template;
     size_t chat_template_bytes;
+    text_template *compiled_template;
     char name[128];
     engine_about about;
 

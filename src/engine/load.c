@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "compute/pool.h"
 #include "engine/internal.h"
 #include "engine/sampler.h"
@@ -48,6 +49,16 @@ static bool open_file(engine *en, err *e) {
     return en->file_open = gguf_open_memory(&en->file, bytes, len, "built-in model", &en->directory_heap.alloc, e);
 }
 
+/* A template that cannot be compiled costs its model nothing but its own form of conversation. */
+static bool compile_template(engine *en, err *e) {
+    str source = {en->chat_template, en->chat_template_bytes};
+    en->compiled_template = text_template_new(source, &en->tokenizer_heap.alloc, e);
+    if (en->compiled_template || e->code == ERR_MEMORY) return en->compiled_template != NULL;
+    log_warn("engine", "the model's chat template is not used: %s", e->message);
+    *e = (err){0};
+    return true;
+}
+
 static bool read_name_and_template(engine *en, err *e) {
     const char *path = en->config.model_path ? en->config.model_path : "built-in";
     str name = str_of(file_name(path)), chat = STR("");
@@ -62,7 +73,7 @@ static bool read_name_and_template(engine *en, err *e) {
     if (!en->chat_template) return false;
     memcpy(en->chat_template, chat.data, chat.len);
     en->chat_template_bytes = chat.len;
-    return true;
+    return compile_template(en, e);
 }
 
 enum { IDENTITY_SAMPLES = 64, IDENTITY_SAMPLE_BYTES = 16 * 1024 };
@@ -411,6 +422,7 @@ void engine_free(engine *en) {
     engine_free(en->draft);
     if (en->file_open) gguf_close(&en->file);
     text_token_index_free(en->token_index);
+    text_template_free(en->compiled_template);
     text_vocab_free(en->vocab);
     mem_heap_give(&en->tokenizer_heap, en->chat_template, en->chat_template_bytes);
     CHECK(mem_heap_bytes(&en->tokenizer_heap) == 0 && mem_heap_bytes(&en->directory_heap) == 0);

@@ -20,6 +20,7 @@ kv_cache *engine_kv(const engine *en) { return en->kv; }
 model_pooling engine_pooling(const engine *en) {
     return en->hparams.pooling ? en->hparams.pooling : MODEL_POOL_MEAN;
 }
+const text_template *engine_template(const engine *en) { return en->compiled_template; }
 str engine_chat_template(const engine *en) { return (str){en->chat_template, en->chat_template_bytes}; }
 void engine_counters_read(const engine *en, engine_counters *out) { *out = en->counters; }
 

@@ -52,6 +52,10 @@ typedef struct http_refusal {
  * read. Called on the event thread, with no lock held. */
 typedef const http_refusal *http_gate(void *ctx, const http_request *r);
 
+/* The body of a refusal made here, in the words of whoever the path belongs to. Returns the status it goes with. Called
+ * as http_gate is. */
+typedef int http_refusal_words(void *ctx, const http_request *r, const http_refusal *why, const char *id, buf *to);
+
 typedef struct http_config {
     const char *host; /* "127.0.0.1", "::1", "0.0.0.0" */
     uint16_t port;    /* 0: any free one */
@@ -63,6 +67,7 @@ typedef struct http_config {
     /* with the handler's context: */
     http_busy_fields *busy_fields; /* NULL: only Retry-After: 1 */
     http_gate *gate;               /* NULL: all may come in */
+    http_refusal_words *words;     /* NULL: as http_error_json */
 } http_config;
 
 void http_config_default(http_config *c);

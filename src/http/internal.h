@@ -140,9 +140,19 @@ size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
 void http_make_id(http_server *s, char out[HTTP_ID_BYTES]); /* lock held */
 /* What goes with a refusal that passes. Lock not held. */
 uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
+/* What a refusal says where nobody else words it; r: NULL where the request has no path yet. Returns the status. */
+enum { HTTP_REFUSAL_BYTES = 1024 };
+int http_word_refusal(http_server *s, const http_request *r, const http_refusal *why, const char *id, buf *to);
 /* Sends the whole answer past the library (which could not answer before the body's end), says that
- * nothing follows, and leaves the connection to be drained for HTTP_LINGER_MS. Lock held. */
-void http_refuse(http_conn *c, const http_refusal *why, const http_field *fields, uint32_t n, bool without_body);
+ * nothing follows, and leaves the connection to be drained for HTTP_LINGER_MS. said: of why; NULL: worded here. Lock
+ * held. */
+typedef struct http_said {
+    int status;
+    char id[HTTP_ID_BYTES];
+    str body;
+} http_said;
+void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, const http_field *fields, uint32_t n,
+                 bool without_body);
 
 /* ---- stream.c: answers ---- */
 /* Hands the request's answer, as far as there is one, to the library. Event thread. */

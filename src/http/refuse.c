@@ -39,28 +39,40 @@ uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field ou
     return 1;
 }
 
-static void put_head(buf *out, const http_refusal *why, const char *id, size_t body_bytes) {
+int http_word_refusal(http_server *s, const http_request *r, const http_refusal *why, const char *id, buf *to) {
+    if (r && s->config.words) return s->config.words(s->ctx, r, why, id, to);
+    http_error_json(to, why->message, error_type(why->status), NULL, why->code);
+    return why->status;
+}
+
+static void put_head(buf *out, const http_said *said) {
     buf_printf(out,
                "HTTP/1.1 %d %s\r\nx-request-id: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
                "Connection: close\r\n",
-               why->status, MHD_get_reason_phrase_for((unsigned)why->status), id, body_bytes);
+               said->status, MHD_get_reason_phrase_for((unsigned)said->status), said->id, said->body.len);
 }
 
-void http_refuse(http_conn *c, const http_refusal *why, const http_field *fields, uint32_t n, bool without_body) {
-    char memory[8192], id[HTTP_ID_BYTES];
+void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, const http_field *fields, uint32_t n,
+                 bool without_body) {
+    char memory[8192];
     mem_arena arena;
     mem_arena_over(&arena, memory, sizeof memory);
     base_alloc alloc = mem_arena_alloc(&arena);
     buf json, text;
-    buf_init(&json, &alloc, 1024);
-    http_error_json(&json, why->message, error_type(why->status), NULL, why->code);
+    http_said own;
+    buf_init(&json, &alloc, HTTP_REFUSAL_BYTES);
+    if (!said) {
+        http_make_id(c->server, own.id);
+        own.status = http_word_refusal(c->server, NULL, why, own.id, &json);
+        own.body = buf_str(&json);
+        said = &own;
+    }
     buf_init(&text, &alloc, 4096);
     buf_reserve(&text, 4095 - 1);
-    http_make_id(c->server, id);
-    put_head(&text, why, id, json.len);
+    put_head(&text, said);
     for (uint32_t i = 0; i < n; i++) buf_printf(&text, "%s: %s\r\n", fields[i].name, fields[i].value);
     buf_append_str(&text, STR("\r\n"));
-    if (!without_body) buf_append_str(&text, buf_str(&json));
+    if (!without_body) buf_append_str(&text, said->body);
     CHECK(!text.failed);
     /* Nothing of ours waits in this socket, so a short text goes in whole; if the client left, so be it. */
     (void)!send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -178,17 +178,27 @@ static const http_refusal *take_body(http_conn *c, const char *data, size_t len,
     return NULL;
 }
 
-/* Lock held, but for the moment in which the fields are asked for: the watcher may then end the connection. */
-static void refuse(http_conn *c, const http_refusal *why, uint64_t need_bytes, bool head) {
+/* Lock held, but for the moment in which it is worded: the watcher may then end the connection. */
+static void refuse(http_conn *c, const http_request *asked, const http_refusal *why, uint64_t need_bytes, bool head) {
+    http_server *s = c->server;
     http_field fields[HTTP_BUSY_FIELDS + 1];
     uint32_t n = 0;
-    if (why->status == 429 || why->status == 503) {
-        http_unlock(c->server);
-        n = http_ask_busy_fields(c->server, need_bytes, fields);
-        http_lock(c->server);
-    }
+    char memory[HTTP_REFUSAL_BYTES];
+    mem_arena arena;
+    mem_arena_over(&arena, memory, sizeof memory);
+    base_alloc alloc = mem_arena_alloc(&arena);
+    buf body;
+    http_said said;
+    buf_init(&body, &alloc, sizeof memory);
+    buf_reserve(&body, sizeof memory - 2);
+    http_make_id(s, said.id);
+    http_unlock(s);
+    said.status = http_word_refusal(s, asked, why, said.id, &body);
+    if (why->status == 429 || why->status == 503) n = http_ask_busy_fields(s, need_bytes, fields);
+    http_lock(s);
+    said.body = buf_str(&body);
     if (*why->field.name) fields[n++] = why->field;
-    if (c->phase != CONN_REFUSED) http_refuse(c, why, fields, n, head);
+    if (c->phase != CONN_REFUSED) http_refuse(c, why, &said, fields, n, head);
 }
 
 static enum MHD_Result run_handler(http_conn *c) {
@@ -228,7 +238,8 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
         http_unlock(s);
         return http_send_answer(c->request); /* a late answer was woken */
     }
-    if (why) refuse(c, why, need_bytes, !strcmp(method, "HEAD"));
+    const http_request asked = {.server = s, .mhd = mhd, .method = str_of(method), .path = str_of(url)};
+    if (why) refuse(c, &asked, why, need_bytes, !strcmp(method, "HEAD"));
     http_unlock(s);
     return result;
 }

@@ -26,19 +26,18 @@ static void begin_answer(http_request *r, http_answer kind, int status, const ch
 
 /* The buffer is back in the slot's own bytes, and so is what is said here. */
 static void say_no_buffer(http_request *r, size_t body_bytes) {
+    static const http_refusal busy = {429, "too_many_requests", "no buffer is free for this answer"},
+                              never = {500, "answer_too_large", "the answer is larger than this server's buffers"};
     http_server *s = r->server;
     bool ever = body_bytes <= (size_t)s->pool.units * HTTP_UNIT_BYTES;
-    r->status = ever ? 429 : 500;
-    r->header_count = ever ? http_ask_busy_fields(s, body_bytes, r->headers) : 0;
-    snprintf(r->content_type, sizeof r->content_type, "application/json");
     mem_arena arena;
     mem_arena_over(&arena, r->own_bytes, HTTP_INLINE_BYTES);
     base_alloc alloc = mem_arena_alloc(&arena);
     buf json;
     buf_init(&json, &alloc, HTTP_INLINE_BYTES);
-    http_error_json(
-        &json, ever ? "no buffer is free for this answer" : "the answer is larger than this server's buffers",
-        ever ? "rate_limit_error" : "server_error", NULL, ever ? "too_many_requests" : "answer_too_large");
+    r->status = http_word_refusal(s, r, ever ? &busy : &never, r->id, &json);
+    r->header_count = ever ? http_ask_busy_fields(s, body_bytes, r->headers) : 0;
+    snprintf(r->content_type, sizeof r->content_type, "application/json");
     CHECK(!json.failed && http_buffer_set(&s->pool, &r->buffer, r->own_bytes, buf_str(&json)));
 }
 

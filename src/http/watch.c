@@ -51,7 +51,7 @@ static void client_left(http_server *s, uint64_t handle) {
 static void deadline_passed(http_conn *c) {
     static const http_refusal late = {408, "request_timeout", "the request took too long to arrive"};
     bool waits_for_headers = c->phase == CONN_WAITING && !c->used_before;
-    if (waits_for_headers || c->phase == CONN_BODY) http_refuse(c, &late, NULL, 0, false);
+    if (waits_for_headers || c->phase == CONN_BODY) http_refuse(c, &late, NULL, NULL, 0, false);
     (void)shutdown(c->fd, SHUT_RDWR);
     c->deadline_ns = 0;
 }

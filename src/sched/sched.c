@@ -43,10 +43,13 @@ static size_t block_bytes_for(const sched *s, const sched_request *r, uint32_t m
     return embedding_bytes(s, r) + block_bytes(r->n_prompt, max_tokens, r->n_stops, ring_for(r, max_tokens));
 }
 
-/* Room for at least two of the largest plain jobs. */
+/* Room for as many of the largest plain jobs as run at once, and for some to wait: most clients say nothing of
+ * max_tokens, and each of their whole answers may then be as long as the context. */
 static size_t region_bytes(const sched_config *c, uint32_t n_context) {
     size_t largest = block_bytes(0, n_context, GENERATION_STOPS_MAX, ring_bytes(true, n_context, 0));
-    size_t wanted = c->queue_bytes ? c->queue_bytes : LEAST_QUEUE_BYTES, bytes = mem_buddy_block_bytes(largest) * 2;
+    size_t block = mem_buddy_block_bytes(largest), wanted = block * (c->max_concurrent + 1), bytes = block * 2;
+    if (c->queue_bytes) wanted = c->queue_bytes;
+    else if (wanted < LEAST_QUEUE_BYTES) wanted = LEAST_QUEUE_BYTES;
     while (bytes < wanted) bytes *= 2;
     return bytes;
 }
@@ -208,6 +211,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
                                  .tokens = (int32_t *)(void *)at,
                                  .n_prompt = r->n_prompt,
                                  .max_tokens = max_tokens,
+                                 .show_control = r->show_control,
                                  .speculate = r->speculate && !r->pooling && engine_drafts(s->en) > 0};
     if (r->pooling) engine_embedding_init(&j->gen.embedding, s->en, r->pooling, r->normalize, embedding);
     memcpy(at, r->prompt, r->n_prompt * sizeof *r->prompt);
@@ -355,6 +359,12 @@ bool sched_job_failed(sched *s, sched_job *j, err *why) {
     if (failed) *why = j->failure;
     pthread_mutex_unlock(&s->lock);
     return failed;
+}
+
+str sched_job_stop_text(sched *s, const sched_job *j, uint32_t which) {
+    (void)s;
+    CHECK(which < j->gen.n_stops);
+    return (str){j->gen.stops[which].text, j->gen.stops[which].len};
 }
 
 static double ms_between(uint64_t from_ns, uint64_t to_ns) {

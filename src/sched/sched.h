@@ -78,6 +78,7 @@ typedef struct sched_request {
     kv_memory_of memory;
     sched_pooling pooling; /* NONE: text. Else one vector: sampling and stops are not looked at */
     bool normalize;        /* the vector, to length 1 */
+    bool show_control;     /* control tokens are text, too; ends are not */
     engine_sampling sampling; /* its grammar is held for the job, too, until the job's end */
     uint32_t n_stops;
     engine_stop stops[GENERATION_STOPS_MAX];
@@ -126,6 +127,7 @@ const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width);
 const int32_t *sched_job_tokens(sched *s, sched_job *j, uint32_t *n);
 bool sched_job_done(sched *s, sched_job *j); /* it has ended (output may still be unread) */
 bool sched_job_failed(sched *s, sched_job *j, err *why); /* it has ended with SCHED_FAILED; reads nothing */
+str sched_job_stop_text(sched *s, const sched_job *j, uint32_t which); /* valid until released */
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out);
 /* The consumer lets go; a job that has not ended is cancelled. j is dead afterwards. Not from wake. */
 void sched_job_release(sched *s, sched_job *j);

@@ -1,6 +1,8 @@
 /* The table of fields: each type and range, null, duplicates, unknown names, values of a shape of their own. */
 #include "../test.h"
 
+#include <stdio.h>
+
 #include "api/fields.h"
 
 typedef struct target {
@@ -217,6 +219,121 @@ static void refused_allocations(void **state) {
     }
 }
 
+/* ---- objects within objects ---- */
+
+typedef struct outer {
+    str name, inner, list, any;
+} outer;
+
+static const field outer_rows[] = {
+    {"name", FIELD_STRING, offsetof(outer, name)},
+    {"inner", FIELD_OBJECT, offsetof(outer, inner)},
+    {"list", FIELD_ARRAY, offsetof(outer, list)},
+    {"any", FIELD_ANY, offsetof(outer, any)},
+};
+
+typedef struct texts {
+    test_alloc parser, kept;
+    fields_in in;
+} texts;
+
+static fields_in *in_of(texts *t, const char *path) {
+    test_alloc_init(&t->parser, 0);
+    test_alloc_init(&t->kept, 0);
+    t->in = (fields_in){&t->parser.alloc, &t->kept.alloc, path};
+    return &t->in;
+}
+
+static outer accept_outer(texts *t, const char *json) {
+    outer o = {0};
+    err e = {0};
+    assert_ok(fields_parse_in(in_of(t, ""), str_of(json), outer_rows, 4, false, &o, NULL, &e), e);
+    return o;
+}
+
+static void refuse_outer(const char *path, const char *json, const char *words) {
+    texts t;
+    outer o = {0};
+    err e = {0};
+    assert_false(fields_parse_in(in_of(&t, path), str_of(json), outer_rows, 4, false, &o, NULL, &e));
+    if (!strstr(e.message, words)) fail_msg("%s: '%s' does not say '%s'", json, e.message, words);
+}
+
+static void values_are_kept_as_they_stand(void **state) {
+    (void)state;
+    texts t;
+    outer o = accept_outer(&t, "{ \"list\" : [1, {\"a\": []}] ,\"inner\":{\"x\": \"}\"}, \"any\": -1.5e3 , \"name\":\"plain\"}");
+    assert_true(str_is(o.list, "[1, {\"a\": []}]"));
+    assert_true(str_is(o.inner, "{\"x\": \"}\"}"));
+    assert_true(str_is(o.any, "-1.5e3"));
+    assert_true(str_is(o.name, "plain"));
+    assert_int_equal(t.kept.outstanding_bytes, 0); /* nothing is escaped: the text lies in the JSON */
+    assert_true(str_is(accept_outer(&t, "{\"any\": \"a\\nb\"}").any, "\"a\\nb\""));
+    assert_true(str_is(accept_outer(&t, "{\"any\":[[],{}]}").any, "[[],{}]"));
+    assert_int_equal(accept_outer(&t, "{\"any\": null, \"inner\": null, \"name\": null}").any.len, 0);
+    o = accept_outer(&t, "{\"name\": \"a\\n\\u00e9\"}");
+    assert_true(str_is(o.name, "a\n\xc3\xa9"));
+    assert_true(t.kept.outstanding_bytes > 0);
+    alloc_free(&t.kept.alloc, (void *)(uintptr_t)o.name.data, o.name.len);
+}
+
+static void errors_name_the_way(void **state) {
+    (void)state;
+    refuse_outer("", "{\"name\": 1}", "'name' must be a string, not an integer");
+    refuse_outer("messages[2].", "{\"name\": []}", "'messages[2].name' must be a string, not an array");
+    refuse_outer("a.", "{\"inner\": []}", "'a.inner' must be an object, not an array");
+    refuse_outer("a.", "{\"inner\": \"{}\"}", "'a.inner' must be an object, not a string");
+    refuse_outer("a.", "{\"list\": {}}", "'a.list' must be an array, not an object");
+    refuse_outer("a.", "{\"list\": 3}", "'a.list' must be an array, not an integer");
+    refuse_outer("a.", "{\"lost\": 3}", "unknown field 'a.lost'");
+    refuse_outer("a.", "{\"list\": [], \"list\": []}", "'a.list' is there twice");
+    refuse_outer("a[1].", "[]", "'a[1]' must be an object, not an array");
+    refuse_outer("a.", "{\"list\": [}", "at byte");
+}
+
+typedef struct seen_items {
+    uint32_t n;
+    char said[256];
+    uint32_t stop_at;
+} seen_items;
+
+static bool on_item(void *ctx, const field_item *item, err *e) {
+    seen_items *s = ctx;
+    size_t n = strlen(s->said);
+    assert_int_equal(item->index, s->n++);
+    snprintf(s->said + n, sizeof s->said - n, "%s=%.*s;", item->path, STR_ARG(item->json));
+    if (item->kind == JSON_STRING) assert_true(item->text.len + 2 <= item->json.len);
+    return s->n != s->stop_at || err_set(e, ERR_INVALID, "'%s' is enough", item->path);
+}
+
+static void arrays_item_by_item(void **state) {
+    (void)state;
+    texts t;
+    seen_items s = {0};
+    err e = {0};
+    assert_ok(fields_each(in_of(&t, "x"), STR("[1 , \"a]\",[2,[3]], {\"k\":[4]},null,true]"), on_item, &s, &e), e);
+    assert_string_equal(s.said, "x[0]=1;x[1]=\"a]\";x[2]=[2,[3]];x[3]={\"k\":[4]};x[4]=null;x[5]=true;");
+    s = (seen_items){0};
+    assert_ok(fields_each(in_of(&t, "x"), STR("[ ]"), on_item, &s, &e), e);
+    assert_int_equal(s.n, 0);
+    s = (seen_items){.stop_at = 2};
+    assert_false(fields_each(in_of(&t, "x"), STR("[1,2,3]"), on_item, &s, &e));
+    assert_string_equal(e.message, "'x[1]' is enough");
+}
+
+static void a_text_by_itself(void **state) {
+    (void)state;
+    texts t;
+    str out;
+    err e = {0};
+    assert_ok(fields_text(in_of(&t, ""), STR("\"abc\""), &out, &e), e);
+    assert_true(str_is(out, "abc"));
+    assert_int_equal(fields_kind(STR("{}")), JSON_OBJECT_START);
+    assert_int_equal(fields_kind(STR("[1]")), JSON_ARRAY_START);
+    assert_int_equal(fields_kind(STR("\"\"")), JSON_STRING);
+    assert_int_equal(fields_kind(STR("false")), JSON_BOOL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types),
@@ -230,6 +347,10 @@ int main(void) {
         cmocka_unit_test(custom_fields_see_their_whole_value),
         cmocka_unit_test(only_objects),
         cmocka_unit_test(refused_allocations),
+        cmocka_unit_test(values_are_kept_as_they_stand),
+        cmocka_unit_test(errors_name_the_way),
+        cmocka_unit_test(arrays_item_by_item),
+        cmocka_unit_test(a_text_by_itself),
     };
     return cmocka_run_group_tests_name("api_fields", tests, NULL, NULL);
 }

@@ -299,7 +299,7 @@ static void test_consumer_stops(void **state) {
     err e = {0};
     json_reader *r = json_reader_new(&a.alloc, 100, on_event, &t);
     assert_false(json_reader_feed(r, STR("[1,2,3,4]"), &e));
-    assert_string_equal(e.message, "at byte 4: enough");
+    assert_string_equal(e.message, "enough");
     assert_int_equal(e.code, ERR_TOO_LARGE); /* the consumer's own code stands */
     assert_int_equal(t.events, 3);
     json_reader_free(r);

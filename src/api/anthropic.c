@@ -1,0 +1,551 @@
+/* The Anthropic dialect: messages, count_tokens (docs.anthropic.com/en/api). */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/chat.h"
+
+enum { BLOCK_NONE = 0xFF };
+
+/* ---- wording: parts ---- */
+
+/* Load that is shed is theirs to wait out: 529. */
+static int status_of(const err *e, int status) {
+    if (e->code == ERR_TOO_LARGE) return 400;
+    return status == 429 ? 529 : status;
+}
+
+static const char *error_type(int status) {
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 529: return "overloaded_error";
+    default: return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+static void error_words(const answer_failure *f, buf *to) {
+    json_writer w;
+    json_begin(&w, to);
+    json_object_start(&w);
+    json_put_string(&w, "type", STR("error"));
+    json_key(&w, "error");
+    json_object_start(&w);
+    json_put_string(&w, "type", str_of(error_type(f->status)));
+    json_put_string(&w, "message", str_of(f->e->message));
+    json_object_end(&w);
+    json_put_string(&w, "request_id", str_of(f->request_id));
+    json_object_end(&w);
+}
+
+static void put_usage(const sched_usage *u, bool begins, json_writer *w) {
+    json_key(w, "usage");
+    json_object_start(w);
+    json_put_uint(w, "input_tokens", u->prompt_tokens - u->cached_tokens);
+    json_put_uint(w, "cache_creation_input_tokens", 0);
+    json_put_uint(w, "cache_read_input_tokens", u->cached_tokens);
+    json_put_uint(w, "output_tokens", begins ? 0 : u->completion_tokens);
+    json_object_end(w);
+}
+
+static void put_stop(answer *x, engine_finish finish, int32_t stopped_by, uint32_t n_calls, json_writer *w) {
+    const char *reason = finish == ENGINE_FINISH_LENGTH ? "max_tokens"
+                         : stopped_by >= 0              ? "stop_sequence"
+                         : n_calls                      ? "tool_use"
+                                                        : "end_turn";
+    json_put_string(w, "stop_reason", str_of(reason));
+    json_key(w, "stop_sequence");
+    if (finish == ENGINE_FINISH_STOP && stopped_by >= 0)
+        json_string(w, sched_job_stop_text(x->a->sched, x->jobs[0], (uint32_t)stopped_by));
+    else
+        json_null(w);
+}
+
+/* Up to the message's content. */
+static void put_head(answer *x, json_writer *w) {
+    char id[64];
+    snprintf(id, sizeof id, "msg_%s", http_request_id(x->request));
+    json_put_string(w, "id", str_of(id));
+    json_put_string(w, "type", STR("message"));
+    json_put_string(w, "role", STR("assistant"));
+    json_put_string(w, "model", str_of(api_model_name(x->a)));
+}
+
+/* ---- a stream ---- */
+
+static void begin_event(const char *type, json_writer *w, buf *to) {
+    buf_printf(to, "event: %s\ndata: ", type);
+    json_begin(w, to);
+    json_object_start(w);
+    json_put_string(w, "type", str_of(type));
+}
+
+static void end_event(json_writer *w, buf *to) {
+    json_object_end(w);
+    buf_append_str(to, STR("\n\n"));
+}
+
+static void message_begins(answer *x, buf *to) {
+    json_writer w;
+    sched_usage u;
+    x->progress[0].block_kind = BLOCK_NONE;
+    api_sum_usage(x, 0, 1, &u);
+    begin_event("message_start", &w, to);
+    json_key(&w, "message");
+    json_object_start(&w);
+    put_head(x, &w);
+    json_key(&w, "content");
+    json_array_start(&w);
+    json_array_end(&w);
+    json_key(&w, "stop_reason");
+    json_null(&w);
+    json_key(&w, "stop_sequence");
+    json_null(&w);
+    put_usage(&u, true, &w);
+    json_object_end(&w);
+    end_event(&w, to);
+}
+
+static void close_block(answer *x, buf *to) {
+    answer_progress *p = &x->progress[0];
+    json_writer w;
+    if (p->block_kind == BLOCK_NONE) return;
+    begin_event("content_block_stop", &w, to);
+    json_put_uint(&w, "index", p->n_blocks++);
+    end_event(&w, to);
+    p->block_kind = BLOCK_NONE;
+}
+
+static void put_block_start(answer *x, text_reply_kind kind, const text_reply_event *ev, json_writer *w) {
+    char id[API_CALL_ID_BYTES];
+    json_key(w, "content_block");
+    json_object_start(w);
+    if (kind == TEXT_REPLY_CALL) {
+        json_put_string(w, "type", STR("tool_use"));
+        json_put_string(w, "id", str_of(api_call_id(x, 0, ev->call, id)));
+        json_put_string(w, "name", ev->text);
+        json_key(w, "input");
+        json_raw(w, STR("{}"));
+    } else if (kind == TEXT_REPLY_REASONING) {
+        json_put_string(w, "type", STR("thinking"));
+        json_put_string(w, "thinking", STR(""));
+        json_put_string(w, "signature", STR(""));
+    } else {
+        json_put_string(w, "type", STR("text"));
+        json_put_string(w, "text", STR(""));
+    }
+    json_object_end(w);
+}
+
+static void open_block(answer *x, text_reply_kind kind, const text_reply_event *ev, buf *to) {
+    answer_progress *p = &x->progress[0];
+    json_writer w;
+    if (p->block_kind == kind && kind != TEXT_REPLY_CALL) return;
+    close_block(x, to);
+    begin_event("content_block_start", &w, to);
+    json_put_uint(&w, "index", p->n_blocks);
+    put_block_start(x, kind, ev, &w);
+    end_event(&w, to);
+    p->block_kind = (uint8_t)kind;
+}
+
+static void put_delta(answer *x, const text_reply_event *ev, buf *to) {
+    static const char *const types[][2] = {[TEXT_REPLY_CONTENT] = {"text_delta", "text"},
+                                           [TEXT_REPLY_REASONING] = {"thinking_delta", "thinking"},
+                                           [TEXT_REPLY_ARGUMENTS] = {"input_json_delta", "partial_json"}};
+    json_writer w;
+    begin_event("content_block_delta", &w, to);
+    json_put_uint(&w, "index", x->progress[0].n_blocks);
+    json_key(&w, "delta");
+    json_object_start(&w);
+    json_put_string(&w, "type", str_of(types[ev->kind][0]));
+    json_put_string(&w, types[ev->kind][1], ev->text);
+    json_object_end(&w);
+    end_event(&w, to);
+}
+
+static void message_piece(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out,
+                          buf *to) {
+    (void)i, (void)out;
+    if (ev->kind == TEXT_REPLY_CALL_END) {
+        close_block(x, to);
+    } else if (ev->kind == TEXT_REPLY_CALL) {
+        open_block(x, TEXT_REPLY_CALL, ev, to);
+    } else if (ev->text.len) {
+        if (ev->kind != TEXT_REPLY_ARGUMENTS) open_block(x, ev->kind, ev, to);
+        put_delta(x, ev, to);
+    }
+}
+
+static void message_ends(answer *x, uint32_t i, const sched_output *out, buf *to) {
+    json_writer w;
+    sched_usage u;
+    if (out->what == SCHED_FAILED) {
+        int status = status_of(&out->failure, api_status(&out->failure, false));
+        buf_append_str(to, STR("event: error\ndata: "));
+        error_words(&(answer_failure){&out->failure, status, http_request_id(x->request)}, to);
+        buf_append_str(to, STR("\n\n"));
+        return;
+    }
+    if (!x->progress[i].n_blocks &&
+        x->progress[i].block_kind == BLOCK_NONE) /* an answer has a block, if an empty one */
+        open_block(x, TEXT_REPLY_CONTENT, &(text_reply_event){0}, to);
+    close_block(x, to);
+    begin_event("message_delta", &w, to);
+    json_key(&w, "delta");
+    json_object_start(&w);
+    put_stop(x, out->finish, out->stopped_by, x->progress[i].n_calls, &w);
+    json_object_end(&w);
+    api_sum_usage(x, 0, 1, &u);
+    put_usage(&u, false, &w);
+    api_put_own(x, &u, 1, &w);
+    end_event(&w, to);
+    begin_event("message_stop", &w, to);
+    end_event(&w, to);
+}
+
+/* ---- whole ---- */
+
+static void put_block(json_writer *w, const char *type, const char *key, str text) {
+    json_object_start(w);
+    json_put_string(w, "type", str_of(type));
+    json_put_string(w, key, text);
+    if (str_is(str_of(type), "thinking")) json_put_string(w, "signature", STR(""));
+    json_object_end(w);
+}
+
+static void put_content(answer *x, const answer_choice *c, json_writer *w) {
+    const char *at = c->calls.data;
+    if (c->reasoning.len && !x->style.hide_reasoning) put_block(w, "thinking", "thinking", c->reasoning);
+    if (c->text.len || !c->n_calls) put_block(w, "text", "text", c->text);
+    for (uint32_t k = 0; k < c->n_calls; k++) {
+        char id[API_CALL_ID_BYTES];
+        str name = str_of(at), arguments = str_of(at + name.len + 1);
+        at += name.len + arguments.len + 2;
+        json_object_start(w);
+        json_put_string(w, "type", STR("tool_use"));
+        json_put_string(w, "id", str_of(api_call_id(x, 0, k, id)));
+        json_put_string(w, "name", name);
+        json_key(w, "input");
+        json_raw(w, arguments.len ? arguments : STR("{}"));
+        json_object_end(w);
+    }
+}
+
+static void message_whole(answer *x, const answer_choice *c, buf *to) {
+    json_writer w;
+    sched_usage u;
+    json_begin(&w, to);
+    json_object_start(&w);
+    put_head(x, &w);
+    json_key(&w, "content");
+    json_array_start(&w);
+    put_content(x, c, &w);
+    json_array_end(&w);
+    put_stop(x, c->finish, c->stopped_by, c->n_calls, &w);
+    api_sum_usage(x, 0, 1, &u);
+    put_usage(&u, false, &w);
+    api_put_own(x, &u, 1, &w);
+    json_object_end(&w);
+}
+
+const dialect anthropic_dialect = {.stream_type = "text/event-stream",
+                                   .keep_alive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+                                   .status = status_of,
+                                   .begin = message_begins,
+                                   .piece = message_piece,
+                                   .end = message_ends,
+                                   .whole = message_whole,
+                                   .error = error_words};
+
+/* ---- the request ---- */
+
+typedef struct anthropic_request {
+    api_request q; /* first */
+    str model, messages, system, tools, tool_choice, thinking, output_config, metadata;
+} anthropic_request;
+
+#define AT(member) offsetof(anthropic_request, member)
+static const field request_rows[] = {
+    REQUEST_SAMPLING_FIELDS(anthropic_request, q),
+    REQUEST_OWN_FIELDS(anthropic_request, q),
+    {"model", FIELD_STRING, AT(model)},
+    {"max_tokens", FIELD_U32, AT(q.job.max_tokens), 1, UINT32_MAX},
+    {"messages", FIELD_ARRAY, AT(messages)},
+    {"system", FIELD_ANY, AT(system)},
+    {"stop_sequences", FIELD_ARRAY, AT(q.stops)},
+    {"stream", FIELD_BOOL, AT(q.stream)},
+    {"tools", FIELD_ARRAY, AT(tools)},
+    {"tool_choice", FIELD_OBJECT, AT(tool_choice)},
+    {"thinking", FIELD_OBJECT, AT(thinking)},
+    {"output_config", FIELD_OBJECT, AT(output_config)},
+    {"metadata", FIELD_OBJECT, AT(metadata)},
+};
+
+/* ---- messages ---- */
+
+typedef struct block {
+    str type, text, id, name, input, tool_use_id, content, thinking;
+    bool is_error;
+} block;
+
+#define BLOCK_AT(member) offsetof(block, member)
+static const field block_rows[] = {
+    {"type", FIELD_STRING, BLOCK_AT(type)},      {"text", FIELD_STRING, BLOCK_AT(text)},
+    {"id", FIELD_STRING, BLOCK_AT(id)},          {"name", FIELD_STRING, BLOCK_AT(name)},
+    {"input", FIELD_OBJECT, BLOCK_AT(input)},    {"tool_use_id", FIELD_STRING, BLOCK_AT(tool_use_id)},
+    {"content", FIELD_ANY, BLOCK_AT(content)},   {"thinking", FIELD_STRING, BLOCK_AT(thinking)},
+    {"is_error", FIELD_BOOL, BLOCK_AT(is_error)}};
+
+typedef struct block_reader {
+    chat *c;
+    chat_role role;
+    chat_message *m; /* NULL until a block needs it */
+    str *text;       /* blocks of text only go here: of the system's, of a result */
+} block_reader;
+
+static bool wrong_block(const field_item *item, str type, err *e) {
+    return err_set(e, ERR_INVALID,
+                   "'%s.type' is '%.*s'; this model takes text, tool_use, tool_result and thinking here",
+                   item->path, (int)(type.len < 32 ? type.len : 32), type.data);
+}
+
+static bool on_text_block(void *ctx, const field_item *item, err *e) {
+    block_reader *x = ctx;
+    block b = {0};
+    if (!CHAT_READ(x->c, item->path, item->json, block_rows, &b, e)) return false;
+    if (!b.type.len) return err_set(e, ERR_INVALID, "'%s.type' is missing", item->path);
+    return str_is(b.type, "text") ? chat_add_text(x->c, x->text, b.text, e) : wrong_block(item, b.type, e);
+}
+
+/* A string, or an array of text blocks. */
+static bool read_text(chat *c, const char *path, str json, str *to, err *e) {
+    if (!json.len) return true;
+    if (fields_kind(json) == JSON_STRING) return fields_text(&c->in, json, to, e);
+    if (fields_kind(json) == JSON_ARRAY_START)
+        return chat_each(c, path, json, on_text_block, &(block_reader){.c = c, .text = to}, e);
+    return err_set(e, ERR_INVALID, "'%s' must be a string or an array of blocks, not %s", path,
+                   fields_kind_name(fields_kind(json)));
+}
+
+static bool add_result(chat *c, const field_item *item, const block *b, err *e) {
+    char path[FIELD_PATH_BYTES];
+    snprintf(path, sizeof path, "%s.content", item->path);
+    if (!b->tool_use_id.len) return err_set(e, ERR_INVALID, "'%s.tool_use_id' is missing", item->path);
+    chat_message *m = chat_add(c, CHAT_TOOL, e);
+    if (!m) return false;
+    m->call_id = b->tool_use_id;
+    return read_text(c, path, b->content, &m->text, e);
+}
+
+/* Results are messages of their own; what a user says beside them follows. */
+static bool on_block(void *ctx, const field_item *item, err *e) {
+    block_reader *x = ctx;
+    block b = {0};
+    if (!CHAT_READ(x->c, item->path, item->json, block_rows, &b, e)) return false;
+    if (!b.type.len) return err_set(e, ERR_INVALID, "'%s.type' is missing", item->path);
+    bool assistant = x->role == CHAT_ASSISTANT;
+    if (str_is(b.type, "tool_result") && !assistant) {
+        x->m = NULL;
+        return add_result(x->c, item, &b, e);
+    }
+    if (!x->m && !(x->m = chat_add(x->c, x->role, e))) return false;
+    if (str_is(b.type, "text")) return chat_add_text(x->c, &x->m->text, b.text, e);
+    if (str_is(b.type, "thinking") && assistant) return chat_add_text(x->c, &x->m->reasoning, b.thinking, e);
+    if (str_is(b.type, "redacted_thinking") && assistant) return true;
+    if (!str_is(b.type, "tool_use") || !assistant) return wrong_block(item, b.type, e);
+    if (!b.name.len) return err_set(e, ERR_INVALID, "'%s.name' is missing", item->path);
+    return chat_add_call(x->c, x->m, b.id, b.name, b.input.len ? b.input : STR("{}"), e);
+}
+
+typedef struct message_fields {
+    uint32_t role;
+    str content;
+} message_fields;
+
+static const char *const roles[] = {"system", "user", "assistant", NULL}; /* in the order of chat_role */
+static const field message_rows[] = {{"role", FIELD_WORD, offsetof(message_fields, role), .words = roles},
+                                     {"content", FIELD_ANY, offsetof(message_fields, content)}};
+
+static bool on_message(void *ctx, const field_item *item, err *e) {
+    chat *c = ctx;
+    message_fields f = {.role = UINT32_MAX};
+    char path[FIELD_PATH_BYTES];
+    if (!CHAT_READ(c, item->path, item->json, message_rows, &f, e)) return false;
+    if (f.role == UINT32_MAX) return err_set(e, ERR_INVALID, "'%s.role' is missing", item->path);
+    if (!f.content.len) return err_set(e, ERR_INVALID, "'%s.content' is missing", item->path);
+    snprintf(path, sizeof path, "%s.content", item->path);
+    if (fields_kind(f.content) == JSON_ARRAY_START)
+        return chat_each(c, path, f.content, on_block, &(block_reader){.c = c, .role = (chat_role)f.role}, e);
+    chat_message *m = chat_add(c, (chat_role)f.role, e);
+    return m && read_text(c, path, f.content, &m->text, e);
+}
+
+static bool add_system(chat *c, str json, err *e) {
+    if (!json.len) return true;
+    chat_message *m = chat_add(c, CHAT_SYSTEM, e);
+    return m && read_text(c, "system", json, &m->text, e);
+}
+
+/* ---- tools ---- */
+
+typedef struct tool_fields {
+    str type, name, description, input_schema;
+} tool_fields;
+
+static const field tool_rows[] = {{"type", FIELD_STRING, offsetof(tool_fields, type)},
+                                  {"name", FIELD_STRING, offsetof(tool_fields, name)},
+                                  {"description", FIELD_STRING, offsetof(tool_fields, description)},
+                                  {"input_schema", FIELD_OBJECT, offsetof(tool_fields, input_schema)}};
+
+static bool on_tool(void *ctx, const field_item *item, err *e) {
+    chat *c = ctx;
+    tool_fields f = {0};
+    if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
+    if (f.type.len && !str_is(f.type, "custom"))
+        return err_set(e, ERR_INVALID,
+                       "'%s.type' is '%.*s'; this server runs no tools itself: it must be custom", item->path,
+                       (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
+    if (f.name.len < 1 || f.name.len > CHAT_TOOL_NAME_MAX)
+        return err_set(e, ERR_INVALID, "'%s.name' must have 1 to %d bytes", item->path, CHAT_TOOL_NAME_MAX);
+    return chat_add_tool(c, f.name, f.description, f.input_schema, e);
+}
+
+typedef struct choice_fields {
+    uint32_t type;
+    str name;
+    bool no_parallel;
+} choice_fields;
+
+static const char *const choices[] = {"auto", "none", "any", "tool",
+                                      NULL}; /* in the order of chat_tool_choice */
+static const field choice_rows[] = {
+    {"type", FIELD_WORD, offsetof(choice_fields, type), .words = choices},
+    {"name", FIELD_STRING, offsetof(choice_fields, name)},
+    {"disable_parallel_tool_use", FIELD_BOOL, offsetof(choice_fields, no_parallel)}};
+
+static bool read_choice(chat *c, str json, err *e) {
+    choice_fields f = {.type = UINT32_MAX};
+    if (!json.len) return true;
+    if (!CHAT_READ(c, "tool_choice", json, choice_rows, &f, e)) return false;
+    if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'tool_choice.type' is missing");
+    c->choice = (chat_tool_choice)f.type;
+    c->named = f.name;
+    c->no_parallel = f.no_parallel;
+    return c->choice != CHAT_TOOLS_NAMED || f.name.len ||
+           err_set(e, ERR_INVALID, "'tool_choice.name' is missing");
+}
+
+/* ---- thinking, the answer's form ---- */
+
+typedef struct thinking_fields {
+    uint32_t type, budget_tokens, display;
+} thinking_fields;
+
+static const char *const thinkings[] = {"disabled", "enabled", "adaptive", NULL};
+static const char *const displays[] = {"summarized", "omitted", NULL};
+static const field thinking_rows[] = {
+    {"type", FIELD_WORD, offsetof(thinking_fields, type), .words = thinkings},
+    {"budget_tokens", FIELD_U32, offsetof(thinking_fields, budget_tokens), 1, UINT32_MAX},
+    {"display", FIELD_WORD, offsetof(thinking_fields, display), .words = displays}};
+
+static bool read_thinking(chat *c, str json, err *e) {
+    thinking_fields f = {.type = UINT32_MAX};
+    c->thinking = CHAT_THINKING_OFF;
+    if (!json.len) return true;
+    if (!CHAT_READ(c, "thinking", json, thinking_rows, &f, e)) return false;
+    if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'thinking.type' is missing");
+    c->thinking = f.type ? CHAT_THINKING_ON : CHAT_THINKING_OFF;
+    c->style.hide_reasoning = f.display == 1;
+    return true;
+}
+
+typedef struct output_fields {
+    uint32_t effort, type;
+    str format, schema;
+} output_fields;
+
+static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max", NULL};
+static const char *const formats[] = {"json_schema", NULL};
+static const field output_rows[] = {{"effort", FIELD_WORD, offsetof(output_fields, effort), .words = efforts},
+                                    {"format", FIELD_OBJECT, offsetof(output_fields, format)}};
+static const field format_rows[] = {{"type", FIELD_WORD, offsetof(output_fields, type), .words = formats},
+                                    {"schema", FIELD_OBJECT, offsetof(output_fields, schema)}};
+
+static bool read_output(chat *c, str json, err *e) {
+    output_fields f = {.effort = UINT32_MAX, .type = UINT32_MAX};
+    c->format_name = "output_config.format.schema";
+    if (!json.len) return true;
+    if (!CHAT_READ(c, "output_config", json, output_rows, &f, e)) return false;
+    if (f.effort != UINT32_MAX) c->effort = str_of(efforts[f.effort]);
+    if (!f.format.len) return true;
+    if (!CHAT_READ(c, "output_config.format", f.format, format_rows, &f, e)) return false;
+    if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'output_config.format.type' is missing");
+    if (!f.schema.len) return err_set(e, ERR_INVALID, "'output_config.format.schema' is missing");
+    c->format = TEXT_GRAMMAR_SCHEMA;
+    c->format_source = f.schema;
+    return true;
+}
+
+/* ---- the routes ---- */
+
+static bool read_request(api *a, str body, anthropic_request *x, chat *c, err *e) {
+    request_begin(a, &x->q);
+    engine_sampling *s = &x->q.job.sampling; /* as Anthropic documents them */
+    s->temperature = s->top_p = 1;
+    s->top_k = 0;
+    s->min_p = 0;
+    c->continue_last = true;
+    if (!fields_parse_in(&c->in, body, request_rows, sizeof request_rows / sizeof *request_rows, true, x,
+                         NULL, e))
+        return false;
+    if (!x->model.len) return err_set(e, ERR_INVALID, "'model' is missing");
+    if (!api_check_model(a, x->model, e)) return false;
+    if (!x->messages.len) return err_set(e, ERR_INVALID, "'messages' is missing");
+    if (!add_system(c, x->system, e) || !chat_each(c, "messages", x->messages, on_message, c, e))
+        return false;
+    if (x->tools.len && !chat_each(c, "tools", x->tools, on_tool, c, e)) return false;
+    return read_choice(c, x->tool_choice, e) && read_thinking(c, x->thinking, e) &&
+           read_output(c, x->output_config, e) && request_set_stops(&x->q, &c->in, "stop_sequences", e) &&
+           chat_finish(c, &x->q, e);
+}
+
+static bool read_message(api *a, str body, anthropic_request *x, chat *c, err *e) {
+    if (!read_request(a, body, x, c, e)) return false;
+    if (!x->q.job.max_tokens) return err_set(e, ERR_INVALID, "'max_tokens' is missing");
+    return request_finish(&x->q, REQUEST_NOT_GIVEN, e);
+}
+
+void anthropic_messages(api *a, http_request *r) {
+    anthropic_request x = {0};
+    chat c;
+    err e = {0};
+    http_set_header(r, "request-id", http_request_id(r));
+    bool begun = chat_begin(&c, a, http_body(r).len, &e);
+    if (begun && read_message(a, http_body(r), &x, &c, &e))
+        api_generate(a, r, &anthropic_dialect, &x.q.job, 1, x.q.stream, &c.style);
+    else
+        api_refuse(a, r, &anthropic_dialect, &e);
+    request_end(&x.q);
+    if (begun) chat_end(&c);
+}
+
+void anthropic_count(api *a, http_request *r) {
+    anthropic_request x = {0};
+    chat c;
+    err e = {0};
+    http_set_header(r, "request-id", http_request_id(r));
+    bool begun = chat_begin(&c, a, http_body(r).len, &e);
+    bool good = begun && read_request(a, http_body(r), &x, &c, &e);
+    request_end(&x.q);
+    if (begun) chat_end(&c);
+    if (!good) {
+        api_refuse(a, r, &anthropic_dialect, &e);
+        return;
+    }
+    API_PAGE(body, 256);
+    buf_printf(&body, "{\"input_tokens\":%u}", x.q.job.n_prompt);
+    api_reply_json(r, 200, &body);
+}

@@ -1,0 +1,405 @@
+#include "api/chat.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+/* The texts of the body, the template's context and values, and what it writes: 6 to 8 times the body, as
+ * measured with tools, long texts and many messages. */
+enum { ARENA_LEAST_BYTES = 128 * 1024, ARENA_BYTES_PER_BODY_BYTE = 16, PROMPT_TAIL_BYTES = 256 };
+
+const char *const chat_role_names[] = {"system", "user", "assistant", "tool"};
+
+/* ---- the parts ---- */
+
+bool chat_begin(chat *c, api *a, size_t body_bytes, err *e) {
+    memset(c, 0, sizeof *c);
+    c->a = a;
+    if (!mem_arena_init(&c->arena, a->ledger, MEM_QUEUE,
+                        plat_vm_round(ARENA_LEAST_BYTES + body_bytes * ARENA_BYTES_PER_BODY_BYTE), false, e))
+        return false;
+    mem_arena_reset(&a->parse, 0);
+    c->alloc = mem_arena_alloc(&c->arena);
+    c->parser = mem_arena_alloc(&a->parse);
+    c->in = (fields_in){&c->parser, &c->alloc, ""};
+    buf_init(&c->tools, &c->alloc, SIZE_MAX / 2);
+    return true;
+}
+
+void chat_end(chat *c) { mem_arena_free(&c->arena); }
+
+bool chat_read(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e) {
+    char prefix[FIELD_PATH_BYTES + 2];
+    snprintf(prefix, sizeof prefix, "%s.", path);
+    fields_in in = {&c->parser, &c->alloc, prefix};
+    return fields_parse_in(&in, json, rows, n, true, target, NULL, e);
+}
+
+bool chat_each(const chat *c, const char *path, str array, field_on_item *on_item, void *ctx, err *e) {
+    fields_in in = {&c->parser, &c->alloc, path};
+    return fields_each(&in, array, on_item, ctx, e);
+}
+
+static bool no_room(const chat *c, err *e) {
+    return err_set_memory(
+        e, c->arena.size, mem_ledger_available(c->a->ledger),
+        "a conversation of this size takes more than the %zu bytes that are set aside for it", c->arena.size);
+}
+
+chat_message *chat_add(chat *c, chat_role role, err *e) {
+    chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
+    if (!m) return no_room(c, e), NULL;
+    m->role = role;
+    if (c->last)
+        c->last->next = m;
+    else
+        c->first = m;
+    c->last = m;
+    return m;
+}
+
+bool chat_add_text(chat *c, str *to, str more, err *e) {
+    if (!to->len) return *to = more, true;
+    char *both = alloc_bytes(&c->alloc, to->len + more.len);
+    if (!both) return no_room(c, e);
+    memcpy(both, to->data, to->len);
+    if (more.len) memcpy(both + to->len, more.data, more.len);
+    *to = (str){both, to->len + more.len};
+    return true;
+}
+
+bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e) {
+    chat_call *call = alloc_zeroed(&c->alloc, sizeof *call);
+    if (!call) return no_room(c, e);
+    *call = (chat_call){.id = id, .name = name, .arguments = arguments};
+    if (m->last_call)
+        m->last_call->next = call;
+    else
+        m->calls = call;
+    m->last_call = call;
+    return true;
+}
+
+bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
+    json_writer w;
+    if (c->n_tools++) buf_append_str(&c->tools, STR(","));
+    json_begin(&w, &c->tools);
+    json_object_start(&w);
+    json_put_string(&w, "type", STR("function"));
+    json_key(&w, "function");
+    json_object_start(&w);
+    json_put_string(&w, "name", name);
+    if (description.len) json_put_string(&w, "description", description);
+    json_key(&w, "parameters");
+    json_raw(&w, parameters.len ? parameters : STR("{\"type\":\"object\",\"properties\":{}}"));
+    json_object_end(&w);
+    json_object_end(&w);
+    return !c->tools.failed || no_room(c, e);
+}
+
+static str text_of(const buf *b) { return buf_str(b); }
+
+static bool make_str(chat *c, str *out, const str *parts, size_t n, err *e) {
+    buf b;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    for (size_t i = 0; i < n; i++) buf_append_str(&b, parts[i]);
+    *out = text_of(&b);
+    return !b.failed || no_room(c, e);
+}
+
+/* ---- what a template cannot do is done for it ---- */
+
+static const char
+    tool_words[] = "You can call these functions:\n",
+    tool_form[] =
+        "\nTo call one, answer with nothing but a JSON object of this form: "
+        "{\"tool_call\": {\"name\": \"…\", \"arguments\": {…}}}. Its result comes with the next message.";
+
+static bool tell_of_tools(chat *c, str *system, err *e) {
+    str parts[] = {*system, system->len ? STR("\n\n") : STR(""), str_of(tool_words), text_of(&c->tools),
+                   str_of(tool_form)};
+    return make_str(c, system, parts, sizeof parts / sizeof *parts, e);
+}
+
+static bool only_object(void *unused, const json_event *ev, err *e) {
+    (void)unused;
+    return ev->depth > 0 || ev->kind == JSON_OBJECT_START || ev->kind == JSON_OBJECT_END ||
+           err_set(e, ERR_INVALID, "arguments that are no object");
+}
+
+/* A model may have written what is no JSON; its answer is part of the conversation all the same. */
+static void put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w) {
+    err e;
+    str arguments = call->arguments.len ? call->arguments : STR("{}");
+    if (!as_text && json_parse(&c->parser, arguments, only_object, NULL, &e))
+        json_raw(w, arguments);
+    else
+        json_string(w, arguments);
+}
+
+static bool calls_as_text(chat *c, chat_message *m, err *e) {
+    for (const chat_call *call = m->calls; call; call = call->next) {
+        buf b;
+        json_writer w;
+        buf_init(&b, &c->alloc, SIZE_MAX / 2);
+        json_begin(&w, &b);
+        json_object_start(&w);
+        json_key(&w, "tool_call");
+        json_object_start(&w);
+        json_put_string(&w, "name", call->name);
+        json_key(&w, "arguments");
+        put_arguments(c, call, false, &w);
+        json_object_end(&w);
+        json_object_end(&w);
+        if (b.failed) return no_room(c, e);
+        if (m->text.len && !chat_add_text(c, &m->text, STR("\n"), e)) return false;
+        if (!chat_add_text(c, &m->text, text_of(&b), e)) return false;
+    }
+    m->calls = NULL;
+    return true;
+}
+
+static bool result_as_text(chat *c, chat_message *m, err *e) {
+    str parts[] = {STR("Result of "), m->name.len ? m->name : STR("the call"), STR(":\n"), m->text};
+    m->role = CHAT_USER;
+    return make_str(c, &m->text, parts, sizeof parts / sizeof *parts, e);
+}
+
+/* A result says whose it is by the call's id alone; templates want the name. */
+static void name_result(const chat *c, chat_message *result) {
+    if (result->name.len) return;
+    for (const chat_message *m = c->first; m && m != result; m = m->next)
+        for (const chat_call *call = m->calls; call; call = call->next)
+            if (str_eq(call->id, result->call_id)) result->name = call->name;
+}
+
+static bool join_neighbours(chat *c, err *e) {
+    for (chat_message *m = c->first; m;) {
+        chat_message *n = m->next;
+        bool same = n && n->role == m->role && m->role != CHAT_TOOL && !m->calls && !n->calls;
+        if (!same) {
+            m = n;
+            continue;
+        }
+        if (m->text.len && n->text.len && !chat_add_text(c, &m->text, STR("\n\n"), e)) return false;
+        if (n->text.len && !chat_add_text(c, &m->text, n->text, e)) return false;
+        m->next = n->next;
+        if (c->last == n) c->last = m;
+    }
+    return true;
+}
+
+/* What stands before everything else, for templates that know no such message in the beginning of the user's
+ * first. */
+static bool put_system(chat *c, str system, err *e) {
+    chat_message *user = c->first;
+    if (!system.len) return true;
+    while (user && user->role != CHAT_USER) user = user->next;
+    if (c->a->model.system || !user) {
+        chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
+        if (!m) return no_room(c, e);
+        *m = (chat_message){
+            .next = c->first, .role = c->a->model.system ? CHAT_SYSTEM : CHAT_USER, .text = system};
+        c->first = m;
+        if (!c->last) c->last = m;
+        return true;
+    }
+    str parts[] = {system, STR("\n\n"), user->text};
+    return make_str(c, &user->text, parts, sizeof parts / sizeof *parts, e);
+}
+
+/* Messages of the system's that stand in the beginning are taken off, as one text. */
+static bool take_system(chat *c, str *system, err *e) {
+    *system = STR("");
+    for (; c->first && c->first->role == CHAT_SYSTEM; c->first = c->first->next) {
+        if (system->len && c->first->text.len && !chat_add_text(c, system, STR("\n\n"), e)) return false;
+        if (c->first->text.len && !chat_add_text(c, system, c->first->text, e)) return false;
+    }
+    if (!c->first) c->last = NULL;
+    return true;
+}
+
+static bool has_tools(const chat *c) { return c->n_tools > 0 && c->choice != CHAT_TOOLS_NONE; }
+
+static bool adapt(chat *c, err *e) {
+    const chat_model *m = &c->a->model;
+    str system;
+    if (!take_system(c, &system, e)) return false;
+    if (has_tools(c) && !m->tools && !tell_of_tools(c, &system, e)) return false;
+    for (chat_message *x = c->first; x; x = x->next) {
+        if (x->role == CHAT_TOOL) name_result(c, x);
+        if (x->role == CHAT_SYSTEM && !m->late_system) x->role = CHAT_USER;
+    }
+    for (chat_message *x = c->first; x; x = x->next) {
+        if (m->calls) continue;
+        if (x->calls && !calls_as_text(c, x, e)) return false;
+        if (x->role == CHAT_TOOL && !result_as_text(c, x, e)) return false;
+    }
+    return put_system(c, system, e) && (!m->turns || join_neighbours(c, e));
+}
+
+/* ---- the template's context ---- */
+
+static bool is_plain_id(str s) {
+    if (s.len != API_CALL_ID_BYTES - 1) return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char ch = s.data[i];
+        if (!((ch >= '0' && ch <= '9') || (ch >= 'A' && ch <= 'Z') || (ch >= 'a' && ch <= 'z'))) return false;
+    }
+    return true;
+}
+
+/* Some templates insist on nine letters and digits: other ids become such, the same ones the same. */
+static void put_id(json_writer *w, const char *key, str id) {
+    char made[API_CALL_ID_BYTES];
+    json_put_string(w, key, is_plain_id(id) ? id : str_of(api_short_id(str_hash(id), made)));
+}
+
+static void put_calls(const chat *c, const chat_call *call, json_writer *w) {
+    json_key(w, "tool_calls");
+    json_array_start(w);
+    for (; call; call = call->next) {
+        json_object_start(w);
+        put_id(w, "id", call->id);
+        json_put_string(w, "type", STR("function"));
+        json_key(w, "function");
+        json_object_start(w);
+        json_put_string(w, "name", call->name);
+        json_key(w, "arguments");
+        put_arguments(c, call, c->a->model.arguments_as_text, w);
+        json_object_end(w);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void put_message(const chat *c, const chat_message *m, json_writer *w) {
+    json_object_start(w);
+    json_put_string(w, "role", str_of(chat_role_names[m->role]));
+    json_put_string(w, "content", m->text);
+    if (m->reasoning.len) json_put_string(w, "reasoning_content", m->reasoning);
+    if (m->role == CHAT_TOOL) {
+        if (m->name.len) json_put_string(w, "name", m->name);
+        put_id(w, "tool_call_id", m->call_id);
+    }
+    if (m->calls) put_calls(c, m->calls, w);
+    json_object_end(w);
+}
+
+static void put_token_text(api *a, const char *key, text_token t, json_writer *w) {
+    json_put_string(w, key, t == TEXT_NO_TOKEN ? STR("") : text_vocab_token(engine_vocab(a->en), t));
+}
+
+static void put_context(chat *c, const chat_message *stop, buf *to) {
+    const text_vocab *v = engine_vocab(c->a->en);
+    json_writer w;
+    json_begin(&w, to);
+    json_object_start(&w);
+    json_key(&w, "messages");
+    json_array_start(&w);
+    for (const chat_message *m = c->first; m != stop; m = m->next) put_message(c, m, &w);
+    json_array_end(&w);
+    if (has_tools(c) && c->a->model.tools) {
+        json_key(&w, "tools");
+        json_array_start(&w);
+        json_raw(&w, text_of(&c->tools));
+        json_array_end(&w);
+    }
+    json_put_bool(&w, "add_generation_prompt", true);
+    put_token_text(c->a, "bos_token", text_vocab_bos(v), &w);
+    put_token_text(c->a, "eos_token", text_vocab_eos(v), &w);
+    if (c->thinking) json_put_bool(&w, "enable_thinking", c->thinking == CHAT_THINKING_ON);
+    if (c->effort.len) json_put_string(&w, "reasoning_effort", c->effort);
+    json_object_end(&w);
+    size_t more = c->template_values.len;
+    if (more <= 2 || to->failed) return;
+    to->len--; /* its members go in front of the closing brace */
+    buf_append_str(to, STR(","));
+    buf_append(to, c->template_values.data + 1, more - 1);
+}
+
+/* The prompt as text. stop: the message that is not in it, nor any after it. */
+static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
+    text_template_limits limits;
+    buf context;
+    text_template_limits_default(&limits);
+    limits.now_s = (int64_t)(clock_wall_ms() / 1000);
+    buf_init(&context, &c->alloc, SIZE_MAX / 2);
+    buf_init(to, &c->alloc, SIZE_MAX / 2);
+    put_context(c, stop, &context);
+    if (context.failed) return no_room(c, e);
+    if (!text_template_render(c->a->model.template, text_of(&context), &limits, &c->alloc, to, e)) {
+        if (e->code == ERR_MEMORY) return no_room(c, e);
+        return err_prefix(e, "the model's chat template refuses this conversation: ");
+    }
+    return !to->failed || no_room(c, e);
+}
+
+/* ---- how the answer is to look ---- */
+
+/* A prompt that left a thought open lets it end first. */
+static bool behind_thought(chat *c, buf *out) {
+    static const char open[] = "<think>", closed[] = "</think>";
+    str tail = c->style.prompt_tail;
+    const char *thought = tail.len ? memmem(tail.data, tail.len, open, sizeof open - 1) : NULL;
+    if (!thought || memmem(thought, (size_t)(tail.data + tail.len - thought), closed, sizeof closed - 1))
+        return false;
+    buf_append_str(out,
+                   STR("root ::= ([^<] | \"<\" [^/])* \"</think>\" \"\\n\"? \"\\n\"? answer\nanswer ::= "));
+    return true;
+}
+
+static bool set_format(chat *c, api_request *q, err *e) {
+    buf b;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    if (!c->format_source.len && c->format != TEXT_GRAMMAR_JSON_OBJECT) return true;
+    if (c->format == TEXT_GRAMMAR_GBNF || !behind_thought(c, &b))
+        return request_set_grammar(q, c->format, c->format_source, c->format_name, e);
+    buf_append_str(&b, STR("%json"));
+    buf_append_str(&b, c->format_source.len ? c->format_source : STR("{\"type\":\"object\"}"));
+    if (b.failed) return no_room(c, e);
+    return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), c->format_name, e);
+}
+
+static bool set_call(chat *c, api_request *q, err *e) {
+    buf b;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    str named = c->choice == CHAT_TOOLS_NAMED ? c->named : STR("");
+    if (!c->n_tools) return err_set(e, ERR_INVALID, "'tool_choice' asks for a call; there are no 'tools'");
+    if (!text_reply_tool_grammar(&c->a->model.reply, c->style.tools, named, !c->no_parallel && !named.len,
+                                 c->style.prompt_tail, &b, &c->alloc, e))
+        return false;
+    if (b.failed) return no_room(c, e);
+    return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), "tools", e);
+}
+
+static bool set_style(chat *c, str prompt, err *e) {
+    str parts[] = {STR("["), text_of(&c->tools), STR("]")};
+    size_t tail = prompt.len < PROMPT_TAIL_BYTES ? prompt.len : PROMPT_TAIL_BYTES;
+    c->style.chat = true;
+    c->style.prompt_tail = (str){prompt.data + prompt.len - tail, tail};
+    return !has_tools(c) || make_str(c, &c->style.tools, parts, 3, e);
+}
+
+bool chat_finish(chat *c, api_request *q, err *e) {
+    api *a = c->a;
+    buf prompt;
+    const chat_message *begun = NULL;
+    if (!c->first) return err_set(e, ERR_INVALID, "'messages' is empty; there must be one at least");
+    if (!adapt(c, e)) return false;
+    if (c->continue_last && c->last->role == CHAT_ASSISTANT && !c->last->calls && c->last != c->first)
+        begun = c->last;
+    /* A form is asked for at once: thoughts before it only where someone wants them. */
+    if (c->format_source.len && c->thinking == CHAT_THINKING_DEFAULT && a->model.reply.thinks)
+        c->thinking = CHAT_THINKING_OFF;
+    if (!render(c, begun, &prompt, e)) return false;
+    if (begun) buf_append_str(&prompt, begun->text);
+    if (prompt.failed) return no_room(c, e);
+    if (!set_style(c, text_of(&prompt), e)) return false;
+    if (!api_tokenize(a, text_of(&prompt), &q->job.n_prompt, e)) return false;
+    q->job.show_control = a->model.reply.family != TEXT_REPLY_FAMILY_PLAIN;
+    bool must_call = c->choice == CHAT_TOOLS_REQUIRED || c->choice == CHAT_TOOLS_NAMED;
+    return must_call ? set_call(c, q, e) : set_format(c, q, e);
+}

@@ -1,0 +1,94 @@
+/* api/chat — a conversation, whatever dialect it came in: its messages and tools, and how the answer is to
+ * look. Of these it makes the prompt (by the model's own template), the grammar, and what the answer's parser
+ * must know.
+ *
+ * Owns what a template cannot do and is done for it: one without tools is told of them in words, one that
+ * insists on turns gets turns. Callers: the dialects, on the event thread, one conversation at a time:
+ * chat_begin, messages and tools, chat_finish, chat_end. Its memory is one arena for as long as that takes,
+ * under the account `queue`.
+ *
+ * Refuses a conversation without a message, what the template itself refuses (in its words), prompts over the
+ * context.
+ */
+#ifndef API_CHAT_H
+#define API_CHAT_H
+
+#include "api/internal.h"
+#include "api/request.h"
+
+typedef enum chat_role { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL } chat_role;
+extern const char *const chat_role_names[]; /* "system", … */
+
+typedef enum chat_tool_choice {
+    CHAT_TOOLS_AUTO,
+    CHAT_TOOLS_NONE,
+    CHAT_TOOLS_REQUIRED,
+    CHAT_TOOLS_NAMED
+} chat_tool_choice;
+typedef enum chat_thinking { CHAT_THINKING_DEFAULT, CHAT_THINKING_OFF, CHAT_THINKING_ON } chat_thinking;
+
+typedef struct chat_call {
+    struct chat_call *next;
+    str id, name, arguments; /* arguments: the JSON of an object, or any text where a model wrote nonsense */
+} chat_call;
+
+typedef struct chat_message {
+    struct chat_message *next;
+    chat_role role;
+    str text, reasoning;
+    str name, call_id; /* CHAT_TOOL: whose result it is */
+    chat_call *calls, *last_call;
+} chat_message;
+
+typedef struct chat {
+    api *a;
+    mem_arena arena;
+    base_alloc alloc, parser;
+    fields_in in; /* for reading the body: texts last as long as the chat */
+    chat_message *first, *last;
+    buf tools; /* JSON: what is in the array, as OpenAI shapes it */
+    uint32_t n_tools;
+
+    /* set by the dialect before chat_finish */
+    chat_tool_choice choice;
+    str named; /* CHAT_TOOLS_NAMED */
+    bool no_parallel;
+    text_grammar_kind format; /* of format_source */
+    str format_source;        /* empty: free text */
+    const char *format_name;  /* of the field it came in */
+    chat_thinking thinking;
+    str effort;          /* "low", "medium", "high"; empty: unsaid */
+    str template_values; /* JSON object: more for the template */
+    bool continue_last;  /* a last message of the assistant's is the beginning of the answer */
+
+    /* from chat_finish */
+    answer_style style;
+} chat;
+
+enum { CHAT_TOOL_NAME_MAX = 128 };
+
+/* body_bytes: of the request, from which its arena's size follows. */
+bool chat_begin(chat *c, api *a, size_t body_bytes, err *e);
+void chat_end(chat *c);
+
+/* Reads an object of the body by a table; path: its name, for errors. Unknown fields pass. */
+bool chat_read(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e);
+#define CHAT_READ(c, path, json, rows, target, e)                                                            \
+    chat_read(c, path, json, rows, sizeof(rows) / sizeof *(rows), target, e)
+bool chat_each(const chat *c, const char *path, str array, field_on_item *on_item, void *ctx, err *e);
+
+/* A message at the end. NULL with the reason when memory is out. */
+chat_message *chat_add(chat *c, chat_role role, err *e);
+/* Text behind what the message has. */
+bool chat_add_text(chat *c, str *to, str more, err *e);
+bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e);
+/* parameters: the JSON of its schema; empty: it takes nothing. */
+bool chat_add_tool(chat *c, str name, str description, str parameters, err *e);
+
+/* The prompt into a->tokens and q->job; grammar, stops of the format, style. */
+bool chat_finish(chat *c, api_request *q, err *e);
+
+/* What the model's template can do, tried out once. */
+bool chat_model_begin(api *a, err *e);
+
+#endif

@@ -1,0 +1,94 @@
+/* What a model's chat template can do, tried out once with small conversations. */
+#include <string.h>
+
+#include "api/chat.h"
+#include "base/check.h"
+#include "base/log.h"
+
+enum { CONTEXT_BYTES = 8192, OUTPUT_BYTES = 1 << 20 };
+
+/* For models that bring none: by their vocabulary, one that most speak; else the texts alone. */
+static const char im_template[] =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+static const char plain_template[] =
+    "{% for m in messages %}{{ m.content }}{% if not loop.last %}\n\n{% endif %}{% endfor %}";
+
+/* Texts that no template holds. */
+#define SYSTEM "{\"role\":\"system\",\"content\":\"zqsystem\"}"
+#define USER "{\"role\":\"user\",\"content\":\"zquser\"}"
+#define SAID "{\"role\":\"assistant\",\"content\":\"zqsaid\"}"
+#define CALL(arguments)                                                                                      \
+    "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"abcdefghi\",\"type\":\"function\","  \
+    "\"function\":{\"name\":\"zqcall\",\"arguments\":" arguments "}}]}"
+#define RESULT                                                                                               \
+    "{\"role\":\"tool\",\"name\":\"zqcall\",\"tool_call_id\":\"abcdefghi\",\"content\":\"zqresult\"}"
+#define TOOLS                                                                                                \
+    "[{\"type\":\"function\",\"function\":{\"name\":\"zqcall\",\"description\":\"d\",\"parameters\":"        \
+    "{\"type\":\"object\",\"properties\":{\"zqword\":{\"type\":\"string\"}},\"required\":[\"zqword\"]}}}]"
+
+typedef struct trial {
+    api *a;
+    mem_arena *arena; /* where bodies are parsed: none is, yet */
+} trial;
+
+/* Renders; true when it does, and writes each of the wanted texts (NULL at the end). */
+static bool writes(trial *t, const char *messages, const char *tools, const char *const *wanted) {
+    const text_vocab *v = engine_vocab(t->a->en);
+    text_token bos = text_vocab_bos(v), eos = text_vocab_eos(v);
+    mem_arena_reset(t->arena, 0);
+    base_alloc alloc = mem_arena_alloc(t->arena);
+    text_template_limits limits;
+    buf context, out;
+    json_writer w;
+    err e = {0};
+    buf_init(&context, &alloc, CONTEXT_BYTES);
+    buf_reserve(&context, CONTEXT_BYTES - 2);
+    json_begin(&w, &context);
+    json_object_start(&w);
+    json_key(&w, "messages");
+    json_raw(&w, str_of(messages));
+    if (tools) json_key(&w, "tools"), json_raw(&w, str_of(tools));
+    json_put_bool(&w, "add_generation_prompt", true);
+    json_put_string(&w, "bos_token", bos == TEXT_NO_TOKEN ? STR("") : text_vocab_token(v, bos));
+    json_put_string(&w, "eos_token", eos == TEXT_NO_TOKEN ? STR("") : text_vocab_token(v, eos));
+    json_object_end(&w);
+    buf_init(&out, &alloc, OUTPUT_BYTES);
+    text_template_limits_default(&limits);
+    if (!text_template_render(t->a->model.template, buf_str(&context), &limits, &alloc, &out, &e))
+        return false;
+    for (; *wanted; wanted++)
+        if (!out.len || !memmem(out.data, out.len, *wanted, strlen(*wanted))) return false;
+    return true;
+}
+
+#define WRITES(t, messages, tools, ...) writes(t, messages, tools, (const char *const[]){__VA_ARGS__, NULL})
+
+static void try_out(trial *t, chat_model *m) {
+    m->system = WRITES(t, "[" SYSTEM "," USER "]", NULL, "zqsystem", "zquser");
+    m->late_system = WRITES(t, "[" USER "," SAID "," SYSTEM "," USER "]", NULL, "zqsystem");
+    m->tools = WRITES(t, "[" USER "]", TOOLS, "zqcall", "zqword");
+    bool objects = WRITES(t, "[" USER "," CALL("{\"zqword\":1}") "," RESULT "]", TOOLS, "zqcall", "zqword\"",
+                          "zqresult");
+    bool texts = !objects && WRITES(t, "[" USER "," CALL("\"{\\\"zqword\\\":1}\"") "," RESULT "]", TOOLS,
+                                    "zqcall", "zqword\"", "zqresult");
+    m->calls = objects || texts;
+    m->arguments_as_text = texts;
+    m->turns = !WRITES(t, "[" USER "," USER "]", NULL, "zquser");
+}
+
+bool chat_model_begin(api *a, err *e) {
+    chat_model *m = &a->model;
+    trial t = {.a = a, .arena = &a->parse};
+    m->template = engine_template(a->en);
+    if (!m->template) {
+        bool im = text_vocab_find(engine_vocab(a->en), STR("<|im_start|>")) != TEXT_NO_TOKEN;
+        m->template = m->own =
+            text_template_new(im ? str_of(im_template) : str_of(plain_template), &a->heap.alloc, e);
+        if (!m->own) return false;
+    }
+    try_out(&t, m);
+    text_reply_format_of(m->own ? STR("") : engine_chat_template(a->en), &m->reply);
+    if (!m->tools) m->reply.family = TEXT_REPLY_FAMILY_GENERIC;
+    return true;
+}

@@ -1,0 +1,44 @@
+/* api/openai — what the files of the OpenAI dialect share: chat completions (openai.c), completions, models.
+ */
+#ifndef API_OPENAI_H
+#define API_OPENAI_H
+
+#include "api/chat.h"
+
+/* A seed is any 64 bits, but the one that stands for none. */
+#define OPENAI_SEED_LEAST (-9223372036854774784.0)
+#define OPENAI_SEED_MOST 9223372036854774784.0
+
+#define OPENAI_COMMON_FIELDS(type)                                                                           \
+    REQUEST_SAMPLING_FIELDS(type, q), REQUEST_OWN_FIELDS(type, q),                                           \
+        {"model", FIELD_STRING, offsetof(type, model)},                                                      \
+        {"max_tokens", FIELD_U32, offsetof(type, q.job.max_tokens), 1, UINT32_MAX},                          \
+        {"seed", FIELD_U64, offsetof(type, q.seed), OPENAI_SEED_LEAST, OPENAI_SEED_MOST},                    \
+        {"stop", FIELD_ANY, offsetof(type, q.stops)}, {"stream", FIELD_BOOL, offsetof(type, q.stream)},      \
+        {"stream_options", FIELD_OBJECT, offsetof(type, stream_options)},                                    \
+        {"n", FIELD_U32, offsetof(type, q.n), 1, ANSWER_JOBS_MAX}, {                                         \
+        "grammar", FIELD_STRING, offsetof(type, grammar)                                                     \
+    }
+
+void openai_begin(api *a, api_request *q); /* the defaults that OpenAI documents */
+/* The text of a string or of an array of parts; path: the field's. */
+bool openai_content(chat *c, const char *path, str json, str *to, err *e);
+bool openai_tool_choice(chat *c, str json, err *e);
+extern const char *const openai_efforts[];
+void openai_set_thinking(chat *c, uint32_t effort); /* UINT32_MAX: unsaid */
+bool openai_stream_options(chat *c, str json, err *e);
+
+int openai_status(const err *e, int status);
+void openai_error(const answer_failure *f, buf *to);
+/* id, object, created, model of the object being written. */
+void openai_put_head(answer *x, const char *id_prefix, const char *object, json_writer *w);
+void openai_put_usage(const sched_usage *u, uint32_t reasoning_tokens, json_writer *w);
+void openai_put_whole_usage(answer *x, const answer_choice *choices, json_writer *w);
+/* A stream's record: "data: {" … "}". */
+void openai_begin_data(json_writer *w, buf *to);
+void openai_end_data(json_writer *w, buf *to);
+void openai_put_failure(answer *x, const err *e, buf *to);
+/* Its end: what all of it took, where that was asked for, and [DONE]. */
+void openai_put_last(answer *x, const char *id_prefix, const char *object, buf *to);
+
+#endif

@@ -1,0 +1,153 @@
+#include "api/request.h"
+
+#include <sys/random.h>
+
+#include "api/internal.h"
+
+/* In the order of compute_kv_type. */
+const char *const request_kv_types[] = {"f16", "q8", "q4", NULL};
+_Static_assert(sizeof request_kv_types / sizeof *request_kv_types == COMPUTE_KV_TYPES + 1,
+               "a word for each type");
+
+/* ---- fields with a shape of their own ---- */
+
+static bool add_stop(sched_request *r, const char *name, str s, err *e) {
+    if (r->n_stops == GENERATION_STOPS_MAX)
+        return err_set(e, ERR_INVALID, "'%s' has more than %d strings", name, GENERATION_STOPS_MAX);
+    if (s.len == 0 || s.len > GENERATION_STOP_BYTES)
+        return err_set(e, ERR_INVALID, "a string of '%s' must have 1 to %d bytes, not %zu", name,
+                       GENERATION_STOP_BYTES, s.len);
+    engine_stop *stop = &r->stops[r->n_stops++];
+    stop->len = (uint16_t)s.len;
+    memcpy(stop->text, s.data, s.len);
+    return true;
+}
+
+typedef struct stop_reader {
+    api_request *q;
+    const char *name;
+} stop_reader;
+
+static bool wrong_stops(const char *name, err *e) {
+    return err_set(e, ERR_INVALID, "'%s' must be a string or an array of strings", name);
+}
+
+static bool on_stop(void *ctx, const field_item *item, err *e) {
+    const stop_reader *x = ctx;
+    if (item->kind != JSON_STRING) return wrong_stops(x->name, e);
+    return add_stop(&x->q->job, x->name, item->text, e);
+}
+
+bool request_set_stops(api_request *q, const fields_in *in, const char *name, err *e) {
+    str text;
+    if (!q->stops.len) return true;
+    json_kind kind = fields_kind(q->stops);
+    if (kind == JSON_STRING) return fields_text(in, q->stops, &text, e) && add_stop(&q->job, name, text, e);
+    if (kind != JSON_ARRAY_START) return wrong_stops(name, e);
+    fields_in items = {in->parser, in->texts, name};
+    return fields_each(&items, q->stops, on_stop, &(stop_reader){q, name}, e);
+}
+
+/* Digits and nothing else: strtol would take blanks and signs, and stop at a NUL. */
+static bool parse_token_id(str s, int32_t *id) {
+    int64_t value = 0;
+    if (s.len == 0 || s.len > 10) return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.data[i] < '0' || s.data[i] > '9') return false;
+        value = value * 10 + (s.data[i] - '0');
+    }
+    *id = (int32_t)value;
+    return value <= INT32_MAX;
+}
+
+/* {"token id": bias, …} */
+bool request_on_logit_bias(void *target, const json_event *ev, int depth, err *e) {
+    engine_sampling *s = &((api_request *)target)->job.sampling;
+    if (depth == 0 && (ev->kind == JSON_OBJECT_START || ev->kind == JSON_OBJECT_END)) return true;
+    if (depth == 1 && ev->kind == JSON_KEY) {
+        int32_t id;
+        if (s->n_bias == SAMPLER_BIAS_MAX)
+            return err_set(e, ERR_INVALID, "'logit_bias' has more than %d entries", SAMPLER_BIAS_MAX);
+        if (!parse_token_id(ev->text, &id))
+            return err_set(e, ERR_INVALID, "'logit_bias' has the key '%.*s'; keys are token ids",
+                           (int)(ev->text.len < 32 ? ev->text.len : 32), ev->text.data);
+        s->bias[s->n_bias++] = (engine_bias){id, 0};
+        return true;
+    }
+    if (depth == 1 && (ev->kind == JSON_INT || ev->kind == JSON_DOUBLE)) {
+        s->bias[s->n_bias - 1].bias = (float)ev->number;
+        return true;
+    }
+    return err_set(e, ERR_INVALID, "'logit_bias' must be an object of token ids and numbers");
+}
+
+/* ---- before and after the fields ---- */
+
+void request_begin(api *a, api_request *q) {
+    memset(q, 0, sizeof *q);
+    q->a = a;
+    q->n = 1;
+    q->seed = REQUEST_NO_SEED;
+    q->cache = q->job.speculate = true;
+    engine_sampling_default(&q->job.sampling);
+    q->job.terms = engine_terms(a->en);
+    q->kv_type = q->job.terms.type;
+    q->window = q->keep = q->cache_ttl_s = REQUEST_NOT_GIVEN;
+}
+
+/* A window of the request's own stands instead of the server's, with what it keeps. */
+static bool set_terms(api_request *q, err *e) {
+    const api_config *c = &q->a->config;
+    kv_terms *t = &q->job.terms;
+    t->type = (kv_type)q->kv_type;
+    t->window = q->window == REQUEST_NOT_GIVEN ? c->window : q->window;
+    t->keep = q->keep != REQUEST_NOT_GIVEN ? q->keep : q->window == REQUEST_NOT_GIVEN ? c->keep : 0;
+    if (t->keep && !t->window)
+        return err_set(e, ERR_INVALID, "'keep' is %u, and there is no 'window'", t->keep);
+    t->tenant = api_tenant_salt(q->a);
+    t->share = t->share && q->cache;
+    if (q->job.memory.pin && !q->cache)
+        return err_set(e, ERR_INVALID, "'pin' asks to remember what \"cache\": false forbids");
+    q->job.remember = t->share;
+    if (q->cache_ttl_s != REQUEST_NOT_GIVEN) /* 0 seconds: never; not, as in the cache, its own default */
+        q->job.memory.ttl_ms = q->cache_ttl_s ? q->cache_ttl_s * 1000ull : UINT64_MAX;
+    return true;
+}
+
+/* A window has no end: there, too, an answer that nothing was said about ends where the context would. */
+static void set_max_tokens(api_request *q, uint32_t default_tokens) {
+    if (q->job.max_tokens) return;
+    uint32_t context = engine_context(q->a->en), n_prompt = q->job.n_prompt;
+    q->job.max_tokens = default_tokens;
+    if (default_tokens == REQUEST_NOT_GIVEN && n_prompt < context) q->job.max_tokens = context - n_prompt;
+}
+
+bool request_finish(api_request *q, uint32_t default_tokens, err *e) {
+    if (q->n > q->a->config.most_answers)
+        return err_set(e, ERR_INVALID, "'n' is %u; the queue of this server holds %u", q->n,
+                       q->a->config.most_answers);
+    if (q->adapter.len)
+        return err_set(e, ERR_INVALID, "'adapter' is '%.*s'; this server has no adapters",
+                       (int)(q->adapter.len < 64 ? q->adapter.len : 64), q->adapter.data);
+    if (!set_terms(q, e)) return false;
+    set_max_tokens(q, default_tokens);
+    if (q->job.sampling.top_logprobs) q->job.sampling.logprobs = true;
+    if (q->seed == REQUEST_NO_SEED && getrandom(&q->seed, sizeof q->seed, 0) < 0)
+        q->seed = (uint64_t)(uintptr_t)q;
+    q->job.sampling.seed = q->seed;
+    q->job.whole = !q->stream;
+    q->job.tenant = q->a->tenant;
+    q->job.prompt = q->a->tokens;
+    return true;
+}
+
+bool request_set_grammar(api_request *q, text_grammar_kind kind, str source, const char *name, err *e) {
+    if (!source.len) return true;
+    q->job.sampling.grammar = engine_grammar_get(q->a->en, kind, source, e);
+    return q->job.sampling.grammar || (e->code == ERR_INVALID ? err_prefix(e, "'%s': ", name) : false);
+}
+
+void request_end(api_request *q) {
+    if (q->job.sampling.grammar) engine_grammar_release(q->a->en, q->job.sampling.grammar);
+    q->job.sampling.grammar = NULL;
+}

@@ -1,0 +1,69 @@
+/* api/request — what a request for an answer comes to, whatever its dialect; and the fields that dialects
+ * share.
+ *
+ * Every dialect's own struct begins with an api_request, so that shared rows and functions find it. */
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
+
+#include "api/api.h"
+#include "api/fields.h"
+#include "engine/grammars.h"
+
+typedef struct api_request {
+    api *a;
+    sched_request job;
+    bool stream, cache;
+    uint64_t seed; /* REQUEST_NO_SEED: any */
+    uint32_t n, kv_type, window, keep, cache_ttl_s;
+    str adapter;
+    str stops; /* JSON: a string or an array of them */
+} api_request;
+
+/* Our own fields, the same in every dialect. type: the dialect's struct; at: its api_request. */
+#define REQUEST_OWN_FIELDS(type, at)                                                                         \
+    {"priority", FIELD_I32, offsetof(type, at.job.priority), -100, 100},                                     \
+        {"kv_type", FIELD_WORD, offsetof(type, at.kv_type), .words = request_kv_types},                      \
+        {"window", FIELD_U32, offsetof(type, at.window), 0, REQUEST_WINDOW_MAX},                             \
+        {"keep", FIELD_U32, offsetof(type, at.keep), 0, REQUEST_WINDOW_MAX},                                 \
+        {"cache", FIELD_BOOL, offsetof(type, at.cache)},                                                     \
+        {"speculate", FIELD_BOOL, offsetof(type, at.job.speculate)},                                         \
+        {"cache_ttl", FIELD_U32, offsetof(type, at.cache_ttl_s), 0, REQUEST_TTL_MAX_S},                      \
+        {"pin", FIELD_BOOL, offsetof(type, at.job.memory.pin)}, {                                            \
+        "adapter", FIELD_STRING, offsetof(type, at.adapter)                                                  \
+    }
+
+/* What makes the next token, by the names that most use. */
+#define REQUEST_SAMPLING_FIELDS(type, at)                                                                    \
+    {"temperature", FIELD_FLOAT, offsetof(type, at.job.sampling.temperature), 0, 100},                       \
+        {"top_k", FIELD_I32, offsetof(type, at.job.sampling.top_k), 0, INT32_MAX},                           \
+        {"top_p", FIELD_FLOAT, offsetof(type, at.job.sampling.top_p), 0, 1},                                 \
+        {"min_p", FIELD_FLOAT, offsetof(type, at.job.sampling.min_p), 0, 1},                                 \
+        {"typical_p", FIELD_FLOAT, offsetof(type, at.job.sampling.typical_p), 0, 1},                         \
+        {"repeat_penalty", FIELD_FLOAT, offsetof(type, at.job.sampling.repeat_penalty), 0.01, 100},          \
+        {"repeat_last_n", FIELD_I32, offsetof(type, at.job.sampling.repeat_last_n), 0, SAMPLER_LAST_N_MAX},  \
+        {"frequency_penalty", FIELD_FLOAT, offsetof(type, at.job.sampling.frequency_penalty), -2, 2},        \
+        {"presence_penalty", FIELD_FLOAT, offsetof(type, at.job.sampling.presence_penalty), -2, 2},          \
+        {"logit_bias", FIELD_CUSTOM, .events = request_on_logit_bias}, {                                     \
+        "ignore_end", FIELD_BOOL, offsetof(type, at.job.sampling.ignore_end)                                 \
+    }
+
+enum { REQUEST_NOT_GIVEN = UINT32_MAX, REQUEST_TTL_MAX_S = 1000000000, REQUEST_WINDOW_MAX = 1 << 30 };
+#define REQUEST_NO_SEED 0x8000000000000000ull
+extern const char *const request_kv_types[]; /* in the order of kv_type */
+
+/* target: an api_request. */
+field_events request_on_logit_bias;
+
+/* The server's defaults for what nobody says. */
+void request_begin(api *a, api_request *q);
+/* q->stops into the job; name: as the dialect calls the field. */
+bool request_set_stops(api_request *q, const fields_in *in, const char *name, err *e);
+/* Everything that follows from several fields; the prompt is in a->tokens. default_tokens: where max_tokens
+ * is 0; REQUEST_NOT_GIVEN: to the end of the context. */
+bool request_finish(api_request *q, uint32_t default_tokens, err *e);
+/* The job's output is to follow a grammar (source empty: none). name: of the field it came in. */
+bool request_set_grammar(api_request *q, text_grammar_kind kind, str source, const char *name, err *e);
+/* Gives back what the request held beside its job; harmless after any of the above, done or failed. */
+void request_end(api_request *q);
+
+#endif

@@ -1,0 +1,538 @@
+/* OpenAI's newer route, POST /v1/responses: items in, items out. It keeps nothing between requests: who goes
+ * on with a conversation sends all of it (store is false, previous_response_id is refused). */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/openai.h"
+
+enum { BLOCK_NONE = 0xFF };
+
+/* ---- wording: items ---- */
+
+static const char *item_prefix(text_reply_kind kind) {
+    return kind == TEXT_REPLY_CONTENT ? "msg" : kind == TEXT_REPLY_REASONING ? "rs" : "fc";
+}
+
+static const char *item_id(const answer *x, text_reply_kind kind, uint32_t index, char out[80]) {
+    snprintf(out, 80, "%s_%s_%u", item_prefix(kind), http_request_id(x->request), index);
+    return out;
+}
+
+static void put_text_part(const char *type, str text, json_writer *w) {
+    json_object_start(w);
+    json_put_string(w, "type", str_of(type));
+    json_put_string(w, "text", text);
+    if (str_is(str_of(type), "output_text")) {
+        json_key(w, "annotations");
+        json_raw(w, STR("[]"));
+        json_key(w, "logprobs");
+        json_raw(w, STR("[]"));
+    }
+    json_object_end(w);
+}
+
+static const char *part_type(text_reply_kind kind) {
+    return kind == TEXT_REPLY_REASONING ? "reasoning_text" : "output_text";
+}
+
+/* said: its text or arguments so far; nothing yet where it has just begun. */
+static void put_item(answer *x, text_reply_kind kind, uint32_t index, str name, uint32_t call, str said,
+                     bool done, json_writer *w) {
+    char id[80], call_id[API_CALL_ID_BYTES];
+    json_object_start(w);
+    json_put_string(w, "id", str_of(item_id(x, kind, index, id)));
+    json_put_string(w, "type",
+                    kind == TEXT_REPLY_CALL        ? STR("function_call")
+                    : kind == TEXT_REPLY_REASONING ? STR("reasoning")
+                                                   : STR("message"));
+    json_put_string(w, "status", done ? STR("completed") : STR("in_progress"));
+    if (kind == TEXT_REPLY_CALL) {
+        json_put_string(w, "call_id", str_of(api_call_id(x, 0, call, call_id)));
+        json_put_string(w, "name", name);
+        json_put_string(w, "arguments", said);
+    } else {
+        if (kind == TEXT_REPLY_CONTENT)
+            json_put_string(w, "role", STR("assistant"));
+        else
+            json_key(w, "summary"), json_raw(w, STR("[]"));
+        json_key(w, "content");
+        json_array_start(w);
+        if (done) put_text_part(part_type(kind), said, w);
+        json_array_end(w);
+    }
+    json_object_end(w);
+}
+
+/* ---- wording: the response ---- */
+
+static void put_usage(const sched_usage *u, uint32_t reasoning_tokens, json_writer *w) {
+    json_key(w, "usage");
+    json_object_start(w);
+    json_put_uint(w, "input_tokens", u->prompt_tokens);
+    json_key(w, "input_tokens_details");
+    json_object_start(w);
+    json_put_uint(w, "cached_tokens", u->cached_tokens);
+    json_object_end(w);
+    json_put_uint(w, "output_tokens", u->completion_tokens);
+    json_key(w, "output_tokens_details");
+    json_object_start(w);
+    json_put_uint(w, "reasoning_tokens", reasoning_tokens);
+    json_object_end(w);
+    json_put_uint(w, "total_tokens", (uint64_t)u->prompt_tokens + u->completion_tokens);
+    json_object_end(w);
+}
+
+static void put_null(const char *key, json_writer *w) {
+    json_key(w, key);
+    json_null(w);
+}
+
+typedef enum response_state { IN_PROGRESS, COMPLETED, INCOMPLETE, FAILED } response_state;
+static const char *const state_names[] = {"in_progress", "completed", "incomplete", "failed"};
+
+static void put_outcome(response_state state, const err *failure, json_writer *w) {
+    if (state == INCOMPLETE) {
+        json_key(w, "incomplete_details");
+        json_raw(w, STR("{\"reason\":\"max_output_tokens\"}"));
+    } else {
+        put_null("incomplete_details", w);
+    }
+    if (state != FAILED) {
+        put_null("error", w);
+        return;
+    }
+    json_key(w, "error");
+    json_object_start(w);
+    json_put_string(w, "code", STR("server_error"));
+    json_put_string(w, "message", str_of(failure->message));
+    json_object_end(w);
+}
+
+/* items: what is in the output array. The request's own values stand in style.echo, ready to be copied. */
+static void put_response(answer *x, response_state state, const err *failure, str items,
+                         uint32_t reasoning_tokens, json_writer *w) {
+    char id[64];
+    sched_usage u;
+    snprintf(id, sizeof id, "resp_%s", http_request_id(x->request));
+    json_object_start(w);
+    json_put_string(w, "id", str_of(id));
+    json_put_string(w, "object", STR("response"));
+    json_put_uint(w, "created_at", x->created_s);
+    json_put_string(w, "status", str_of(state_names[state]));
+    json_put_bool(w, "background", false);
+    put_outcome(state, failure, w);
+    json_put_string(w, "model", str_of(api_model_name(x->a)));
+    json_key(w, "output");
+    json_array_start(w);
+    if (items.len) json_raw(w, items);
+    json_array_end(w);
+    if (state == COMPLETED || state == INCOMPLETE) {
+        api_sum_usage(x, 0, 1, &u);
+        put_usage(&u, reasoning_tokens, w);
+        api_put_own(x, &u, 1, w);
+    } else {
+        put_null("usage", w);
+    }
+    buf_append_str(w->out, STR(","));
+    buf_append_str(w->out, x->style.echo);
+    json_object_end(w);
+}
+
+/* ---- a stream ---- */
+
+static void begin_event(answer *x, const char *type, json_writer *w, buf *to) {
+    buf_printf(to, "event: %s\ndata: ", type);
+    json_begin(w, to);
+    json_object_start(w);
+    json_put_string(w, "type", str_of(type));
+    json_put_uint(w, "sequence_number", x->progress[0].sequence++);
+}
+
+static void end_event(json_writer *w, buf *to) {
+    json_object_end(w);
+    buf_append_str(to, STR("\n\n"));
+}
+
+static void response_event(answer *x, const char *type, response_state state, const err *failure, buf *to) {
+    json_writer w;
+    begin_event(x, type, &w, to);
+    json_key(&w, "response");
+    put_response(x, state, failure, buf_str(api_kept_items(x)), x->progress[0].reasoning_tokens, &w);
+    end_event(&w, to);
+}
+
+static void response_begins(answer *x, buf *to) {
+    x->progress[0].block_kind = BLOCK_NONE;
+    response_event(x, "response.created", IN_PROGRESS, NULL, to);
+    response_event(x, "response.in_progress", IN_PROGRESS, NULL, to);
+}
+
+static text_reply_kind open_kind(const answer *x) { return (text_reply_kind)x->progress[0].block_kind; }
+
+/* An event about the item that is open, up to what it says. */
+static void begin_item_event(answer *x, const char *type, json_writer *w, buf *to) {
+    char id[80];
+    begin_event(x, type, w, to);
+    json_put_string(w, "item_id", str_of(item_id(x, open_kind(x), x->progress[0].n_blocks, id)));
+    json_put_uint(w, "output_index", x->progress[0].n_blocks);
+    if (open_kind(x) != TEXT_REPLY_CALL) json_put_uint(w, "content_index", 0);
+}
+
+static void put_part_event(answer *x, const char *type, str text, buf *to) {
+    json_writer w;
+    begin_item_event(x, type, &w, to);
+    json_key(&w, "part");
+    put_text_part(part_type(open_kind(x)), text, &w);
+    end_event(&w, to);
+}
+
+static void put_item_event(answer *x, const char *type, bool done, buf *to) {
+    json_writer w;
+    begin_event(x, type, &w, to);
+    json_put_uint(&w, "output_index", x->progress[0].n_blocks);
+    json_key(&w, "item");
+    put_item(x, open_kind(x), x->progress[0].n_blocks, buf_str(api_kept_name(x)), x->progress[0].n_calls - 1,
+             buf_str(api_kept_said(x)), done, &w);
+    end_event(&w, to);
+}
+
+/* "response.output_text.done", with what was said; then the item is one of the output's. */
+static void close_item(answer *x, buf *to) {
+    json_writer w;
+    answer_progress *p = &x->progress[0];
+    if (p->block_kind == BLOCK_NONE) return;
+    str said = buf_str(api_kept_said(x));
+    bool call = open_kind(x) == TEXT_REPLY_CALL;
+    begin_item_event(x,
+                     call                                   ? "response.function_call_arguments.done"
+                     : open_kind(x) == TEXT_REPLY_REASONING ? "response.reasoning_text.done"
+                                                            : "response.output_text.done",
+                     &w, to);
+    if (call) json_put_string(&w, "name", buf_str(api_kept_name(x)));
+    json_put_string(&w, call ? "arguments" : "text", said);
+    if (open_kind(x) == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
+    end_event(&w, to);
+    if (!call) put_part_event(x, "response.content_part.done", said, to);
+    put_item_event(x, "response.output_item.done", true, to);
+    buf *items = api_kept_items(x);
+    if (items->len) buf_append_str(items, STR(","));
+    json_begin(&w, items);
+    put_item(x, open_kind(x), p->n_blocks, buf_str(api_kept_name(x)), p->n_calls - 1, said, true, &w);
+    buf_clear(api_kept_said(x));
+    p->n_blocks++;
+    p->block_kind = BLOCK_NONE;
+}
+
+static void open_item(answer *x, text_reply_kind kind, str name, buf *to) {
+    answer_progress *p = &x->progress[0];
+    if (p->block_kind == kind && kind != TEXT_REPLY_CALL) return;
+    close_item(x, to);
+    p->block_kind = (uint8_t)kind;
+    buf_clear(api_kept_name(x));
+    buf_append_str(api_kept_name(x), name);
+    put_item_event(x, "response.output_item.added", false, to);
+    if (kind != TEXT_REPLY_CALL) put_part_event(x, "response.content_part.added", STR(""), to);
+}
+
+static void response_piece(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out,
+                           buf *to) {
+    json_writer w;
+    (void)i, (void)out;
+    if (ev->kind == TEXT_REPLY_CALL_END) {
+        close_item(x, to);
+    } else if (ev->kind == TEXT_REPLY_CALL) {
+        open_item(x, TEXT_REPLY_CALL, ev->text, to);
+    } else if (ev->text.len) {
+        if (ev->kind != TEXT_REPLY_ARGUMENTS) open_item(x, ev->kind, STR(""), to);
+        begin_item_event(x,
+                         ev->kind == TEXT_REPLY_ARGUMENTS   ? "response.function_call_arguments.delta"
+                         : ev->kind == TEXT_REPLY_REASONING ? "response.reasoning_text.delta"
+                                                            : "response.output_text.delta",
+                         &w, to);
+        json_put_string(&w, "delta", ev->text);
+        if (ev->kind == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
+        end_event(&w, to);
+        buf_append_str(api_kept_said(x), ev->text);
+    }
+}
+
+static void response_ends(answer *x, uint32_t i, const sched_output *out, buf *to) {
+    if (out->what == SCHED_FAILED) {
+        response_event(x, "response.failed", FAILED, &out->failure, to);
+        return;
+    }
+    if (!x->progress[i].n_blocks && x->progress[i].block_kind == BLOCK_NONE)
+        open_item(x, TEXT_REPLY_CONTENT, STR(""), to);
+    close_item(x, to);
+    bool cut = out->finish == ENGINE_FINISH_LENGTH;
+    response_event(x, cut ? "response.incomplete" : "response.completed", cut ? INCOMPLETE : COMPLETED, NULL,
+                   to);
+}
+
+/* ---- whole ---- */
+
+static void put_items(answer *x, const answer_choice *c, buf *items) {
+    json_writer w;
+    uint32_t n = 0;
+    const char *at = c->calls.data;
+    json_begin(&w, items);
+    if (c->reasoning.len) put_item(x, TEXT_REPLY_REASONING, n++, STR(""), 0, c->reasoning, true, &w);
+    if (c->text.len || !c->n_calls) {
+        if (n) buf_append_str(items, STR(","));
+        json_begin(&w, items);
+        put_item(x, TEXT_REPLY_CONTENT, n++, STR(""), 0, c->text, true, &w);
+    }
+    for (uint32_t k = 0; k < c->n_calls; k++) {
+        str name = str_of(at), arguments = str_of(at + name.len + 1);
+        at += name.len + arguments.len + 2;
+        if (n) buf_append_str(items, STR(","));
+        json_begin(&w, items);
+        put_item(x, TEXT_REPLY_CALL, n++, name, k, arguments, true, &w);
+    }
+}
+
+static void response_whole(answer *x, const answer_choice *c, buf *to) {
+    json_writer w;
+    buf *items = api_kept_items(x);
+    put_items(x, c, items);
+    json_begin(&w, to);
+    put_response(x, c->finish == ENGINE_FINISH_LENGTH ? INCOMPLETE : COMPLETED, NULL, buf_str(items),
+                 c->reasoning_tokens, &w);
+    if (items->failed) to->failed = true;
+}
+
+static const dialect response_dialect = {.stream_type = "text/event-stream",
+                                         .keep_alive = ": keep-alive\n\n",
+                                         .keeps_all = true,
+                                         .status = openai_status,
+                                         .begin = response_begins,
+                                         .piece = response_piece,
+                                         .end = response_ends,
+                                         .whole = response_whole,
+                                         .error = openai_error};
+
+/* ---- the request ---- */
+
+typedef struct response_request {
+    api_request q; /* first */
+    str model, input, instructions, tools, tool_choice, text, reasoning, previous, metadata;
+    bool parallel;
+} response_request;
+
+#define AT(member) offsetof(response_request, member)
+static const field request_rows[] = {
+    REQUEST_SAMPLING_FIELDS(response_request, q),
+    REQUEST_OWN_FIELDS(response_request, q),
+    {"model", FIELD_STRING, AT(model)},
+    {"input", FIELD_ANY, AT(input)},
+    {"instructions", FIELD_STRING, AT(instructions)},
+    {"max_output_tokens", FIELD_U32, AT(q.job.max_tokens), 1, UINT32_MAX},
+    {"stream", FIELD_BOOL, AT(q.stream)},
+    {"tools", FIELD_ARRAY, AT(tools)},
+    {"tool_choice", FIELD_ANY, AT(tool_choice)},
+    {"parallel_tool_calls", FIELD_BOOL, AT(parallel)},
+    {"text", FIELD_OBJECT, AT(text)},
+    {"reasoning", FIELD_OBJECT, AT(reasoning)},
+    {"previous_response_id", FIELD_STRING, AT(previous)},
+    {"metadata", FIELD_OBJECT, AT(metadata)},
+};
+
+typedef struct item_fields {
+    uint32_t role;
+    str type, content, id, call_id, name, arguments, output;
+} item_fields;
+
+static const char *const roles[] = {"system", "user", "assistant", "developer", NULL};
+
+#define ITEM_AT(member) offsetof(item_fields, member)
+static const field item_rows[] = {{"role", FIELD_WORD, ITEM_AT(role), .words = roles},
+                                  {"type", FIELD_STRING, ITEM_AT(type)},
+                                  {"content", FIELD_ANY, ITEM_AT(content)},
+                                  {"call_id", FIELD_STRING, ITEM_AT(call_id)},
+                                  {"name", FIELD_STRING, ITEM_AT(name)},
+                                  {"arguments", FIELD_STRING, ITEM_AT(arguments)},
+                                  {"output", FIELD_ANY, ITEM_AT(output)}};
+
+/* A call belongs to the assistant's message before it; without one it begins one. */
+static bool add_call(chat *c, const item_fields *f, const char *path, err *e) {
+    if (!f->call_id.len || !f->name.len)
+        return err_set(e, ERR_INVALID, "'%s.%s' is missing", path, f->call_id.len ? "name" : "call_id");
+    bool goes_on = c->last && c->last->role == CHAT_ASSISTANT;
+    chat_message *m = goes_on ? c->last : chat_add(c, CHAT_ASSISTANT, e);
+    return m && chat_add_call(c, m, f->call_id, f->name, f->arguments, e);
+}
+
+static bool add_result(chat *c, const item_fields *f, const char *path, err *e) {
+    char at[FIELD_PATH_BYTES];
+    snprintf(at, sizeof at, "%s.output", path);
+    if (!f->call_id.len) return err_set(e, ERR_INVALID, "'%s.call_id' is missing", path);
+    chat_message *m = chat_add(c, CHAT_TOOL, e);
+    if (!m) return false;
+    m->call_id = f->call_id;
+    return openai_content(c, at, f->output, &m->text, e);
+}
+
+static bool on_item(void *ctx, const field_item *item, err *e) {
+    chat *c = ctx;
+    item_fields f = {.role = UINT32_MAX};
+    char at[FIELD_PATH_BYTES];
+    if (!CHAT_READ(c, item->path, item->json, item_rows, &f, e)) return false;
+    if (str_is(f.type, "function_call")) return add_call(c, &f, item->path, e);
+    if (str_is(f.type, "function_call_output")) return add_result(c, &f, item->path, e);
+    if (str_is(f.type, "reasoning")) return true; /* thoughts of earlier turns are not shown again */
+    if (f.type.len && !str_is(f.type, "message"))
+        return err_set(
+            e, ERR_INVALID,
+            "'%s.type' is '%.*s'; it must be message, function_call, function_call_output or reasoning",
+            item->path, (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
+    if (f.role == UINT32_MAX) return err_set(e, ERR_INVALID, "'%s.role' is missing", item->path);
+    if (!f.content.len) return err_set(e, ERR_INVALID, "'%s.content' is missing", item->path);
+    chat_message *m = chat_add(c, f.role > CHAT_ASSISTANT ? CHAT_SYSTEM : (chat_role)f.role, e);
+    snprintf(at, sizeof at, "%s.content", item->path);
+    return m && openai_content(c, at, f.content, &m->text, e);
+}
+
+static bool read_input(chat *c, const response_request *x, err *e) {
+    if (!x->input.len) return err_set(e, ERR_INVALID, "'input' is missing");
+    if (x->instructions.len) {
+        chat_message *m = chat_add(c, CHAT_SYSTEM, e);
+        if (!m) return false;
+        m->text = x->instructions;
+    }
+    if (fields_kind(x->input) == JSON_ARRAY_START) return chat_each(c, "input", x->input, on_item, c, e);
+    if (fields_kind(x->input) != JSON_STRING)
+        return err_set(e, ERR_INVALID, "'input' must be a string or an array of items, not %s",
+                       fields_kind_name(fields_kind(x->input)));
+    chat_message *m = chat_add(c, CHAT_USER, e);
+    return m && fields_text(&c->in, x->input, &m->text, e);
+}
+
+typedef struct tool_fields {
+    str type, name, description, parameters;
+} tool_fields;
+
+static const field tool_rows[] = {{"type", FIELD_STRING, offsetof(tool_fields, type)},
+                                  {"name", FIELD_STRING, offsetof(tool_fields, name)},
+                                  {"description", FIELD_STRING, offsetof(tool_fields, description)},
+                                  {"parameters", FIELD_OBJECT, offsetof(tool_fields, parameters)}};
+
+static bool on_tool(void *ctx, const field_item *item, err *e) {
+    chat *c = ctx;
+    tool_fields f = {0};
+    if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
+    if (!str_is(f.type, "function"))
+        return err_set(e, ERR_INVALID,
+                       "'%s.type' is '%.*s'; this server runs no tools itself: it must be function",
+                       item->path, (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
+    if (f.name.len < 1 || f.name.len > CHAT_TOOL_NAME_MAX)
+        return err_set(e, ERR_INVALID, "'%s.name' must have 1 to %d bytes", item->path, CHAT_TOOL_NAME_MAX);
+    return chat_add_tool(c, f.name, f.description, f.parameters, e);
+}
+
+static bool read_choice(chat *c, str json, err *e) {
+    tool_fields f = {0};
+    if (!json.len || fields_kind(json) != JSON_OBJECT_START) return openai_tool_choice(c, json, e);
+    if (!CHAT_READ(c, "tool_choice", json, tool_rows, &f, e)) return false;
+    c->choice = CHAT_TOOLS_NAMED;
+    c->named = f.name;
+    return f.name.len || err_set(e, ERR_INVALID, "'tool_choice.name' is missing");
+}
+
+typedef struct form_fields {
+    uint32_t type, effort;
+    str format, schema;
+} form_fields;
+
+static const char *const formats[] = {"text", "json_object", "json_schema", NULL};
+static const field text_rows[] = {{"format", FIELD_OBJECT, offsetof(form_fields, format)}};
+static const field format_rows[] = {{"type", FIELD_WORD, offsetof(form_fields, type), .words = formats},
+                                    {"schema", FIELD_OBJECT, offsetof(form_fields, schema)}};
+static const field reasoning_rows[] = {
+    {"effort", FIELD_WORD, offsetof(form_fields, effort), .words = openai_efforts}};
+
+static bool read_form(chat *c, const response_request *x, err *e) {
+    form_fields f = {.type = 0, .effort = UINT32_MAX};
+    c->format_name = "text.format.schema";
+    if (x->reasoning.len && !CHAT_READ(c, "reasoning", x->reasoning, reasoning_rows, &f, e)) return false;
+    openai_set_thinking(c, f.effort);
+    if (!x->text.len) return true;
+    if (!CHAT_READ(c, "text", x->text, text_rows, &f, e)) return false;
+    if (!f.format.len) return true;
+    if (!CHAT_READ(c, "text.format", f.format, format_rows, &f, e)) return false;
+    if (f.type == 0) return true;
+    if (f.type == 2 && !f.schema.len) return err_set(e, ERR_INVALID, "'text.format.schema' is missing");
+    c->format = f.type == 2 ? TEXT_GRAMMAR_SCHEMA : TEXT_GRAMMAR_JSON_OBJECT;
+    c->format_source = f.type == 2 ? f.schema : STR("{}");
+    return true;
+}
+
+/* What a response repeats of its request, as the members of an object. */
+static bool make_echo(chat *c, const response_request *x, err *e) {
+    buf b;
+    json_writer w;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    json_begin(&w, &b);
+    json_object_start(&w);
+    json_key(&w, "instructions");
+    if (x->instructions.len)
+        json_string(&w, x->instructions);
+    else
+        json_null(&w);
+    json_key(&w, "max_output_tokens");
+    if (x->q.job.max_tokens)
+        json_uint(&w, x->q.job.max_tokens);
+    else
+        json_null(&w);
+    json_key(&w, "metadata");
+    json_raw(&w, x->metadata.len ? x->metadata : STR("{}"));
+    json_put_bool(&w, "parallel_tool_calls", x->parallel);
+    put_null("previous_response_id", &w);
+    json_key(&w, "reasoning");
+    json_raw(&w, x->reasoning.len ? x->reasoning : STR("{\"effort\":null,\"summary\":null}"));
+    json_put_bool(&w, "store", false);
+    json_put_fixed(&w, "temperature", (double)x->q.job.sampling.temperature, 4);
+    json_key(&w, "text");
+    json_raw(&w, x->text.len ? x->text : STR("{\"format\":{\"type\":\"text\"}}"));
+    json_key(&w, "tool_choice");
+    json_raw(&w, x->tool_choice.len ? x->tool_choice : STR("\"auto\""));
+    json_key(&w, "tools");
+    json_raw(&w, x->tools.len ? x->tools : STR("[]"));
+    json_put_fixed(&w, "top_p", (double)x->q.job.sampling.top_p, 4);
+    json_put_string(&w, "truncation", STR("disabled"));
+    put_null("user", &w);
+    json_object_end(&w);
+    if (b.failed)
+        return err_set_memory(e, b.len, 0, "no memory for what the response repeats of its request");
+    c->style.echo = (str){b.data + 1, b.len - 2};
+    return true;
+}
+
+static bool read_request(api *a, str body, response_request *x, chat *c, err *e) {
+    openai_begin(a, &x->q);
+    x->parallel = true;
+    if (!fields_parse_in(&c->in, body, request_rows, sizeof request_rows / sizeof *request_rows, true, x,
+                         NULL, e))
+        return false;
+    if (!api_check_model(a, x->model, e)) return false;
+    if (x->previous.len)
+        return err_set(e, ERR_INVALID,
+                       "'previous_response_id' is given; nothing is kept here: send the whole input");
+    if (!read_input(c, x, e)) return false;
+    if (x->tools.len && !chat_each(c, "tools", x->tools, on_tool, c, e)) return false;
+    if (!read_choice(c, x->tool_choice, e) || !read_form(c, x, e) || !make_echo(c, x, e)) return false;
+    c->no_parallel = !x->parallel;
+    return chat_finish(c, &x->q, e) && request_finish(&x->q, REQUEST_NOT_GIVEN, e);
+}
+
+void openai_responses(api *a, http_request *r) {
+    response_request x = {0};
+    chat c;
+    err e = {0};
+    bool begun = chat_begin(&c, a, http_body(r).len, &e);
+    if (begun && read_request(a, http_body(r), &x, &c, &e))
+        api_generate(a, r, &response_dialect, &x.q.job, 1, x.q.stream, &c.style);
+    else
+        api_refuse(a, r, &response_dialect, &e);
+    request_end(&x.q);
+    if (begun) chat_end(&c);
+}
