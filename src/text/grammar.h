@@ -13,7 +13,8 @@
  * GBNF is llama.cpp's notation: rules `name ::= …`, "literals", [classes], ( ) | * + ? {m,n}, # comments. The text is
  * what `root` stands for. Wherever a rule's name can stand, so can
  *   %json{ … }            a value of that JSON schema; %json{}: any value
- *   <|name|> or <[123]>   that one token; a name that is no token of the vocabulary stands for its bytes
+ *   <|name|> or <[123]>   that one token; a name that is no token of the vocabulary stands for its bytes.
+ *                         <|[NAME]|>: the token [NAME]
  *
  * JSON is written without blanks, but for one after ':' and ',' where the model likes it. Members come in the order
  * of the schema; others only where additionalProperties, or nothing at all, is said. Strings are valid UTF-8; numbers

@@ -182,6 +182,8 @@ static void token(parser *p) {
             grammar_emit(p->b, OP_TOKEN, id, 0);
         return;
     }
+    bool in_brackets = str_starts(text, STR("<|[")) && text.len > 6 && text.data[text.len - 3] == ']';
+    if (in_brackets) text = (str){text.data + 2, text.len - 4};
     text_token t = v ? text_vocab_find(v, text) : TEXT_NO_TOKEN;
     if (t == TEXT_NO_TOKEN)
         grammar_text(p->b, text);

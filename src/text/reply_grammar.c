@@ -17,12 +17,15 @@ static void put_literal(buf *b, str text) {
     put(b, "\" ");
 }
 
-/* Where the next <|token|> begins and ends; DeepSeek's have bars of their own. */
+/* Where the next <|token|> begins and ends; DeepSeek's have bars of their own, Mistral's are [NAMES]. */
 static bool find_token(str words, size_t *begin, size_t *end) {
-    size_t wide = str_find(words, STR("<｜"));
+    size_t wide = str_find(words, STR("<｜")), names = 0;
+    while (names + 1 < words.len && !(words.data[names] == '[' && words.data[names + 1] >= 'A')) names++;
     *begin = str_find(words, STR("<|"));
     if (wide < *begin) *begin = wide;
-    *end = *begin + str_find(str_from(words, *begin), STR(">")) + 1;
+    bool brackets = names + 1 < words.len && names < *begin;
+    if (brackets) *begin = names;
+    *end = *begin + str_find(str_from(words, *begin), brackets ? STR("]") : STR(">")) + 1;
     return *begin < words.len && *end <= words.len;
 }
 
@@ -31,7 +34,8 @@ static void put_words(buf *b, str words) {
     for (size_t begin, end; words.len; words = str_from(words, end)) {
         if (!find_token(words, &begin, &end)) return put_literal(b, words);
         put_literal(b, str_until(words, begin));
-        buf_printf(b, "%.*s ", (int)(end - begin), words.data + begin);
+        bool brackets = words.data[begin] == '[';
+        buf_printf(b, brackets ? "<|%.*s|> " : "%.*s ", (int)(end - begin), words.data + begin);
     }
 }
 

@@ -56,7 +56,7 @@ static void test_json_families(void **state) {
 static void test_other_families(void **state) {
     (void)state;
     assert_string_equal(grammar(TEXT_REPLY_FAMILY_MISTRAL, "get", true, "", true),
-                        "call-0 ::= \"get\" \"[ARGS]\" " SCHEMA "\ncall ::= call-0 \nroot ::= \"[TOOL_CALLS]\" call ( \"[TOOL_CALLS]\" call )* \n");
+                        "call-0 ::= \"get\" <|[ARGS]|> " SCHEMA "\ncall ::= call-0 \nroot ::= <|[TOOL_CALLS]|> call ( <|[TOOL_CALLS]|> call )* \n");
     assert_string_equal(grammar(TEXT_REPLY_FAMILY_HARMONY, "get", true, "", false),
                         "call-0 ::= \"get\" \" \" <|constrain|> \"json\" <|message|> " SCHEMA "\ncall ::= call-0 \n"
                         "root ::= <|channel|> \"commentary to=functions.\" call \n");
