@@ -15,6 +15,7 @@ int cli_plan(const cli_options *o, mem_ledger *l);
 int cli_inspect(const cli_options *o, mem_ledger *l);
 int cli_guard(const cli_options *o, mem_ledger *l);
 int cli_tokenize(const cli_options *o, mem_ledger *l);
+int cli_render(const cli_options *o, mem_ledger *l);
 int cli_bench(const cli_options *o, mem_ledger *l);
 int cli_load(const cli_options *o, mem_ledger *l);
 int cli_top(const cli_options *o, mem_ledger *l);

@@ -136,6 +136,11 @@ static const row rows[] = {
      "print only what is generated, not the prompt"},
     {"special", NULL, KIND_FLAG, AT(special), CLI_TOKENIZE, 0, 0, NULL, NULL,
      "text that spells a control token becomes that token"},
+    {"template", NULL, KIND_TEXT, AT(template_file), CLI_RENDER, 0, 0, NULL, "FILE",
+     "chat template to render; without it, the model's own"},
+    {"messages", NULL, KIND_TEXT, AT(messages), CLI_RENDER, 0, 0, "-", "FILE",
+     "JSON: a list of messages, or an object with messages, tools and whatever else the template reads; -: standard "
+     "input"},
     {"ids", NULL, KIND_FLAG, AT(ids), CLI_TOKENIZE, 0, 0, NULL, NULL, "print only the ids, in one line"},
     {"pp", NULL, KIND_U32, AT(pp), CLI_BENCH, 0, 1 << 20, "512", "TOKENS", "prefill this many tokens; 0: skip"},
     {"tg", NULL, KIND_U32, AT(tg), CLI_BENCH, 0, 1 << 20, "64", "TOKENS", "then decode this many; 0: skip"},

@@ -41,6 +41,7 @@ typedef struct cli_options {
     uint32_t wait_s;
     bool cleanup_after_request;
     bool no_prompt_cache, json, no_echo, special, ids, print_config, help;
+    const char *template_file, *messages; /* render */
     const char **args; /* what is left: prompt, file */
     int n_args;
 } cli_options;
@@ -48,10 +49,10 @@ typedef struct cli_options {
 /* Which commands a row belongs to. */
 enum {
     CLI_RUN = 1, CLI_SERVE = 2, CLI_PLAN = 4, CLI_INSPECT = 8, CLI_TOKENIZE = 16, CLI_BENCH = 32, CLI_LOAD = 64,
-    CLI_TOP = 128, CLI_GUARD = 256,
+    CLI_TOP = 128, CLI_GUARD = 256, CLI_RENDER = 512,
     CLI_LOADS = CLI_RUN | CLI_SERVE | CLI_PLAN | CLI_BENCH,
-    CLI_MODEL = 63, /* those that read a model file */
-    CLI_ALL = 511,
+    CLI_MODEL = 63 | CLI_RENDER, /* those that read a model file */
+    CLI_ALL = 1023,
 };
 
 /* argv after the command. False with ERR_USAGE. Strings point into argv, the environment or a config

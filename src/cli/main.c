@@ -24,6 +24,7 @@ static const command commands[] = {
      "run a command inside a memory budget, and report what it and all it starts held"},
     {"inspect", CLI_INSPECT, cli_inspect, "[FILE]", "a model file's metadata and tensors"},
     {"tokenize", CLI_TOKENIZE, cli_tokenize, "TEXT…", "the tokens of a text"},
+    {"render", CLI_RENDER, cli_render, "", "the prompt that a chat template makes of a conversation"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

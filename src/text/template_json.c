@@ -43,10 +43,10 @@ static bool set_global(reader *d, str name, value v) {
 static bool add(reader *d, value v) {
     if (d->depth == 1) return set_global(d, d->key, v);
     if (d->n == d->cap) {
-        size_t cap = d->cap ? d->cap * 2 : 64;
+        size_t cap = d->cap * 2;
         entry *grown;
         if (!run_take(d->r, cap * sizeof *grown, &grown)) return false;
-        if (d->n) memcpy(grown, d->pending, d->n * sizeof *grown);
+        memcpy(grown, d->pending, d->n * sizeof *grown);
         d->pending = grown;
         d->cap = cap;
     }
@@ -111,7 +111,8 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
 bool template_read_context(run *r, str context_json) {
     reader *d;
     if (!run_take(r, sizeof *d, &d)) return false;
-    *d = (reader){.r = r, .text = context_json};
+    *d = (reader){.r = r, .text = context_json, .cap = 64};
+    if (!run_take(r, d->cap * sizeof *d->pending, &d->pending)) return false;
     if (context_json.len > UINT32_MAX / 2) return run_fail(r, "the context is too large");
     return json_parse(r->memory.alloc, context_json, on_event, d, r->e) ||
            err_prefix(r->e, "the template's context: ");

@@ -2,7 +2,7 @@
 from harness import *
 
 PROMPT = "Once upon a time"
-COMMANDS = ["serve", "run", "plan", "bench", "inspect", "tokenize"]
+COMMANDS = ["serve", "run", "plan", "bench", "inspect", "tokenize", "render"]
 LONG = ("-c", "32768", "-np", "1")  # room for generations of seconds on a small model
 MODEL_FLAGS = ["--model", "--config", "--print-config", "--help", "--log-level"]
 

@@ -26,6 +26,27 @@ const weather = {
 };
 const clock = { type: "function", function: { name: "now", description: "Current time", parameters: { type: "object", properties: {} } } };
 const bare = { type: "function", function: { name: "ping", description: "", parameters: {} } };
+const simple = {
+  type: "function",
+  function: {
+    name: "add",
+    description: "Adds two numbers.",
+    parameters: {
+      type: "object",
+      properties: { a: { type: "number", description: "one" }, b: { type: "integer", description: "other", enum: [1, 2] } },
+      required: ["a", "b"],
+    },
+    return: { type: "number", description: "the sum" },
+  },
+};
+const typed = {
+  type: "function",
+  function: {
+    name: "typed",
+    description: "Lists and mappings.",
+    parameters: { type: "object", properties: { c: { type: "array", items: { type: "string" } }, d: { type: "object", additionalProperties: { type: "boolean" } } } },
+  },
+};
 const user = (content) => ({ role: "user", content });
 const assistant = (content, more) => ({ role: "assistant", content, ...more });
 const system = (content) => ({ role: "system", content });
@@ -60,6 +81,10 @@ export const conversations = {
   system_late: talk([user("a"), system("late"), assistant("b"), user("c")]),
   two_users: talk([user("a"), user("b")]),
   developer: talk([{ role: "developer", content: "Obey." }, user("a")]),
+  turns_only: talk([user(" One – 日本 🌊"), assistant("1\n"), user("Two"), assistant("2 "), user("Three")]),
+  simple_tools: talk([system("Add."), user("1+2?")], { tools: [simple] }),
+  simple_call: talk([user("1+2?"), assistant("", { tool_calls: [call("aaaaaaaaa", "add", { a: 1.0, b: 2, c: "é" })] }), result("aaaaaaaaa", "3", "add"), assistant("3"), user("3+4?")], { tools: [simple] }),
+  simple_pending: talk([user("1+2?"), assistant(null, { tool_calls: [call("aaaaaaaaa", "add", { a: 1, b: 2 })] }), result("aaaaaaaaa", "3", "add")], { tools: [simple, typed] }),
   no_messages: { ...markers },
   long: talk([system("s"), ...Array.from({ length: 60 }, (_, i) => (i % 2 ? assistant(`answer ${i} ` + "x".repeat(i * 7)) : user(`question ${i} ` + "é".repeat(i * 5)))), user("end")]),
 };

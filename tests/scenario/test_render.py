@@ -1,0 +1,51 @@
+"""plimsoll render: a chat template from outside."""
+import json
+import os
+import tempfile
+
+from harness import *  # noqa: F403
+
+TEMPLATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "templates")
+HI = [{"role": "user", "content": "hi"}]
+
+
+def render(given, *flags, rc=0):
+    return run_plimsoll("render", *flags, stdin=json.dumps(given).encode(), rc=rc)
+
+
+@test
+def the_models_own_template():
+    own = json.loads(run_plimsoll("inspect", "--json", rc=0).out)["metadata"]["tokenizer.chat_template"]
+    expect(own, open(os.path.join(TEMPLATES, "plimsoll-tiny.jinja"), encoding="utf-8").read(), "what was recorded (else record again)")
+    expect(render(HI).out, b"<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
+    expect(render({"messages": HI, "add_generation_prompt": False}).out, b"<|im_start|>user\nhi<|im_end|>\n")
+    check(b'"name": "f"' in render({"messages": HI, "tools": [{"function": {"name": "f"}}]}).out, "the tool is named")
+
+
+@test
+def a_template_from_a_file():
+    with tempfile.TemporaryDirectory() as folder:
+        template, messages = os.path.join(folder, "t.jinja"), os.path.join(folder, "m.json")
+        with open(template, "w", encoding="utf-8") as f:
+            f.write("{{ bos_token }}|{{ eos_token }}|{{ messages|length }}|{{ add_generation_prompt }}|{{ x }}")
+        with open(messages, "w", encoding="utf-8") as f:
+            json.dump({"messages": HI, "x": "é", "eos_token": "E"}, f)
+        expect(run_plimsoll("render", "--template", template, "--messages", messages, rc=0).out.decode(), "|E|1|true|é")
+        with_model = render(HI, "--template", template, "-m", os.path.join(TEMPLATES, "../../../models/plimsoll-tiny.gguf"))
+        check(with_model.out.decode().split("|")[1] != "", "the model's end token: %r" % with_model.out)
+        with open(template, "w", encoding="utf-8") as f:
+            f.write("line\n{% if x %}{{ raise_exception('no ' ~ x) }}{% endif %}\n{{ y() }}")
+        check("line 3, column" in render([], "--template", template, rc=2).err, "the place of the error")
+        expect(render({"x": "way"}, "--template", template, rc=2).err, "plimsoll: no way\n")
+
+
+@test
+def what_is_wrong_is_said():
+    for given, reason in ((b"", "--messages"), (b"5", "a JSON list or object"), (b"[1", "--messages"), (b"{\"a\": 1} x", "--messages")):
+        got = run_plimsoll("render", stdin=given, rc=2)
+        check(reason in got.err, "%r: %r" % (given, got.err))
+    run_plimsoll("render", "--template", "/does/not/exist", rc=2, stdin=b"[]")
+    run_plimsoll("render", "--messages", "/does/not/exist", rc=2)
+
+
+main()
