@@ -115,7 +115,7 @@ static const char
     tool_words[] = "You can call these functions:\n",
     tool_form[] =
         "\nTo call one, answer with nothing but a JSON object of this form: "
-        "{\"tool_call\": {\"name\": \"…\", \"arguments\": {…}}}. Its result comes with the next message.";
+        "{\"name\": \"…\", \"arguments\": {…}}. Its result comes with the next message.";
 
 static bool tell_of_tools(chat *c, str *system, err *e) {
     str parts[] = {*system, system->len ? STR("\n\n") : STR(""), str_of(tool_words), text_of(&c->tools),
@@ -146,12 +146,9 @@ static bool calls_as_text(chat *c, chat_message *m, err *e) {
         buf_init(&b, &c->alloc, SIZE_MAX / 2);
         json_begin(&w, &b);
         json_object_start(&w);
-        json_key(&w, "tool_call");
-        json_object_start(&w);
         json_put_string(&w, "name", call->name);
         json_key(&w, "arguments");
         put_arguments(c, call, false, &w);
-        json_object_end(&w);
         json_object_end(&w);
         if (b.failed) return no_room(c, e);
         if (m->text.len && !chat_add_text(c, &m->text, STR("\n"), e)) return false;

@@ -167,7 +167,7 @@ typedef struct shape {
     str arguments; /* JSON objects: the member's key */
 } shape;
 
-static shape shape_of(const text_reply_format *f, bool parallel) {
+static shape shape_of(const text_reply_format *f) {
     str arguments = STR("arguments"), comma = STR(", "), line = STR("\n"), end = STR("\n</tool_call>");
     switch (f->family) {
     case TEXT_REPLY_FAMILY_LLAMA_JSON: return (shape){.between = STR("; "), .arguments = STR("parameters")};
@@ -185,8 +185,7 @@ static shape shape_of(const text_reply_format *f, bool parallel) {
         return (shape){.begin = STR("<tool_call>"), .end = STR("</tool_call>"), .between = line};
     case TEXT_REPLY_FAMILY_GENERIC:
     case TEXT_REPLY_FAMILY_PLAIN:
-        if (!parallel) return (shape){STR("{\"tool_call\": "), .outer_end = STR("}"), .arguments = arguments};
-        return (shape){STR("{\"tool_calls\": ["), .between = comma, .outer_end = STR("]}"), .arguments = arguments};
+        return (shape){.arguments = arguments}; /* the bare object is what a model without training ends soonest */
     default: return (shape){STR(""), STR("<tool_call>\n"), end, line, STR(""), arguments};
     }
 }
@@ -248,8 +247,9 @@ static void put_first(buf *b, const text_reply_format *f, const shape *s, str ta
 }
 
 static void put_root(buf *b, const text_reply_format *f, bool parallel, str tail) {
-    shape s = shape_of(f, parallel);
-    bool repeats = parallel && f->family != TEXT_REPLY_FAMILY_HARMONY;
+    shape s = shape_of(f);
+    bool repeats = parallel && f->family != TEXT_REPLY_FAMILY_HARMONY && f->family != TEXT_REPLY_FAMILY_GENERIC &&
+                   f->family != TEXT_REPLY_FAMILY_PLAIN;
     put(b, "root ::= ");
     if (text_reply_is_thinking(f, tail)) {
         put(b, "thinking ");
@@ -275,7 +275,7 @@ bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str nam
     (void)scratch;
     str function, name;
     unsigned n = 0;
-    shape s = shape_of(f, parallel);
+    shape s = shape_of(f);
     for (size_t at = 0; reply_next_tool(tools_json, &at, &function, &name);) {
         if (named.len && !json_raw_string_is(name, named)) continue;
         buf_printf(gbnf, "call-%u ::= ", n++);

@@ -115,7 +115,7 @@ static void calls(talk *t) {
     say_result(t, "1", "R");
     assert_string_equal(
         finish(t),
-        "[user|U][assistant|{\"tool_call\":{\"name\":\"f\",\"arguments\":{}}}][user|Result of f:\nR]>");
+        "[user|U][assistant|{\"name\":\"f\",\"arguments\":{}}][user|Result of f:\nR]>");
     begin(t, able); /* what a model wrote that is no JSON is a text */
     say(t, CHAT_USER, "U");
     say_call(t, "1", "f", "{\"a\": ");
@@ -130,7 +130,7 @@ static void tools_in_words(talk *t) {
     const char *prompt = finish(t);
     assert_non_null(strstr(prompt, "[system|You can call"));
     assert_non_null(strstr(prompt, "\"name\":\"f\""));
-    assert_non_null(strstr(prompt, "tool_call"));
+    assert_non_null(strstr(prompt, "\"arguments\": {…}"));
     begin(t, (chat_model){.system = true}); /* none may be called: none are told of */
     t->c.choice = CHAT_TOOLS_NONE;
     chat_add_tool(&t->c, STR("f"), STR("d"), STR(""), &e);
