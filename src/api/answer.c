@@ -69,9 +69,10 @@ static bool keep(answer *x, uint32_t n, err *e) {
 }
 
 static void let_go(answer *x) {
+    if (!x->kept) return;
     buf *const bufs[] = {&x->kept->record, &x->kept->items, &x->kept->said, &x->kept->name};
-    for (size_t i = 0; x->kept && i < sizeof bufs / sizeof *bufs; i++) buf_free(bufs[i]);
-    if (x->kept) mem_heap_give(&x->a->heap, x->kept, x->kept->bytes);
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_free(bufs[i]);
+    mem_heap_give(&x->a->heap, x->kept, x->kept->bytes);
     x->kept = NULL;
 }
 

@@ -99,12 +99,28 @@ static const route routes[] = {
     {"POST", "/completions", openai_completions, false, false},
     {"POST", "/v1/responses", openai_responses, false, false},
     {"POST", "/responses", openai_responses, false, false},
+    {"POST", "/v1/embeddings", openai_embeddings, false, false},
+    {"POST", "/embeddings", openai_embeddings, false, false},
     {"GET", "/v1/models", models_list, false, false},
     {"GET", "/models", models_list, false, false},
     {"GET", "/v1/models/", models_one, false, false},
     {"GET", "/models/", models_one, false, false},
     {"POST", "/v1/messages", anthropic_messages, false, false},
     {"POST", "/v1/messages/count_tokens", anthropic_count, false, false},
+    {"POST", "/api/chat", ollama_chat, false, false},
+    {"POST", "/api/generate", ollama_generate, false, false},
+    {"POST", "/api/embed", ollama_embed, false, false},
+    {"POST", "/api/embeddings", ollama_embeddings, false, false},
+    {"GET", "/api/version", ollama_version, true, false},
+    {"GET", "/api/tags", ollama_tags, false, false},
+    {"GET", "/api/ps", ollama_ps, false, false},
+    {"POST", "/api/show", ollama_show, false, false},
+    {"POST", "/api/pull", ollama_pull, false, false},
+    {"POST", "/api/push", ollama_cannot, false, false},
+    {"POST", "/api/create", ollama_cannot, false, false},
+    {"POST", "/api/copy", ollama_cannot, false, false},
+    {"DELETE", "/api/delete", ollama_cannot, false, false},
+    {"POST", "/api/blobs/", ollama_cannot, false, false},
     {"GET", "/cache", cache_list, false, false},
     {"DELETE", "/cache", cache_clear, false, false},
     {"DELETE", "/cache/", cache_remove, false, false},
@@ -116,6 +132,7 @@ static const route routes[] = {
     {"GET", "/health", server_health, true, true},
     {"GET", "/livez", server_live, true, true},
     {"GET", "/readyz", server_ready, true, true},
+    {"GET", "/help", server_help, true, true},
     {"GET", "/", server_index, true, true},
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
@@ -170,7 +187,7 @@ void api_handle(void *ctx, http_request *r) {
         err_set(&e, ERR_USAGE, "%.*s takes %s, not %.*s", (int)(path.len < 128 ? path.len : 128), path.data,
                 allowed, STR_ARG(method));
     } else {
-        err_set(&e, ERR_NOT_FOUND, "nothing at %.*s; GET / lists what there is",
+        err_set(&e, ERR_NOT_FOUND, "nothing at %.*s; GET /help lists what there is",
                 (int)(path.len < 128 ? path.len : 128), path.data);
     }
     api_refuse_by_path(a, r, &e);
@@ -278,6 +295,7 @@ const dialect *api_dialect_of(str path, bool anthropic) {
                                                "/embeddings", "/responses",        "/models"};
     if (str_starts(path, STR("/v1/messages")) || (anthropic && str_starts(path, STR("/v1/models"))))
         return &anthropic_dialect;
+    if (str_starts(path, STR("/api/"))) return &ollama_dialect;
     for (size_t i = 0; i < sizeof openai_paths / sizeof *openai_paths; i++)
         if (str_starts(path, str_of(openai_paths[i]))) return &openai_dialect;
     return NULL;

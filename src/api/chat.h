@@ -85,6 +85,10 @@ bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, er
 /* parameters: the JSON of its schema; empty: it takes nothing. */
 bool chat_add_tool(chat *c, str name, str description, str parameters, err *e);
 
+/* The fields "tools" and "tool_choice" as OpenAI shapes them; nothing where they are empty. */
+bool chat_read_tools(chat *c, str json, err *e);
+bool chat_read_tool_choice(chat *c, str json, err *e);
+
 /* The prompt into a->tokens and q->job; grammar, stops of the format, style. */
 bool chat_finish(chat *c, api_request *q, err *e);
 

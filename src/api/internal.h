@@ -99,7 +99,8 @@ struct answer {
     uint32_t ended_jobs;     /* stream: a bit for each whose last record is written */
     uint32_t turn;           /* stream: whose record is next, if it has one */
     bool stream, logprobs;
-    uint64_t created_s, written_ns; /* written: a stream's last bytes */
+    uint64_t created_s;
+    _Atomic uint64_t written_ns; /* a stream's last bytes; the keeper of silent streams looks, too */
     answer_style style;
     answer_kept *kept; /* NULL: neither chat nor echo */
     answer_progress progress[ANSWER_JOBS_MAX];
@@ -154,7 +155,7 @@ void api_refuse_by_path(api *a, http_request *r,
 /* The dialect that a path belongs to; NULL: none. anthropic: the request carries anthropic-version. */
 const dialect *api_dialect_of(str path, bool anthropic);
 const char *openai_error_type(int status);
-extern const dialect openai_dialect, anthropic_dialect;
+extern const dialect openai_dialect, anthropic_dialect, ollama_dialect;
 void api_put_error_headers(api *a, http_request *r, int status, const err *e);
 
 /* The index of the key that the request carries, or −1; 0 where none are asked for. */
@@ -226,6 +227,19 @@ void models_one(api *a, http_request *r);
 /* anthropic.c */
 void anthropic_messages(api *a, http_request *r);
 void anthropic_count(api *a, http_request *r);
+/* embeddings.c */
+void openai_embeddings(api *a, http_request *r);
+/* ollama.c, ollama_embed.c, ollama_models.c */
+void ollama_chat(api *a, http_request *r);
+void ollama_generate(api *a, http_request *r);
+void ollama_embed(api *a, http_request *r);
+void ollama_embeddings(api *a, http_request *r);
+void ollama_version(api *a, http_request *r);
+void ollama_tags(api *a, http_request *r);
+void ollama_ps(api *a, http_request *r);
+void ollama_show(api *a, http_request *r);
+void ollama_pull(api *a, http_request *r);
+void ollama_cannot(api *a, http_request *r);
 /* cache.c */
 void cache_list(api *a, http_request *r);
 void cache_clear(api *a, http_request *r);
@@ -244,5 +258,6 @@ void server_ready(api *a, http_request *r);
 void server_memory(api *a, http_request *r);
 void server_cleanup(api *a, http_request *r);
 void server_index(api *a, http_request *r);
+void server_help(api *a, http_request *r);
 
 #endif

@@ -457,56 +457,6 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
     return chat_each(c, path, f.tool_calls, on_call, &(call_reader){c, m}, e);
 }
 
-/* ---- tools ---- */
-
-typedef struct tool_fields {
-    str type, function, name, description, parameters;
-} tool_fields;
-
-static const field tool_rows[] = {{"type", FIELD_STRING, offsetof(tool_fields, type)},
-                                  {"function", FIELD_OBJECT, offsetof(tool_fields, function)}};
-static const field function_rows[] = {{"name", FIELD_STRING, offsetof(tool_fields, name)},
-                                      {"description", FIELD_STRING, offsetof(tool_fields, description)},
-                                      {"parameters", FIELD_OBJECT, offsetof(tool_fields, parameters)}};
-
-static bool on_tool(void *ctx, const field_item *item, err *e) {
-    chat *c = ctx;
-    tool_fields f = {0};
-    char path[FIELD_PATH_BYTES];
-    snprintf(path, sizeof path, "%s.function", item->path);
-    if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
-    if (f.type.len && !str_is(f.type, "function"))
-        return err_set(e, ERR_INVALID, "'%s.type' is '%.*s'; it must be function", item->path,
-                       (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
-    if (!f.function.len) return err_set(e, ERR_INVALID, "'%s' is missing", path);
-    if (!CHAT_READ(c, path, f.function, function_rows, &f, e)) return false;
-    if (f.name.len < 1 || f.name.len > CHAT_TOOL_NAME_MAX)
-        return err_set(e, ERR_INVALID, "'%s.name' must have 1 to %d bytes", path, CHAT_TOOL_NAME_MAX);
-    return chat_add_tool(c, f.name, f.description, f.parameters, e);
-}
-
-bool openai_tool_choice(chat *c, str json, err *e) {
-    static const char *const words[] = {"auto", "none", "required"};
-    tool_fields f = {0};
-    str word;
-    if (!json.len) return true;
-    if (fields_kind(json) == JSON_STRING) {
-        if (!fields_text(&c->in, json, &word, e)) return false;
-        for (uint32_t i = 0; i < 3; i++)
-            if (str_is(word, words[i])) return c->choice = (chat_tool_choice)i, true;
-    } else if (fields_kind(json) == JSON_OBJECT_START) {
-        if (!CHAT_READ(c, "tool_choice", json, tool_rows, &f, e)) return false;
-        if (f.function.len && !CHAT_READ(c, "tool_choice.function", f.function, function_rows, &f, e))
-            return false;
-        c->choice = CHAT_TOOLS_NAMED;
-        c->named = f.name;
-        return f.name.len || err_set(e, ERR_INVALID, "'tool_choice.function.name' is missing");
-    }
-    return err_set(e, ERR_INVALID,
-                   "'tool_choice' must be none, auto, required or {\"type\":\"function\",\"function\":"
-                   "{\"name\":…}}");
-}
-
 /* ---- the answer's form ---- */
 
 typedef struct format_fields {
@@ -575,8 +525,8 @@ static bool read_chat(api *a, str body, openai_request *x, chat *c, err *e) {
     if (!api_check_model(a, x->model, e)) return false;
     if (!x->messages.len) return err_set(e, ERR_INVALID, "'messages' is missing");
     if (!chat_each(c, "messages", x->messages, on_message, c, e)) return false;
-    if (x->tools.len && !chat_each(c, "tools", x->tools, on_tool, c, e)) return false;
-    if (!openai_tool_choice(c, x->tool_choice, e) || !read_format(c, x, e) ||
+    if (!chat_read_tools(c, x->tools, e)) return false;
+    if (!chat_read_tool_choice(c, x->tool_choice, e) || !read_format(c, x, e) ||
         !openai_stream_options(c, x->stream_options, e))
         return false;
     if (x->max_completion_tokens) x->q.job.max_tokens = x->max_completion_tokens;

@@ -431,7 +431,7 @@ static bool on_tool(void *ctx, const field_item *item, err *e) {
 
 static bool read_choice(chat *c, str json, err *e) {
     tool_fields f = {0};
-    if (!json.len || fields_kind(json) != JSON_OBJECT_START) return openai_tool_choice(c, json, e);
+    if (!json.len || fields_kind(json) != JSON_OBJECT_START) return chat_read_tool_choice(c, json, e);
     if (!CHAT_READ(c, "tool_choice", json, tool_rows, &f, e)) return false;
     c->choice = CHAT_TOOLS_NAMED;
     c->named = f.name;

@@ -1,5 +1,6 @@
 /* The server's own pages: is it up, what does it hold. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "api/internal.h"
@@ -203,14 +204,18 @@ void server_cleanup(api *a, http_request *r) {
     api_reply_json(r, 200, &body);
 }
 
-void server_index(api *a, http_request *r) {
+void server_help(api *a, http_request *r) {
     API_PAGE(body, PAGE_BYTES);
     buf_printf(&body,
                "Plimsoll " PLIMSOLL_VERSION " · %s · %s\n\n"
                "POST /generate        {\"prompt\": …, \"max_tokens\", \"temperature\", \"top_k\", \"top_p\", "
                "\"min_p\", \"seed\", \"stop\", \"stream\", \"n\", \"priority\", \"kv_type\", \"window\", \"keep\", "
                "\"cache\", …}\n"
-               "POST /fit             the same body: would it fit, and now? Nothing is run\n"
+               "POST /v1/chat/completions  /v1/completions  /v1/responses  /v1/embeddings   as OpenAI has them\n"
+               "GET  /v1/models\n"
+               "POST /v1/messages  /v1/messages/count_tokens                               as Anthropic has them\n"
+               "POST /api/chat  /api/generate  /api/embed  /api/show, GET /api/tags …      as Ollama has them\n"
+               "POST /fit             the same body as /generate: would it fit, and now? Nothing is run\n"
                "GET  /cache           the prompts that are remembered\n"
                "DELETE /cache[/ID]    forget all of them, or one\n"
                "GET  /health          status, jobs, memory\n"
@@ -221,4 +226,11 @@ void server_index(api *a, http_request *r) {
                "POST /cleanup-memory  give back now what nobody needs\n",
                api_model_name(a), status_name(a));
     http_reply(r, 200, "text/plain; charset=utf-8", buf_str(&body));
+}
+
+/* Ollama's clients look here whether it is up; browsers say that they take HTML. */
+void server_index(api *a, http_request *r) {
+    str accept = http_header(r, "Accept");
+    if (accept.len && memmem(accept.data, accept.len, "text/html", 9)) server_help(a, r);
+    else http_reply(r, 200, "text/plain; charset=utf-8", STR("Ollama is running"));
 }

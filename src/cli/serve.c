@@ -48,6 +48,7 @@ server_parts server_parts_of(const cli_options *o) {
                          .keep_alive_ms = o->keep_alive_s * 1000,
                          .window = o->window,
                          .keep = o->keep,
+                         .reply_limit_bytes = p.http.body_pool_bytes / 2,
                          .keys = o->api_keys,
                          .cache_bytes = p.engine.cache_bytes,
                          .cache_entries = p.engine.cache_entries};

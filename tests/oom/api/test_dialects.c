@@ -20,6 +20,12 @@ static const char *const requests[][2] = {
     {"/v1/messages/count_tokens", "{\"model\":\"plimsoll-tiny\"," TALK "}"},
     {"/v1/responses", "{\"input\":\"Say ahoy\",\"max_output_tokens\":2}"},
     {"/v1/responses", "{\"input\":\"Say ahoy\",\"max_output_tokens\":2,\"stream\":true}"},
+    {"/v1/embeddings", "{\"input\":[\"Once\",\"Two\",\"Three\",\"Four\",\"Five\",\"Six\",\"Seven\",\"Eight\",\"Nine\",\"Ten\"]}"},
+    {"/api/embed", "{\"model\":\"plimsoll-tiny\",\"input\":\"Once\"}"},
+    {"/api/chat", "{\"model\":\"plimsoll-tiny\"," TALK ",\"options\":{\"num_predict\":2},\"stream\":false}"},
+    {"/api/chat", "{\"model\":\"plimsoll-tiny\"," TALK ",\"options\":{\"num_predict\":2}}"},
+    {"/api/generate", "{\"model\":\"plimsoll-tiny\",\"prompt\":\"Once\",\"context\":[1,5],\"options\":{\"num_predict\":2}}"},
+    {"/api/show", "{\"model\":\"plimsoll-tiny\"}"},
 };
 
 static bool is_error(const answer_text *a) { return a->status >= 400 && strstr(a->body, "\"error\""); }

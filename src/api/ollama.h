@@ -1,0 +1,22 @@
+/* api/ollama — what the files of the Ollama dialect share: chat and generate (ollama.c), vectors (ollama_embed.c),
+ * what there is and what cannot be (ollama_models.c). */
+#ifndef API_OLLAMA_H
+#define API_OLLAMA_H
+
+#include "api/chat.h"
+
+extern const dialect ollama_dialect;
+
+/* model and created_at of the object being written. */
+void ollama_put_head(api *a, json_writer *w);
+
+/* How long what was said is remembered: seconds, or "5m", "1h30m" as Go writes them; negative: for ever. */
+typedef struct ollama_keep {
+    bool given;
+    double seconds;
+} ollama_keep;
+bool ollama_read_keep_alive(const fields_in *in, str json, ollama_keep *out, err *e);
+/* After request_finish; a cache_ttl of the request's own stands. */
+void ollama_set_keep_alive(api_request *q, const ollama_keep *k);
+
+#endif
