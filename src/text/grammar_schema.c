@@ -321,15 +321,24 @@ void schema_add(schema *s, schema_parts *p, uint32_t node) {
         p->at[p->n++] = (schema_part){.node = node};
 }
 
-/* Nothing but the reference and remarks. */
-static bool is_plain_reference(const schema *s, uint32_t node) {
-    for (uint32_t i = s->nodes[node].child; i; i = s->nodes[i].next) {
-        const struct keyword *k = find_keyword(s->nodes[i].key);
-        bool remark = !k || k - keywords >= FIRST_REMARK || str_is(s->nodes[i].key, "$defs") ||
-                      str_is(s->nodes[i].key, "definitions");
-        if (!remark && !str_is(s->nodes[i].key, "$ref")) return false;
+/* What is left to be said by a part: its keywords but remarks, and those that are done. */
+static bool says_more(const schema *s, const schema_part *part, const char *but) {
+    for (uint32_t i = s->nodes[part->node].child; i; i = s->nodes[i].next) {
+        str name = s->nodes[i].key;
+        const struct keyword *k = find_keyword(name);
+        if (!k || k - keywords >= FIRST_REMARK || str_is(name, "$defs") || str_is(name, "definitions")) continue;
+        bool done = (part->ref_done && str_is(name, "$ref")) || (part->all_done && str_is(name, "allOf")) ||
+                    (part->any_done && str_is(name, "anyOf")) || (part->one_done && str_is(name, "oneOf"));
+        if (!done && !(but && str_is(name, but))) return true;
     }
-    return true;
+    return part->forced != 0;
+}
+
+static void drop_silent(const schema *s, schema_parts *p) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (says_more(s, &p->at[i], NULL)) p->at[n++] = p->at[i];
+    p->n = n;
 }
 
 static uint32_t rule_of(schema *s, uint32_t node) {
@@ -461,28 +470,19 @@ bool schema_emit_key(schema *s, const schema_parts *p) {
     return !s->b->failed && emit_string(s, &own);
 }
 
-static bool says_nothing(const schema *s, const schema_parts *p) {
-    for (uint32_t i = 0; i < p->n; i++)
-        for (uint32_t k = s->nodes[p->at[i].node].child; k; k = s->nodes[k].next) {
-            const struct keyword *found = find_keyword(s->nodes[k].key);
-            if (found && found - keywords < FIRST_REMARK && !str_is(s->nodes[k].key, "$defs") &&
-                !str_is(s->nodes[k].key, "definitions"))
-                return false;
-        }
-    return true;
-}
-
 static bool emit_parts(schema *s, schema_parts *p) {
-    if (p->n == 1 && !p->never && !p->at[0].ref_done && schema_member(s, p->at[0].node, "$ref") &&
-        is_plain_reference(s, p->at[0].node)) {
-        uint32_t target = schema_pointer(s, p->at[0].node, s->nodes[schema_member(s, p->at[0].node, "$ref")].text);
+    drop_silent(s, p);
+    uint32_t ref = p->n == 1 && !p->never && !p->at[0].ref_done ? schema_member(s, p->at[0].node, "$ref") : 0;
+    if (ref && !says_more(s, &p->at[0], "$ref")) {
+        uint32_t target = schema_pointer(s, p->at[0].node, s->nodes[ref].text);
         if (target) grammar_call(s->b, rule_of(s, target));
         return !s->b->failed;
     }
     unfold(s, p);
+    drop_silent(s, p);
     if (s->b->failed) return false;
     if (p->never) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
-    if (says_nothing(s, p)) return grammar_any_value(s->b), !s->b->failed;
+    if (!p->n) return grammar_any_value(s->b), !s->b->failed;
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t value = schema_member(s, p->at[i].node, "const"), list = schema_member(s, p->at[i].node, "enum");
         if (value) return schema_emit_values(s, p, value, true);

@@ -64,11 +64,12 @@ static bool string_fits(schema *s, uint32_t node, str v) {
     return !schema_count(s, node, "maxLength", &n) || characters <= n;
 }
 
-static bool value_fits(schema *s, uint32_t node, uint32_t value, int depth);
+/* part: its branches that are done were chosen already. */
+static bool value_fits(schema *s, schema_part part, uint32_t value, int depth);
 
 static bool fits_some(schema *s, uint32_t list, uint32_t value, bool all, int depth) {
     for (uint32_t c = s->nodes[list].child; c && !s->b->failed; c = s->nodes[c].next)
-        if (value_fits(s, c, value, depth + 1) != all) return !all;
+        if (value_fits(s, (schema_part){.node = c}, value, depth + 1) != all) return !all;
     return all;
 }
 
@@ -92,14 +93,15 @@ static bool check_beside_values(schema *s, uint32_t node, unsigned type) {
     return true;
 }
 
-static bool value_fits(schema *s, uint32_t node, uint32_t value, int depth) {
+static bool value_fits(schema *s, schema_part part, uint32_t value, int depth) {
+    uint32_t node = part.node;
     if (!grammar_step(s->b) || !schema_check(s, node)) return false;
     if (depth > 32) return schema_fail(s, node, "references go too deep beside 'enum' or 'const'");
     if (s->nodes[node].kind == JSON_BOOL) return s->nodes[node].boolean;
     unsigned type = type_of_value(s, value);
     uint32_t ref = schema_member(s, node, "$ref"), one = schema_member(s, node, "const"),
-             list = schema_member(s, node, "enum"), any = schema_member(s, node, "anyOf"),
-             only = schema_member(s, node, "oneOf"), all = schema_member(s, node, "allOf");
+             list = schema_member(s, node, "enum"), any = part.any_done ? 0 : schema_member(s, node, "anyOf"),
+             only = part.one_done ? 0 : schema_member(s, node, "oneOf"), all = schema_member(s, node, "allOf");
     if (!(type & schema_types(s, node)) || (one && !equal(s, one, value))) return false;
     bool listed = !list;
     for (uint32_t c = s->nodes[list].child; c && list && !listed; c = s->nodes[c].next) listed = equal(s, c, value);
@@ -108,11 +110,12 @@ static bool value_fits(schema *s, uint32_t node, uint32_t value, int depth) {
     if (type == TYPE_STRING && !string_fits(s, node, s->nodes[value].text)) return false;
     if (ref) {
         uint32_t target = schema_pointer(s, node, s->nodes[ref].text);
-        if (!target || !value_fits(s, target, value, depth + 1)) return false;
+        if (!target || !value_fits(s, (schema_part){.node = target}, value, depth + 1)) return false;
     }
     if (only) { /* exactly one: counted */
         uint32_t n = 0;
-        for (uint32_t c = s->nodes[only].child; c; c = s->nodes[c].next) n += value_fits(s, c, value, depth + 1);
+        for (uint32_t c = s->nodes[only].child; c; c = s->nodes[c].next)
+            n += value_fits(s, (schema_part){.node = c}, value, depth + 1);
         if (n != 1) return false;
     }
     return (!any || fits_some(s, any, value, false, depth)) && (!all || fits_some(s, all, value, true, depth));
@@ -211,7 +214,7 @@ bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool si
     for (uint32_t v = single ? list : s->nodes[list].child; v && grammar_step(s->b);
          v = single ? 0 : s->nodes[v].next) {
         bool fits = true;
-        for (uint32_t i = 0; i < p->n && fits; i++) fits = value_fits(s, p->at[i].node, v, 0);
+        for (uint32_t i = 0; i < p->n && fits; i++) fits = value_fits(s, p->at[i], v, 0);
         if (fits && !s->b->failed) keep_value(s, &t, v);
     }
     if (!s->b->failed) emit_kept(s, &t);
