@@ -9,6 +9,8 @@
     "\\\"ahoy\\\"\"},{\"role\":\"assistant\",\"content\":\"ahoy\"},{\"role\":\"user\",\"content\":"          \
     "\"Again\"}]"
 
+#define SCHEMA "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"boolean\"}},\"required\":[\"a\"]}"
+
 static const char *const requests[][2] = {
     {"/v1/chat/completions", "{" TALK ",\"max_tokens\":2,\"logprobs\":true,\"top_logprobs\":2,\"n\":2}"},
     {"/v1/chat/completions",
@@ -18,6 +20,14 @@ static const char *const requests[][2] = {
     {"/v1/messages", "{\"model\":\"plimsoll-tiny\"," TALK ",\"max_tokens\":2}"},
     {"/v1/messages", "{\"model\":\"plimsoll-tiny\"," TALK ",\"max_tokens\":2,\"stream\":true}"},
     {"/v1/messages/count_tokens", "{\"model\":\"plimsoll-tiny\"," TALK "}"},
+    {"/v1/chat/completions", "{" TALK ",\"max_tokens\":40,\"tool_choice\":\"required\",\"tools\":[{\"type\":"
+                                      "\"function\",\"function\":{\"name\":"
+                             "\"f\",\"parameters\":" SCHEMA "}}]}"},
+    {"/v1/messages", "{\"model\":\"plimsoll-tiny\"," TALK
+                     ",\"max_tokens\":40,\"stream\":true,\"tool_choice\":{\"type\":\"any\"},\"tools\":[{"
+                     "\"name\":\"f\",\"input_schema\":" SCHEMA "}]}"},
+    {"/v1/chat/completions", "{" TALK ",\"max_tokens\":20,\"response_format\":{\"type\":\"json_schema\","
+                                      "\"json_schema\":{\"name\":\"x\",\"schema\":" SCHEMA "}}}"},
     {"/v1/responses", "{\"input\":\"Say ahoy\",\"max_output_tokens\":2}"},
     {"/v1/responses", "{\"input\":\"Say ahoy\",\"max_output_tokens\":2,\"stream\":true}"},
     {"/v1/embeddings", "{\"input\":[\"Once\",\"Two\",\"Three\",\"Four\",\"Five\",\"Six\",\"Seven\",\"Eight\",\"Nine\",\"Ten\"]}"},
@@ -58,7 +68,7 @@ static bool refuse_nth(world *w, const char *const request[2], uint64_t n, bool 
 static void every_reservation_of_every_dialect(void **state) {
     (void)state;
     world w;
-    start(&w, (world_config){.entries = 4});
+    start(&w, (world_config){.entries = 4, .n_context = 512});
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         uint64_t n = 1;
         refuse_nth(&w, requests[i], 1000000, true); /* what is made once and kept is made */

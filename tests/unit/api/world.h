@@ -21,7 +21,7 @@ typedef struct world {
 } world;
 
 typedef struct world_config {
-    uint32_t entries, max_queue, most_answers, queue_timeout_ms;
+    uint32_t n_context, entries, max_queue, most_answers, queue_timeout_ms;
     kv_type type;
     const char *keys;
 } world_config;
@@ -29,7 +29,8 @@ typedef struct world_config {
 static inline void start_engine(world *w, const world_config *c, err *e) {
     engine_config config;
     engine_config_default(&config);
-    config.n_context = CONTEXT, config.n_sessions = 1, config.n_batch = CONTEXT, config.n_threads = 1;
+    config.n_context = c->n_context ? c->n_context : CONTEXT, config.n_sessions = 1, config.n_batch = CONTEXT,
+    config.grammar_bytes = 4 << 20, config.n_threads = 1;
     config.cache_entries = c->entries, config.kv_type = c->type;
     w->plan.rows.line_bytes = UINT64_MAX;
     w->en = engine_prepare(&config, &w->ledger, e);
