@@ -81,7 +81,12 @@ static bool is_member(run *r, const value *a, const value *b, bool *known, bool 
     *known = *found = false;
     if (is_list(b) && !is_list(a)) {
         *known = true;
-        for (size_t i = 0; i < b->list->n && !*found; i++) *found = value_same(a, &b->list->items[i]);
+        for (size_t i = 0; i < b->list->n && !*found; i++) {
+            const value *item = &b->list->items[i];
+            bool long_text = a->kind == STRING && item->kind == STRING && a->bytes == item->bytes;
+            if (!run_spend_bytes(r, long_text ? a->bytes : 0)) return false;
+            *found = value_same(a, item);
+        }
         return run_spend(r, b->list->n / 8);
     }
     if (a->kind != STRING) return true;

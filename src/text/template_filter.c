@@ -45,7 +45,10 @@ static bool parse_number(run *r, bool whole, value *v, value otherwise) {
 
 static bool filter_text(run *r, str name, value *v) {
     str s = value_str(v);
-    if (str_is(name, "trim")) return *v = value_string(text_trim(s, true, true)), true;
+    if (str_is(name, "trim")) {
+        *v = value_string(text_trim(s, true, true));
+        return run_spend_bytes(r, s.len - v->bytes);
+    }
     if (str_is(name, "string") || str_is(name, "join")) return true;
     if (str_is(name, "upper") || str_is(name, "lower")) return text_change_case(r, s, str_is(name, "upper"), v);
     if (str_is(name, "title")) return text_title(r, s, v);

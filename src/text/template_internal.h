@@ -2,11 +2,12 @@
  *
  * template.c          the face; the region all memory comes from
  * template_lex.c      white space control, then text to tokens
- * template_parse.c    tokens to nodes                  template_macro.c    what a macro's body asks of its call
- * template_run.c      statements                       template_eval.c     expressions
- * template_filter.c   filters and tests                template_method.c   methods of texts and mappings; globals
- * template_value.c    lists, mappings, comparing       template_text.c     texts: parts, searching, building
- * template_letters.c  upper and lower case             template_number.c   numbers as text and back
+ * template_parse.c    tokens to nodes: statements      template_expression.c  tokens to nodes: expressions
+ * template_macro.c    what a macro's body asks of its call
+ * template_run.c      runs statements                  template_eval.c        gives expressions their values
+ * template_filter.c   filters and tests                template_method.c      methods; functions of every template
+ * template_value.c    lists, mappings, comparing       template_text.c        texts: parts, searching, building
+ * template_letters.c  upper and lower case             template_number.c      numbers as text and back
  * template_json.c     JSON in and out
  *
  * Texts are UTF-8 in which half of a surrogate pair may stand alone (as three bytes), for JavaScript's strings,

@@ -96,9 +96,11 @@ static bool call_text_method(run *r, const function *f, arguments args, value *o
     switch (f->kind) {
     case CALL_UPPER: return text_change_case(r, s, true, out);
     case CALL_LOWER: return text_change_case(r, s, false, out);
-    case CALL_STRIP: return *out = value_string(text_trim(s, true, true)), true;
-    case CALL_LSTRIP: return *out = value_string(text_trim(s, true, false)), true;
-    case CALL_RSTRIP: return *out = value_string(text_trim(s, false, true)), true;
+    case CALL_STRIP:
+    case CALL_LSTRIP:
+    case CALL_RSTRIP:
+        *out = value_string(text_trim(s, f->kind != CALL_RSTRIP, f->kind != CALL_LSTRIP));
+        return run_spend_bytes(r, s.len - out->bytes);
     case CALL_TITLE: return text_title(r, s, out);
     case CALL_CAPITALIZE: return text_capitalize(r, s, out);
     case CALL_SPLIT: return call_split(r, f, args, out);

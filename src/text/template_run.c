@@ -174,8 +174,10 @@ static bool select_items(run *r, const node *n, scope *s, list *items) {
     *items = *v.list;
     scope *inner = selects ? scope_new(r, s) : s;
     if (!inner || (selects && !run_take_items(r, v.list->n, &kept))) return false;
+    if (n->a->kind == NODE_NAME && !selects) return true;
     size_t n_kept = 0;
     for (size_t i = 0; i < v.list->n; i++) {
+        if (!run_spend(r, 1)) return false;
         if (!check_item(r, n->a, &v.list->items[i])) return false;
         if (!selects) continue;
         inner->n = 0;

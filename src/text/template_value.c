@@ -93,7 +93,6 @@ bool value_compare(run *r, const value *a, const value *b, bool with_case, int *
     if (a->kind != STRING || b->kind != STRING)
         return run_fail(r, "%s cannot be put in order with %s", value_kind_name(a), value_kind_name(b));
     value x = *a, y = *b;
-    if (!run_spend(r, 1) || !run_spend_bytes(r, a->bytes)) return false;
     if (!with_case && !text_change_case(r, value_str(a), false, &x)) return false;
     if (!with_case && !text_change_case(r, value_str(b), false, &y)) return false;
     *out = text_compare_units(value_str(&x), value_str(&y));
@@ -114,6 +113,7 @@ static bool merge_runs(run *r, const sort_order *order, const value *from, value
         if (i < middle && j < z) {
             value x = sort_key(r, order, &from[i]), y = sort_key(r, order, &from[j]);
             if (!run_spend(r, 1)) return false;
+            if (!run_spend_bytes(r, x.kind == STRING ? x.bytes : 0)) return false;
             if (order->collate) compared = text_collate(value_str(&x), value_str(&y));
             else if (!value_compare(r, &x, &y, order->with_case, &compared)) return false;
             if (order->reverse) compared = -compared;
@@ -219,12 +219,12 @@ static bool mapping_index(run *r, mapping *m) {
 }
 
 value *mapping_get(run *r, const mapping *m, str key) {
+    uint64_t cost = key.len / 32 + (m->slots ? 0 : m->n / 8);
+    r->steps_left -= cost < r->steps_left ? cost : r->steps_left;
     if (m->slots) {
         uint32_t *slot = mapping_slot(r, m, key);
         return *slot && str_eq(m->entries[*slot - 1].key, key) ? &m->entries[*slot - 1].value : NULL;
     }
-    uint64_t cost = m->n / 8;
-    r->steps_left -= cost < r->steps_left ? cost : r->steps_left;
     for (uint32_t i = 0; i < m->n; i++)
         if (str_eq(m->entries[i].key, key)) return &m->entries[i].value;
     return NULL;
