@@ -312,12 +312,17 @@ static bool wrong_block(const field_item *item, str type, err *e) {
                    item->path, (int)(type.len < 32 ? type.len : 32), type.data);
 }
 
+static bool add_text(chat *c, const field_item *item, str *to, str text, err *e) {
+    if (!text.data) return err_set(e, ERR_INVALID, "'%s.text' is missing", item->path);
+    return chat_add_text(c, to, text, e);
+}
+
 static bool on_text_block(void *ctx, const field_item *item, err *e) {
     block_reader *x = ctx;
     block b = {0};
     if (!CHAT_READ(x->c, item->path, item->json, block_rows, &b, e)) return false;
     if (!b.type.len) return err_set(e, ERR_INVALID, "'%s.type' is missing", item->path);
-    return str_is(b.type, "text") ? chat_add_text(x->c, x->text, b.text, e) : wrong_block(item, b.type, e);
+    return str_is(b.type, "text") ? add_text(x->c, item, x->text, b.text, e) : wrong_block(item, b.type, e);
 }
 
 /* A string, or an array of text blocks. */
@@ -352,7 +357,7 @@ static bool on_block(void *ctx, const field_item *item, err *e) {
         return add_result(x->c, item, &b, e);
     }
     if (!x->m && !(x->m = chat_add(x->c, x->role, e))) return false;
-    if (str_is(b.type, "text")) return chat_add_text(x->c, &x->m->text, b.text, e);
+    if (str_is(b.type, "text")) return add_text(x->c, item, &x->m->text, b.text, e);
     if (str_is(b.type, "thinking") && assistant) return chat_add_text(x->c, &x->m->reasoning, b.thinking, e);
     if (str_is(b.type, "redacted_thinking") && assistant) return true;
     if (!str_is(b.type, "tool_use") || !assistant) return wrong_block(item, b.type, e);

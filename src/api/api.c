@@ -338,6 +338,8 @@ bool api_tokenize(api *a, str text, uint32_t *n, err *e) {
     bool begun =
         bos != TEXT_NO_TOKEN && text_vocab_token(v, bos).len && str_starts(text, text_vocab_token(v, bos));
     bool ok = text_encode(v, a->scratch, text, !begun, true, a->tokens, engine_context(a->en), &n_tokens, e);
+    if (!ok && e->code == ERR_TOO_LARGE)
+        err_set(e, ERR_TOO_LARGE, "the prompt has more tokens than the context of %u", engine_context(a->en));
     *n = (uint32_t)n_tokens;
     if (text.len > SCRATCH_KEEP_BYTES / 16) { /* a rare large prompt must not stay paid for */
         text_scratch_free(a->scratch);

@@ -367,7 +367,7 @@ static bool set_call(chat *c, api_request *q, err *e) {
     if (!c->n_tools) return err_set(e, ERR_INVALID, "'tool_choice' asks for a call; there are no 'tools'");
     if (!text_reply_tool_grammar(&c->a->model.reply, c->style.tools, named, !c->no_parallel && !named.len,
                                  c->style.prompt_tail, &b, &c->alloc, e))
-        return false;
+        return e->code == ERR_INVALID ? err_prefix(e, "'tool_choice': ") : false;
     if (b.failed) return no_room(c, e);
     return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), "tools", e);
 }

@@ -13,15 +13,19 @@ static const field function_rows[] = {{"name", FIELD_STRING, offsetof(tool_field
                                       {"description", FIELD_STRING, offsetof(tool_fields, description)},
                                       {"parameters", FIELD_OBJECT, offsetof(tool_fields, parameters)}};
 
+static bool check_type(const char *path, str type, err *e) {
+    if (!type.data || str_is(type, "function")) return true;
+    return err_set(e, ERR_INVALID, "'%s.type' is '%.*s'; it must be function", path,
+                   (int)(type.len < 32 ? type.len : 32), type.data);
+}
+
 static bool on_tool(void *ctx, const field_item *item, err *e) {
     chat *c = ctx;
     tool_fields f = {0};
     char path[FIELD_PATH_BYTES];
     snprintf(path, sizeof path, "%s.function", item->path);
     if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
-    if (f.type.len && !str_is(f.type, "function"))
-        return err_set(e, ERR_INVALID, "'%s.type' is '%.*s'; it must be function", item->path,
-                       (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
+    if (!check_type(item->path, f.type, e)) return false;
     if (!f.function.len) return err_set(e, ERR_INVALID, "'%s' is missing", path);
     if (!CHAT_READ(c, path, f.function, function_rows, &f, e)) return false;
     if (f.name.len < 1 || f.name.len > CHAT_TOOL_NAME_MAX)
@@ -42,6 +46,7 @@ bool chat_read_tool_choice(chat *c, str json, err *e) {
             if (str_is(word, words[i])) return c->choice = (chat_tool_choice)i, true;
     } else if (fields_kind(json) == JSON_OBJECT_START) {
         if (!CHAT_READ(c, "tool_choice", json, tool_rows, &f, e)) return false;
+        if (!check_type("tool_choice", f.type, e)) return false;
         if (f.function.len && !CHAT_READ(c, "tool_choice.function", f.function, function_rows, &f, e))
             return false;
         c->choice = CHAT_TOOLS_NAMED;

@@ -198,7 +198,7 @@ static const dialect completion_dialect = {.stream_type = "text/event-stream",
 typedef struct completion_request {
     api_request q; /* first */
     chat *c;       /* only its memory */
-    str model, stream_options, grammar, prompt, suffix;
+    str model, user, stream_options, grammar, prompt, suffix;
     bool echo;
     uint32_t logprobs, best_of;
     uint32_t n_prompts;

@@ -332,7 +332,7 @@ const dialect openai_dialect = {.stream_type = "text/event-stream",
 typedef struct openai_request {
     api_request q; /* first */
     chat *c;
-    str model, messages, response_format, tools, tool_choice, stream_options, template_values, grammar;
+    str model, user, messages, response_format, tools, tool_choice, stream_options, template_values, grammar;
     uint32_t effort, max_completion_tokens;
     bool parallel;
 } openai_request;
@@ -376,7 +376,8 @@ static bool on_part(void *ctx, const field_item *item, err *e) {
     if (!CHAT_READ(x->c, item->path, item->json, part_fields, &p, e)) return false;
     if (!p.type.len) return err_set(e, ERR_INVALID, "'%s.type' is missing", item->path);
     if (str_is(p.type, "text") || str_is(p.type, "input_text") || str_is(p.type, "output_text"))
-        return chat_add_text(x->c, x->to, p.text, e);
+        return p.text.data ? chat_add_text(x->c, x->to, p.text, e)
+                           : err_set(e, ERR_INVALID, "'%s.text' is missing", item->path);
     if (str_is(p.type, "refusal")) return chat_add_text(x->c, x->to, p.refusal, e);
     return err_set(e, ERR_INVALID, "'%s.type' is '%.*s'; this model takes text only", item->path,
                    (int)(p.type.len < 32 ? p.type.len : 32), p.type.data);
@@ -461,14 +462,18 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
 
 typedef struct format_fields {
     uint32_t type;
-    str json_schema, schema;
+    str json_schema, schema, name, description;
+    bool strict;
 } format_fields;
 
 static const char *const formats[] = {"text", "json_object", "json_schema", NULL};
 static const field format_rows[] = {{"type", FIELD_WORD, offsetof(format_fields, type), .words = formats},
                                     {"json_schema", FIELD_OBJECT, offsetof(format_fields, json_schema)},
                                     {"schema", FIELD_OBJECT, offsetof(format_fields, schema)}};
-static const field schema_rows[] = {{"schema", FIELD_OBJECT, offsetof(format_fields, schema)}};
+static const field schema_rows[] = {{"schema", FIELD_OBJECT, offsetof(format_fields, schema)},
+                                    {"name", FIELD_STRING, offsetof(format_fields, name)},
+                                    {"description", FIELD_STRING, offsetof(format_fields, description)},
+                                    {"strict", FIELD_BOOL, offsetof(format_fields, strict)}};
 
 static bool read_format(chat *c, const openai_request *x, err *e) {
     format_fields f = {.type = UINT32_MAX};

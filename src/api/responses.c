@@ -315,7 +315,7 @@ static const dialect response_dialect = {.stream_type = "text/event-stream",
 
 typedef struct response_request {
     api_request q; /* first */
-    str model, input, instructions, tools, tool_choice, text, reasoning, previous, metadata;
+    str model, user, input, instructions, tools, tool_choice, text, reasoning, previous, metadata;
     bool parallel;
 } response_request;
 
@@ -324,6 +324,7 @@ static const field request_rows[] = {
     REQUEST_SAMPLING_FIELDS(response_request, q),
     REQUEST_OWN_FIELDS(response_request, q),
     {"model", FIELD_STRING, AT(model)},
+    {"user", FIELD_STRING, AT(user)},
     {"input", FIELD_ANY, AT(input)},
     {"instructions", FIELD_STRING, AT(instructions)},
     {"max_output_tokens", FIELD_U32, AT(q.job.max_tokens), 1, UINT32_MAX},
@@ -399,7 +400,9 @@ static bool read_input(chat *c, const response_request *x, err *e) {
         if (!m) return false;
         m->text = x->instructions;
     }
-    if (fields_kind(x->input) == JSON_ARRAY_START) return chat_each(c, "input", x->input, on_item, c, e);
+    if (fields_kind(x->input) == JSON_ARRAY_START)
+        return chat_each(c, "input", x->input, on_item, c, e) &&
+               (c->first || err_set(e, ERR_INVALID, "'input' is empty; there must be one item at least"));
     if (fields_kind(x->input) != JSON_STRING)
         return err_set(e, ERR_INVALID, "'input' must be a string or an array of items, not %s",
                        fields_kind_name(fields_kind(x->input)));
@@ -440,18 +443,22 @@ static bool read_choice(chat *c, str json, err *e) {
 
 typedef struct form_fields {
     uint32_t type, effort;
-    str format, schema;
+    str format, schema, name, description;
+    bool strict;
 } form_fields;
 
 static const char *const formats[] = {"text", "json_object", "json_schema", NULL};
 static const field text_rows[] = {{"format", FIELD_OBJECT, offsetof(form_fields, format)}};
 static const field format_rows[] = {{"type", FIELD_WORD, offsetof(form_fields, type), .words = formats},
-                                    {"schema", FIELD_OBJECT, offsetof(form_fields, schema)}};
+                                    {"schema", FIELD_OBJECT, offsetof(form_fields, schema)},
+                                    {"name", FIELD_STRING, offsetof(form_fields, name)},
+                                    {"description", FIELD_STRING, offsetof(form_fields, description)},
+                                    {"strict", FIELD_BOOL, offsetof(form_fields, strict)}};
 static const field reasoning_rows[] = {
     {"effort", FIELD_WORD, offsetof(form_fields, effort), .words = openai_efforts}};
 
 static bool read_form(chat *c, const response_request *x, err *e) {
-    form_fields f = {.type = 0, .effort = UINT32_MAX};
+    form_fields f = {.type = UINT32_MAX, .effort = UINT32_MAX};
     c->format_name = "text.format.schema";
     if (x->reasoning.len && !CHAT_READ(c, "reasoning", x->reasoning, reasoning_rows, &f, e)) return false;
     openai_set_thinking(c, f.effort);
@@ -459,6 +466,7 @@ static bool read_form(chat *c, const response_request *x, err *e) {
     if (!CHAT_READ(c, "text", x->text, text_rows, &f, e)) return false;
     if (!f.format.len) return true;
     if (!CHAT_READ(c, "text.format", f.format, format_rows, &f, e)) return false;
+    if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'text.format.type' is missing");
     if (f.type == 0) return true;
     if (f.type == 2 && !f.schema.len) return err_set(e, ERR_INVALID, "'text.format.schema' is missing");
     c->format = f.type == 2 ? TEXT_GRAMMAR_SCHEMA : TEXT_GRAMMAR_JSON_OBJECT;

@@ -282,7 +282,7 @@ bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str nam
         put_call(gbnf, f, &s, name, json_raw_find(function, STR("parameters")));
         put(gbnf, "\n");
     }
-    if (!n && named.len) return err_set(e, ERR_INVALID, "no tool is called '%.*s'", STR_ARG(named));
+    if (!n && named.len) return err_set(e, ERR_INVALID, "no tool is called %.*s", STR_ARG(named));
     if (!n) return err_set(e, ERR_INVALID, "a call is required, but there are no tools");
     put(gbnf, "call ::= ");
     for (unsigned i = 0; i < n; i++) buf_printf(gbnf, i ? "| call-%u " : "call-%u ", i);
