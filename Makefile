@@ -15,7 +15,7 @@ build: ## build/plimsoll and build/forge (installs missing Debian packages first
 run: build ## serve the built-in model on 127.0.0.1:8080 (PORT=… for another)
 	@build/plimsoll serve --port $(PORT)
 
-test: ## every test there is: unit, oom, golden, scenario, ARM kernels, sanitizers, fuzz
+test: ## every test there is: unit, oom, golden, scenario, real clients, ARM kernels, sanitizers, fuzz
 	@tools/deps.sh test
 	@tools/test.sh
 

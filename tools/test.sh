@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test a fresh clone can run, phase by phase; the logs stay in build/test-logs. Exit 1 when any failed.
-#   tools/test.sh [PHASE…]      only these phases (release unit scenario tidy cross asan tsan fuzz)
+#   tools/test.sh [PHASE…]      only these phases (release unit scenario clients tidy cross asan tsan fuzz)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=build/test-logs
@@ -46,6 +46,7 @@ one() { "$@" && echo "1 passed, 0 failed" || { echo "0 passed, 1 failed"; return
 release() { cmake --preset release && cmake --build --preset release; }
 unit() { ctest --test-dir build --output-on-failure -j "$jobs" --no-tests=error; }
 scenario() { tests/scenario/run.sh; }
+clients() { tests/clients/run.sh; }
 tidy() { one tools/tidy --self-test && one tools/tidy; }
 # The kernels for ARM: compiled for it, their unit tests run by an emulator.
 cross() {
@@ -86,7 +87,7 @@ fuzz() {
 }
 
 start=$SECONDS
-for p in release unit scenario tidy cross asan tsan fuzz; do phase $p $p; done
+for p in release unit scenario clients tidy cross asan tsan fuzz; do phase $p $p; done
 echo "took $((SECONDS - start))s"
 [ "$skipped" = 0 ] && echo "$passed passed, $failed failed" || echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

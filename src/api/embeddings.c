@@ -61,7 +61,7 @@ static void whole_words(const embed_answer *x, buf *to) {
 
 typedef struct embeddings_request {
     api_request q; /* first */
-    str model, input;
+    str model, user, input;
     uint32_t format, dimensions, pooling;
     bool normalize;
 } embeddings_request;
@@ -74,6 +74,7 @@ static const char *const poolings[] = {"model", "mean", "last", "cls", NULL};
 static const field rows[] = {
     REQUEST_OWN_FIELDS(embeddings_request, q),
     {"model", FIELD_STRING, AT(model)},
+    {"user", FIELD_STRING, AT(user)},
     {"input", FIELD_ANY, AT(input)},
     {"encoding_format", FIELD_WORD, AT(format), .words = formats},
     {"dimensions", FIELD_U32, AT(dimensions), 1, UINT32_MAX},

@@ -30,7 +30,7 @@ static const embed_dialect words = {&ollama_dialect, whole_words};
 
 typedef struct embed_fields {
     api_request q; /* first */
-    str model, input, prompt, keep_alive;
+    str model, input, prompt, keep_alive, options;
     bool truncate;
     uint32_t dimensions;
 } embed_fields;
@@ -44,7 +44,7 @@ static const field rows[] = {
     {"truncate", FIELD_BOOL, AT(truncate)},
     {"dimensions", FIELD_U32, AT(dimensions), 1, UINT32_MAX},
     {"keep_alive", FIELD_ANY, AT(keep_alive)},
-    {"options", FIELD_IGNORED},
+    {"options", FIELD_OBJECT, AT(options)},
 };
 
 static bool read_fields(api *a, str body, embed_fields *x, const chat *c, err *e) {

@@ -68,7 +68,7 @@ static void test_examples(void **state) {
     expect(TEXT_REPLY_FAMILY_DEEPSEEK, false, "",
            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "");
     expect(TEXT_REPLY_FAMILY_GRANITE, false, "", "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]", "<|tool_call|>[]");
-    expect(TEXT_REPLY_FAMILY_GENERIC, false, "", "{\"tool_calls\": [{\"name\": \"now\", \"arguments\": {}}]}", "{\"tool_calls\": []}");
+    expect(TEXT_REPLY_FAMILY_GENERIC, false, "", "{\"name\": \"now\", \"arguments\": {}}", "{\"name\": \"later\", \"arguments\": {}}");
     expect(TEXT_REPLY_FAMILY_QWEN_XML, false, "",
            "<tool_call>\n<function=get>\n<parameter=city>\nU<</para\n</parameter>\n<parameter=days>\n12\n</parameter>\n<parameter=unit>\nC\n</parameter>\n"
            "</function>\n</tool_call>",
