@@ -379,6 +379,67 @@ def bad_input_is_refused_by_name():
 
 
 @test
+def a_conversation_is_the_same_in_every_dialect():
+    """Six turns, every other one a call, its result, and what is said to it."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"], "additionalProperties": False}
+    tool = {"name": "weather", "description": "Weather of a city"}
+    with server() as o:
+        openai, ollama, anthropic = [], [], []
+        for turn in range(6):
+            said = {"role": "user", "content": "Turn %d: how is the weather, captain?" % turn}
+            for talk in (openai, ollama, anthropic):
+                talk.append(said)
+            call = turn % 2 == 1
+            tools = [{"type": "function", "function": {**tool, "parameters": parameters}}]
+            post = lambda path, body: o.server.request("POST", path, json.dumps({"model": "m", "max_tokens": 60, "temperature": 0, **body})).json()
+            a = post("/v1/chat/completions", {"messages": openai, "tools": tools, "tool_choice": "required" if call else "auto"})
+            b_fields = {"messages": ollama, "tools": tools, "tool_choice": "required" if call else "auto", "options": {"temperature": 0, "num_predict": 60}}
+            b, lines = o.ask("chat", **b_fields), o.lines("chat", **b_fields)
+            c = post("/v1/messages", {"messages": anthropic, "tools": [{**tool, "input_schema": parameters}], "tool_choice": {"type": "any" if call else "auto"}})
+            m, n = a["choices"][0]["message"], b["message"]
+            text = m["content"] or ""
+            expect(n["content"], text, "Ollama's text")
+            expect("".join(line["message"]["content"] for line in lines), text, "Ollama's text, streamed")
+            expect("".join(x["text"] for x in c["content"] if x["type"] == "text"), text, "Anthropic's text")
+            calls = [json.loads(x["function"]["arguments"]) for x in m.get("tool_calls") or []]
+            expect(len(calls) > 0, call, "a call")
+            expect([x["function"]["arguments"] for x in n.get("tool_calls", [])], calls, "Ollama's calls")
+            expect([x["function"]["arguments"] for line in lines for x in line["message"].get("tool_calls", [])], calls, "Ollama's calls, streamed")
+            expect([x["input"] for x in c["content"] if x["type"] == "tool_use"], calls, "Anthropic's calls")
+            expect(b["prompt_eval_count"], a["usage"]["prompt_tokens"], "tokens of the prompt")
+            openai.append(m)
+            ollama.append(n)
+            anthropic.append({"role": "assistant", "content": c["content"]})
+            openai += [{"role": "tool", "tool_call_id": x["id"], "content": "Sunny"} for x in m.get("tool_calls") or []]
+            ollama += [{"role": "tool", "tool_name": "weather", "content": "Sunny"} for _ in calls]
+            if calls:
+                anthropic.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": x["id"], "content": "Sunny"}
+                                                              for x in c["content"] if x["type"] == "tool_use"]})
+
+
+@test
+def keys_are_asked_for_in_its_words():
+    with server("--api-key", "secret") as o:
+        o.refused("chat", 401, "key", messages=chat("x"))
+        expect(o.server.request("GET", "/api/tags", headers={"Authorization": "Bearer secret"}).status, 200)
+        expect(o.server.get("/").status, 200)
+
+
+@test
+def a_full_queue_says_when_to_come_back():
+    with server("-np", "1", "--max-queue", "1") as o:
+        blockers = [o.server.open_request("Once", max_tokens=1500, ignore_end=True) for _ in range(2)]
+        wait_until(lambda: o.server.health()["queued_jobs"] == 1, "the queue to be full")
+        for path, fields in (("chat", {"messages": chat("x")}), ("generate", {"prompt": "x"}), ("embed", {"input": "x"})):
+            r = o.post(path, **fields)
+            expect(r.status, 429, path)
+            check(isinstance(r.json()["error"], str) and int(r.headers["retry-after"]) >= 1, r.body)
+        for c in blockers:
+            c.close()
+        until_quiet(o.server)
+
+
+@test
 def our_own_fields():
     with server() as o:
         a = o.ask("generate", prompt=PROMPT, raw=True, kv_type="q8", window=64, keep=4, priority=5, cache=False, options={"num_predict": 4})
