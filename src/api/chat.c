@@ -336,26 +336,15 @@ static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
 
 /* ---- how the answer is to look ---- */
 
-/* A prompt that left a thought open lets it end first. */
-static bool behind_thought(chat *c, buf *out) {
-    static const char open[] = "<think>", closed[] = "</think>";
-    str tail = c->style.prompt_tail;
-    const char *thought = tail.len ? memmem(tail.data, tail.len, open, sizeof open - 1) : NULL;
-    if (!thought || memmem(thought, (size_t)(tail.data + tail.len - thought), closed, sizeof closed - 1))
-        return false;
-    buf_append_str(out,
-                   STR("root ::= ([^<] | \"<\" [^/])* \"</think>\" \"\\n\"? \"\\n\"? answer\nanswer ::= "));
-    return true;
-}
-
 static bool set_format(chat *c, api_request *q, err *e) {
     buf b;
     buf_init(&b, &c->alloc, SIZE_MAX / 2);
     if (!c->format_source.len && c->format != TEXT_GRAMMAR_JSON_OBJECT) return true;
-    if (c->format == TEXT_GRAMMAR_GBNF || !behind_thought(c, &b))
+    if (c->format == TEXT_GRAMMAR_GBNF ||
+        !text_reply_answer_grammar(&c->a->model.reply, c->style.prompt_tail, &b))
         return request_set_grammar(q, c->format, c->format_source, c->format_name, e);
-    buf_append_str(&b, STR("%json"));
-    buf_append_str(&b, c->format_source.len ? c->format_source : STR("{\"type\":\"object\"}"));
+    buf_append_str(&b, STR("answer ::= %json"));
+    buf_append_str(&b, c->format == TEXT_GRAMMAR_SCHEMA ? c->format_source : STR("{\"type\":\"object\"}"));
     if (b.failed) return no_room(c, e);
     return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), c->format_name, e);
 }

@@ -246,15 +246,40 @@ static void put_first(buf *b, const text_reply_format *f, const shape *s, str ta
     put_words(b, first);
 }
 
+static bool is_before_channel(const text_reply_format *f, str tail) {
+    return f->family == TEXT_REPLY_FAMILY_HARMONY && str_ends(tail, STR("<|start|>assistant"));
+}
+
+/* What comes before all else: a thought that the prompt has begun, or gpt-oss's first message, if it wants one. */
+static void put_thought(buf *b, const text_reply_format *f, str tail) {
+    if (is_before_channel(f, tail)) {
+        put(b, "( <|channel|> \"analysis\" <|message|> [^\\x00]* <|end|> <|start|> \"assistant\" )? ");
+    } else if (text_reply_is_thinking(f, tail)) {
+        put(b, "thinking ");
+        put_literal(b, STR("\n\n"));
+    }
+}
+
+static void put_thinking_rule(buf *b, const text_reply_format *f, str tail) {
+    if (text_reply_is_thinking(f, tail)) put_until_rule(b, "thinking", f->think_close);
+}
+
+bool text_reply_answer_grammar(const text_reply_format *f, str prompt_tail, buf *gbnf) {
+    bool channel = is_before_channel(f, prompt_tail);
+    if (!channel && !text_reply_is_thinking(f, prompt_tail)) return false;
+    put_thinking_rule(gbnf, f, prompt_tail);
+    put(gbnf, "root ::= ");
+    put_thought(gbnf, f, prompt_tail);
+    put(gbnf, channel ? "<|channel|> \"final\" <|message|> answer\n" : "answer\n");
+    return true;
+}
+
 static void put_root(buf *b, const text_reply_format *f, bool parallel, str tail) {
     shape s = shape_of(f);
     bool repeats = parallel && f->family != TEXT_REPLY_FAMILY_HARMONY && f->family != TEXT_REPLY_FAMILY_GENERIC &&
                    f->family != TEXT_REPLY_FAMILY_PLAIN;
     put(b, "root ::= ");
-    if (text_reply_is_thinking(f, tail)) {
-        put(b, "thinking ");
-        put_literal(b, STR("\n\n"));
-    }
+    put_thought(b, f, tail);
     put_first(b, f, &s, tail);
     put(b, "call ");
     put_words(b, s.end);
@@ -289,7 +314,7 @@ bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str nam
     put(gbnf, "\n");
     if (f->family == TEXT_REPLY_FAMILY_QWEN_XML || f->family == TEXT_REPLY_FAMILY_GLM)
         put_until_rule(gbnf, "value", reply_xml_of(f->family)->value_end);
-    if (text_reply_is_thinking(f, prompt_tail)) put_until_rule(gbnf, "thinking", f->think_close);
+    put_thinking_rule(gbnf, f, prompt_tail);
     put_root(gbnf, f, parallel, prompt_tail);
     return gbnf->failed ? err_set(e, ERR_MEMORY, "no memory for the grammar of %u tools", n) : true;
 }

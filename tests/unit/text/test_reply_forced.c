@@ -65,6 +65,9 @@ static void test_examples(void **state) {
     expect(TEXT_REPLY_FAMILY_MISTRAL, false, "", "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": {}, \"id\": \"123456789\"}]", "[TOOL_CALLS][]");
     expect(TEXT_REPLY_FAMILY_MISTRAL, true, "", "[TOOL_CALLS]now[ARGS]{}[TOOL_CALLS]get[ARGS]{\"city\":\"\"}", "[TOOL_CALLS]now[ARGS]");
     expect(TEXT_REPLY_FAMILY_HARMONY, false, "", "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}", "<|channel|>final<|message|>");
+    expect(TEXT_REPLY_FAMILY_HARMONY, false, "<|start|>assistant",
+           "<|channel|>analysis<|message|>Hm.\n<|end|><|start|>assistant<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}",
+           "<|channel|>analysis<|message|>Hm.");
     expect(TEXT_REPLY_FAMILY_DEEPSEEK, false, "",
            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "");
     expect(TEXT_REPLY_FAMILY_GRANITE, false, "", "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]", "<|tool_call|>[]");

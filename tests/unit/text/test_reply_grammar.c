@@ -78,6 +78,28 @@ static void test_xml(void **state) {
                            "( \"<arg_key>\" \"city\" \"</arg_key>\" \"\\n\" \"<arg_value>\" value \"\\n\" ) "));
 }
 
+/* Content that follows a grammar comes behind what a model says first. */
+static void test_answers(void **state) {
+    (void)state;
+    static test_alloc heap;
+    text_reply_format harmony = {.family = TEXT_REPLY_FAMILY_HARMONY};
+    text_reply_format hermes = {.family = TEXT_REPLY_FAMILY_HERMES, .think_open = STR("<t>"), .think_close = STR("</t>")};
+    buf b;
+    test_alloc_init(&heap, 0);
+    buf_init(&b, &heap.alloc, 4096);
+    assert_true(text_reply_answer_grammar(&harmony, STR("<|end|><|start|>assistant"), &b));
+    assert_string_equal(b.data, "root ::= ( <|channel|> \"analysis\" <|message|> [^\\x00]* <|end|> <|start|> \"assistant\" )? "
+                                "<|channel|> \"final\" <|message|> answer\n");
+    buf_clear(&b);
+    assert_true(text_reply_answer_grammar(&hermes, STR("<t>\n"), &b));
+    assert_non_null(strstr(b.data, "thinking ::= "));
+    assert_non_null(strstr(b.data, "root ::= thinking \"\\n\\n\" answer\n"));
+    buf_clear(&b);
+    assert_false(text_reply_answer_grammar(&hermes, STR("<t>\n\n</t>\n\n"), &b));
+    assert_int_equal(b.len, 0);
+    buf_free(&b);
+}
+
 /* The rule for a text up to a tag. */
 static void test_until(void **state) {
     (void)state;
@@ -109,7 +131,7 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_families), cmocka_unit_test(test_other_families), cmocka_unit_test(test_xml),
-        cmocka_unit_test(test_until),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_until),         cmocka_unit_test(test_answers),        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
