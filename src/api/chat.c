@@ -289,6 +289,21 @@ static void put_token_text(api *a, const char *key, text_token t, json_writer *w
     json_put_string(w, key, t == TEXT_NO_TOKEN ? STR("") : text_vocab_token(engine_vocab(a->en), t));
 }
 
+/* What a client's text spells is text: nobody begins a message of the system's inside of his own. */
+static void quote_controls(const chat *c, buf *to) {
+    const text_vocab *v = engine_vocab(c->a->en);
+    size_t from = 0, at = text_find_control(v, buf_str(to), 0);
+    buf quoted;
+    if (at == to->len || to->failed) return;
+    buf_init(&quoted, &c->alloc, SIZE_MAX / 2);
+    for (; at < to->len; from = at, at = text_find_control(v, buf_str(to), at + 1)) {
+        buf_append(&quoted, to->data + from, at - from);
+        buf_append_str(&quoted, STR(TEXT_QUOTE));
+    }
+    buf_append(&quoted, to->data + from, at - from);
+    *to = quoted;
+}
+
 static void put_context(chat *c, const chat_message *stop, buf *to) {
     const text_vocab *v = engine_vocab(c->a->en);
     json_writer w;
@@ -304,6 +319,7 @@ static void put_context(chat *c, const chat_message *stop, buf *to) {
         json_raw(&w, text_of(&c->tools));
         json_array_end(&w);
     }
+    quote_controls(c, to);
     json_put_bool(&w, "add_generation_prompt", true);
     put_token_text(c->a, "bos_token", text_vocab_bos(v), &w);
     put_token_text(c->a, "eos_token", text_vocab_eos(v), &w);

@@ -48,8 +48,21 @@ static bool encode_plain(encoder *x, str text, bool with_prefix) {
 static bool encode_all(encoder *x, str text, bool parse_special) {
     const text_vocab *v = x->vocab;
     bool with_prefix = v->add_space_prefix; /* at the start and behind each special token */
-    size_t plain = 0, at = 0;
+    size_t plain = 0, at = 0, quote = sizeof TEXT_QUOTE - 1;
+    bool quoted = false;
     while (at < text.len && !encoder_full(x)) {
+        if (parse_special && str_starts((str){text.data + at, text.len - at}, STR(TEXT_QUOTE))) {
+            if (!encode_plain(x, (str){text.data + plain, at - plain}, with_prefix)) return false;
+            if (at > plain) with_prefix = false;
+            plain = at += quote;
+            quoted = true;
+            continue;
+        }
+        if (quoted) { /* no special token begins here */
+            quoted = false;
+            at++;
+            continue;
+        }
         text_token t = special_at(v, (str){text.data + at, text.len - at}, parse_special);
         if (t == TEXT_NO_TOKEN) {
             at++;
@@ -62,8 +75,16 @@ static bool encode_all(encoder *x, str text, bool parse_special) {
         at += special_space_behind(v, t, (str){text.data + at, text.len - at});
         plain = at;
     }
-    if (encoder_full(x)) return true;
+    if (encoder_full(x) || plain >= text.len) return true;
     return encode_plain(x, (str){text.data + plain, text.len - plain}, with_prefix);
+}
+
+size_t text_find_control(const text_vocab *v, str text, size_t from) {
+    for (size_t at = from; at < text.len; at++) {
+        text_token t = special_at(v, (str){text.data + at, text.len - at}, true);
+        if (t != TEXT_NO_TOKEN && v->types[t] == TEXT_CONTROL) return at;
+    }
+    return text.len;
 }
 
 bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special,

@@ -64,6 +64,12 @@ typedef struct text_scratch text_scratch;
 text_scratch *text_scratch_new(const text_vocab *v, const base_alloc *alloc);
 void text_scratch_free(text_scratch *s);
 
+/* A character that no text has (U+FDD0). Where control tokens are parsed, what follows it is plain text even if it spells
+ * one; itself it becomes nothing. */
+#define TEXT_QUOTE "\xEF\xB7\x90"
+/* Where text, from there on, first spells a control token; its length when it does not. */
+size_t text_find_control(const text_vocab *v, str text, size_t from);
+
 /* Text (any bytes; malformed UTF-8 is taken byte by byte) to ids. add_special: put bos (eos, cls, sep)
  * where the model wants them. parse_special: text that spells a control token becomes that token;
  * otherwise it is plain text. Fails with ERR_TOO_LARGE when more than max_tokens would come out (*n then

@@ -182,6 +182,12 @@ static void test_special_tokens(void **state) {
     expect_ids(v, s, STR("<|a|"), false, true, "258 97 124");
     expect_ids(v, s, STR("dup"), false, true, "262");
     expect_ids(v, s, STR("<<|a|>"), false, true, "60 256");
+    expect_ids(v, s, STR("x" TEXT_QUOTE "<|a|>y<|a|>"), false, true, "120 60 124 97 124 62 121 256"); /* quoted */
+    expect_ids(v, s, STR(TEXT_QUOTE TEXT_QUOTE "<|a|>" TEXT_QUOTE), false, true, "60 124 97 124 62");
+    expect_ids(v, s, STR(TEXT_QUOTE), false, true, "");
+    assert_int_equal(text_find_control(v, STR("x<|<|a|>"), 0), 3);
+    assert_int_equal(text_find_control(v, STR("<|a|>dup"), 1), 5);
+    assert_int_equal(text_find_control(v, STR("<|a|"), 0), 4);
     done(v, s);
 }
 
