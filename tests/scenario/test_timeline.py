@@ -99,7 +99,7 @@ def the_picture_shows_accounts_and_the_line():
         for name in ("weights", "kv", "runtime", "http", "the line: 400 MiB"):
             check(any(name in w for w in words), lambda: "no %r among %r" % (name, words))
         check(b"<script" not in raw and b"href" not in raw, "only a picture")
-        check("grammar" not in words, "no layer for what was never held")
+        check("spill" not in words, "no layer for what was never held")
         note("%d bytes for %d samples" % (len(raw), len(timeline(s)["samples"])))
 
 
