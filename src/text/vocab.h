@@ -64,8 +64,8 @@ typedef struct text_scratch text_scratch;
 text_scratch *text_scratch_new(const text_vocab *v, const base_alloc *alloc);
 void text_scratch_free(text_scratch *s);
 
-/* A character that no text has (U+FDD0). Where control tokens are parsed, what follows it is plain text even if it spells
- * one; itself it becomes nothing. */
+/* A character that no text has (U+FDD0). Where control tokens are parsed, what follows it is plain text even if it
+ * spells one; itself it becomes nothing. */
 #define TEXT_QUOTE "\xEF\xB7\x90"
 /* Where text, from there on, first spells a control token; its length when it does not. */
 size_t text_find_control(const text_vocab *v, str text, size_t from);
