@@ -264,7 +264,7 @@ const dialect anthropic_dialect = {.stream_type = "text/event-stream",
 
 typedef struct anthropic_request {
     api_request q; /* first */
-    str model, messages, system, tools, tool_choice, thinking, output_config, metadata;
+    str model, messages, system, tools, tool_choice, thinking, output_config, metadata, grammar;
 } anthropic_request;
 
 #define AT(member) offsetof(anthropic_request, member)
@@ -282,6 +282,7 @@ static const field request_rows[] = {
     {"thinking", FIELD_OBJECT, AT(thinking)},
     {"output_config", FIELD_OBJECT, AT(output_config)},
     {"metadata", FIELD_OBJECT, AT(metadata)},
+    {"grammar", FIELD_STRING, AT(grammar)}, /* ours */
 };
 
 /* ---- messages ---- */
@@ -479,9 +480,11 @@ static const field output_rows[] = {{"effort", FIELD_WORD, offsetof(output_field
 static const field format_rows[] = {{"type", FIELD_WORD, offsetof(output_fields, type), .words = formats},
                                     {"schema", FIELD_OBJECT, offsetof(output_fields, schema)}};
 
-static bool read_output(chat *c, str json, err *e) {
+static bool read_output(chat *c, str json, str grammar, err *e) {
     output_fields f = {.effort = UINT32_MAX, .type = UINT32_MAX};
-    c->format_name = "output_config.format.schema";
+    c->format = TEXT_GRAMMAR_GBNF;
+    c->format_source = grammar;
+    c->format_name = "grammar";
     if (!json.len) return true;
     if (!CHAT_READ(c, "output_config", json, output_rows, &f, e)) return false;
     if (f.effort != UINT32_MAX) c->effort = str_of(efforts[f.effort]);
@@ -489,8 +492,10 @@ static bool read_output(chat *c, str json, err *e) {
     if (!CHAT_READ(c, "output_config.format", f.format, format_rows, &f, e)) return false;
     if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'output_config.format.type' is missing");
     if (!f.schema.len) return err_set(e, ERR_INVALID, "'output_config.format.schema' is missing");
+    if (grammar.len) return err_set(e, ERR_INVALID, "'grammar' and 'output_config.format' are both given");
     c->format = TEXT_GRAMMAR_SCHEMA;
     c->format_source = f.schema;
+    c->format_name = "output_config.format.schema";
     return true;
 }
 
@@ -513,7 +518,7 @@ static bool read_request(api *a, str body, anthropic_request *x, chat *c, err *e
         return false;
     if (x->tools.len && !chat_each(c, "tools", x->tools, on_tool, c, e)) return false;
     return read_choice(c, x->tool_choice, e) && read_thinking(c, x->thinking, e) &&
-           read_output(c, x->output_config, e) && request_set_stops(&x->q, &c->in, "stop_sequences", e) &&
+           read_output(c, x->output_config, x->grammar, e) && request_set_stops(&x->q, &c->in, "stop_sequences", e) &&
            chat_finish(c, &x->q, e);
 }
 

@@ -315,7 +315,7 @@ static const dialect response_dialect = {.stream_type = "text/event-stream",
 
 typedef struct response_request {
     api_request q; /* first */
-    str model, user, input, instructions, tools, tool_choice, text, reasoning, previous, metadata;
+    str model, user, input, instructions, tools, tool_choice, text, reasoning, previous, metadata, grammar;
     bool parallel;
 } response_request;
 
@@ -336,6 +336,7 @@ static const field request_rows[] = {
     {"reasoning", FIELD_OBJECT, AT(reasoning)},
     {"previous_response_id", FIELD_STRING, AT(previous)},
     {"metadata", FIELD_OBJECT, AT(metadata)},
+    {"grammar", FIELD_STRING, AT(grammar)}, /* ours */
 };
 
 typedef struct item_fields {
@@ -459,7 +460,9 @@ static const field reasoning_rows[] = {
 
 static bool read_form(chat *c, const response_request *x, err *e) {
     form_fields f = {.type = UINT32_MAX, .effort = UINT32_MAX};
-    c->format_name = "text.format.schema";
+    c->format = TEXT_GRAMMAR_GBNF;
+    c->format_source = x->grammar;
+    c->format_name = "grammar";
     if (x->reasoning.len && !CHAT_READ(c, "reasoning", x->reasoning, reasoning_rows, &f, e)) return false;
     openai_set_thinking(c, f.effort);
     if (!x->text.len) return true;
@@ -469,8 +472,10 @@ static bool read_form(chat *c, const response_request *x, err *e) {
     if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'text.format.type' is missing");
     if (f.type == 0) return true;
     if (f.type == 2 && !f.schema.len) return err_set(e, ERR_INVALID, "'text.format.schema' is missing");
+    if (x->grammar.len) return err_set(e, ERR_INVALID, "'grammar' and 'text.format' are both given");
     c->format = f.type == 2 ? TEXT_GRAMMAR_SCHEMA : TEXT_GRAMMAR_JSON_OBJECT;
     c->format_source = f.type == 2 ? f.schema : STR("{}");
+    c->format_name = "text.format.schema";
     return true;
 }
 

@@ -34,6 +34,9 @@ export function forge(...options) {
   return file;
 }
 
+const children = new Set();
+process.on('exit', () => children.forEach(c => c.kill('SIGKILL')));
+
 // One server and its clients.
 export class Server {
   static async start(...flags) {
@@ -47,7 +50,7 @@ export class Server {
       s.child.stderr.on('data', d => { s.log += d; });
       s.ended = new Promise(done => s.child.once('exit', (code, signal) => done(code ?? signal)));
       s.ended.then(how => { s.how = how; });
-      process.once('exit', () => s.child.kill('SIGKILL'));
+      children.add(s.child);
       await until(() => s.how !== undefined || / ready: /.test(s.log), 'the server to be ready', 60000);
       s.base = /ready: .* on (http:\/\/[^ ,]*)/.exec(s.log)?.[1];
       assert(s.base, 'no server: ' + s.log);

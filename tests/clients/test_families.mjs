@@ -1,0 +1,160 @@
+// What each family of models is taught to write, through the server and into the clients' hands. The built-in model is given
+// another chat template, and a grammar makes it write what such a model would: so the text is the family's, and all that
+// reads it is real.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { assert, main, Server, test } from './lib.mjs';
+
+const tiny = fs.readFileSync(path.join(import.meta.dirname, '../../models/plimsoll-tiny.gguf'));
+
+// The built-in model with another template, in the same place: what is left of its bytes is a comment.
+function modelWith(template) {
+  const key = 'tokenizer.chat_template', at = tiny.indexOf(key) + key.length + 4, length = Number(tiny.readBigUInt64LE(at));
+  const bytes = Buffer.from(template), rest = length - bytes.length - '{##}'.length;
+  assert(rest >= 0, `a template of ${bytes.length} bytes is too long`);
+  const copy = Buffer.from(tiny), file = path.join(os.tmpdir(), `plimsoll-family-${process.pid}.gguf`);
+  Buffer.concat([bytes, Buffer.from('{#' + ' '.repeat(rest) + '#}')]).copy(copy, at + 8);
+  fs.writeFileSync(file, copy);
+  return file;
+}
+
+const turns = (end, more = '') => `{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}${more}<|im_start|>assistant\n${end}`;
+const unused = words => `{% if false %}${words}{% endif %}`;
+
+const rome = { name: 'get_weather', input: { city: 'Rome', days: 2 } }, now = { name: 'now', input: {} };
+const families = {
+  'Hermes, Qwen': {
+    template: turns('', unused('<tool_call> <think>')),
+    says: 'I look.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}}\n</tool_call>\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>',
+    text: 'I look.', calls: [rome, now],
+  },
+  'Qwen, thinking': {
+    template: turns('', unused('<tool_call> <think>')), says: '<think>\nA cat?\n</think>\n\nYes.', reasoning: 'A cat?', text: 'Yes.', calls: [],
+  },
+  'a thought that the prompt began': {
+    template: turns('<think>\n', unused('<tool_call>')), says: 'A cat?\n</think>\n\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>', reasoning: 'A cat?', text: '', calls: [now],
+  },
+  'Qwen Coder': {
+    template: turns('', unused('<tool_call>\n<function=f>\n<parameter=p>')),
+    says: '<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>\n</tool_call>', text: '', calls: [rome],
+  },
+  GLM: {
+    template: turns('', unused('<tool_call>{f}\n<arg_key>k</arg_key>')),
+    says: '<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>', text: '', calls: [rome],
+  },
+  'Llama 3': {
+    template: turns('', unused('<|python_tag|>')), says: '{"name": "get_weather", "parameters": {"city": "Rome", "days": 2}}; {"name": "now", "parameters": {}}', text: '', calls: [rome, now],
+  },
+  Mistral: {
+    template: turns('', unused('[TOOL_CALLS]')), says: '[TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}, "id": "abcdefghi"}]', text: '', calls: [rome],
+  },
+  'Mistral, newer': {
+    template: turns('', unused('[TOOL_CALLS][ARGS][THINK]')), says: '[THINK]A cat?[/THINK]So[TOOL_CALLS]get_weather[ARGS]{"city": "Rome", "days": 2}', reasoning: 'A cat?', text: 'So', calls: [rome],
+  },
+  'gpt-oss': {
+    template: turns('', unused('<|channel|><|message|>')).replace('<|im_start|>assistant\n', '<|start|>assistant'),
+    says: '<|channel|>analysis<|message|>A cat?<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Rome", "days": 2}',
+    reasoning: 'A cat?', text: '', calls: [rome],
+  },
+  'gpt-oss, an answer': {
+    template: turns('', unused('<|channel|><|message|>')).replace('<|im_start|>assistant\n', '<|start|>assistant'),
+    says: '<|channel|>analysis<|message|>A cat?<|end|><|start|>assistant<|channel|>final<|message|>Yes.', reasoning: 'A cat?', text: 'Yes.', calls: [],
+  },
+  DeepSeek: {
+    template: turns('<think>\n', unused('<｜tool▁calls▁begin｜>```json')),
+    says: 'A cat?\n</think>\n\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{"city": "Rome", "days": 2}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    reasoning: 'A cat?', text: '', calls: [rome],
+  },
+  Granite: {
+    template: turns('', unused('<|tool_call|>')), says: '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}}]', text: '', calls: [rome],
+  },
+  'a model without words of its own': {
+    template: turns(''), says: '{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}}', text: '', calls: [rome],
+  },
+};
+
+const parameters = { type: 'object', properties: { city: { type: 'string' }, days: { type: 'integer' } }, required: ['city', 'days'], additionalProperties: false };
+const tools = [
+  { type: 'function', function: { name: 'get_weather', parameters } }, { type: 'function', function: { name: 'now', parameters: { type: 'object', properties: {} } } },
+];
+const messages = [{ role: 'user', content: 'Hi' }];
+const literal = text => `root ::= "${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
+
+// Each of them brings what it heard into one form.
+const heard = {
+  async openai(s, grammar) {
+    const r = await s.openai.chat.completions.create({ model: s.model, messages, tools, grammar, max_tokens: 300 }), m = r.choices[0].message;
+    assert.equal(r.choices[0].finish_reason, m.tool_calls ? 'tool_calls' : 'stop');
+    if (m.reasoning_content) assert(r.usage.completion_tokens_details.reasoning_tokens > 0);
+    return { reasoning: m.reasoning_content, text: m.content, calls: m.tool_calls?.map(c => ({ name: c.function.name, input: JSON.parse(c.function.arguments) })) };
+  },
+  async 'openai, streamed'(s, grammar) {
+    const said = { reasoning: '', text: '' }, calls = [];
+    for await (const c of await s.openai.chat.completions.create({ model: s.model, messages, tools, grammar, max_tokens: 300, stream: true })) {
+      const delta = c.choices[0].delta;
+      said.reasoning += delta.reasoning_content ?? '';
+      said.text += delta.content ?? '';
+      for (const d of delta.tool_calls ?? []) {
+        calls[d.index] ??= { name: d.function.name, input: '' };
+        calls[d.index].input += d.function.arguments;
+      }
+    }
+    return { ...said, calls: calls.map(c => ({ name: c.name, input: JSON.parse(c.input) })) };
+  },
+  async responses(s, grammar) {
+    const r = await s.openai.responses.create({
+      model: s.model, input: 'Hi', tools: tools.map(t => ({ type: 'function', ...t.function })), grammar, max_output_tokens: 300,
+    });
+    return {
+      reasoning: r.output.find(i => i.type === 'reasoning')?.content?.map(c => c.text).join(''), text: r.output_text,
+      calls: r.output.filter(i => i.type === 'function_call').map(i => ({ name: i.name, input: JSON.parse(i.arguments) })),
+    };
+  },
+  async anthropic(s, grammar, stream) {
+    const ask = { model: s.model, messages, tools: tools.map(({ function: f }) => ({ name: f.name, input_schema: f.parameters })), grammar, max_tokens: 300, thinking: { type: 'enabled', budget_tokens: 1024 } };
+    const m = stream ? await s.anthropic.messages.stream(ask).finalMessage() : await s.anthropic.messages.create(ask);
+    const all = (type, member) => m.content.filter(c => c.type === type).map(c => c[member]).join('');
+    const calls = m.content.filter(c => c.type === 'tool_use').map(({ name, input }) => ({ name, input }));
+    assert.equal(m.stop_reason, calls.length ? 'tool_use' : 'end_turn');
+    return { reasoning: all('thinking', 'thinking'), text: all('text', 'text'), calls };
+  },
+  'anthropic, streamed': (s, grammar) => heard.anthropic(s, grammar, true),
+  async ollama(s, grammar) {
+    const m = (await s.ollama.chat({ model: s.model, messages, tools, grammar, options: { num_predict: 300 } })).message;
+    return { reasoning: m.thinking, text: m.content, calls: m.tool_calls?.map(c => ({ name: c.function.name, input: c.function.arguments })) };
+  },
+  async 'ollama, streamed'(s, grammar) {
+    const said = { reasoning: '', text: '', calls: [] };
+    for await (const { message: m } of await s.ollama.chat({ model: s.model, messages, tools, grammar, options: { num_predict: 300 }, stream: true })) {
+      said.reasoning += m.thinking ?? '';
+      said.text += m.content;
+      said.calls.push(...(m.tool_calls ?? []).map(c => ({ name: c.function.name, input: c.function.arguments })));
+    }
+    return said;
+  },
+};
+
+for (const [name, family] of Object.entries(families)) test(name, async () => {
+  const file = modelWith(family.template), s = await Server.start('-m', file, '--parallel', '2');
+  const wanted = { reasoning: family.reasoning ?? '', text: family.text, calls: family.calls };
+  try {
+    for (const [client, listen] of Object.entries(heard)) {
+      const got = await listen(s, literal(family.says));
+      assert.deepEqual({ reasoning: got.reasoning ?? '', text: got.text ?? '', calls: got.calls ?? [] }, wanted, client);
+    }
+    // What is required of such a model is in its own words.
+    if (!family.says.includes('</think>')) { // a small model would think for ever
+      const r = await s.openai.chat.completions.create({
+        model: s.model, messages, tools, tool_choice: { type: 'function', function: { name: 'now' } }, max_tokens: 300, temperature: 0,
+      });
+      if (r.choices[0].finish_reason !== 'length') assert.deepEqual(r.choices[0].message.tool_calls.map(c => c.function), [{ name: 'now', arguments: '{}' }]);
+    }
+    await s.stop();
+  } finally {
+    s.child.kill('SIGKILL');
+    fs.rmSync(file, { force: true });
+  }
+});
+
+await main();
