@@ -308,6 +308,9 @@ typedef struct ollama_request {
     bool raw;
     int32_t num_predict, last_n;
     uint32_t num_ctx, mirostat, max_output_tokens;
+    int32_t idle_number; /* of options that mean nothing here; their types are checked */
+    float idle_share;
+    bool idle_flag;
     ollama_keep keep;
     uint32_t n_context; /* tokens of context */
     const chat_call *due; /* the call whose result comes next, of calls: */
@@ -349,6 +352,11 @@ static const field rows[] = {
 #define SEED_LEAST (-9223372036854774784.0)
 #define SEED_MOST 9223372036854774784.0
 
+/* Of other machines, or of samplings that this one has not. */
+#define IDLE_NUMBER(name) {name, FIELD_I32, AT(idle_number), INT32_MIN, INT32_MAX}
+#define IDLE_SHARE(name) {name, FIELD_FLOAT, AT(idle_share), -1e9, 1e9}
+#define IDLE_FLAG(name) {name, FIELD_BOOL, AT(idle_flag)}
+
 static const field option_rows[] = {
     {"repeat_last_n", FIELD_I32, AT(last_n), -1, INT32_MAX}, /* −1: all; before the shared row of that name */
     REQUEST_SAMPLING_FIELDS(ollama_request, q),
@@ -357,6 +365,10 @@ static const field option_rows[] = {
     {"seed", FIELD_U64, AT(q.seed), SEED_LEAST, SEED_MOST},
     {"stop", FIELD_ANY, AT(q.stops)},
     {"mirostat", FIELD_U32, AT(mirostat), 0, 0},
+    IDLE_NUMBER("num_keep"), IDLE_NUMBER("num_batch"), IDLE_NUMBER("num_gpu"), IDLE_NUMBER("main_gpu"),
+    IDLE_NUMBER("num_thread"), IDLE_SHARE("tfs_z"), IDLE_SHARE("mirostat_tau"), IDLE_SHARE("mirostat_eta"),
+    IDLE_FLAG("numa"), IDLE_FLAG("low_vram"), IDLE_FLAG("f16_kv"), IDLE_FLAG("logits_all"), IDLE_FLAG("vocab_only"),
+    IDLE_FLAG("use_mmap"), IDLE_FLAG("use_mlock"), IDLE_FLAG("embedding_only"), IDLE_FLAG("penalize_newline"),
 };
 
 /* Ollama's own, but for repetition: the same text must come of every dialect. */

@@ -88,12 +88,14 @@ void ollama_version(api *a, http_request *r) {
 
 typedef struct named {
     str model, name; /* name: as it was once called */
-    bool stream;
+    bool stream, idle;
 } named;
 
 static const field rows[] = {{"model", FIELD_STRING, offsetof(named, model)},
                              {"name", FIELD_STRING, offsetof(named, name)},
-                             {"stream", FIELD_BOOL, offsetof(named, stream)}};
+                             {"stream", FIELD_BOOL, offsetof(named, stream)},
+                             {"verbose", FIELD_BOOL, offsetof(named, idle)},
+                             {"insecure", FIELD_BOOL, offsetof(named, idle)}};
 
 static bool read_named(http_request *r, const chat *c, named *x, err *e) {
     *x = (named){.stream = true};

@@ -282,7 +282,7 @@ def vectors():
         until_quiet(o.server)
         expect(o.server.kv_in_use(), 0)
         for field, wrong in (("input", 5), ("input", None), ("input", ""), ("input", ["a", ""]), ("input", [True]), ("input", {}),
-                             ("input", [[]]), ("input", [1 << 40]), ("dimensions", 0), ("dimensions", 1 << 20), ("truncate", 1), ("keep_alive", "x")):
+                             ("input", [[]]), ("input", [1 << 40]), ("dimensions", 0), ("dimensions", 1 << 20), ("truncate", 1), ("keep_alive", "x"), ("options", 5)):
             o.refused("embed", 400, field, **{"input": "x", field: wrong})
         for wrong in (5, None, "", ["a"]):
             o.refused("embeddings", 400, "prompt", prompt=wrong)
@@ -345,7 +345,8 @@ def bad_input_is_refused_by_name():
     of_path = {"generate": {"prompt": "string", "system": "string", "suffix": "string", "template": "string", "raw": "bool", "images": "array",
                             "context": "array"}, "chat": {"messages": "array", "tools": "array"}}
     options = {"num_predict": "int", "num_ctx": "int", "temperature": "number", "top_k": "int", "top_p": "number", "min_p": "number",
-               "repeat_penalty": "number", "repeat_last_n": "int", "presence_penalty": "number", "frequency_penalty": "number", "seed": "int"}
+               "repeat_penalty": "number", "repeat_last_n": "int", "presence_penalty": "number", "frequency_penalty": "number", "seed": "int",
+               "num_keep": "int", "num_gpu": "int", "numa": "bool", "use_mmap": "bool", "tfs_z": "number"}
     with server() as o:
         for path, own in of_path.items():
             base = {"prompt": "x"} if path == "generate" else {"messages": chat("x")}
