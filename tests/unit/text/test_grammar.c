@@ -1,7 +1,8 @@
 /* Grammars without a model: which texts the automaton reads to their end. */
 #include "../test.h"
 
-#include "base/json.h"
+#include <stdio.h>
+
 #include "text/grammar.h"
 
 static text_grammar_machine *machine;
@@ -133,11 +134,234 @@ static void plain_types(void **state) {
     SCHEMA("{\"type\":\"string\",\"enum\":[\"x\",1,\"yy\"],\"maxLength\":1}", "\"x\"", "--", "1", "\"yy\"");
 }
 
+#define OBJECT(...) "{\"type\":\"object\"," __VA_ARGS__ "}"
+
+static void strings(void **state) {
+    (void)state;
+    SCHEMA("{\"type\":\"string\",\"pattern\":\"^[a-c]{2,}$\"}", "\"ab\"", "\"abcabc\"", "--", "\"a\"", "\"abd\"");
+    SCHEMA("{\"type\":\"string\",\"pattern\":\"b\"}", "\"b\"", "\"abc\"", "\"\\\"b\"", "--", "\"ac\"", "\"\"");
+    SCHEMA("{\"type\":\"string\",\"pattern\":\"^a|b$\"}", "\"ax\"", "\"xb\"", "--", "\"xa\"", "\"bx\"");
+    SCHEMA("{\"type\":\"string\",\"pattern\":\"^[\\\"\\\\\\\\]$\"}", "\"\\\"\"", "\"\\\\\"", "--", "\"a\"", "\"\"\"");
+    SCHEMA("{\"pattern\":\"^\\\\d+$\",\"minLength\":3,\"maxLength\":4}", "\"123\"", "\"1234\"", "--", "\"12\"", "\"12345\"");
+    SCHEMA("{\"pattern\":\"^.{2}$\"}", "\"é日\"", "--", "\"é\"", "\"a\\n\"");
+    SCHEMA("{\"format\":\"date\"}", "\"2024-02-28\"", "--", "\"2024-13-01\"", "\"24-01-01\"", "\"2024-02-30\"");
+    SCHEMA("{\"format\":\"ipv4\"}", "\"127.0.0.1\"", "--", "\"256.0.0.1\"", "\"1.2.3\"", "\"01.2.3.4\"");
+    SCHEMA("{\"format\":\"uuid\"}", "\"123e4567-e89b-42d3-a456-426614174000\"", "--", "\"123e4567\"");
+    SCHEMA("{\"format\":\"password\",\"minLength\":1}", "\"x\"", "--", "\"\"");
+}
+
+static void numbers(void **state) {
+    (void)state;
+    SCHEMA("{\"type\":\"integer\",\"minimum\":-3,\"maximum\":12}", "-3", "-1", "0", "9", "12", "--", "-4", "13", "-0", "100");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":98,\"maximum\":1203}", "98", "99", "100", "999", "1000", "1199", "1203", "--",
+           "97", "1204", "1300", "9");
+    SCHEMA("{\"type\":\"integer\",\"exclusiveMinimum\":1,\"exclusiveMaximum\":4}", "2", "3", "--", "1", "4");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":1,\"exclusiveMinimum\":true,\"maximum\":3}", "2", "3", "--", "1");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":0.5,\"maximum\":2.5}", "1", "2", "--", "0", "3");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":1e2,\"maximum\":1.02e2}", "100", "102", "--", "99", "103");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":5}", "5", "10", "123456", "--", "4", "-5", "0");
+    SCHEMA("{\"type\":\"integer\",\"maximum\":-5}", "-5", "-10", "--", "-4", "0", "5");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":3,\"minimum\":-4,\"maximum\":9}", "-3", "0", "9", "--", "-4", "1", "-6");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":25}", "0", "25", "-175", "1000", "--", "10", "26");
+    SCHEMA("{\"type\":\"number\",\"minimum\":0,\"maximum\":1}", "0", "0.5", "1", "0.999", "--", "1.1", "-0.1", "2", "1e0");
+    SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":1}", "0.5", "0.01", "--", "0", "1", "0.0", "1.0");
+    SCHEMA("{\"type\":\"number\",\"minimum\":-1.5,\"maximum\":2.25}", "-1.5", "-1.25", "-0.5", "0", "2.25", "2.2", "2", "--",
+           "-1.6", "2.26", "2.3", "3", "-2");
+    SCHEMA("{\"type\":\"number\",\"minimum\":12.3}", "12.3", "12.35", "13", "100.5", "--", "12.2", "12", "1.5");
+    SCHEMA("{\"type\":[\"integer\",\"null\"],\"minimum\":3,\"maximum\":3}", "3", "null", "--", "4");
+}
+
+static void objects(void **state) {
+    (void)state;
+    SCHEMA(OBJECT("\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":[\"b\"]"),
+           "{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\": 2, \"c\":3}", "{\"a\":1,\"b\":2,\"c\":3}", "--", "{}", "{\"a\":1}",
+           "{\"b\":2,\"a\":1}", "{\"b\":2,}", "{,\"b\":2}", "{\"b\":2,\"d\":4}");
+    SCHEMA(OBJECT("\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2}}"), "{}", "{\"a\":1}", "{\"b\":2}",
+           "{\"a\":1,\"b\":2}", "--", "{\"a\":1\"b\":2}");
+    SCHEMA(OBJECT("\"properties\":{\"ab\":{\"const\":1}},\"additionalProperties\":{\"const\":2}"), "{}", "{\"ab\":1}",
+           "{\"a\":2}", "{\"abc\":2,\"x\":2}", "{\"ab\":1,\"b\":2}", "{\"\":2}", "--", "{\"ab\":2}", "{\"x\":1}",
+           "{\"x\":2,\"ab\":1}", "{\"\\u0061b\":2}");
+    SCHEMA(OBJECT("\"additionalProperties\":false"), "{}", "--", "{\"a\":1}");
+    SCHEMA(OBJECT("\"required\":[\"x\"]"), "{\"x\":[1]}", "{\"x\":1,\"y\":2}", "--", "{}", "{\"x\":1,\"x\":2}");
+    SCHEMA(OBJECT("\"patternProperties\":{\"^k\\\\d$\":{\"const\":1}},\"additionalProperties\":false"), "{}",
+           "{\"k1\":1, \"k2\":1}", "--", "{\"k\":1}", "{\"k1\":2}");
+    SCHEMA(OBJECT("\"propertyNames\":{\"enum\":[\"a\",\"b\"]}"), "{\"a\":1}", "{}", "--", "{\"c\":1}");
+    SCHEMA(OBJECT("\"properties\":{\"a\":false,\"b\":true}"), "{\"b\":[]}", "{}", "--", "{\"a\":1}");
+}
+
+static void arrays(void **state) {
+    (void)state;
+    SCHEMA("{\"items\":{\"const\":1},\"minItems\":1,\"maxItems\":3}", "[1]", "[1, 1,1]", "--", "[]", "[1,1,1,1]", "[2]",
+           "[1,]");
+    SCHEMA("{\"items\":{\"const\":1}}", "[]", "[1]", "[1,1,1,1,1,1]", "--", "[1,2]");
+    SCHEMA("{\"prefixItems\":[{\"const\":1},{\"const\":2}],\"items\":{\"const\":3},\"maxItems\":3}", "[1,2]", "[1,2,3]",
+           "--", "[1,2,3,3]", "[1,3]");
+    SCHEMA("{\"prefixItems\":[{\"const\":1}],\"items\":false}", "[1]", "--", "[1,1]");
+    SCHEMA("{\"items\":[{\"const\":1}],\"additionalItems\":{\"const\":2},\"minItems\":2}", "[1,2]", "[1,2,2]", "--", "[1]");
+    SCHEMA("{\"items\":{\"items\":{\"const\":1},\"maxItems\":1},\"maxItems\":2}", "[[],[1]]", "--", "[[1,1]]");
+}
+
+static void combinations(void **state) {
+    (void)state;
+    SCHEMA("{\"anyOf\":[{\"type\":\"null\"},{\"const\":\"x\"}]}", "null", "\"x\"", "--", "1");
+    SCHEMA("{\"allOf\":[{\"type\":\"integer\",\"minimum\":3},{\"maximum\":5}]}", "3", "5", "--", "2", "6");
+    SCHEMA("{\"oneOf\":[{\"type\":\"null\"},{\"type\":\"boolean\"}]}", "null", "true", "--", "1");
+    SCHEMA("{\"oneOf\":[" OBJECT("\"properties\":{\"k\":{\"const\":1}}") "," OBJECT("\"properties\":{\"k\":{\"const\":2}}") "]}",
+           "{\"k\":1}", "{\"k\":2}", "--", "{}", "{\"k\":3}");
+    SCHEMA("{\"$defs\":{\"n\":{\"type\":[\"object\"],\"properties\":{\"n\":{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},"
+           "{\"type\":\"null\"}]}},\"required\":[\"n\"]}},\"$ref\":\"#/$defs/n\"}",
+           "{\"n\":null}", "{\"n\":{\"n\":{\"n\":null}}}", "--", "{}", "{\"n\":{}}");
+    SCHEMA("{\"type\":\"integer\",\"nullable\":true}", "1", "null", "--", "true");
+    SCHEMA("{\"properties\":{\"a\":{\"$ref\":\"#/properties/b\",\"description\":\"d\"},\"b\":{\"const\":7}}}", "{\"a\":7}", "--",
+           "{\"a\":1}");
+}
+
+static void refusals(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema, *words;
+    } cases[] = {
+        {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}", "schema at /properties/a: 'uniqueItems' is not supported"},
+        {"{\"not\":{}}", "schema at /: 'not' is not supported"},
+        {"{\"items\":{\"if\":{}}}", "schema at /items: 'if' is not supported"},
+        {"{\"anyOf\":[{},{\"contains\":{}}]}", "schema at /anyOf/1: 'contains' is not supported"},
+        {"{\"minProperties\":1}", "'minProperties' is not supported"},
+        {"{\"dependentRequired\":{}}", "'dependentRequired' is not supported"},
+        {"{\"typ\":\"string\"}", "'typ' is not supported"},
+        {"{\"format\":\"colour\"}", "schema at /: the format 'colour' is not supported"},
+        {"{\"type\":\"text\"}", "schema at /: the type 'text' is not known"},
+        {"{\"type\":5}", "'type' must be a string or a list of strings"},
+        {"{\"minLength\":-1}", "'minLength' must be a whole number"},
+        {"{\"maxItems\":\"3\"}", "'maxItems' must be a whole number"},
+        {"{\"minimum\":\"3\"}", "'minimum' must be a number"},
+        {"{\"properties\":[]}", "'properties' must be an object of schemas"},
+        {"{\"properties\":{\"a\":5}}", "'properties' must be an object of schemas"},
+        {"{\"required\":[1]}", "'required' must be a list of strings"},
+        {"{\"enum\":3}", "'enum' must be a list"},
+        {"{\"anyOf\":{}}", "'anyOf' must be a list of schemas"},
+        {"{\"pattern\":\"(?=a)\"}", "schema at /: 'pattern': looking around"},
+        {"{\"pattern\":\"(?<!a)b\"}", "looking around"},
+        {"{\"pattern\":\"(a)\\\\1\"}", "backreferences are not supported"},
+        {"{\"pattern\":\"\\\\bx\"}", "word boundaries"},
+        {"{\"pattern\":\"\\\\p{L}\"}", "Unicode properties"},
+        {"{\"pattern\":\"a(^b)\"}", "anchors"},
+        {"{\"pattern\":\"a{2,1}\"}", "malformed"},
+        {"{\"pattern\":\"(a\"}", "( lacks its )"},
+        {"{\"pattern\":\"a)\"}", ") has no ("},
+        {"{\"pattern\":\"[a\"}", "a class lacks its ]"},
+        {"{\"pattern\":\"^abc$\",\"maxLength\":2}", "'maxLength' with this pattern"},
+        {"{\"pattern\":\"^abc$\",\"minLength\":4}", "'minLength' with this pattern"},
+        {"{\"pattern\":\"^a\",\"format\":\"date\"}", "'pattern' beside 'format'"},
+        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "'oneOf' whose branches may overlap"},
+        {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", "two different 'pattern'"},
+        {"{\"multipleOf\":0.5,\"type\":\"number\"}", "'multipleOf' is supported for whole numbers"},
+        {"{\"multipleOf\":7,\"type\":\"integer\"}", "'multipleOf' 7 with these bounds"},
+        {"{\"$ref\":\"#/$defs/x\"}", "'$ref' is '#/$defs/x', which is not there"},
+        {"{\"$ref\":\"http://x/y\"}", "only places in the same schema"},
+        {"{\"$ref\":\"#\"}", "back to itself"},
+        {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", "nothing satisfies it"},
+        {"{\"type\":\"string\",\"enum\":[1]}", "nothing satisfies it"},
+        {"{\"enum\":[]}", "nothing satisfies it"},
+        {"{\"minLength\":3,\"maxLength\":2}", "nothing satisfies it"},
+        {"false", "nothing satisfies it"},
+        {"{\"allOf\":[{\"type\":\"null\"},{\"type\":\"string\"}]}", "nothing satisfies it"},
+        {"{\"properties\":{\"a\":false},\"required\":[\"a\"]}", "nothing satisfies it"},
+        {"{\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}", "nothing satisfies it"},
+        {"{\"a\":1,\"a\":2}", "'a' is there twice"},
+        {"{\"type\":", "schema"},
+        {"5", "a schema is an object, true or false"},
+        {"", "schema"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(TEXT_GRAMMAR_SCHEMA, cases[i].schema, cases[i].words);
+}
+
+/* ---- bounds ---- */
+
+static void depth_is_bounded(void **state) {
+    (void)state;
+    text_grammar *g = compiled(TEXT_GRAMMAR_GBNF, "root ::= \"(\" [a-z]* root \")\" | \"x\"");
+    for (int depth = 40; depth <= 60; depth += 20) { /* deeper than it goes is refused where it would begin */
+        text_grammar_cursor c;
+        int opened = 0;
+        assert_int_equal(text_grammar_begin(machine, g, &c), TEXT_GRAMMAR_OK);
+        while (opened < depth && text_grammar_accept_bytes(machine, &c, STR("(")) == TEXT_GRAMMAR_OK) opened++;
+        assert_int_equal(opened, depth == 40 ? 40 : GRAMMAR_DEPTH_MAX);
+        assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("x")), TEXT_GRAMMAR_OK);
+        for (int i = 0; i < opened; i++) assert_int_equal(text_grammar_accept_bytes(machine, &c, STR(")")), TEXT_GRAMMAR_OK);
+        assert_true(text_grammar_may_end(machine, &c));
+    }
+    text_grammar_free(g);
+}
+
+/* Far more states than a machine holds: it forgets, and goes on; another text is read again. */
+static void a_full_machine_goes_on(void **state) {
+    (void)state;
+    text_grammar *g = compiled(TEXT_GRAMMAR_GBNF, "root ::= ([a-z]{1,300000} \"!\"){2}");
+    text_grammar_cursor c, other;
+    assert_int_equal(text_grammar_begin(machine, g, &c), TEXT_GRAMMAR_OK);
+    other = c;
+    assert_int_equal(text_grammar_accept_bytes(machine, &other, STR("abc")), TEXT_GRAMMAR_OK);
+    for (int i = 0; i < 100000; i++) assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("abc")), TEXT_GRAMMAR_OK);
+    assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("a")), TEXT_GRAMMAR_REFUSED);
+    assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("!z!")), TEXT_GRAMMAR_OK);
+    assert_true(text_grammar_may_end(machine, &c));
+    assert_false(text_grammar_known(machine, &other));
+    text_grammar_free(g);
+}
+
+static void ambiguity_is_bounded(void **state) {
+    (void)state;
+    text_grammar *g = compiled(TEXT_GRAMMAR_GBNF, "root ::= ((\"a\" | \"aa\"){1,2000}){1,2000}");
+    text_grammar_cursor c;
+    text_grammar_verdict v = text_grammar_begin(machine, g, &c);
+    for (int i = 0; i < 3000 && v == TEXT_GRAMMAR_OK; i++) v = text_grammar_accept_bytes(machine, &c, STR("a"));
+    assert_int_equal(v, TEXT_GRAMMAR_TOO_COMPLEX);
+    text_grammar_free(g);
+}
+
+static void large_sources_are_bounded(void **state) {
+    (void)state;
+    char *source = malloc(GRAMMAR_SOURCE_BYTES_MAX + 16);
+    memset(source, '#', GRAMMAR_SOURCE_BYTES_MAX + 1);
+    source[GRAMMAR_SOURCE_BYTES_MAX + 1] = 0;
+    refused(TEXT_GRAMMAR_GBNF, source, "at most 1048576");
+    size_t n = 0;
+    for (int i = 0; i < 70; i++) n += (size_t)sprintf(source + n, "{\"anyOf\":[");
+    refused(TEXT_GRAMMAR_SCHEMA, source, "schema");
+    n = (size_t)sprintf(source, "root ::= ");
+    while (n < 900000) n += (size_t)sprintf(source + n, "\"a\" ");
+    refused(TEXT_GRAMMAR_GBNF, source, "it is too large");
+    n = (size_t)sprintf(source, "root ::= ");
+    for (int i = 0; i < 100; i++) n += (size_t)sprintf(source + n, "(");
+    refused(TEXT_GRAMMAR_GBNF, source, "deeper than 64 levels");
+    n = (size_t)sprintf(source, "{\"allOf\":[");
+    for (int i = 0; i < 40; i++) n += (size_t)sprintf(source + n, "%s{\"minimum\":%d}", i ? "," : "", i);
+    sprintf(source + n, "]}");
+    refused(TEXT_GRAMMAR_SCHEMA, source, "more than 32 schemas");
+    n = 0; /* 2^20 ways through it */
+    for (int i = 0; i < 20; i++)
+        n += (size_t)sprintf(source + n, "%s{\"anyOf\":[{\"minimum\":%d},{\"maximum\":%d}]}", i ? "," : "{\"allOf\":[", i, 100 + i);
+    sprintf(source + n, "]}");
+    refused(TEXT_GRAMMAR_SCHEMA, source, "schema");
+    free(source);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(notation),
         cmocka_unit_test(notation_refused),
         cmocka_unit_test(plain_types),
+        cmocka_unit_test(strings),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(objects),
+        cmocka_unit_test(arrays),
+        cmocka_unit_test(combinations),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(a_full_machine_goes_on),
+        cmocka_unit_test(ambiguity_is_bounded),
+        cmocka_unit_test(large_sources_are_bounded),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
