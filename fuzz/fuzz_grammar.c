@@ -1,6 +1,6 @@
 // links: text
-/* A grammar or a schema, whatever it says: compiled within bounds, or refused in words. What is compiled is walked: tokens
- * that the mask allows are accepted, all others are not, and where no token may come the text has an end. */
+/* A grammar or a schema, whatever it says: compiled within bounds, or refused in words. What is compiled is walked:
+ * tokens that the mask allows are accepted, all others are not, and where no token may come the text has an end. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -24,8 +24,9 @@ static void *resize(void *ctx, void *ptr, size_t old_bytes, size_t new_bytes) {
 static const base_alloc heap = {resize, NULL};
 
 /* Bytes, and a few tokens that are likely to matter. */
-static const char *const words[] = {"\"", "\":", "\",\"", "{\"", "\"}", "},", "\\\"", "\xC3", "\xA9 ", "true", "null", "abc",
-                                    "12", "  ", "]]", "<|call|>", "e", "ab", "0.5", "\xF0\x9F"};
+static const char *const words[] = {"\"",   "\":",      "\",\"", "{\"",  "\"}", "},",      "\\\"",
+                                    "\xC3", "\xA9 ",    "true",  "null", "abc", "12",      "  ",
+                                    "]]",   "<|tool|>", "e",     "ab",   "0.5", "\xF0\x9F"};
 enum { FIRST_WORD = 259, N_TOKENS = FIRST_WORD + sizeof words / sizeof *words };
 
 static bool token(void *ctx, uint32_t i, str *text, float *score, int *type) {
@@ -53,8 +54,20 @@ static text_grammar_machine *machine;
 
 static void set_up(void) {
     err e = {0};
-    text_vocab_spec spec = {.model = STR("llama"), .pre = STR(""), .n_tokens = N_TOKENS, .token = token, .bos = 1, .eos = 2,
-                            .eot = -1, .unk = 0, .sep = -1, .pad = -1, .cls = -1, .mask = -1, .add_bos = -1, .add_eos = -1,
+    text_vocab_spec spec = {.model = STR("llama"),
+                            .pre = STR(""),
+                            .n_tokens = N_TOKENS,
+                            .token = token,
+                            .bos = 1,
+                            .eos = 2,
+                            .eot = -1,
+                            .unk = 0,
+                            .sep = -1,
+                            .pad = -1,
+                            .cls = -1,
+                            .mask = -1,
+                            .add_bos = -1,
+                            .add_eos = -1,
                             .add_space_prefix = -1};
     vocab = text_vocab_new(&spec, &heap, &e);
     CHECK(vocab);
@@ -104,9 +117,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t before = outstanding_bytes;
     err e = {0};
     str source = {(const char *)data + 1, size - 1};
-    text_grammar *g = text_grammar_new(data[0] & 1 ? TEXT_GRAMMAR_GBNF : TEXT_GRAMMAR_SCHEMA, source, vocab, &heap, &e);
-    if (g) walk(g, str_hash(source));
-    else CHECK(e.code == ERR_INVALID && e.message[0]);
+    text_grammar *g =
+        text_grammar_new(data[0] & 1 ? TEXT_GRAMMAR_GBNF : TEXT_GRAMMAR_SCHEMA, source, vocab, &heap, &e);
+    if (g)
+        walk(g, str_hash(source));
+    else
+        CHECK(e.code == ERR_INVALID && e.message[0]);
     text_grammar_free(g);
     CHECK(outstanding_bytes == before);
     return 0;

@@ -2,10 +2,12 @@
  *
  * grammar.c          any JSON; the doors       grammar_build.c    code, and what is proved of it
  * grammar_gbnf.c     the notation              grammar_json.c     a schema as a tree
- * grammar_schema.c   its keywords              grammar_object.c   its objects and arrays
+ * grammar_keywords.c its keywords              grammar_schema.c   its values
+ * grammar_object.c   its objects and arrays
  * grammar_values.c   its enums                 grammar_regex.c    its patterns
  * grammar_number.c   its bounds, as patterns   grammar_format.c   its formats, as patterns
  * grammar_machine.c  states                    grammar_mask.c     masks
+ * grammar_cursor.c   texts on their way
  * grammar_tokens.c   a vocabulary by its bytes
  */
 #ifndef TEXT_GRAMMAR_INTERNAL_H
@@ -244,7 +246,10 @@ enum { STRING_COUNT_SHIFT = 4 };
 
 /* 0: nothing goes on so, or m->full. */
 uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t state, uint8_t byte);
-uint32_t machine_step_token(text_grammar_machine *m, const text_grammar *g, uint32_t state, text_token t);
+/* Adds to the set what can be waited for from a place on. */
+void machine_reach(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent);
+/* The node of its kind; 0: m->full. */
+uint32_t machine_node_of(text_grammar_machine *m, uint32_t place, uint32_t count, uint32_t parent, bool calls, bool counts);
 /* One that has the same mask; many states share it. */
 uint32_t machine_normal(text_grammar_machine *m, const text_grammar *g, uint32_t state);
 void machine_set_begin(text_grammar_machine *m);

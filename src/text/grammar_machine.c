@@ -39,7 +39,7 @@ static uint32_t state_hash(const uint32_t *members, uint32_t n) {
     return mixed(h, n, 2);
 }
 
-static uint32_t node_new(text_grammar_machine *m, uint32_t place, uint32_t count, uint32_t parent, bool calls,
+uint32_t machine_node_of(text_grammar_machine *m, uint32_t place, uint32_t count, uint32_t parent, bool calls,
                          bool counts) {
     uint32_t *head = &m->node_heads[node_hash(place, count, parent)];
     for (uint32_t i = *head; i; i = m->nodes[i].chain)
@@ -221,7 +221,7 @@ static void return_to(text_grammar_machine *m, const text_grammar *g, uint32_t f
     uint32_t count = f.count + 1;
     if (o->b == GRAMMAR_UNBOUNDED && count > o->a) count = o->a;
     if (count >= o->a) push(m, f.place + 1, f.parent);
-    if (f.count + 1 < o->b) push(m, f.place + 2, node_new(m, f.place, count, f.parent, false, true));
+    if (f.count + 1 < o->b) push(m, f.place + 2, machine_node_of(m, f.place, count, f.parent, false, true));
 }
 
 static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
@@ -231,7 +231,7 @@ static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place
     switch ((grammar_op_kind)o->kind) {
     case OP_SPLIT:
         if (o->loop) { /* around it once is enough */
-            frame = node_new(m, place, 0, parent, false, false);
+            frame = machine_node_of(m, place, 0, parent, false, false);
             if (!frame || m->nodes[frame].mark == m->set_mark) return;
             m->nodes[frame].mark = m->set_mark;
         }
@@ -240,20 +240,20 @@ static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place
         return;
     case OP_JUMP: push(m, o->a, parent); return;
     case OP_CALL: /* a call before RET needs no frame */
-        push(m, o->a, o->loop ? parent : node_new(m, place, 0, parent, true, false));
+        push(m, o->a, o->loop ? parent : machine_node_of(m, place, 0, parent, true, false));
         return;
     case OP_RET: return_to(m, g, parent); return;
     case OP_REPEAT:
         if (o->a == 0) push(m, place + 1, parent);
-        push(m, place + 2 + o->loop, node_new(m, place, 0, parent, false, true));
+        push(m, place + 2 + o->loop, machine_node_of(m, place, 0, parent, false, true));
         return;
     case OP_FAIL: return;
-    case OP_STRING: machine_set_add(m, node_new(m, place, 0, parent, false, true)); return;
-    default: machine_set_add(m, node_new(m, place, 0, parent, false, false)); return;
+    case OP_STRING: machine_set_add(m, machine_node_of(m, place, 0, parent, false, true)); return;
+    default: machine_set_add(m, machine_node_of(m, place, 0, parent, false, false)); return;
     }
 }
 
-static void reach(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
+void machine_reach(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
     m->n_work = 0;
     push(m, place, parent);
     while (m->n_work && !m->full) {
@@ -299,9 +299,9 @@ static void step_class(text_grammar_machine *m, const text_grammar *g, machine_n
     if (low < least[all]) low = least[all];
     if (low > high || (low >= 0xD800 && high <= 0xDFFF) || !class_has(g, o, low, high)) return;
     if (left)
-        machine_set_add(m, node_new(m, n.place, left << 30 | (all - 1) << 28 | cp, n.parent, false, false));
+        machine_set_add(m, machine_node_of(m, n.place, left << 30 | (all - 1) << 28 | cp, n.parent, false, false));
     else
-        reach(m, g, n.place + 1, n.parent);
+        machine_reach(m, g, n.place + 1, n.parent);
 }
 
 static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
@@ -341,7 +341,7 @@ static void step_string(text_grammar_machine *m, const text_grammar *g, machine_
     uint32_t count = n.count >> STRING_COUNT_SHIFT;
     int inside = (int)(n.count & ((1 << STRING_COUNT_SHIFT) - 1));
     if (inside == STRING_PLAIN && byte == '"') {
-        if (count >= o->a) reach(m, g, n.place + 1, n.parent);
+        if (count >= o->a) machine_reach(m, g, n.place + 1, n.parent);
         return;
     }
     if (inside == STRING_PLAIN) {
@@ -351,7 +351,8 @@ static void step_string(text_grammar_machine *m, const text_grammar *g, machine_
         inside = string_go_on(inside, byte);
     }
     if (inside < 0) return;
-    machine_set_add(m, node_new(m, n.place, count << STRING_COUNT_SHIFT | (uint32_t)inside, n.parent, false, true));
+    machine_set_add(
+        m, machine_node_of(m, n.place, count << STRING_COUNT_SHIFT | (uint32_t)inside, n.parent, false, true));
 }
 
 static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t node, uint8_t byte) {
@@ -364,9 +365,9 @@ static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t n
         step_string(m, g, n, byte);
     else if (o->kind == OP_TEXT && (uint8_t)g->texts[o->a + n.count] == byte) {
         if (n.count + 1 < o->b)
-            machine_set_add(m, node_new(m, n.place, n.count + 1, n.parent, false, false));
+            machine_set_add(m, machine_node_of(m, n.place, n.count + 1, n.parent, false, false));
         else
-            reach(m, g, n.place + 1, n.parent);
+            machine_reach(m, g, n.place + 1, n.parent);
     }
 }
 
@@ -383,109 +384,6 @@ uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t s
         *head = m->used.n_edges++;
     }
     return to;
-}
-
-/* ---- texts ---- */
-
-static uint32_t start_state(text_grammar_machine *m, const text_grammar *g) {
-    machine_set_begin(m);
-    reach(m, g, g->start, node_new(m, g->serial, NODE_BOTTOM, 0, false, false));
-    return machine_set_state(m);
-}
-
-text_grammar_verdict text_grammar_begin(text_grammar_machine *m, const text_grammar *g, text_grammar_cursor *c) {
-    *c = (text_grammar_cursor){.grammar = g};
-    if (!(c->state = start_state(m, g)) && m->full) {
-        (void)machine_keep_only(m, 0);
-        c->state = start_state(m, g);
-    }
-    c->epoch = m->epoch;
-    return c->state ? TEXT_GRAMMAR_OK : m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
-}
-
-bool text_grammar_known(const text_grammar_machine *m, const text_grammar_cursor *c) {
-    return c->state && c->epoch == m->epoch;
-}
-
-/* The cursor's own state must outlive what is forgotten half-way: it is kept until all bytes are read. */
-static text_grammar_verdict step_all(text_grammar_machine *m, text_grammar_cursor *c, str bytes) {
-    uint32_t state = c->state;
-    for (size_t i = 0; i < bytes.len && state; i++)
-        state = machine_step(m, c->grammar, state, (uint8_t)bytes.data[i]);
-    if (!state) return m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
-    c->state = state;
-    return TEXT_GRAMMAR_OK;
-}
-
-static void forget_others(text_grammar_machine *m, text_grammar_cursor *c) {
-    c->state = machine_keep_only(m, c->state);
-    c->epoch = m->epoch;
-}
-
-text_grammar_verdict text_grammar_accept_bytes(text_grammar_machine *m, text_grammar_cursor *c, str bytes) {
-    CHECK(text_grammar_known(m, c));
-    text_grammar_verdict v = TEXT_GRAMMAR_OK;
-    for (size_t at = 0, n; at < bytes.len && v == TEXT_GRAMMAR_OK; at += n) {
-        n = bytes.len - at < TEXT_TOKEN_BYTES_MAX ? bytes.len - at : TEXT_TOKEN_BYTES_MAX;
-        str piece = {bytes.data + at, n};
-        m->full = false;
-        v = step_all(m, c, piece);
-        if (v != TEXT_GRAMMAR_TOO_COMPLEX) continue;
-        forget_others(m, c);
-        v = step_all(m, c, piece);
-    }
-    return v;
-}
-
-static bool waits_for_token(const text_grammar_machine *m, const text_grammar_cursor *c, text_token t) {
-    const machine_state s = m->states[c->state];
-    for (uint32_t i = 0; i < s.n; i++) {
-        const machine_node *n = &m->nodes[m->members[s.first + i]];
-        if (n->count == NODE_BOTTOM) continue;
-        const grammar_op *o = &c->grammar->ops[n->place];
-        if (o->kind == OP_TOKEN && o->a == (uint32_t)t) return true;
-    }
-    return false;
-}
-
-/* As that token; and as its bytes, where it has some: whichever goes on. */
-static text_grammar_verdict step_token(text_grammar_machine *m, text_grammar_cursor *c, text_token t, str bytes) {
-    text_grammar_cursor spelled = *c;
-    m->full = false;
-    text_grammar_verdict v = bytes.len ? step_all(m, &spelled, bytes) : TEXT_GRAMMAR_REFUSED;
-    if (v == TEXT_GRAMMAR_TOO_COMPLEX) return v;
-    machine_set_begin(m);
-    const machine_state s = m->states[c->state];
-    for (uint32_t i = 0; i < s.n; i++) {
-        const machine_node n = m->nodes[m->members[s.first + i]];
-        if (n.count == NODE_BOTTOM) continue;
-        const grammar_op *o = &c->grammar->ops[n.place];
-        if (o->kind == OP_TOKEN && o->a == (uint32_t)t) reach(m, c->grammar, n.place + 1, n.parent);
-    }
-    const machine_state also = m->states[v == TEXT_GRAMMAR_OK ? spelled.state : 0];
-    for (uint32_t i = 0; i < also.n; i++) machine_set_add(m, m->members[also.first + i]);
-    uint32_t to = machine_set_state(m);
-    if (!to) return m->full ? TEXT_GRAMMAR_TOO_COMPLEX : TEXT_GRAMMAR_REFUSED;
-    c->state = to;
-    return TEXT_GRAMMAR_OK;
-}
-
-text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_cursor *c, text_token t) {
-    CHECK(text_grammar_known(m, c) && m->index);
-    char text[TEXT_TOKEN_BYTES_MAX];
-    str bytes = {text, text_token_bytes(m->index->vocab, t, false, text)};
-    if (!waits_for_token(m, c, t)) return bytes.len ? text_grammar_accept_bytes(m, c, bytes) : TEXT_GRAMMAR_REFUSED;
-    text_grammar_verdict v = step_token(m, c, t, bytes);
-    if (v != TEXT_GRAMMAR_TOO_COMPLEX) return v;
-    forget_others(m, c);
-    return step_token(m, c, t, bytes);
-}
-
-bool text_grammar_may_end(const text_grammar_machine *m, const text_grammar_cursor *c) {
-    const machine_state s = m->states[c->state];
-    for (uint32_t i = 0; i < s.n; i++)
-        if (m->nodes[m->members[s.first + i]].count == NODE_BOTTOM) return true;
-    return false;
 }
 
 /* ---- the state that has the same mask ---- */
@@ -507,7 +405,7 @@ static uint32_t normal_node(text_grammar_machine *m, const text_grammar *g, uint
     if (is_string)
         count = normal_count(m, o, count >> STRING_COUNT_SHIFT) << STRING_COUNT_SHIFT |
                 (count & ((1u << STRING_COUNT_SHIFT) - 1));
-    return node_new(m, n.place, count, parent, o->kind == OP_CALL, is_string || o->kind == OP_REPEAT);
+    return machine_node_of(m, n.place, count, parent, o->kind == OP_CALL, is_string || o->kind == OP_REPEAT);
 }
 
 uint32_t machine_normal(text_grammar_machine *m, const text_grammar *g, uint32_t state) {

@@ -81,10 +81,14 @@ uint32_t schema_property(schema *s, uint32_t node, str name); /* of its target's
 /* Emits values of all the parts. */
 bool schema_emit(schema *s, const schema_parts *p);
 bool schema_emit_key(schema *s, const schema_parts *p); /* strings of all the parts */
-bool schema_check(schema *s, uint32_t node);            /* its keywords are known and have values that fit */
-unsigned schema_types(const schema *s, uint32_t node);  /* of its `type` alone */
-bool schema_count(schema *s, uint32_t node, const char *keyword,
-                  uint32_t *n); /* of a whole number, where it is there */
+
+/* ---- grammar_keywords.c ---- */
+bool schema_check(schema *s, uint32_t node);           /* its keywords are known and have values that fit */
+unsigned schema_types(const schema *s, uint32_t node); /* of its `type` alone */
+unsigned schema_types_of_parts(schema *s, const schema_parts *p);
+bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n); /* of a whole number that is there */
+/* Whether a part has keywords but remarks, those that are done, and `but` (or NULL). */
+bool schema_says_more(const schema *s, const schema_part *part, const char *but);
 
 /* ---- grammar_object.c ---- */
 bool schema_emit_object(schema *s, const schema_parts *p);

@@ -27,20 +27,28 @@ static void compiled_at_last(text_grammar_kind kind, const char *source) {
 static void test_new(void **state) {
     (void)state;
     compiled_at_last(TEXT_GRAMMAR_JSON_OBJECT, "");
-    compiled_at_last(TEXT_GRAMMAR_GBNF, "root ::= \"a\" [b-z]{2,3} x | %json{\"enum\":[1,2]}\nx ::= (\"q\" | y | .)*"
-                                        "\ny ::= \"r\"");
-    compiled_at_last(TEXT_GRAMMAR_SCHEMA,
-                     "{\"$defs\":{\"n\":{\"anyOf\":[{\"type\":\"null\"},{\"$ref\":\"#/$defs/n\",\"type\":\"null\"}]}},"
-                     "\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"string\",\"pattern\":\"^[a-z]+x?$\",\"maxLength\":9},"
-                     "\"i\":{\"type\":\"integer\",\"minimum\":3,\"maximum\":12345},\"f\":{\"type\":\"number\",\"minimum\":0.5},"
-                     "\"e\":{\"enum\":[\"a\",{\"b\":[1]},null]},\"d\":{\"format\":\"date\"},\"r\":{\"$ref\":\"#/$defs/n\"},"
-                     "\"l\":{\"items\":{\"oneOf\":[{\"const\":1},{\"const\":2}]},\"maxItems\":3},\"o\":{\"allOf\":[{\"properties\":"
-                     "{\"k\":{}}},{\"required\":[\"k\"]}]}},\"required\":[\"i\"],\"additionalProperties\":{\"type\":\"boolean\"}}");
+    compiled_at_last(TEXT_GRAMMAR_GBNF,
+                     "root ::= \"a\" [b-z]{2,3} x | %json{\"enum\":[1,2]}\nx ::= (\"q\" | y | .)*"
+                     "\ny ::= \"r\"");
+    compiled_at_last(
+        TEXT_GRAMMAR_SCHEMA,
+        "{\"$defs\":{\"n\":{\"anyOf\":[{\"type\":\"null\"},{\"$ref\":\"#/$defs/n\",\"type\":\"null\"}]}},"
+        "\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"string\",\"pattern\":\"^[a-z]+x?$\",\"maxLength\":9}"
+        ","
+        "\"i\":{\"type\":\"integer\",\"minimum\":3,\"maximum\":12345},\"f\":{\"type\":\"number\",\"minimum\":0.5},"
+        "\"e\":{\"enum\":[\"a\",{\"b\":[1]},null]},\"d\":{\"format\":\"date\"},\"r\":{\"$ref\":\"#/$defs/n\"},"
+        "\"l\":{\"items\":{\"oneOf\":[{\"const\":1},{\"const\":2}]},\"maxItems\":3},\"o\":{\"allOf\":[{"
+        "\"properties\":"
+        "{\"k\":{}}},{\"required\":[\"k\"]}]}},\"required\":[\"i\"],\"additionalProperties\":{\"type\":\"boolean\"}"
+        "}");
 }
 
 static void test_index(void **state) {
     (void)state;
-    static const token_row words[] = {{"aa"}, {"\xC4\xA0" "a"}, {"<|end|>", 0, TEXT_CONTROL}};
+    static const token_row words[] = {{"aa"},
+                                      {"\xC4\xA0"
+                                       "a"},
+                                      {"<|end|>", 0, TEXT_CONTROL}};
     static const char *const merges[] = {"a a", "\xC4\xA0 a"};
     static letter_rows rows;
     test_alloc steady;

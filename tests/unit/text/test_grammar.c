@@ -8,15 +8,11 @@
 static text_grammar_machine *machine;
 static void *machine_memory;
 
+static test_alloc memory;
+
 static text_grammar *compiled(text_grammar_kind kind, const char *source) {
-    test_alloc a;
     err e = {0};
-    static base_alloc alloc;
-    test_alloc_init(&a, 0);
-    alloc = a.alloc;
-    alloc.ctx = malloc(sizeof a);
-    memcpy(alloc.ctx, &a, sizeof a);
-    text_grammar *g = text_grammar_new(kind, str_of(source), NULL, &alloc, &e);
+    text_grammar *g = text_grammar_new(kind, str_of(source), NULL, &memory.alloc, &e);
     if (!g) fail_msg("%s: %s", source, e.message);
     return g;
 }
@@ -56,6 +52,7 @@ static void refused(text_grammar_kind kind, const char *source, const char *word
 
 static int set_up(void **state) {
     (void)state;
+    test_alloc_init(&memory, 0);
     machine_memory = aligned_alloc(64, (text_grammar_machine_bytes(NULL) + 63) & ~(size_t)63);
     machine = text_grammar_machine_init(machine_memory, NULL);
     return 0;
@@ -63,6 +60,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     free(machine_memory);
+    assert_int_equal(memory.outstanding_bytes, 0);
     return 0;
 }
 
@@ -141,8 +139,10 @@ static void strings(void **state) {
     SCHEMA("{\"type\":\"string\",\"pattern\":\"^[a-c]{2,}$\"}", "\"ab\"", "\"abcabc\"", "--", "\"a\"", "\"abd\"");
     SCHEMA("{\"type\":\"string\",\"pattern\":\"b\"}", "\"b\"", "\"abc\"", "\"\\\"b\"", "--", "\"ac\"", "\"\"");
     SCHEMA("{\"type\":\"string\",\"pattern\":\"^a|b$\"}", "\"ax\"", "\"xb\"", "--", "\"xa\"", "\"bx\"");
-    SCHEMA("{\"type\":\"string\",\"pattern\":\"^[\\\"\\\\\\\\]$\"}", "\"\\\"\"", "\"\\\\\"", "--", "\"a\"", "\"\"\"");
-    SCHEMA("{\"pattern\":\"^\\\\d+$\",\"minLength\":3,\"maxLength\":4}", "\"123\"", "\"1234\"", "--", "\"12\"", "\"12345\"");
+    SCHEMA("{\"type\":\"string\",\"pattern\":\"^[\\\"\\\\\\\\]$\"}", "\"\\\"\"", "\"\\\\\"", "--", "\"a\"",
+           "\"\"\"");
+    SCHEMA("{\"pattern\":\"^\\\\d+$\",\"minLength\":3,\"maxLength\":4}", "\"123\"", "\"1234\"", "--", "\"12\"",
+           "\"12345\"");
     SCHEMA("{\"pattern\":\"^.{2}$\"}", "\"é日\"", "--", "\"é\"", "\"a\\n\"");
     SCHEMA("{\"format\":\"date\"}", "\"2024-02-28\"", "--", "\"2024-13-01\"", "\"24-01-01\"", "\"2024-02-30\"");
     SCHEMA("{\"format\":\"ipv4\"}", "\"127.0.0.1\"", "--", "\"256.0.0.1\"", "\"1.2.3\"", "\"01.2.3.4\"");
@@ -152,35 +152,40 @@ static void strings(void **state) {
 
 static void numbers(void **state) {
     (void)state;
-    SCHEMA("{\"type\":\"integer\",\"minimum\":-3,\"maximum\":12}", "-3", "-1", "0", "9", "12", "--", "-4", "13", "-0", "100");
-    SCHEMA("{\"type\":\"integer\",\"minimum\":98,\"maximum\":1203}", "98", "99", "100", "999", "1000", "1199", "1203", "--",
-           "97", "1204", "1300", "9");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":-3,\"maximum\":12}", "-3", "-1", "0", "9", "12", "--", "-4", "13",
+           "-0", "100");
+    SCHEMA("{\"type\":\"integer\",\"minimum\":98,\"maximum\":1203}", "98", "99", "100", "999", "1000", "1199",
+           "1203", "--", "97", "1204", "1300", "9");
     SCHEMA("{\"type\":\"integer\",\"exclusiveMinimum\":1,\"exclusiveMaximum\":4}", "2", "3", "--", "1", "4");
     SCHEMA("{\"type\":\"integer\",\"minimum\":1,\"exclusiveMinimum\":true,\"maximum\":3}", "2", "3", "--", "1");
     SCHEMA("{\"type\":\"integer\",\"minimum\":0.5,\"maximum\":2.5}", "1", "2", "--", "0", "3");
     SCHEMA("{\"type\":\"integer\",\"minimum\":1e2,\"maximum\":1.02e2}", "100", "102", "--", "99", "103");
     SCHEMA("{\"type\":\"integer\",\"minimum\":5}", "5", "10", "123456", "--", "4", "-5", "0");
     SCHEMA("{\"type\":\"integer\",\"maximum\":-5}", "-5", "-10", "--", "-4", "0", "5");
-    SCHEMA("{\"type\":\"integer\",\"multipleOf\":3,\"minimum\":-4,\"maximum\":9}", "-3", "0", "9", "--", "-4", "1", "-6");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":3,\"minimum\":-4,\"maximum\":9}", "-3", "0", "9", "--", "-4", "1",
+           "-6");
     SCHEMA("{\"type\":\"integer\",\"multipleOf\":25}", "0", "25", "-175", "1000", "--", "10", "26");
-    SCHEMA("{\"type\":\"number\",\"minimum\":0,\"maximum\":1}", "0", "0.5", "1", "0.999", "--", "1.1", "-0.1", "2", "1e0");
-    SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":1}", "0.5", "0.01", "--", "0", "1", "0.0", "1.0");
-    SCHEMA("{\"type\":\"number\",\"minimum\":-1.5,\"maximum\":2.25}", "-1.5", "-1.25", "-0.5", "0", "2.25", "2.2", "2", "--",
-           "-1.6", "2.26", "2.3", "3", "-2");
+    SCHEMA("{\"type\":\"number\",\"minimum\":0,\"maximum\":1}", "0", "0.5", "1", "0.999", "--", "1.1", "-0.1", "2",
+           "1e0");
+    SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":1}", "0.5", "0.01", "--", "0", "1",
+           "0.0", "1.0");
+    SCHEMA("{\"type\":\"number\",\"minimum\":-1.5,\"maximum\":2.25}", "-1.5", "-1.25", "-0.5", "0", "2.25", "2.2",
+           "2", "--", "-1.6", "2.26", "2.3", "3", "-2");
     SCHEMA("{\"type\":\"number\",\"minimum\":12.3}", "12.3", "12.35", "13", "100.5", "--", "12.2", "12", "1.5");
     SCHEMA("{\"type\":[\"integer\",\"null\"],\"minimum\":3,\"maximum\":3}", "3", "null", "--", "4");
 }
 
 static void objects(void **state) {
     (void)state;
-    SCHEMA(OBJECT("\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":[\"b\"]"),
-           "{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\": 2, \"c\":3}", "{\"a\":1,\"b\":2,\"c\":3}", "--", "{}", "{\"a\":1}",
-           "{\"b\":2,\"a\":1}", "{\"b\":2,}", "{,\"b\":2}", "{\"b\":2,\"d\":4}");
+    SCHEMA(
+        OBJECT("\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":[\"b\"]"),
+        "{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\": 2, \"c\":3}", "{\"a\":1,\"b\":2,\"c\":3}", "--", "{}",
+        "{\"a\":1}", "{\"b\":2,\"a\":1}", "{\"b\":2,}", "{,\"b\":2}", "{\"b\":2,\"d\":4}");
     SCHEMA(OBJECT("\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2}}"), "{}", "{\"a\":1}", "{\"b\":2}",
            "{\"a\":1,\"b\":2}", "--", "{\"a\":1\"b\":2}");
-    SCHEMA(OBJECT("\"properties\":{\"ab\":{\"const\":1}},\"additionalProperties\":{\"const\":2}"), "{}", "{\"ab\":1}",
-           "{\"a\":2}", "{\"abc\":2,\"x\":2}", "{\"ab\":1,\"b\":2}", "{\"\":2}", "--", "{\"ab\":2}", "{\"x\":1}",
-           "{\"x\":2,\"ab\":1}", "{\"\\u0061b\":2}");
+    SCHEMA(OBJECT("\"properties\":{\"ab\":{\"const\":1}},\"additionalProperties\":{\"const\":2}"), "{}",
+           "{\"ab\":1}", "{\"a\":2}", "{\"abc\":2,\"x\":2}", "{\"ab\":1,\"b\":2}", "{\"\":2}", "--", "{\"ab\":2}",
+           "{\"x\":1}", "{\"x\":2,\"ab\":1}", "{\"\\u0061b\":2}");
     SCHEMA(OBJECT("\"additionalProperties\":false"), "{}", "--", "{\"a\":1}");
     SCHEMA(OBJECT("\"required\":[\"x\"]"), "{\"x\":[1]}", "{\"x\":1,\"y\":2}", "--", "{}", "{\"x\":1,\"x\":2}");
     SCHEMA(OBJECT("\"patternProperties\":{\"^k\\\\d$\":{\"const\":1}},\"additionalProperties\":false"), "{}",
@@ -191,13 +196,14 @@ static void objects(void **state) {
 
 static void arrays(void **state) {
     (void)state;
-    SCHEMA("{\"items\":{\"const\":1},\"minItems\":1,\"maxItems\":3}", "[1]", "[1, 1,1]", "--", "[]", "[1,1,1,1]", "[2]",
-           "[1,]");
+    SCHEMA("{\"items\":{\"const\":1},\"minItems\":1,\"maxItems\":3}", "[1]", "[1, 1,1]", "--", "[]", "[1,1,1,1]",
+           "[2]", "[1,]");
     SCHEMA("{\"items\":{\"const\":1}}", "[]", "[1]", "[1,1,1,1,1,1]", "--", "[1,2]");
-    SCHEMA("{\"prefixItems\":[{\"const\":1},{\"const\":2}],\"items\":{\"const\":3},\"maxItems\":3}", "[1,2]", "[1,2,3]",
-           "--", "[1,2,3,3]", "[1,3]");
+    SCHEMA("{\"prefixItems\":[{\"const\":1},{\"const\":2}],\"items\":{\"const\":3},\"maxItems\":3}", "[1,2]",
+           "[1,2,3]", "--", "[1,2,3,3]", "[1,3]");
     SCHEMA("{\"prefixItems\":[{\"const\":1}],\"items\":false}", "[1]", "--", "[1,1]");
-    SCHEMA("{\"items\":[{\"const\":1}],\"additionalItems\":{\"const\":2},\"minItems\":2}", "[1,2]", "[1,2,2]", "--", "[1]");
+    SCHEMA("{\"items\":[{\"const\":1}],\"additionalItems\":{\"const\":2},\"minItems\":2}", "[1,2]", "[1,2,2]", "--",
+           "[1]");
     SCHEMA("{\"items\":{\"items\":{\"const\":1},\"maxItems\":1},\"maxItems\":2}", "[[],[1]]", "--", "[[1,1]]");
 }
 
@@ -206,14 +212,15 @@ static void combinations(void **state) {
     SCHEMA("{\"anyOf\":[{\"type\":\"null\"},{\"const\":\"x\"}]}", "null", "\"x\"", "--", "1");
     SCHEMA("{\"allOf\":[{\"type\":\"integer\",\"minimum\":3},{\"maximum\":5}]}", "3", "5", "--", "2", "6");
     SCHEMA("{\"oneOf\":[{\"type\":\"null\"},{\"type\":\"boolean\"}]}", "null", "true", "--", "1");
-    SCHEMA("{\"oneOf\":[" OBJECT("\"properties\":{\"k\":{\"const\":1}}") "," OBJECT("\"properties\":{\"k\":{\"const\":2}}") "]}",
+    SCHEMA("{\"oneOf\":[" OBJECT("\"properties\":{\"k\":{\"const\":1}}") "," OBJECT(
+               "\"properties\":{\"k\":{\"const\":2}}") "]}",
            "{\"k\":1}", "{\"k\":2}", "--", "{}", "{\"k\":3}");
     SCHEMA("{\"$defs\":{\"n\":{\"type\":[\"object\"],\"properties\":{\"n\":{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},"
            "{\"type\":\"null\"}]}},\"required\":[\"n\"]}},\"$ref\":\"#/$defs/n\"}",
            "{\"n\":null}", "{\"n\":{\"n\":{\"n\":null}}}", "--", "{}", "{\"n\":{}}");
     SCHEMA("{\"type\":\"integer\",\"nullable\":true}", "1", "null", "--", "true");
-    SCHEMA("{\"properties\":{\"a\":{\"$ref\":\"#/properties/b\",\"description\":\"d\"},\"b\":{\"const\":7}}}", "{\"a\":7}", "--",
-           "{\"a\":1}");
+    SCHEMA("{\"properties\":{\"a\":{\"$ref\":\"#/properties/b\",\"description\":\"d\"},\"b\":{\"const\":7}}}",
+           "{\"a\":7}", "--", "{\"a\":1}");
 }
 
 static void refusals(void **state) {
@@ -221,7 +228,8 @@ static void refusals(void **state) {
     static const struct {
         const char *schema, *words;
     } cases[] = {
-        {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}", "schema at /properties/a: 'uniqueItems' is not supported"},
+        {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}",
+         "schema at /properties/a: 'uniqueItems' is not supported"},
         {"{\"not\":{}}", "schema at /: 'not' is not supported"},
         {"{\"items\":{\"if\":{}}}", "schema at /items: 'if' is not supported"},
         {"{\"anyOf\":[{},{\"contains\":{}}]}", "schema at /anyOf/1: 'contains' is not supported"},
@@ -288,7 +296,8 @@ static void depth_is_bounded(void **state) {
         while (opened < depth && text_grammar_accept_bytes(machine, &c, STR("(")) == TEXT_GRAMMAR_OK) opened++;
         assert_int_equal(opened, depth == 40 ? 40 : GRAMMAR_DEPTH_MAX);
         assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("x")), TEXT_GRAMMAR_OK);
-        for (int i = 0; i < opened; i++) assert_int_equal(text_grammar_accept_bytes(machine, &c, STR(")")), TEXT_GRAMMAR_OK);
+        for (int i = 0; i < opened; i++)
+            assert_int_equal(text_grammar_accept_bytes(machine, &c, STR(")")), TEXT_GRAMMAR_OK);
         assert_true(text_grammar_may_end(machine, &c));
     }
     text_grammar_free(g);
@@ -302,7 +311,8 @@ static void a_full_machine_goes_on(void **state) {
     assert_int_equal(text_grammar_begin(machine, g, &c), TEXT_GRAMMAR_OK);
     other = c;
     assert_int_equal(text_grammar_accept_bytes(machine, &other, STR("abc")), TEXT_GRAMMAR_OK);
-    for (int i = 0; i < 100000; i++) assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("abc")), TEXT_GRAMMAR_OK);
+    for (int i = 0; i < 100000; i++)
+        assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("abc")), TEXT_GRAMMAR_OK);
     assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("a")), TEXT_GRAMMAR_REFUSED);
     assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("!z!")), TEXT_GRAMMAR_OK);
     assert_true(text_grammar_may_end(machine, &c));
@@ -341,7 +351,8 @@ static void large_sources_are_bounded(void **state) {
     refused(TEXT_GRAMMAR_SCHEMA, source, "more than 32 schemas");
     n = 0; /* 2^20 ways through it */
     for (int i = 0; i < 20; i++)
-        n += (size_t)sprintf(source + n, "%s{\"anyOf\":[{\"minimum\":%d},{\"maximum\":%d}]}", i ? "," : "{\"allOf\":[", i, 100 + i);
+        n += (size_t)sprintf(source + n, "%s{\"anyOf\":[{\"minimum\":%d},{\"maximum\":%d}]}",
+                             i ? "," : "{\"allOf\":[", i, 100 + i);
     sprintf(source + n, "]}");
     refused(TEXT_GRAMMAR_SCHEMA, source, "schema");
     free(source);
