@@ -168,7 +168,8 @@ struct text_token_index {
     uint32_t n_tokens, n_words; /* of a mask */
     /* Tokens of whole characters that stand for themselves inside a JSON string come first, then the others. */
     token_node *nodes;
-    uint32_t n_plain_nodes, n_nodes;
+    uint32_t n_nodes;
+    uint32_t first_plain[256], first_other[256]; /* by the first byte: the node + 1, or 0 */
     uint32_t *order;
     uint32_t n_order;
     uint32_t longest_bytes, longest_plain; /* characters of a plain one */
@@ -249,7 +250,8 @@ uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t s
 /* Adds to the set what can be waited for from a place on. */
 void machine_reach(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent);
 /* The node of its kind; 0: m->full. */
-uint32_t machine_node_of(text_grammar_machine *m, uint32_t place, uint32_t count, uint32_t parent, bool calls, bool counts);
+uint32_t machine_node_of(text_grammar_machine *m, uint32_t place, uint32_t count, uint32_t parent, bool calls,
+                         bool counts);
 /* One that has the same mask; many states share it. */
 uint32_t machine_normal(text_grammar_machine *m, const text_grammar *g, uint32_t state);
 void machine_set_begin(text_grammar_machine *m);

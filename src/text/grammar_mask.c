@@ -8,12 +8,30 @@ static void merge(uint64_t *bits, const uint64_t *more, uint32_t n_words) {
     for (uint32_t i = 0; i < n_words; i++) bits[i] |= more[i];
 }
 
-/* frugal: what the walk makes is forgotten when it comes back from there, so that one path must fit, not all of
- * them. */
-static bool walk(text_grammar_machine *m, const text_grammar *g, uint32_t root, uint32_t from, uint32_t to,
-                 bool frugal, uint64_t *bits) {
+/* Bytes that may come next, and perhaps a few that may not: with most, a tree's root need not be asked. */
+static void likely_bytes(const text_grammar_machine *m, const text_grammar *g, uint32_t state, bool likely[256]) {
+    const machine_state s = m->states[state];
+    memset(likely, 0, 256);
+    for (uint32_t i = 0; i < s.n; i++) {
+        const machine_node *n = &m->nodes[m->members[s.first + i]];
+        if (n->count == NODE_BOTTOM) continue;
+        const grammar_op *o = &g->ops[n->place];
+        if (o->kind == OP_TEXT) likely[(uint8_t)g->texts[o->a + n->count]] = true;
+        else if (o->kind == OP_STRING || (o->kind == OP_CLASS && n->count)) memset(likely + 0x20, true, 256 - 0x20);
+        if (o->kind != OP_CLASS || n->count) continue;
+        for (const grammar_range *r = g->ranges + o->a, *end = r + o->b; r < end; r++) {
+            if (r->low < 0x80) memset(likely + r->low, true, (r->high < 0x80 ? r->high : 0x7F) - r->low + 1);
+            if (r->high >= 0x80) memset(likely + 0x80, true, 0x80);
+        }
+    }
+}
+
+/* The subtree of one node. frugal: what the walk makes is forgotten when it comes back from there, so that one path
+ * must fit, not all of them. */
+static bool walk(text_grammar_machine *m, const text_grammar *g, uint32_t root, uint32_t from, bool frugal,
+                 uint64_t *bits) {
     const text_token_index *x = m->index;
-    uint32_t depth = 0;
+    uint32_t depth = 0, to = x->nodes[from].skip;
     m->path[0] = root;
     m->ends[0] = to;
     m->marks[0] = m->used;
@@ -32,6 +50,15 @@ static bool walk(text_grammar_machine *m, const text_grammar *g, uint32_t root, 
         m->marks[depth] = m->used;
         i++;
     }
+    return true;
+}
+
+static bool walk_tree(text_grammar_machine *m, const text_grammar *g, uint32_t root, const uint32_t first[256],
+                      bool frugal, uint64_t *bits) {
+    bool likely[256];
+    likely_bytes(m, g, root, likely);
+    for (int byte = 0; byte < 256; byte++)
+        if (likely[byte] && first[byte] && !walk(m, g, root, first[byte] - 1, frugal, bits)) return false;
     return true;
 }
 
@@ -75,8 +102,8 @@ static bool fill(text_grammar_machine *m, const text_grammar *g, uint32_t state,
     take_strings(m, g, state, bits);
     uint32_t others = machine_set_state(m);
     if (!others && m->full) return false;
-    if (others && !walk(m, g, others, 0, x->n_plain_nodes, frugal, bits)) return false;
-    return walk(m, g, state, x->n_plain_nodes, x->n_nodes, frugal, bits);
+    if (others && !walk_tree(m, g, others, x->first_plain, frugal, bits)) return false;
+    return walk_tree(m, g, state, x->first_other, frugal, bits);
 }
 
 static uint32_t oldest_slot(const text_grammar_machine *m) {

@@ -90,7 +90,7 @@ static bool grow(text_token_index *x, growth *w) {
     return true;
 }
 
-static void flatten(text_token_index *x, const growth *w, uint32_t root, uint32_t *n_order) {
+static void flatten(text_token_index *x, const growth *w, uint32_t root, uint32_t first[256], uint32_t *n_order) {
     uint32_t path[TEXT_TOKEN_BYTES_MAX + 1], at[TEXT_TOKEN_BYTES_MAX + 1], depth = 0;
     path[0] = w->twigs[root].child;
     for (;;) {
@@ -102,6 +102,7 @@ static void flatten(text_token_index *x, const growth *w, uint32_t root, uint32_
             continue;
         }
         at[depth] = x->n_nodes;
+        if (!depth) first[w->twigs[t].byte] = x->n_nodes + 1;
         x->nodes[x->n_nodes++] = (token_node){.byte = w->twigs[t].byte, .tokens = *n_order};
         for (uint32_t token = w->twigs[t].token; token; token = w->same[token - 1])
             x->order[(*n_order)++] = token - 1;
@@ -121,9 +122,8 @@ static bool build(text_token_index *x, err *e) {
     }
     if (ok) {
         uint32_t n_order = 0;
-        flatten(x, &w, ROOT_PLAIN, &n_order);
-        x->n_plain_nodes = x->n_nodes;
-        flatten(x, &w, ROOT_OTHERS, &n_order);
+        flatten(x, &w, ROOT_PLAIN, x->first_plain, &n_order);
+        flatten(x, &w, ROOT_OTHERS, x->first_other, &n_order);
         x->nodes[x->n_nodes] = (token_node){.tokens = n_order};
         CHECK(n_order == x->n_order && x->n_nodes + 3 == w.n_twigs);
     }
