@@ -16,7 +16,9 @@ typedef struct schema_at {
 
 typedef struct parser {
     grammar_builder *b;
-    const char *at, *end, *start;
+    const char *at, *end;
+    const char *counted; /* lines were counted up to here */
+    uint32_t lines;
     name *names;
     size_t n_names, names_cap;
     schema_at *schemas; /* compiled when all rules are written: a rule's code lies in one piece */
@@ -24,10 +26,9 @@ typedef struct parser {
     int nesting;
 } parser;
 
-static uint32_t line_of(const parser *p) {
-    uint32_t line = 1;
-    for (const char *s = p->start; s < p->at && s < p->end; s++) line += *s == '\n';
-    return line;
+static uint32_t line_of(parser *p) {
+    for (; p->counted < p->at && p->counted < p->end; p->counted++) p->lines += *p->counted == '\n';
+    return p->lines + 1;
 }
 
 static bool wrong(parser *p, const char *what) {
@@ -377,7 +378,7 @@ static void schemas(parser *p) {
 }
 
 bool grammar_gbnf(grammar_builder *b, str source) {
-    parser p = {.b = b, .start = source.data, .at = source.data, .end = source.data + source.len};
+    parser p = {.b = b, .at = source.data, .end = source.data + source.len, .counted = source.data};
     for (skip_blanks(&p, true); peek(&p) >= 0 && !b->failed; skip_blanks(&p, true)) rule(&p);
     if (!b->failed) check_names(&p);
     schemas(&p);

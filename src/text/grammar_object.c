@@ -110,7 +110,7 @@ static void emit_key(schema *s, str name) {
     buf_free(&text);
 }
 
-enum { OTHER_KEYS_MAX = 96, OTHER_KEY_BYTES_MAX = 128 };
+enum { OTHER_KEYS_MAX = 96, OTHER_KEY_BYTES_MAX = 64 };
 
 /* The inside of a string that is none of the names, which all begin alike up to `at`. */
 static void emit_other_key(schema *s, const str *names, size_t n, size_t at) {

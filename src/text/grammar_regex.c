@@ -1,7 +1,7 @@
 /* Regular expressions of schemas (ECMA-262, as far as they are regular) to the insides of JSON strings. */
 #include "text/grammar_internal.h"
 
-enum { RANGES_MAX = 160, NESTING_MAX = 48 };
+enum { RANGES_MAX = 160, NESTING_MAX = 24 };
 
 typedef struct regex {
     grammar_builder *b;

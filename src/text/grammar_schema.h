@@ -49,7 +49,7 @@ void schema_write_value(const schema *s, uint32_t node, buf *out); /* as JSON, w
 
 /* ---- grammar_schema.c ---- */
 
-enum { SCHEMA_PARTS_MAX = 32, SCHEMA_DEPTH_MAX = 96 };
+enum { SCHEMA_PARTS_MAX = 16, SCHEMA_DEPTH_MAX = 64 }; /* threads that compile have small stacks */
 
 enum schema_type {
     TYPE_NULL = 1,

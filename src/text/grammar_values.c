@@ -150,7 +150,7 @@ static void sort(str *t, size_t n) {
     }
 }
 
-enum { TREE_DEPTH_MAX = 256 };
+enum { TREE_DEPTH_MAX = 128 };
 
 /* Sorted texts that are alike in their first `at` bytes: what they share, then a branch for each next byte. */
 static void emit_tree(grammar_builder *b, const str *t, size_t n, size_t at, int depth) {

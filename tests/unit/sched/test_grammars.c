@@ -123,7 +123,7 @@ static void too_ambiguous_is_a_failure(void **state) {
     world w;
     answer a = {0}, b = {0};
     world_up(&w, 2, 0, 0);
-    sched_job *stuck = submitted(&w, asked(&w, 0, "root ::= (((\"a\"|\"aa\"){1,500}){1,500}){1,500}", 200)),
+    sched_job *stuck = submitted(&w, asked(&w, 0, "root ::= (((\"a\"|\"aa\"){1,500}){1,500}){400}", 200)),
               *beside = submitted(&w, asked(&w, 1, "root ::= \"b\"{30}", 100));
     finish_job(&w, stuck, &a);
     assert_int_equal(a.what, SCHED_FAILED);
