@@ -357,7 +357,7 @@ static bool set_format(chat *c, api_request *q, err *e) {
     buf_init(&b, &c->alloc, SIZE_MAX / 2);
     if (!c->format_source.len && c->format != TEXT_GRAMMAR_JSON_OBJECT) return true;
     if (c->format == TEXT_GRAMMAR_GBNF ||
-        !text_reply_answer_grammar(&c->a->model.reply, c->style.prompt_tail, &b))
+        !text_reply_answer_grammar(&c->a->model.reply, c->style.tools, !c->no_parallel, c->style.prompt_tail, &b))
         return request_set_grammar(q, c->format, c->format_source, c->format_name, e);
     buf_append_str(&b, STR("answer ::= %json"));
     buf_append_str(&b, c->format == TEXT_GRAMMAR_SCHEMA ? c->format_source : STR("{\"type\":\"object\"}"));

@@ -106,8 +106,8 @@ bool text_reply_is_thinking(const text_reply_format *f, str prompt_tail);
 bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str named, bool parallel, str prompt_tail,
                              buf *gbnf, const base_alloc *scratch, err *e);
 
-/* What a reply whose content follows a grammar says before it: rules of which `root` ends in `answer`, which the caller
- * defines. False, and nothing written, where the content is all. */
-bool text_reply_answer_grammar(const text_reply_format *f, str prompt_tail, buf *gbnf);
+/* A reply whose content follows a grammar, `answer`, which the caller defines: what comes before it, and calls
+ * instead of it where there are tools. False, and nothing written, where the content is all. */
+bool text_reply_answer_grammar(const text_reply_format *f, str tools_json, bool parallel, str prompt_tail, buf *gbnf);
 
 #endif

@@ -264,22 +264,10 @@ static void put_thinking_rule(buf *b, const text_reply_format *f, str tail) {
     if (text_reply_is_thinking(f, tail)) put_until_rule(b, "thinking", f->think_close);
 }
 
-bool text_reply_answer_grammar(const text_reply_format *f, str prompt_tail, buf *gbnf) {
-    bool channel = is_before_channel(f, prompt_tail);
-    if (!channel && !text_reply_is_thinking(f, prompt_tail)) return false;
-    put_thinking_rule(gbnf, f, prompt_tail);
-    put(gbnf, "root ::= ");
-    put_thought(gbnf, f, prompt_tail);
-    put(gbnf, channel ? "<|channel|> \"final\" <|message|> answer\n" : "answer\n");
-    return true;
-}
-
-static void put_root(buf *b, const text_reply_format *f, bool parallel, str tail) {
+static void put_calls(buf *b, const text_reply_format *f, bool parallel, str tail) {
     shape s = shape_of(f);
     bool repeats = parallel && f->family != TEXT_REPLY_FAMILY_HARMONY && f->family != TEXT_REPLY_FAMILY_GENERIC &&
                    f->family != TEXT_REPLY_FAMILY_PLAIN;
-    put(b, "root ::= ");
-    put_thought(b, f, tail);
     put_first(b, f, &s, tail);
     put(b, "call ");
     put_words(b, s.end);
@@ -292,29 +280,52 @@ static void put_root(buf *b, const text_reply_format *f, bool parallel, str tail
         put(b, ")* ");
     }
     put_words(b, s.outer_end);
+}
+
+/* Rules for calls of the tools, or of the one named; how many of them there are. */
+static unsigned put_call_rules(buf *b, const text_reply_format *f, str tools, str named) {
+    str function, name;
+    unsigned n = 0;
+    shape s = shape_of(f);
+    for (size_t at = 0; reply_next_tool(tools, &at, &function, &name);) {
+        if (named.len && !json_raw_string_is(name, named)) continue;
+        buf_printf(b, "call-%u ::= ", n++);
+        put_call(b, f, &s, name, json_raw_find(function, STR("parameters")));
+        put(b, "\n");
+    }
+    if (!n) return 0;
+    put(b, "call ::= ");
+    for (unsigned i = 0; i < n; i++) buf_printf(b, i ? "| call-%u " : "call-%u ", i);
     put(b, "\n");
+    if (f->family == TEXT_REPLY_FAMILY_QWEN_XML || f->family == TEXT_REPLY_FAMILY_GLM)
+        put_until_rule(b, "value", reply_xml_of(f->family)->value_end);
+    return n;
+}
+
+bool text_reply_answer_grammar(const text_reply_format *f, str tools_json, bool parallel, str prompt_tail, buf *gbnf) {
+    bool channel = is_before_channel(f, prompt_tail);
+    unsigned n = put_call_rules(gbnf, f, tools_json, STR(""));
+    if (!n && !channel && !text_reply_is_thinking(f, prompt_tail)) return false;
+    put_thinking_rule(gbnf, f, prompt_tail);
+    put(gbnf, "root ::= ");
+    put_thought(gbnf, f, prompt_tail);
+    put(gbnf, channel ? "( <|channel|> \"final\" <|message|> answer " : "( answer ");
+    if (n) put(gbnf, "| ");
+    if (n) put_calls(gbnf, f, parallel, prompt_tail);
+    put(gbnf, ")\n");
+    return true;
 }
 
 bool text_reply_tool_grammar(const text_reply_format *f, str tools_json, str named, bool parallel, str prompt_tail,
                              buf *gbnf, const base_alloc *scratch, err *e) {
     (void)scratch;
-    str function, name;
-    unsigned n = 0;
-    shape s = shape_of(f);
-    for (size_t at = 0; reply_next_tool(tools_json, &at, &function, &name);) {
-        if (named.len && !json_raw_string_is(name, named)) continue;
-        buf_printf(gbnf, "call-%u ::= ", n++);
-        put_call(gbnf, f, &s, name, json_raw_find(function, STR("parameters")));
-        put(gbnf, "\n");
-    }
+    unsigned n = put_call_rules(gbnf, f, tools_json, named);
     if (!n && named.len) return err_set(e, ERR_INVALID, "no tool is called %.*s", STR_ARG(named));
     if (!n) return err_set(e, ERR_INVALID, "a call is required, but there are no tools");
-    put(gbnf, "call ::= ");
-    for (unsigned i = 0; i < n; i++) buf_printf(gbnf, i ? "| call-%u " : "call-%u ", i);
-    put(gbnf, "\n");
-    if (f->family == TEXT_REPLY_FAMILY_QWEN_XML || f->family == TEXT_REPLY_FAMILY_GLM)
-        put_until_rule(gbnf, "value", reply_xml_of(f->family)->value_end);
     put_thinking_rule(gbnf, f, prompt_tail);
-    put_root(gbnf, f, parallel, prompt_tail);
+    put(gbnf, "root ::= ");
+    put_thought(gbnf, f, prompt_tail);
+    put_calls(gbnf, f, parallel, prompt_tail);
+    put(gbnf, "\n");
     return gbnf->failed ? err_set(e, ERR_MEMORY, "no memory for the grammar of %u tools", n) : true;
 }

@@ -33,7 +33,7 @@ const families = {
     template: turns('', unused('<tool_call> <think>')), says: '<think>\nA cat?\n</think>\n\nYes.', reasoning: 'A cat?', text: 'Yes.', calls: [],
   },
   'a thought that the prompt began': {
-    template: turns('<think>\n', unused('<tool_call>')), says: 'A cat?\n</think>\n\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>', reasoning: 'A cat?', text: '', calls: [now],
+    template: turns('<think>\n', unused('<tool_call>')), says: 'A cat?\n</think>\n\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>', reasoning: 'A cat?', text: '', calls: [now], thinksFirst: true,
   },
   'Qwen Coder': {
     template: turns('', unused('<tool_call>\n<function=f>\n<parameter=p>')),
@@ -55,16 +55,17 @@ const families = {
   'gpt-oss': {
     template: turns('', unused('<|channel|><|message|>')).replace('<|im_start|>assistant\n', '<|start|>assistant'),
     says: '<|channel|>analysis<|message|>A cat?<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Rome", "days": 2}',
-    reasoning: 'A cat?', text: '', calls: [rome],
+    reasoning: 'A cat?', text: '', calls: [rome], thinksFirst: true,
   },
   'gpt-oss, an answer': {
     template: turns('', unused('<|channel|><|message|>')).replace('<|im_start|>assistant\n', '<|start|>assistant'),
     says: '<|channel|>analysis<|message|>A cat?<|end|><|start|>assistant<|channel|>final<|message|>Yes.', reasoning: 'A cat?', text: 'Yes.', calls: [],
+    thinksFirst: true,
   },
   DeepSeek: {
     template: turns('<think>\n', unused('<｜tool▁calls▁begin｜>```json')),
     says: 'A cat?\n</think>\n\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{"city": "Rome", "days": 2}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
-    reasoning: 'A cat?', text: '', calls: [rome],
+    reasoning: 'A cat?', text: '', calls: [rome], thinksFirst: true,
   },
   Granite: {
     template: turns('', unused('<|tool_call|>')), says: '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}}]', text: '', calls: [rome],
@@ -143,12 +144,16 @@ for (const [name, family] of Object.entries(families)) test(name, async () => {
       const got = await listen(s, literal(family.says));
       assert.deepEqual({ reasoning: got.reasoning ?? '', text: got.text ?? '', calls: got.calls ?? [] }, wanted, client);
     }
-    // What is required of such a model is in its own words.
-    if (!family.says.includes('</think>')) { // a small model would think for ever
-      const r = await s.openai.chat.completions.create({
-        model: s.model, messages, tools, tool_choice: { type: 'function', function: { name: 'now' } }, max_tokens: 300, temperature: 0,
-      });
-      if (r.choices[0].finish_reason !== 'length') assert.deepEqual(r.choices[0].message.tool_calls.map(c => c.function), [{ name: 'now', arguments: '{}' }]);
+    if (!family.thinksFirst) { // a small model would think for ever
+      const ask = { model: s.model, messages, tools, max_tokens: 300, temperature: 0 };
+      const called = await s.openai.chat.completions.create({ ...ask, tool_choice: { type: 'function', function: { name: 'now' } } });
+      assert.deepEqual(called.choices[0].message.tool_calls.map(c => c.function), [{ name: 'now', arguments: '{}' }]);
+      // A schema for the answer leaves calls possible, and nothing else.
+      const schema = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'], additionalProperties: false };
+      const shaped = await s.openai.chat.completions.create({ ...ask, response_format: { type: 'json_schema', json_schema: { name: 'x', schema } } });
+      const { message: m, finish_reason } = shaped.choices[0];
+      if (finish_reason === 'stop') assert.equal(typeof JSON.parse(m.content).ok, 'boolean');
+      else if (finish_reason === 'tool_calls') m.tool_calls.forEach(c => JSON.parse(c.function.arguments));
     }
     await s.stop();
   } finally {

@@ -87,16 +87,18 @@ static void test_answers(void **state) {
     buf b;
     test_alloc_init(&heap, 0);
     buf_init(&b, &heap.alloc, 4096);
-    assert_true(text_reply_answer_grammar(&harmony, STR("<|end|><|start|>assistant"), &b));
+    assert_true(text_reply_answer_grammar(&harmony, STR(""), true, STR("<|end|><|start|>assistant"), &b));
     assert_string_equal(b.data, "root ::= ( <|channel|> \"analysis\" <|message|> [^\\x00]* <|end|> <|start|> \"assistant\" )? "
-                                "<|channel|> \"final\" <|message|> answer\n");
+                                "( <|channel|> \"final\" <|message|> answer )\n");
     buf_clear(&b);
-    assert_true(text_reply_answer_grammar(&hermes, STR("<t>\n"), &b));
+    assert_true(text_reply_answer_grammar(&hermes, STR(""), true, STR("<t>\n"), &b));
     assert_non_null(strstr(b.data, "thinking ::= "));
-    assert_non_null(strstr(b.data, "root ::= thinking \"\\n\\n\" answer\n"));
+    assert_non_null(strstr(b.data, "root ::= thinking \"\\n\\n\" ( answer )\n"));
     buf_clear(&b);
-    assert_false(text_reply_answer_grammar(&hermes, STR("<t>\n\n</t>\n\n"), &b));
+    assert_false(text_reply_answer_grammar(&hermes, STR(""), true, STR("<t>\n\n</t>\n\n"), &b));
     assert_int_equal(b.len, 0);
+    assert_true(text_reply_answer_grammar(&hermes, str_of(tools), false, STR(""), &b));
+    assert_non_null(strstr(b.data, "root ::= ( answer | \"<tool_call>\\n\" call \"\\n</tool_call>\" )\n"));
     buf_free(&b);
 }
 
