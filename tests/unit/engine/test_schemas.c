@@ -110,7 +110,7 @@ static void check(const char *name, str schema, rng *r, FILE *samples) {
     assert_int_equal(a.outstanding_bytes, 0);
 }
 
-/* The file has one schema a line: {"name":"…","schema":…} */
+/* The file has one schema a line: {"name":"…",["endless":true,]"schema":…} */
 static void every_schema_is_kept_to(void **state) {
     (void)state;
     const char *wanted = getenv("PLIMSOLL_SCHEMA_SAMPLES");
@@ -125,7 +125,7 @@ static void every_schema_is_kept_to(void **state) {
         if (!schema) continue;
         size_t len = strlen(schema += 10);
         while (len && schema[len - 1] != '}') len--;
-        schema[-11] = 0;
+        *strstr(line + 9, "\",\"") = 0;
         check(line + 9, (str){schema, len - 1}, &r, samples);
         n++;
     }
