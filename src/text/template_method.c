@@ -169,17 +169,18 @@ bool function_raise(run *r, arguments args) {
     return err_set(r->e, ERR_INVALID, "%.*s", shown, text.text);
 }
 
+/* What JavaScript makes a number of; NaN is beyond nothing. */
 static bool range_number(run *r, const value *v, double *out) {
-    if (v->kind == NONE || v->kind == UNDEFINED || v->kind == KEYWORDS) return *out = NAN, true;
-    if (v->kind == BOOLEAN) return *out = v->boolean, true;
-    if (v->kind == STRING) return number_of_text(r, value_str(v), out);
-    if (!is_number(v)) return run_fail(r, "range() wants numbers, not %s", value_kind_name(v));
-    return *out = v->number, true;
+    value text = *v;
+    *out = NAN;
+    if (is_numeric(v)) return *out = value_number(v), true;
+    if (is_list(v) && !text_of_raw(r, v, &text)) return false;
+    return text.kind != STRING || number_of_text(r, value_str(&text), out);
 }
 
 static value number_of_kind(double d) { return isfinite(d) && d == floor(d) ? value_integer(d) : value_float(d); }
 
-static bool is_absent(const value *v) { return v->kind == MISSING || v->kind == UNDEFINED; }
+static bool is_absent(const value *v) { return v->kind == MISSING || v->kind == UNDEFINED || v->kind == NONE; }
 
 bool function_range(run *r, arguments args, value *out) {
     value first = argument(args, 0), second = argument(args, 1), third = argument(args, 2), *items;
@@ -189,7 +190,8 @@ bool function_range(run *r, arguments args, value *out) {
     if (!range_number(r, one ? &first : &second, &stop) || (!one && !range_number(r, &first, &start)) ||
         (has_step && !range_number(r, &third, &step)))
         return false;
-    if (!one && first.kind == STRING) return run_fail(r, "range() wants a number to start from, not a text");
+    if (!one && first.kind >= STRING)
+        return run_fail(r, "range() wants a number to start from, not %s", value_kind_name(&first));
     if (step == 0) return run_fail(r, "range()'s step must not be zero");
     size_t n = 0;
     for (double i = start; (step > 0 ? i < stop : i > stop) && n <= TEXT_TEMPLATE_RANGE_MAX; i += step) n++;
