@@ -6,7 +6,7 @@
 
 /* ---- region ---- */
 
-enum { CHUNK_FIRST_BYTES = 4096, CHUNK_MOST_BYTES = 256 * 1024 };
+enum { CHUNK_FIRST_BYTES = 4096, CHUNK_MOST_BYTES = 64 * 1024 };
 
 void region_init(region *g, const base_alloc *alloc) {
     *g = (region){.alloc = alloc, .next_bytes = CHUNK_FIRST_BYTES};

@@ -27,7 +27,7 @@ enum {
 };
 
 typedef struct text_template_limits {
-    uint64_t steps;      /* nodes visited, and a step for each 32 bytes that are copied, compared or looked through */
+    uint64_t steps;      /* nodes visited, and one for each 32 bytes that are copied, compared or looked through */
     size_t output_bytes; /* of the output, and of any text on the way there */
     int64_t now_s;       /* seconds since 1970, for strftime_now */
 } text_template_limits;

@@ -239,12 +239,15 @@ static __attribute__((noinline)) bool eval_slice(run *r, const node *n, scope *s
 
 static __attribute__((noinline)) bool eval_member(run *r, const node *n, scope *s, value *out) {
     value object, property;
-    if (!eval(r, n->a, s, &object)) return false;
+    bool of_loop = n->a->kind == NODE_NAME && n->a->symbol == SYMBOL_LOOP;
+    if (!(of_loop ? look_up(r, SYMBOL_LOOP, s, &object) : eval(r, n->a, s, &object))) return false;
     if (n->op && n->b->kind == NODE_SLICE) return eval_slice(r, n->b, s, &object, out);
     if (n->op && !eval(r, n->b, s, &property)) return false;
     if (!n->op) property = n->b->kind == NODE_INTEGER ? value_integer(n->b->number) : value_string(n->b->text);
     r->at = n;
-    return member_of(r, &object, &property, out);
+    if (!member_of(r, &object, &property, out)) return false;
+    r->loop_escaped |= of_loop && out->kind == FUNCTION;
+    return true;
 }
 
 /* ---- calls ---- */
@@ -263,9 +266,10 @@ static bool append_argument(run *r, arguments *args, size_t *cap, value v) {
 }
 
 static bool eval_positional(run *r, const nodes *args, scope *s, arguments *out) {
-    size_t cap = 0;
+    size_t cap = args->n;
     value v;
     *out = (arguments){0};
+    if (cap && !run_take_items(r, cap, &out->items)) return false;
     for (uint32_t i = 0; i < args->n; i++) {
         const node *n = args->at[i];
         if (n->kind == NODE_KEYWORD || n->kind == NODE_KEYWORD_SPREAD) continue;
@@ -309,8 +313,14 @@ bool eval_keywords(run *r, const nodes *args, scope *s, arguments *positional, m
     return true;
 }
 
+static bool has_keywords(const nodes *args) { /* they come last */
+    const node *last = args->n ? args->at[args->n - 1] : NULL;
+    return last && (last->kind == NODE_KEYWORD || last->kind == NODE_KEYWORD_SPREAD || last->kind == NODE_SPREAD);
+}
+
 bool eval_call_arguments(run *r, const nodes *args, scope *s, bool always_keywords, arguments *out) {
     mapping *keywords;
+    if (!always_keywords && !has_keywords(args)) return eval_positional(r, args, s, out);
     if (!eval_keywords(r, args, s, out, &keywords)) return false;
     if (!keywords->n && !always_keywords) return true;
     size_t cap = out->n;
@@ -372,7 +382,7 @@ static bool eval_kind(run *r, const node *n, scope *s, value *out) {
     case NODE_INTEGER: return *out = value_integer(n->number), true;
     case NODE_FLOAT: return *out = value_float(n->number), true;
     case NODE_STRING: return *out = value_string(n->text), true;
-    case NODE_NAME: return look_up(r, n->symbol, s, out);
+    case NODE_NAME: r->loop_escaped |= n->symbol == SYMBOL_LOOP; return look_up(r, n->symbol, s, out);
     case NODE_LIST:
     case NODE_TUPLE: return eval_list(r, n, s, out);
     case NODE_MAPPING: return eval_mapping(r, n, s, out);

@@ -233,7 +233,7 @@ typedef struct growing_text {
     char *data;
     size_t len, cap;
 } growing_text;
-enum { GROWING_TEXTS = 4, GROWING_FROM_BYTES = 256 };
+enum { GROWING_TEXTS = 4, GROWING_FROM_BYTES = 4096 };
 
 typedef struct run {
     const text_template *template;
@@ -246,6 +246,7 @@ typedef struct run {
     uint32_t grown_last;
     uint64_t steps_left;
     uint32_t depth;
+    bool loop_escaped; /* someone may hold a loop's variable: each turn has a new one from now on */
     bool halves; /* texts may hold half of a surrogate pair: they are joined with care */
     outcome why;
     const node *at;

@@ -39,8 +39,10 @@ static bool has_case(uint32_t cp) {
 
 /* Marks that stand inside words without being letters. */
 static bool is_passed_over(uint32_t cp) {
-    return cp == '\'' || cp == '.' || cp == ':' || cp == '^' || cp == '`' || cp == 0xA8 || cp == 0xAD || cp == 0xAF ||
-           cp == 0xB4 || cp == 0xB7 || cp == 0xB8 || (cp >= 0x300 && cp < 0x370) || cp == 0x2019 || cp == 0x200D;
+    static const uint32_t others[] = {'\'', '.', ':', '^', '`', 0xA8, 0xAD, 0xAF, 0xB4, 0xB7, 0xB8, 0x2019, 0x200D};
+    for (size_t i = 0; i < COUNT(others); i++)
+        if (cp == others[i]) return true;
+    return cp >= 0x300 && cp < 0x370;
 }
 
 /* Sigma at the end of a word has a form of its own. */

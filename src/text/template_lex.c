@@ -195,7 +195,8 @@ static bool lex_escape(lexer *l, char **out) {
     char c = l->text[l->at++];
     if (c == 'x' || c == 'u') return lex_hex(l, c == 'x' ? 2 : 4, out);
     const char *known = memchr(names, c, sizeof names - 1);
-    if (!known) return fail(l, l->at - 2, "no such escape; there are \\n \\t \\r \\b \\f \\v \\' \\\" \\\\ \\x \\u");
+    if (!known)
+        return fail(l, l->at - 2, "no such escape; there are \\n \\t \\r \\b \\f \\v \\' \\\" \\\\ \\x \\u");
     *(*out)++ = meant[known - names];
     return true;
 }

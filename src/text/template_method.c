@@ -62,7 +62,8 @@ static bool call_starts_or_ends(run *r, const function *f, arguments args, value
     const value *parts = is_list(&what) ? what.list->items : &what;
     size_t n = is_list(&what) ? what.list->n : 1;
     for (size_t i = 0; i < n && !found; i++) {
-        if (parts[i].kind != STRING) return run_fail(r, "%s() wants texts, not %s", name, value_kind_name(&parts[i]));
+        if (parts[i].kind != STRING)
+            return run_fail(r, "%s() wants texts, not %s", name, value_kind_name(&parts[i]));
         found = starts_or_ends(value_str(&f->self), value_str(&parts[i]), end);
         if (!run_spend(r, 1) || !run_spend_bytes(r, parts[i].bytes)) return false;
     }
@@ -208,7 +209,8 @@ bool function_strftime_now(run *r, arguments args, value *out) {
     time_t now = (time_t)r->limits->now_s;
     struct tm parts;
     char text[64];
-    if (format.kind != STRING) return run_fail(r, "strftime_now() wants a format, not %s", value_kind_name(&format));
+    if (format.kind != STRING)
+        return run_fail(r, "strftime_now() wants a format, not %s", value_kind_name(&format));
     gmtime_r(&now, &parts);
     str s = value_str(&format);
     text_builder b;
@@ -235,7 +237,8 @@ static bool add_pair(run *r, mapping *m, const value *pair) {
     } else {
         return run_fail(r, "namespace() wants a mapping, or a list of pairs");
     }
-    if (first.kind != STRING) return run_fail(r, "a namespace's keys must be texts, not %s", value_kind_name(&first));
+    if (first.kind != STRING)
+        return run_fail(r, "a namespace's keys must be texts, not %s", value_kind_name(&first));
     return mapping_set(r, m, value_str(&first), second);
 }
 

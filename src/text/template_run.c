@@ -136,10 +136,11 @@ static bool run_set(run *r, const node *n, scope *s) {
 
 /* ---- for ---- */
 
-static bool set_loop(run *r, scope *s, const list *items, size_t i) {
-    mapping *m;
+/* All turns share one mapping, which is as good as new in each while nothing but its members is looked at. */
+static bool set_loop(run *r, scope *s, const list *items, size_t i, mapping **shared) {
     size_t n = items->n;
-    if (!mapping_new(r, 9, &m)) return false;
+    if ((!*shared || r->loop_escaped) && !mapping_new(r, 9, shared)) return false;
+    mapping *m = *shared;
     m->n = 9;
     m->entries[0] = (entry){STR("index"), value_integer((double)(i + 1))};
     m->entries[1] = (entry){STR("index0"), value_integer((double)i)};
@@ -194,12 +195,14 @@ static bool select_items(run *r, const node *n, scope *s, list *items) {
 
 static bool run_for(run *r, const node *n, scope *outer) {
     list items = {0};
+    mapping *loop = NULL;
     bool none = true;
     scope *s = scope_new(r, outer);
     if (!s || !select_items(r, n, s, &items)) return false;
     for (size_t i = 0; i < items.n; i++) {
         size_t start = r->out->len;
-        if (!set_loop(r, s, &items, i) || !bind_target(r, n->a, &items.items[i], s)) return false;
+        if (!run_spend(r, 4) || !set_loop(r, s, &items, i, &loop) || !bind_target(r, n->a, &items.items[i], s))
+            return false;
         if (run_block(r, &n->body, s)) {
             none = false;
             continue;

@@ -156,6 +156,12 @@ bool text_concat(run *r, str a, str b, value *out) {
     size_t len = a.len + b.len;
     if (!check_length(r, len)) return false;
     if (!a.len || !b.len) return *out = value_string(a.len ? a : b), true;
+    char *end = (char *)(uintptr_t)(a.data + a.len);
+    if (!r->halves && grow_in_place(&r->memory, end, 0, b.len)) { /* a chain of + goes on where it has come to */
+        memcpy(end, b.data, b.len);
+        *out = value_string((str){a.data, len});
+        return run_spend_bytes(r, b.len);
+    }
     if (len >= GROWING_FROM_BYTES && !r->halves) {
         growing_text *g = find_growing(r, a);
         if (!g || g->cap < len) g = run_spend_bytes(r, a.len) ? new_growing(r, a, 2 * len) : NULL;
