@@ -70,7 +70,7 @@ static bool use_session(engine *en, err *e) {
 static bool live(const char *file, mem_ledger *l, err *e) {
     engine_config c;
     engine_config_default(&c);
-    c.model_path = file, c.n_sessions = 2, c.n_batch = 128, c.n_context = 128, c.n_threads = 2;
+    c.model_path = file, c.n_sessions = 2, c.n_batch = 128, c.n_context = 128, c.n_threads = 2, c.grammar_bytes = 1 << 16;
     engine *en = engine_prepare(&c, l, e);
     if (!en) return false;
     engine_plan plan = {.rows.line_bytes = UINT64_MAX};
