@@ -122,9 +122,8 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     g->n_draft = guessed ? g->n_draft - 1 : 0;
     g->tokens[all] = sample->token;
     g->n_generated++;
-    bool may_end = !g->sampling->ignore_end || allowed; /* a grammar's end is one that is due */
-    bool ends = may_end && text_vocab_is_end(engine_vocab(g->en), sample->token);
-    if (allowed && !ends) engine_grammar_accept(g->en, &g->grammar, sample->token);
+    bool ends = allowed ? engine_grammar_accept(g->en, &g->grammar, sample->token)
+                        : !g->sampling->ignore_end && text_vocab_is_end(engine_vocab(g->en), sample->token);
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
     *text = add_text(g, sample->token, ends);

@@ -69,7 +69,7 @@ typedef enum text_grammar_verdict {
 
 text_grammar_verdict text_grammar_begin(text_grammar_machine *m, const text_grammar *g, text_grammar_cursor *c);
 bool text_grammar_known(const text_grammar_machine *m, const text_grammar_cursor *c);
-/* The cursor moves on only with OK. */
+/* The cursor moves on only with OK. Of tokens that end a text only those are accepted that the grammar names. */
 text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_cursor *c, text_token t);
 text_grammar_verdict text_grammar_accept_bytes(text_grammar_machine *m, text_grammar_cursor *c, str bytes);
 bool text_grammar_may_end(const text_grammar_machine *m, const text_grammar_cursor *c);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "text/grammar.h"
 #include "text/reply.h"
 
 static const char tools[] =
@@ -130,10 +131,53 @@ static void test_refusals(void **state) {
     buf_free(&b);
 }
 
+/* All of them are grammars, and some calls are read by them to the end. */
+static void test_compiled(void **state) {
+    (void)state;
+    static test_alloc heap;
+    test_alloc_init(&heap, 0);
+    for (int family = TEXT_REPLY_FAMILY_HERMES; family <= TEXT_REPLY_FAMILY_GLM; family++)
+        for (int way = 0; way < 16; way++) {
+            const char *gbnf = grammar((text_reply_family)family, way & 1 ? "get" : "", way & 2, way & 4 ? "<think>\n" : "", way & 8);
+            err e = {0};
+            text_grammar *g = text_grammar_new(TEXT_GRAMMAR_GBNF, str_of(gbnf), NULL, &heap.alloc, &e);
+            if (!g) fail_msg("family %d: %s\n%s", family, e.message, gbnf);
+            text_grammar_free(g);
+        }
+    assert_int_equal(heap.outstanding_bytes, 0);
+}
+
+static bool reads(const char *gbnf, const char *text) {
+    static test_alloc heap;
+    err e = {0};
+    text_grammar_cursor c;
+    test_alloc_init(&heap, 0);
+    text_grammar *g = text_grammar_new(TEXT_GRAMMAR_GBNF, str_of(gbnf), NULL, &heap.alloc, &e);
+    if (!g) fail_msg("%s", e.message);
+    void *memory = aligned_alloc(64, (text_grammar_machine_bytes(NULL) + 63) & ~(size_t)63);
+    text_grammar_machine *m = text_grammar_machine_init(memory, NULL);
+    bool ok = text_grammar_begin(m, g, &c) == TEXT_GRAMMAR_OK &&
+              text_grammar_accept_bytes(m, &c, str_of(text)) == TEXT_GRAMMAR_OK && text_grammar_may_end(m, &c);
+    free(memory);
+    text_grammar_free(g);
+    return ok;
+}
+
+static void test_read(void **state) {
+    (void)state;
+    const char *call = "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"city\":\"Oslo\",\"days\": 3}}\n</tool_call>";
+    assert_true(reads(grammar(TEXT_REPLY_FAMILY_HERMES, "", false, "", false), call));
+    assert_false(reads(grammar(TEXT_REPLY_FAMILY_HERMES, "no\"w", false, "", false), call));
+    assert_false(reads(grammar(TEXT_REPLY_FAMILY_HERMES, "", false, "", false), "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>"));
+    const char *xml = "<tool_call>\n<function=get>\n<parameter=city>\nNew <York>\n</parameter>\n<parameter=unit>\nC\n</parameter>\n</function>\n</tool_call>";
+    assert_true(reads(grammar(TEXT_REPLY_FAMILY_QWEN_XML, "get", false, "", false), xml));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_families), cmocka_unit_test(test_other_families), cmocka_unit_test(test_xml),
         cmocka_unit_test(test_until),         cmocka_unit_test(test_answers),        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_compiled),      cmocka_unit_test(test_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
