@@ -36,7 +36,8 @@ void engine_grammar_read(engine *en, engine_grammar_counts *out);
  * read. */
 const uint64_t *engine_grammar_mask(engine *en, const engine_grammar *g, text_grammar_cursor *c,
                                     const int32_t *tokens, uint32_t n_tokens, err *e);
-/* One that the mask allows. True: it ends the text. (A grammar may name a token that elsewhere ends texts, and go on.) */
+/* One that the mask allows. True: it ends the text. (A grammar may name a token that elsewhere ends texts, and go
+ * on.) */
 bool engine_grammar_accept(engine *en, text_grammar_cursor *c, int32_t token);
 
 #endif

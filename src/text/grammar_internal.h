@@ -135,8 +135,9 @@ bool grammar_regex(grammar_builder *b, str pattern, bool whole, grammar_lengths 
 bool grammar_regex_bare(grammar_builder *b, str pattern);
 
 /* ---- grammar_format.c ---- */
-const char *grammar_format_pattern(str name);       /* NULL: not known */
-const char *grammar_format_of_pattern(str pattern); /* the format that clients write this pattern for; NULL: none */
+const char *grammar_format_pattern(str name);              /* NULL: not known; empty: any string */
+bool grammar_format_is_its_pattern(str name);              /* says no more than the pattern that comes with it */
+const char *grammar_format_both(str format, str pattern);  /* for strings that satisfy both; NULL: not known */
 
 /* ---- grammar_number.c ---- */
 typedef struct grammar_bounds { /* literals of JSON numbers; empty: none */

@@ -12,7 +12,8 @@ enum {
     IS_NAMES = 128,
     IS_MAP = 256,
     IS_ANY = 512,
-    IS_FALSE = 1024
+    IS_FALSE = 1024,
+    IS_NOTHING = 2048 /* {} or true */
 };
 
 /* Which types a keyword is about, when the schema names none. */
@@ -53,6 +54,7 @@ static const struct keyword {
     {"exclusiveMinimum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
     {"exclusiveMaximum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
     {"multipleOf", IS_NUMBER, TYPE_NUMBER},
+    {"not", IS_NOTHING, 0},
     /* said to people, not of values */
     {"title", IS_ANY, 0},
     {"description", IS_ANY, 0},
@@ -101,8 +103,10 @@ static bool fits(const schema *s, uint32_t node, unsigned takes) {
     case JSON_STRING: return takes & IS_STRING;
     case JSON_INT: return (takes & IS_NUMBER) || ((takes & IS_COUNT) && is_count(n));
     case JSON_DOUBLE: return takes & IS_NUMBER;
-    case JSON_BOOL: return (takes & (IS_BOOL | IS_SCHEMA)) || ((takes & IS_FALSE) && !n->boolean);
-    case JSON_OBJECT_START: return (takes & IS_SCHEMA) || ((takes & IS_MAP) && all_of_kind(s, node, KIND_SCHEMA));
+    case JSON_BOOL: return (takes & (IS_BOOL | IS_SCHEMA)) || (takes & (n->boolean ? IS_NOTHING : IS_FALSE));
+    case JSON_OBJECT_START:
+        return (takes & IS_SCHEMA) || ((takes & IS_NOTHING) && !n->child) ||
+               ((takes & IS_MAP) && all_of_kind(s, node, KIND_SCHEMA));
     case JSON_ARRAY_START:
         return (takes & IS_LIST) || ((takes & IS_NAMES) && all_of_kind(s, node, KIND_STRING)) ||
                ((takes & IS_SCHEMAS) && all_of_kind(s, node, KIND_SCHEMA));
@@ -132,8 +136,8 @@ bool schema_check(schema *s, uint32_t node) {
         const struct keyword *k = find_keyword(name);
         if (!k && str_starts(name, STR("x-"))) continue;
         int shown = (int)(name.len < 64 ? name.len : 64);
-        if (!k || (k->takes == IS_FALSE && s->nodes[i].kind == JSON_BOOL && s->nodes[i].boolean))
-            return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
+        bool other = k && (k->takes & (IS_FALSE | IS_NOTHING)) && !fits(s, i, k->takes); /* only one value is */
+        if (!k || other) return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
         if (!fits(s, i, k->takes))
             return schema_fail(s, node, "'%.*s' must be %s", shown, name.data, wanted(k->takes));
     }

@@ -48,17 +48,12 @@ static bool emit_string(schema *s, const schema_parts *p) {
         return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
                            (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40),
                            s->nodes[format].text.data);
-    if (pattern) { /* some clients say a format a second time, as a pattern */
-        const char *same = grammar_format_of_pattern(s->nodes[pattern].text);
-        if (same && (!format || str_is(s->nodes[format].text, same))) {
-            of_format = grammar_format_pattern(str_of(same));
-            format = format ? format : pattern;
-            pattern = 0;
-        }
-    }
-    if (pattern && format && *of_format)
+    str name = format ? s->nodes[format].text : STR("");
+    const char *same = pattern ? grammar_format_both(name, s->nodes[pattern].text) : NULL;
+    if (pattern && !same && format && !grammar_format_is_its_pattern(name))
         return schema_fail(s, s->nodes[pattern].parent, "'pattern' beside 'format' is not supported");
     grammar_text(s->b, STR("\""));
+    if (same) return emit_pattern(s, pattern, "pattern", str_of(same), true, lengths);
     if (pattern) return emit_pattern(s, pattern, "pattern", s->nodes[pattern].text, false, lengths);
     if (format && *of_format) return emit_pattern(s, format, "format", str_of(of_format), true, lengths);
     grammar_emit(s->b, OP_STRING, lengths.least, lengths.most);
@@ -113,6 +108,7 @@ void schema_add(schema *s, schema_parts *p, uint32_t node) {
         p->never |= !s->nodes[node].boolean;
         return;
     }
+    if (schema_member(s, node, "not")) p->never = true;
     for (uint32_t i = 0; i < p->n; i++)
         if (p->at[i].node == node) return;
     if (p->n == SCHEMA_PARTS_MAX)

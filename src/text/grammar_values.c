@@ -98,6 +98,7 @@ static bool value_fits(schema *s, schema_part part, uint32_t value, int depth) {
     if (!grammar_step(s->b) || !schema_check(s, node)) return false;
     if (depth > 32) return schema_fail(s, node, "references go too deep beside 'enum' or 'const'");
     if (s->nodes[node].kind == JSON_BOOL) return s->nodes[node].boolean;
+    if (schema_member(s, node, "not")) return false; /* of anything */
     unsigned type = type_of_value(s, value);
     uint32_t ref = schema_member(s, node, "$ref"), one = schema_member(s, node, "const"),
              list = schema_member(s, node, "enum"), any = part.any_done ? 0 : schema_member(s, node, "anyOf"),

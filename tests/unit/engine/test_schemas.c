@@ -72,7 +72,7 @@ static text_token pick(const uint64_t *mask, rng *r, bool want_end) {
     return TEXT_NO_TOKEN;
 }
 
-static size_t walk(const char *name, const text_grammar *g, rng *r, char *out, size_t size) {
+static size_t walk(const char *name, bool endless, const text_grammar *g, rng *r, char *out, size_t size) {
     text_grammar_cursor c;
     size_t len = 0;
     assert_int_equal(text_grammar_begin(machine, g, &c), TEXT_GRAMMAR_OK);
@@ -87,12 +87,12 @@ static size_t walk(const char *name, const text_grammar *g, rng *r, char *out, s
         len += text_token_bytes(en->vocab, t, false, out + len);
         assert_true(len + TEXT_TOKEN_BYTES_MAX < size);
     }
-    if (strncmp(name, "recursion", 9)) fail_msg("%s: no end: %.200s", name, out); /* a tree may grow for ever */
+    if (!endless) fail_msg("%s: no end: %.200s", name, out);
     n_cut++;
     return 0;
 }
 
-static void check(const char *name, str schema, rng *r, FILE *samples) {
+static void check(const char *name, bool endless, str schema, rng *r, FILE *samples) {
     static char text[TOKENS_MOST * 64];
     test_alloc a;
     err e = {0};
@@ -100,7 +100,7 @@ static void check(const char *name, str schema, rng *r, FILE *samples) {
     text_grammar *g = text_grammar_new(TEXT_GRAMMAR_SCHEMA, schema, en->vocab, &a.alloc, &e);
     if (!g) fail_msg("%s: %s", name, e.message);
     for (int i = 0; i < WALKS; i++) {
-        size_t len = walk(name, g, r, text, sizeof text);
+        size_t len = walk(name, endless, g, r, text, sizeof text);
         if (!len) continue;
         if (!json_parse(&a.alloc, (str){text, len}, ignore_event, NULL, &e))
             fail_msg("%s: %s: %.*s", name, e.message, (int)len, text);
@@ -125,11 +125,12 @@ static void every_schema_is_kept_to(void **state) {
         if (!schema) continue;
         size_t len = strlen(schema += 10);
         while (len && schema[len - 1] != '}') len--;
+        bool endless = strstr(line, "\"endless\":true,\"schema\"") != NULL;
         *strstr(line + 9, "\",\"") = 0;
-        check(line + 9, (str){schema, len - 1}, &r, samples);
+        check(line + 9, endless, (str){schema, len - 1}, &r, samples);
         n++;
     }
-    assert_true(n >= SCHEMAS_LEAST && n_cut < 10);
+    assert_true(n >= SCHEMAS_LEAST && n_cut < 20);
     fclose(in);
     if (samples) fclose(samples);
 }

@@ -147,6 +147,8 @@ static void strings(void **state) {
     SCHEMA("{\"format\":\"date\"}", "\"2024-02-28\"", "--", "\"2024-13-01\"", "\"24-01-01\"", "\"2024-02-30\"");
     SCHEMA("{\"format\":\"ipv4\"}", "\"127.0.0.1\"", "--", "\"256.0.0.1\"", "\"1.2.3\"", "\"01.2.3.4\"");
     SCHEMA("{\"format\":\"uuid\"}", "\"123e4567-e89b-42d3-a456-426614174000\"", "--", "\"123e4567\"");
+    SCHEMA("{\"format\":\"starts_with\",\"pattern\":\"^ab.*\"}", "\"abc\"", "--", "\"ba\"");
+    SCHEMA("{\"format\":\"cuid2\",\"pattern\":\"^[0-9a-z]+$\"}", "\"a1\"", "--", "\"A\"");
     SCHEMA("{\"format\":\"password\",\"minLength\":1}", "\"x\"", "--", "\"\"");
 }
 
@@ -230,7 +232,8 @@ static void refusals(void **state) {
     } cases[] = {
         {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}",
          "schema at /properties/a: 'uniqueItems' is not supported"},
-        {"{\"not\":{}}", "schema at /: 'not' is not supported"},
+        {"{\"not\":{\"type\":\"null\"}}", "schema at /: 'not' is not supported"},
+        {"{\"not\":{}}", "nothing satisfies it"},
         {"{\"items\":{\"if\":{}}}", "schema at /items: 'if' is not supported"},
         {"{\"anyOf\":[{},{\"contains\":{}}]}", "schema at /anyOf/1: 'contains' is not supported"},
         {"{\"minProperties\":1}", "'minProperties' is not supported"},
