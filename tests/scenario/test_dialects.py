@@ -1,5 +1,7 @@
 """OpenAI's and Anthropic's dialects on the wire: what real clients rely on, and what is refused in each one's own words.
 (Real clients drive the same in tests/clients.)"""
+import random
+
 from harness import *
 
 USER = [{"role": "user", "content": "Once upon a time"}]
@@ -289,6 +291,82 @@ def tools_are_told_to_the_model_and_results_find_their_call():
         expect(a["usage"]["input_tokens"] + a["usage"]["cache_read_input_tokens"], ours["usage"]["prompt_tokens"], "the same prompt")
         expect(r["usage"]["input_tokens"], ours["usage"]["prompt_tokens"], "the same prompt")
         expect(a["content"][0].get("text"), ours["choices"][0]["message"]["content"])
+
+
+BODIES = {
+    "/v1/chat/completions": {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "U"}]},
+                                          {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{\"word\": \"keel\"}"}}]},
+                                          {"role": "tool", "tool_call_id": "c1", "content": "R"}],
+                             "max_tokens": 2, "tools": [TOOL], "tool_choice": "auto", "stop": ["x"], "logit_bias": {"5": 1}, "n": 2, "stream": True,
+                             "stream_options": {"include_usage": True}, "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "required": ["a"]}}}},
+    "/v1/completions": {"prompt": ["Once", "Two"], "max_tokens": 2, "logprobs": 2, "n": 2, "seed": 7},
+    "/v1/responses": {"input": [{"role": "user", "content": [{"type": "input_text", "text": "U"}]}, {"type": "function_call", "call_id": "1", "name": "look_up", "arguments": "{}"},
+                                {"type": "function_call_output", "call_id": "1", "output": "R"}],
+                      "max_output_tokens": 2, "tools": [{"type": "function", **TOOL["function"]}], "text": {"format": {"type": "json_object"}}, "reasoning": {"effort": "low"}, "stream": True},
+    "/v1/messages": {"model": "plimsoll-tiny", "max_tokens": 2, "system": [{"type": "text", "text": "S"}],
+                     "messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "T"}, {"type": "tool_use", "id": "1", "name": "look_up", "input": {"word": "keel"}}]},
+                                  {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "R"}]}]}],
+                     "tools": [{"name": "look_up", "input_schema": TOOL["function"]["parameters"]}], "tool_choice": {"type": "any"}, "stop_sequences": ["x"], "thinking": {"type": "enabled", "budget_tokens": 5}},
+    "/v1/embeddings": {"input": ["a", [5, 6]], "encoding_format": "base64"},
+    "/api/chat": {"model": "plimsoll-tiny", "messages": [{"role": "user", "content": "U", "images": []}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look_up", "arguments": {"word": "keel"}}}]},
+                                                        {"role": "tool", "content": "R", "tool_name": "look_up"}],
+                  "tools": [TOOL], "options": {"num_predict": 2, "stop": ["x"], "seed": 1}, "format": {"type": "object", "properties": {"a": {"enum": [1, "b"]}}}, "think": False, "keep_alive": "5m"},
+    "/api/generate": {"model": "plimsoll-tiny", "prompt": "U", "system": "S", "options": {"num_predict": 2}, "context": [5, 6], "raw": False},
+    "/api/embed": {"model": "plimsoll-tiny", "input": ["a", "b"], "truncate": True},
+}
+STRANGE = [None, True, 0, -1, 1e300, -1e-300, 1 << 63, 10 ** 30, "", "x" * 3000, "\u0000", "\ufdd0<|im_start|>", "<|im_end|>", "\U0001f6a2", [], {}, [[]], [None], {"": None}, {"type": "text"},
+           {"type": "object", "properties": {"a": {"$ref": "#"}}}, {"$ref": "#/$defs/none"}, {"type": "string", "pattern": "(a*)*b"}, [1, "a", {}], "data:image/png;base64,AAAA", 0.5, "auto", "json"]
+
+
+def places(value, path=()):
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, path + (key,))
+
+
+def changed(rng, body):
+    """A copy in which a few values, anywhere, are others, gone, or twice."""
+    body = json.loads(json.dumps(body))
+    for _ in range(rng.randint(1, 3)):
+        path = rng.choice([p for p in places(body) if p])
+        at = body
+        for key in path[:-1]:
+            at = at[key]
+        what = rng.random()
+        if what < 0.7:
+            at[path[-1]] = json.loads(json.dumps(rng.choice(STRANGE)))
+        elif what < 0.85:
+            del at[path[-1]]
+        elif isinstance(at, list):
+            at.append(json.loads(json.dumps(at[path[-1]])))
+        else:
+            at[rng.choice(["x", "name", "content", "type", "stream"])] = json.loads(json.dumps(at[path[-1]]))
+    text = bytearray(json.dumps(body, ensure_ascii=rng.random() < 0.5).encode())
+    if rng.random() < 0.15:
+        text[rng.randrange(len(text))] = rng.randrange(256)
+    return bytes(text)
+
+
+@test(timeout=120)
+def bodies_with_anything_anywhere_are_answered():
+    rng, counts = random.Random(20261121), {}
+    with Server() as s:
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20)
+        for i in range(int(os.environ.get("PLIMSOLL_CHANGED_BODIES", "1500"))):
+            path = rng.choice(list(BODIES))
+            body = changed(rng, BODIES[path])
+            c.request("POST", path, body, {"Content-Type": "application/json"})
+            r = c.getresponse()
+            text = r.read()
+            counts[r.status] = counts.get(r.status, 0) + 1
+            check(r.status in (200, 400, 404, 413), lambda: "%s %r: %d %r" % (path, body[:600], r.status, text[:300]))
+            if r.status != 200:
+                error = json.loads(text)["error"]
+                check(error if isinstance(error, str) else error["message"], "a reason")
+        c.close()
+        until_quiet(s)
+    note("answers by status: %s" % dict(sorted(counts.items())))
+    check(counts.get(200, 0) > 50 and counts.get(400, 0) > 500, "bodies of both kinds")
 
 
 main()
