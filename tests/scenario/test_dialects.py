@@ -328,7 +328,10 @@ def changed(rng, body):
     """A copy in which a few values, anywhere, are others, gone, or twice."""
     body = json.loads(json.dumps(body))
     for _ in range(rng.randint(1, 3)):
-        path = rng.choice([p for p in places(body) if p])
+        inner = [p for p in places(body) if p]
+        if not inner:
+            break
+        path = rng.choice(inner)
         at = body
         for key in path[:-1]:
             at = at[key]
