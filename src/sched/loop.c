@@ -30,21 +30,24 @@ static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_
 
 static void wake_later(sched_job *j) { j->wake_due = j->wake != NULL; }
 
-/* Tells consumers, holding no lock; a consumer that lets go meanwhile waits for its call to return. */
-static void wake_consumers(sched *s) {
+/* Tells consumers, holding no lock; a consumer that lets go meanwhile waits for its call to return. True when there
+ * were any. */
+static bool wake_consumers(sched *s) {
+    bool woke = false;
     for (uint32_t i = 0; i < s->n_jobs; i++) {
         sched_job *j = &s->jobs[i];
         if (!j->wake_due) continue;
         sched_wake *wake = j->wake;
         void *wake_ctx = j->wake_ctx;
         j->wake_due = false;
-        j->waking = true;
+        j->waking = woke = true;
         pthread_mutex_unlock(&s->lock);
         wake(wake_ctx);
         pthread_mutex_lock(&s->lock);
         j->waking = false;
         pthread_cond_broadcast(&s->idle);
     }
+    return woke;
 }
 
 static void account(sched *s, sched_job *j) {
@@ -409,7 +412,7 @@ void *sched_loop(void *ctx) {
         }
         engine_counters_read(s->en, &s->counters);
         if (s->config.check_every_step) kv_cache_check(engine_kv(s->en));
-        wake_consumers(s);
+        if (wake_consumers(s)) continue; /* whoever came or went meanwhile found nobody waiting to be told */
         if (s->stopping) break;
         if (can_run(s)) {
             if (!step(s)) wait_ms(s, RETRY_MS);

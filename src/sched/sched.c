@@ -201,7 +201,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     char *at = block;
     j->block = block;
     j->block_bytes = mem_buddy_block_bytes(block_bytes_for(s, r, max_tokens));
-    j->sampling = r->sampling;
+    if (!r->pooling) j->sampling = r->sampling;
     engine_grammar_hold(s->en, j->sampling.grammar);
     j->whole = r->whole;
     void *embedding = at;

@@ -700,6 +700,63 @@ static void bad_configurations(void **state) {
     assert_int_equal(v.now_bytes, 0);
 }
 
+/* ---- a consumer that asks again when it is told ---- */
+
+enum { CHAIN = 20 };
+
+typedef struct chain {
+    world *w;
+    const request *q;
+    sched_job *jobs[CHAIN];
+    _Atomic uint32_t n; /* submitted */
+    bell b;
+} chain;
+
+static void ask_again(void *ctx);
+
+static void submit_link(chain *c) {
+    c->jobs[c->n] = submit(c->w, c->q);
+    sched_job_listen(c->w->s, c->jobs[c->n++], ask_again, c);
+}
+
+static void ask_again(void *ctx) {
+    chain *c = ctx;
+    if (!sched_job_done(c->w->s, c->jobs[c->n - 1])) return;
+    if (c->n < CHAIN) submit_link(c);
+    else ring(&c->b);
+}
+
+static double run_chain(world *w, const request *q) {
+    chain c = {.w = w, .q = q};
+    bell_init(&c.b);
+    uint64_t start = clock_now_ns();
+    submit_link(&c);
+    wait_for_ring(&c.b);
+    double ms = clock_ms_since(start);
+    for (int i = 0; i < CHAIN; i++) sched_job_release(w->s, c.jobs[i]);
+    return ms;
+}
+
+/* On the engine thread itself, between its look for new jobs and its rest: as soon as from another. */
+static void what_is_asked_while_told_is_not_left_lying(void **state) {
+    (void)state;
+    world w;
+    sched_config c;
+    engine_up(&w, model_path, 1, 128, 0);
+    sched_config_default(&c);
+    c.max_concurrent = 1;
+    sched_up(&w, &c);
+    request *q = new_request(&w, 1);
+    q->r.whole = true;
+    outcome o;
+    uint64_t start = clock_now_ns();
+    for (int i = 0; i < CHAIN; i++) read_all(w.s, submit(&w, q), &o);
+    double from_outside_ms = clock_ms_since(start), ms = run_chain(&w, q);
+    if (ms > 10 * from_outside_ms) fail_msg("%.1f ms for %d in a chain, %.1f ms one by one", ms, CHAIN, from_outside_ms);
+    free(q);
+    world_down(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crowd),
@@ -718,6 +775,7 @@ int main(void) {
         cmocka_unit_test(stopping_at_any_moment),
         cmocka_unit_test(no_wake_after_release),
         cmocka_unit_test(listening_late_is_told),
+        cmocka_unit_test(what_is_asked_while_told_is_not_left_lying),
         cmocka_unit_test(idle_pages_go_back),
         cmocka_unit_test(bad_configurations),
     };
