@@ -16,7 +16,7 @@ void engine_generation_start(engine_generation *g) {
     g->n_draft = g->n_drafted = g->n_accepted = 0;
     g->holds = false;
     engine_guess_begin(&g->guess, g->speculate);
-    text_stream_init(&g->stream, engine_vocab(g->en), g->show_control, false);
+    text_stream_init(&g->stream, engine_vocab(g->en), false, false);
 }
 
 void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed) {
@@ -78,6 +78,9 @@ static str release(engine_generation *g, uint32_t n) {
 }
 
 static str add_text(engine_generation *g, int32_t token, bool ends) {
+    const text_vocab *v = g->stream.vocab;
+    g->stream.show_special = g->words && text_vocab_type(v, token) == TEXT_CONTROL &&
+                             text_reply_is_word(g->words, text_vocab_token(v, token));
     if (!ends) g->n_held += (uint32_t)text_stream_push(&g->stream, token, g->held + g->n_held);
     if (g->finish != ENGINE_RUNNING) g->n_held += (uint32_t)text_stream_finish(&g->stream, g->held + g->n_held);
     int32_t which = -1;

@@ -14,6 +14,7 @@
 #include "engine/embed.h"
 #include "engine/sampler.h"
 #include "engine/speculate.h"
+#include "text/reply.h"
 
 enum {
     GENERATION_STOPS_MAX = 16,
@@ -41,7 +42,7 @@ typedef struct engine_generation {
     int32_t *tokens; /* [n_prompt + max_tokens]: the prompt, then what is generated */
     uint32_t n_prompt, max_tokens;
     bool speculate; /* guess what comes next */
-    bool show_control; /* control tokens are text, too */
+    const text_reply_format *words; /* control tokens that are its words are text, too; NULL: none */
     engine_embedding embedding; /* with pooling: the prompt becomes a vector, and max_tokens is 0 */
 
     /* progress */

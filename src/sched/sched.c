@@ -211,7 +211,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
                                  .tokens = (int32_t *)(void *)at,
                                  .n_prompt = r->n_prompt,
                                  .max_tokens = max_tokens,
-                                 .show_control = r->show_control,
+                                 .words = r->words,
                                  .speculate = r->speculate && !r->pooling && engine_drafts(s->en) > 0};
     if (r->pooling) engine_embedding_init(&j->gen.embedding, s->en, r->pooling, r->normalize, embedding);
     memcpy(at, r->prompt, r->n_prompt * sizeof *r->prompt);

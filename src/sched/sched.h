@@ -78,7 +78,7 @@ typedef struct sched_request {
     kv_memory_of memory;
     sched_pooling pooling; /* NONE: text. Else one vector: sampling and stops are not looked at */
     bool normalize;        /* the vector, to length 1 */
-    bool show_control;     /* control tokens are text, too; ends are not */
+    const text_reply_format *words; /* control tokens that are its words are text, too; NULL: none. Outlives the job */
     engine_sampling sampling; /* its grammar is held for the job, too, until the job's end */
     uint32_t n_stops;
     engine_stop stops[GENERATION_STOPS_MAX];

@@ -1,7 +1,7 @@
 /* text/reply — a model's reply, taken apart while it streams: content, reasoning, tool calls.
  *
  * Owns what the families of models are taught to write, and how one tells from a chat template which of them it
- * is. A reply is a state of fixed size that takes text as it is decoded (control tokens shown) and gives events;
+ * is. A reply is a state of fixed size that takes text as it is decoded (its words' tokens shown) and gives events;
  * how the text was cut into pieces does not show in what the events say together. Used by api/, one per choice.
  *
  * Content is passed on at once, but for a tail that may still begin a tag. A call is one only when it names a tool of
@@ -59,6 +59,10 @@ typedef struct text_reply_format {
 
 /* Which family a model's chat template speaks. An empty one: GENERIC. */
 void text_reply_format_of(str template_source, text_reply_format *out);
+
+/* Whether a control token of that text is one of the words a reply is read by. What is fed shows these; others are
+ * nothing that anybody should see. */
+bool text_reply_is_word(const text_reply_format *f, str token);
 
 enum {
     TEXT_REPLY_HELD_MAX = 4096,

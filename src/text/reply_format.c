@@ -90,3 +90,27 @@ bool text_reply_is_thinking(const text_reply_format *f, str prompt_tail) {
     bool has_tag = f->family != TEXT_REPLY_FAMILY_HARMONY && f->think_open.len;
     return has_tag && str_ends(reply_without_end_blanks(prompt_tail), f->think_open);
 }
+
+bool text_reply_is_word(const text_reply_format *f, str token) {
+    static const struct {
+        text_reply_family family;
+        str token;
+    } inner[] = {
+        {TEXT_REPLY_FAMILY_MISTRAL, STR("[ARGS]")},          {TEXT_REPLY_FAMILY_MISTRAL, STR("[CALL_ID]")},
+        {TEXT_REPLY_FAMILY_DEEPSEEK, STR("<｜tool▁sep｜>")}, {TEXT_REPLY_FAMILY_HARMONY, STR("<|start|>")},
+        {TEXT_REPLY_FAMILY_HARMONY, STR("<|channel|>")},     {TEXT_REPLY_FAMILY_HARMONY, STR("<|constrain|>")},
+        {TEXT_REPLY_FAMILY_HARMONY, STR("<|message|>")},     {TEXT_REPLY_FAMILY_HARMONY, STR("<|end|>")},
+        {TEXT_REPLY_FAMILY_HARMONY, STR("<|call|>")},        {TEXT_REPLY_FAMILY_HARMONY, STR("<|return|>")},
+        {TEXT_REPLY_FAMILY_GLM, STR("<arg_key>")},           {TEXT_REPLY_FAMILY_GLM, STR("</arg_key>")},
+        {TEXT_REPLY_FAMILY_GLM, STR("<arg_value>")},         {TEXT_REPLY_FAMILY_GLM, STR("</arg_value>")},
+        {TEXT_REPLY_FAMILY_GLM, STR("</tool_call>")},
+    };
+    const reply_tags *t = reply_tags_of(f->family);
+    if (!token.len) return false;
+    if (str_eq(token, f->think_open) || str_eq(token, f->think_close)) return true;
+    for (size_t i = 0; i < REPLY_TAGS_MAX; i++)
+        if (str_eq(token, t->begin[i]) || str_eq(token, t->after[i])) return true;
+    for (size_t i = 0; i < sizeof inner / sizeof *inner; i++)
+        if (inner[i].family == f->family && str_eq(token, inner[i].token)) return true;
+    return false;
+}

@@ -8,13 +8,15 @@ import { assert, main, Server, test } from './lib.mjs';
 
 const tiny = fs.readFileSync(path.join(import.meta.dirname, '../../models/plimsoll-tiny.gguf'));
 
-// The built-in model with another template, in the same place: what is left of its bytes is a comment.
-function modelWith(template) {
+// The built-in model with another template, in the same place: what is left of its bytes is a comment. token: the text of
+// its control token <|im_start|>, as long as that.
+function modelWith(template, token = '<|im_start|>') {
   const key = 'tokenizer.chat_template', at = tiny.indexOf(key) + key.length + 4, length = Number(tiny.readBigUInt64LE(at));
   const bytes = Buffer.from(template), rest = length - bytes.length - '{##}'.length;
   assert(rest >= 0, `a template of ${bytes.length} bytes is too long`);
   const copy = Buffer.from(tiny), file = path.join(os.tmpdir(), `plimsoll-family-${process.pid}.gguf`);
   Buffer.concat([bytes, Buffer.from('{#' + ' '.repeat(rest) + '#}')]).copy(copy, at + 8);
+  assert.equal(copy.write(token, copy.indexOf('<|im_start|>')), '<|im_start|>'.length);
   fs.writeFileSync(file, copy);
   return file;
 }
@@ -51,6 +53,10 @@ const families = {
   },
   'Mistral, newer': {
     template: turns('', unused('[TOOL_CALLS][ARGS][THINK]')), says: '[THINK]A cat?[/THINK]So[TOOL_CALLS]get_weather[ARGS]{"city": "Rome", "days": 2}', reasoning: 'A cat?', text: 'So', calls: [rome],
+  },
+  'Mistral, with a control token': {
+    template: turns('', unused('[TOOL_CALLS]')).replaceAll('<|im_start|>', ''), token: '[TOOL_CALLS]',
+    grammar: 'root ::= "Ok" <|[TOOL_CALLS]|> "[{\\"name\\": \\"now\\", \\"arguments\\": {}}]"', says: '', text: 'Ok', calls: [now],
   },
   'gpt-oss': {
     template: turns('', unused('<|channel|><|message|>')).replace('<|im_start|>assistant\n', '<|start|>assistant'),
@@ -137,11 +143,11 @@ const heard = {
 };
 
 for (const [name, family] of Object.entries(families)) test(name, async () => {
-  const file = modelWith(family.template), s = await Server.start('-m', file, '--parallel', '2');
+  const file = modelWith(family.template, family.token), s = await Server.start('-m', file, '--parallel', '2');
   const wanted = { reasoning: family.reasoning ?? '', text: family.text, calls: family.calls };
   try {
     for (const [client, listen] of Object.entries(heard)) {
-      const got = await listen(s, literal(family.says));
+      const got = await listen(s, family.grammar ?? literal(family.says));
       assert.deepEqual({ reasoning: got.reasoning ?? '', text: got.text ?? '', calls: got.calls ?? [] }, wanted, client);
     }
     if (!family.thinksFirst) { // a small model would think for ever

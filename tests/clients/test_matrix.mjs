@@ -126,6 +126,12 @@ test('openai: stop strings, many and one; seed; logit_bias', async s => {
   assert.equal(new Set(biased.choices[0].logprobs.content.map(e => e.token)).size, 1);
 });
 
+test('control tokens that say nothing are not shown', async s => {
+  const r = await s.openai.chat.completions.create({ model: s.model, messages, max_tokens: 4, logit_bias: { 259: 100 }, logprobs: true });
+  assert.deepEqual(r.choices[0].logprobs.content.map(e => e.token), Array(4).fill('<|im_start|>'));
+  assert.equal(r.choices[0].message.content, '');
+});
+
 test('openai: fields that are null are not there', async s => {
   const nulls = Object.fromEntries(['max_tokens', 'n', 'stop', 'seed', 'temperature', 'top_p', 'frequency_penalty', 'presence_penalty',
     'logit_bias', 'logprobs', 'top_logprobs', 'response_format', 'tools', 'tool_choice', 'parallel_tool_calls', 'stream',

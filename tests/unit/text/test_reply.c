@@ -369,13 +369,24 @@ static void test_formats(void **state) {
     }
 }
 
+static void test_words(void **state) {
+    (void)state;
+    text_reply_format f = format_of(TEXT_REPLY_FAMILY_MISTRAL), plain = {.family = TEXT_REPLY_FAMILY_PLAIN};
+    assert_true(text_reply_is_word(&f, STR("[TOOL_CALLS]")) && text_reply_is_word(&f, STR("[ARGS]")));
+    assert_true(text_reply_is_word(&f, STR("</think>")));
+    assert_false(text_reply_is_word(&f, STR("<s>")) || text_reply_is_word(&f, STR("<|channel|>")) || text_reply_is_word(&f, STR("")));
+    f = format_of(TEXT_REPLY_FAMILY_HARMONY);
+    assert_true(text_reply_is_word(&f, STR("<|channel|>")));
+    assert_false(text_reply_is_word(&plain, STR("<tool_call>")) || text_reply_is_word(&plain, STR("")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hermes), cmocka_unit_test(test_json_is_mended), cmocka_unit_test(test_thinking),
         cmocka_unit_test(test_without_tools), cmocka_unit_test(test_qwen_xml), cmocka_unit_test(test_glm),
         cmocka_unit_test(test_llama), cmocka_unit_test(test_mistral), cmocka_unit_test(test_harmony),
         cmocka_unit_test(test_deepseek), cmocka_unit_test(test_granite_and_generic), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_pieces), cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_pieces), cmocka_unit_test(test_formats), cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
