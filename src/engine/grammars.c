@@ -65,6 +65,9 @@ bool engine_grammars_load(engine *en, err *e) {
     engine_grammars *x = &en->grammars;
     if (!en->token_index) return true;
     if (!mem_arena_init(&x->arena, en->ledger, MEM_GRAMMAR, engine_grammars_bytes(en), false, e)) return false;
+    mem_ledger_view v;
+    mem_ledger_read(en->ledger, &v);
+    mem_ledger_set_limit(en->ledger, MEM_GRAMMAR, v.rows[MEM_GRAMMAR].now_bytes); /* and no more, whatever comes */
     parts p = layout(en, &x->arena);
     CHECK(!x->arena.failed);
     mem_buddy_init(&x->blocks, p.region, region_bytes(en->config.grammar_bytes), p.state);
@@ -84,6 +87,7 @@ static void forget(engine_grammars *x, engine_grammar *g) {
 void engine_grammars_unload(engine *en) {
     engine_grammars *x = &en->grammars;
     if (!x->machine) return;
+    mem_ledger_set_limit(en->ledger, MEM_GRAMMAR, UINT64_MAX);
     for (engine_grammar *g = x->first, *next; g; g = next) {
         next = g->next;
         CHECK(g->references == 0);
