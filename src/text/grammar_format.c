@@ -29,6 +29,14 @@ static const struct format {
     {"uri-reference", "(/[A-Za-z0-9._~-]{1,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?"},
     {"iri-reference", "(/[A-Za-z0-9._~-]{1,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?"},
     {"uuid", "[0-9a-fA-F]{8}-" HEX4 "-4[0-9a-fA-F]{3}-[89ab][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"},
+    {"uuid1", "[0-9a-f]{8}-" HEX4 "-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"},
+    {"uuid3", "[0-9a-f]{8}-" HEX4 "-3[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"},
+    {"uuid4", "[0-9a-f]{8}-" HEX4 "-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"},
+    {"uuid5", "[0-9a-f]{8}-" HEX4 "-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"},
+    {"ipvanyaddress", OCTET "(\\." OCTET "){3}"},
+    {"iso-time", TIME},
+    {"iso-date-time", DATE "T" TIME},
+    {"regex", "[A-Za-z0-9 _-]{0,40}"},
     {"json-pointer", "(/[A-Za-z0-9_-]{1,40}){0,8}"},
     {"relative-json-pointer", "(0|[1-9]\\d{0,3})(/[A-Za-z0-9_-]{1,40}){0,8}"},
     {"byte", "([A-Za-z0-9+/]{4}){0,64}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"},
@@ -47,7 +55,9 @@ static const struct format {
     {"emoji", EMOJI, true},
     {"password", ""},
     {"binary", ""},
-    {"regex", ""},
+    {"file-path", ""},
+    {"directory-path", ""},
+    {"path", ""},
     {"starts_with", ""},
     {"ends_with", ""},
     {"includes", ""},
@@ -69,7 +79,8 @@ bool grammar_format_is_its_pattern(str name) {
 
 /* ---- formats with patterns ---- */
 
-/* zod writes both; what is generated satisfies both. (Of any format and any pattern that could not be said.) */
+/* zod writes both; what is generated satisfies both. (Of any format and any pattern that could not be said.) And
+ * patterns that look around, which is not supported otherwise: pydantic's of decimals. */
 #define ZOD_DATE                                                                                                       \
     "(?:(?:\\d\\d[2468][048]|\\d\\d[13579][26]|\\d\\d0[48]|[02468][048]00|[13579][26]00)-02-29|"                       \
     "\\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|"                       \
@@ -115,6 +126,7 @@ static const struct both {
      "[0-9a-fA-F]{1,4}:((:[0-9a-fA-F]{1,4}){1,6})|:((:[0-9a-fA-F]{1,4}){1,7}|:))$",
      NULL},
     {"base64", "^$|^(?:[0-9a-zA-Z+/]{4})*(?:(?:[0-9a-zA-Z+/]{2}==)|(?:[0-9a-zA-Z+/]{3}=))?$", NULL},
+    {"decimal", "^(?!^[-+.]*$)[+-]?0*\\d*\\.?\\d*$", "-?(0|[1-9]\\d{0,11})(\\.\\d{1,6})?"},
     {"emoji",
      "^(?=[\\s\\S]*[\\p{Extended_Pictographic}\\p{Regional_Indicator}\\u20E3])"
      "[\\p{Extended_Pictographic}\\p{Emoji_Component}]+$",

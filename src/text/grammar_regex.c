@@ -1,7 +1,7 @@
 /* Regular expressions of schemas (ECMA-262, as far as they are regular) to the insides of JSON strings. */
 #include "text/grammar_internal.h"
 
-enum { RANGES_MAX = 160, NESTING_MAX = 24 };
+enum { RANGES_MAX = 160, NESTING_MAX = 24, DIGITS_MOST = 16 };
 
 typedef struct regex {
     grammar_builder *b;
@@ -305,8 +305,14 @@ static grammar_lengths sequence(regex *x, bool top) {
             break;
         }
         uint32_t start = grammar_here(x->b), least, most;
+        size_t begins = x->at;
         grammar_lengths l = atom(x);
-        if (!x->b->failed && take_times(x, &least, &most)) l = repeat(x, start, l, least, most);
+        str said = {x->pattern.data + begins, x->at - begins};
+        if (!x->b->failed && take_times(x, &least, &most)) {
+            bool digits = str_is(said, "\\d") || str_is(said, "[0-9]"); /* as numbers: a model may go on for ever */
+            if (digits && most == GRAMMAR_UNBOUNDED) most = least > DIGITS_MOST ? least : DIGITS_MOST;
+            l = repeat(x, start, l, least, most);
+        }
         sum = (grammar_lengths){plus(sum.least, l.least), plus(sum.most, l.most)};
     }
     if (ended || x->b->failed) return sum;
