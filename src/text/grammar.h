@@ -18,8 +18,8 @@
  *
  * JSON is written without blanks, but for one after ':' and ',' where the model likes it. Members come in the order
  * of the schema; others only where additionalProperties, or nothing at all, is said. Strings are valid UTF-8; numbers,
- * and \d+ of a pattern, have at most 16 digits. References go GRAMMAR_DEPTH_MAX levels deep: deeper is never begun, so that what is begun
- * can be ended.
+ * and \d+ of a pattern, have at most 16 digits. References go GRAMMAR_DEPTH_MAX levels deep: deeper is never begun, so
+ * that what is begun can be ended.
  *
  * Refused, by name and place: keywords and formats that are not known, regular expressions that look around or back,
  * `oneOf` whose branches may overlap, what nothing satisfies, left recursion, what is larger than the limits.
