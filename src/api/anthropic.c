@@ -410,7 +410,7 @@ static bool on_tool(void *ctx, const field_item *item, err *e) {
     chat *c = ctx;
     tool_fields f = {0};
     if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
-    if (f.type.len && !str_is(f.type, "custom"))
+    if (f.type.data && !str_is(f.type, "custom"))
         return err_set(e, ERR_INVALID,
                        "'%s.type' is '%.*s'; this server runs no tools itself: it must be custom", item->path,
                        (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);

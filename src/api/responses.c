@@ -382,7 +382,7 @@ static bool on_item(void *ctx, const field_item *item, err *e) {
     if (str_is(f.type, "function_call")) return add_call(c, &f, item->path, e);
     if (str_is(f.type, "function_call_output")) return add_result(c, &f, item->path, e);
     if (str_is(f.type, "reasoning")) return true; /* thoughts of earlier turns are not shown again */
-    if (f.type.len && !str_is(f.type, "message"))
+    if (f.type.data && !str_is(f.type, "message"))
         return err_set(
             e, ERR_INVALID,
             "'%s.type' is '%.*s'; it must be message, function_call, function_call_output or reasoning",

@@ -12,6 +12,7 @@ const json = v => JSON.stringify(v, (k, x) => typeof x === 'bigint' ? `vast:${x}
 const kinds = {
   text: ['text', 'empty null'],
   text_needed: ['text', 'empty'],
+  text_needed_: ['text', ''],
   count: ['one null', 'zero'],
   count_needed: ['one', 'zero'],
   whole: ['one zero null', 'negative vast'],
@@ -40,13 +41,21 @@ const blocks = (...content) => ({ messages: [{ role: 'user', content }] });
 
 const sampling = { temperature: 'heat', top_p: 'share', frequency_penalty: 'penalty', presence_penalty: 'penalty', seed: 'whole' };
 
+// Ours, that go along in every dialect.
+const own = {
+  priority: ['one zero negative null', ''], kv_type: ['null', ''], window: ['zero null', 'one'], keep: ['zero null', 'one'], cache: 'bool', speculate: 'bool',
+  cache_ttl: ['one zero null', ''], pin: 'bool', adapter: ['null', 'text empty'],
+};
+const sampler = { min_p: 'share', typical_p: 'share', repeat_penalty: ['one fraction null', ''], repeat_last_n: ['one zero null', ''], top_k: ['one zero null', ''], ignore_end: 'bool' };
+
 const routes = {
   'openai /v1/chat/completions': {
     base: chat,
     fields: {
       model: ['', 'empty null'], messages: 'nothing', max_tokens: 'count', max_completion_tokens: 'count', n: ['one null', ''], stop: 'text_or_texts',
       ...sampling, logit_bias: ['object null', 'list'], logprobs: 'bool', response_format: ['null', ''], tools: 'tools', tool_choice: ['null', ''],
-      parallel_tool_calls: 'bool', stream: 'bool', stream_options: ['object null', ''], user: 'text', reasoning_effort: 'word',
+      parallel_tool_calls: 'bool', stream: 'bool', stream_options: ['object null', ''], user: 'text', reasoning_effort: 'word', ...own, ...sampler,
+      grammar: ['null', 'empty'], chat_template_kwargs: ['object null', ''],
     },
     nested: [
       [{ logprobs: true, top_logprobs: 1 }, { top_logprobs: ['one zero null', ''] }],
@@ -73,20 +82,29 @@ const routes = {
     fields: {
       model: ['', 'empty null'], prompt: ['text', 'empty null texts'], max_tokens: 'count', n: ['one null', ''], best_of: ['one null', ''], stop: 'text_or_texts',
       ...sampling, logit_bias: ['object null', 'list'], logprobs: ['one zero null', ''], echo: 'bool', stream: 'bool', stream_options: ['object null', ''],
-      suffix: ['null', 'text empty'], user: 'text',
+      suffix: ['null', 'text empty'], user: 'text', ...own, ...sampler, grammar: ['null', 'empty'],
     },
   },
   'openai /v1/embeddings': {
     base: s => ({ model: s.model, input: 'Hi' }),
-    fields: { model: ['', 'empty null'], input: ['text texts', 'empty'], encoding_format: ['null', ''], dimensions: ['null', 'one'], user: 'text' },
+    fields: { model: ['', 'empty null'], input: ['text texts', 'empty'], encoding_format: ['null', ''], dimensions: ['null', 'one'], user: 'text', ...own },
   },
   'openai /v1/responses': {
     base: s => ({ model: s.model, input: 'Hi', max_output_tokens: 16 }),
     fields: {
       model: ['', 'empty null'], input: ['text', 'empty'], instructions: 'text', max_output_tokens: 'count', temperature: 'heat', top_p: 'share', tools: 'tools',
-      tool_choice: ['null', ''], parallel_tool_calls: 'bool', stream: 'bool', text: ['object null', ''], reasoning: ['object null', ''], user: 'text',
+      tool_choice: ['null', ''], parallel_tool_calls: 'bool', stream: 'bool', text: ['object null', ''], reasoning: ['object null', ''], user: 'text', ...own, ...sampler, metadata: ['object null', ''],
+      previous_response_id: ['null', 'empty'],
     },
-    nested: [[{ text: { format: { type: 'json_schema', name: 'x', schema: { type: 'integer' } } } },
+    nested: [[{ reasoning: { effort: 'low' } }, { 'reasoning.effort': ['null', ''] }],
+      [{ tools: [{ type: 'function', name: 'f', parameters }] },
+        { 'tools.0': 'nothing', 'tools.0.type': 'nothing', 'tools.0.name': ['text', ''], 'tools.0.description': 'text', 'tools.0.parameters': ['object null', ''] }],
+      [{ input: [{ role: 'user', content: 'Hi' }] }, { 'input.0': 'nothing', 'input.0.role': 'nothing', 'input.0.content': ['text', 'empty list'] }],
+      [{ input: [{ type: 'message', role: 'user', content: [{ type: 'input_text', text: 'Hi' }] }] },
+        { 'input.0.type': ['null', ''], 'input.0.content.0': ['', 'text'], 'input.0.content.0.type': 'nothing', 'input.0.content.0.text': 'text_needed' }],
+      [{ input: [{ role: 'user', content: 'x' }, { type: 'function_call', call_id: 'a', name: 'f', arguments: '{}' }, { type: 'function_call_output', call_id: 'a', output: 'x' }] },
+        { 'input.1.call_id': 'text_needed_', 'input.1.name': 'text_needed_', 'input.1.arguments': ['', 'empty text null'], 'input.2.call_id': 'text_needed_', 'input.2.output': ['text', 'empty list null'] }],
+      [{ text: { format: { type: 'json_schema', name: 'x', schema: { type: 'integer' } } } },
       { 'text.format': ['null', ''], 'text.format.type': ['', 'null'], 'text.format.schema': ['object', ''] }]],
   },
   'anthropic /v1/messages': {
@@ -94,7 +112,7 @@ const routes = {
     fields: {
       model: ['', 'empty null'], messages: 'nothing', max_tokens: ['one', ''], system: ['text null', 'empty list'], stop_sequences: 'texts', stream: 'bool', temperature: 'heat',
       top_p: 'share', top_k: ['one zero null', 'negative'], tools: 'tools', tool_choice: ['null', ''], metadata: ['object null', ''], thinking: ['null', ''],
-      output_config: ['object null', ''],
+      output_config: ['object null', ''], ...own, grammar: ['null', 'empty'],
     },
     nested: [
       [{ messages: [user] }, { 'messages.0': 'nothing', 'messages.0.role': 'nothing', 'messages.0.content': ['text', 'empty list'] }],
@@ -119,7 +137,8 @@ const routes = {
     base: s => ({ ...ollama(s), messages: [user] }),
     fields: {
       model: 'nothing', messages: ['', 'list null'], stream: 'bool', format: ['null', 'empty object'], options: ['object null', ''],
-      keep_alive: ['one zero negative null', 'fraction empty vast huge'], think: ['null', 'yes text'], tools: 'tools', logprobs: 'bool',
+      keep_alive: ['one zero negative null', 'fraction empty vast huge'], think: ['null', 'yes text'], tools: 'tools', logprobs: 'bool', ...own,
+      tool_choice: ['null', ''], grammar: ['null', 'empty'],
     },
     nested: [
       [{ messages: [user] }, { 'messages.0': 'nothing', 'messages.0.role': 'nothing', 'messages.0.content': ['text', 'empty null list'], 'messages.0.images': ['null', 'list texts'] }],
@@ -144,6 +163,9 @@ const routes = {
   'ollama /api/embed': {
     base: s => ({ model: s.model, input: 'Hi' }),
     fields: { model: 'nothing', input: ['text texts', 'empty list null'], options: ['object null', ''], keep_alive: ['one zero negative null', 'fraction empty vast huge'], truncate: 'bool', dimensions: ['null', 'one'] },
+  },
+  'ollama /api/embeddings': {
+    base: s => ({ model: s.model, prompt: 'Hi' }), fields: { model: 'nothing', prompt: ['text', 'empty null'], options: ['object null', ''] },
   },
   'ollama /api/show': { base: s => ({ model: s.model }), fields: { model: 'nothing' } },
 };

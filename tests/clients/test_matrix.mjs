@@ -126,6 +126,21 @@ test('openai: stop strings, many and one; seed; logit_bias', async s => {
   assert.equal(new Set(biased.choices[0].logprobs.content.map(e => e.token)).size, 1);
 });
 
+test('our own fields go along in every dialect, and what they cost comes back', async s => {
+  const own = { priority: 3, kv_type: 'q8', cache_ttl: 60, pin: false };
+  const body = { model: s.model, messages, max_tokens: 3, ...own };
+  const answers = {
+    openai: (await s.post('/v1/chat/completions', body)).json, completions: (await s.post('/v1/completions', { ...body, prompt })).json,
+    responses: (await s.post('/v1/responses', { model: s.model, input: prompt, max_output_tokens: 16, ...own })).json,
+    anthropic: (await s.post('/v1/messages', body, { 'anthropic-version': '2023-06-01' })).json, ollama: (await s.post('/api/chat', { ...body, stream: false })).json,
+  };
+  for (const [name, answer] of Object.entries(answers)) for (const part of ['cache_stats', 'memory']) {
+    assert.equal(typeof answer[part], 'object', `${name} has no ${part}: ${JSON.stringify(answer).slice(0, 300)}`);
+  }
+  const shown = await s.openai.chat.completions.create(body); // and strict clients do not mind
+  assert(shown.choices[0].message.content.length >= 0);
+});
+
 test('control tokens that say nothing are not shown', async s => {
   const r = await s.openai.chat.completions.create({ model: s.model, messages, max_tokens: 4, logit_bias: { 259: 100 }, logprobs: true });
   assert.deepEqual(r.choices[0].logprobs.content.map(e => e.token), Array(4).fill('<|im_start|>'));
