@@ -440,7 +440,7 @@ static void the_higher_priority_goes_before_the_parked(void **state) {
     while (!is_stalled(&w, a) || !is_stalled(&w, b)) pause_us(1000);
     pthread_mutex_lock(&w.s->lock);
     sched_park(w.s, b);
-    leave_room(&w, 20);
+    leave_room(&w, 640 / KV_PAGE_TOKENS);
     pthread_mutex_unlock(&w.s->lock);
     ask *q = new_ask(&w, 0, 0, 5, 900, 100);
     q->r.priority = 1;
@@ -449,7 +449,7 @@ static void the_higher_priority_goes_before_the_parked(void **state) {
     assert_int_equal(counts_of(&w).parked, 1);
     assert_int_equal(counts_of(&w).queued, 1);
     pthread_mutex_lock(&w.s->lock);
-    leave_room(&w, 35); /* enough for either */
+    leave_room(&w, 1120 / KV_PAGE_TOKENS); /* enough for either */
     pthread_mutex_unlock(&w.s->lock);
     while (counts_of(&w).parked && counts_of(&w).queued) pause_us(200);
     assert_true(admitted_at(&w, high));
