@@ -329,7 +329,7 @@ void api_reply_json(http_request *r, int status, const buf *body) {
 
 /* ---- prompts ---- */
 
-bool api_tokenize(api *a, str text, uint32_t *n, err *e) {
+bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e) {
     if (!a->scratch && !(a->scratch = text_scratch_new(engine_vocab(a->en), &a->heap.alloc)))
         return err_set_memory(e, 0, mem_ledger_available(a->ledger), "no memory to tokenize in");
     size_t n_tokens = 0;
@@ -337,9 +337,11 @@ bool api_tokenize(api *a, str text, uint32_t *n, err *e) {
     text_token bos = text_vocab_bos(v);
     bool begun =
         bos != TEXT_NO_TOKEN && text_vocab_token(v, bos).len && str_starts(text, text_vocab_token(v, bos));
-    bool ok = text_encode(v, a->scratch, text, !begun, true, a->tokens, engine_context(a->en), &n_tokens, e);
+    uint32_t most = engine_context(a->en);
+    bool ok = quoted ? text_encode_quoted(v, a->scratch, text, !begun, a->tokens, most, &n_tokens, e)
+                     : text_encode(v, a->scratch, text, !begun, true, a->tokens, most, &n_tokens, e);
     if (!ok && e->code == ERR_TOO_LARGE)
-        err_set(e, ERR_TOO_LARGE, "the prompt has more tokens than the context of %u", engine_context(a->en));
+        err_set(e, ERR_TOO_LARGE, "the prompt has more tokens than the context of %u", most);
     *n = (uint32_t)n_tokens;
     if (text.len > SCRATCH_KEEP_BYTES / 16) { /* a rare large prompt must not stay paid for */
         text_scratch_free(a->scratch);

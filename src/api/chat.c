@@ -400,7 +400,7 @@ bool chat_finish(chat *c, api_request *q, err *e) {
     if (begun) buf_append_str(&prompt, begun->text);
     if (prompt.failed) return no_room(c, e);
     if (!set_style(c, text_of(&prompt), e)) return false;
-    if (!api_tokenize(a, text_of(&prompt), &q->job.n_prompt, e)) return false;
+    if (!api_tokenize(a, text_of(&prompt), true, &q->job.n_prompt, e)) return false;
     q->job.words = &a->model.reply;
     bool must_call = c->choice == CHAT_TOOLS_REQUIRED || c->choice == CHAT_TOOLS_NAMED;
     return must_call ? set_call(c, q, e) : set_format(c, q, e);

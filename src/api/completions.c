@@ -250,7 +250,7 @@ static bool read_prompt(completion_request *x, uint32_t k, err *e) {
     if (fields_kind(json) == JSON_ARRAY_START) {
         if (!chat_each(x->c, "prompt", json, on_id, x, e)) return false;
     } else if (!fields_text(&x->c->in, json, &text, e) ||
-               !api_tokenize(x->q.a, text, &x->q.job.n_prompt, e)) {
+               !api_tokenize(x->q.a, text, false, &x->q.job.n_prompt, e)) {
         return false;
     }
     return x->q.job.n_prompt > 0 || err_set(e, ERR_INVALID, "'prompt' is empty");

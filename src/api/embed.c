@@ -95,7 +95,7 @@ static bool wrong_input(const text_reader *t, err *e) {
 bool embed_add(embed_answer *x, const char *path, str text, bool cut, err *e) {
     uint32_t n = 0;
     if (!text.len) return err_set(e, ERR_INVALID, "'%s' is empty", path);
-    if (!api_tokenize(x->a, text, &n, e)) {
+    if (!api_tokenize(x->a, text, false, &n, e)) {
         if (e->code != ERR_TOO_LARGE || !cut) return false;
         *e = (err){0};
         n = engine_context(x->a->en); /* so many are there */

@@ -165,8 +165,8 @@ const http_refusal *api_refuse_key(const http_request *r);
 int api_find_key(const char *keys, str given);
 
 /* Tokenizes into a->tokens, behind the start token where the model wants one and the text does not begin with
- * it. */
-bool api_tokenize(api *a, str text, uint32_t *n, err *e);
+ * it. quoted: as text_encode_quoted. */
+bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e);
 /* Puts one more id of a prompt given as ids there. name: the field's. */
 bool api_add_token(api *a, const char *name, int64_t id, uint32_t *n, err *e);
 

@@ -21,7 +21,7 @@ static bool on_prompt(void *target, const json_event *ev, int depth, err *e) {
     if (depth == 0 && ev->kind == JSON_STRING) {
         x->has_prompt = true;
         if (ev->text.len == 0) return err_set(e, ERR_INVALID, "'prompt' is empty");
-        return api_tokenize(a, ev->text, &x->q.job.n_prompt, e);
+        return api_tokenize(a, ev->text, false, &x->q.job.n_prompt, e);
     }
     if (depth == 0 && ev->kind == JSON_ARRAY_START) return x->has_prompt = true;
     if (depth == 0 && ev->kind == JSON_ARRAY_END)

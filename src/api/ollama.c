@@ -595,7 +595,7 @@ static bool read_chat(ollama_request *x, err *e) {
 
 static bool read_raw(ollama_request *x, err *e) {
     chat *c = x->c;
-    return api_tokenize(x->q.a, x->prompt, &x->q.job.n_prompt, e) &&
+    return api_tokenize(x->q.a, x->prompt, false, &x->q.job.n_prompt, e) &&
            request_set_grammar(&x->q, c->format, c->format_source, c->format_name, e);
 }
 

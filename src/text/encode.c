@@ -45,13 +45,13 @@ static bool encode_plain(encoder *x, str text, bool with_prefix) {
     return true;
 }
 
-static bool encode_all(encoder *x, str text, bool parse_special) {
+static bool encode_all(encoder *x, str text, bool parse_special, bool quotes) {
     const text_vocab *v = x->vocab;
     bool with_prefix = v->add_space_prefix; /* at the start and behind each special token */
     size_t plain = 0, at = 0, quote = sizeof TEXT_QUOTE - 1;
     bool quoted = false;
     while (at < text.len && !encoder_full(x)) {
-        if (parse_special && str_starts((str){text.data + at, text.len - at}, STR(TEXT_QUOTE))) {
+        if (quotes && str_starts((str){text.data + at, text.len - at}, STR(TEXT_QUOTE))) {
             if (!encode_plain(x, (str){text.data + plain, at - plain}, with_prefix)) return false;
             if (at > plain) with_prefix = false;
             plain = at += quote;
@@ -87,8 +87,8 @@ size_t text_find_control(const text_vocab *v, str text, size_t from) {
     return text.len;
 }
 
-bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special,
-                 text_token *tokens, size_t max_tokens, size_t *n, err *e) {
+static bool encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special, bool quotes,
+                   text_token *tokens, size_t max_tokens, size_t *n, err *e) {
     encoder x = {.vocab = v, .scratch = s, .tokens = tokens, .max_tokens = max_tokens, .e = e};
     *n = 0;
     if (text.len > ENCODE_TEXT_BYTES_MAX) {
@@ -98,9 +98,19 @@ bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_specia
     }
     set_limits(s, text.len);
     if (add_special && text_vocab_adds_bos(v)) encoder_push(&x, v->bos);
-    bool ok = encode_all(&x, text, parse_special);
+    bool ok = encode_all(&x, text, parse_special, quotes);
     if (ok && add_special && v->add_eos && v->eos != TEXT_NO_TOKEN) encoder_push(&x, v->eos);
     *n = x.n;
     if (!ok || x.n <= max_tokens) return ok;
     return err_set(e, ERR_TOO_LARGE, "the text has more than %zu tokens", max_tokens);
+}
+
+bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special,
+                 text_token *tokens, size_t max_tokens, size_t *n, err *e) {
+    return encode(v, s, text, add_special, parse_special, false, tokens, max_tokens, n, e);
+}
+
+bool text_encode_quoted(const text_vocab *v, text_scratch *s, str text, bool add_special, text_token *tokens,
+                        size_t max_tokens, size_t *n, err *e) {
+    return encode(v, s, text, add_special, true, true, tokens, max_tokens, n, e);
 }

@@ -64,9 +64,6 @@ typedef struct text_scratch text_scratch;
 text_scratch *text_scratch_new(const text_vocab *v, const base_alloc *alloc);
 void text_scratch_free(text_scratch *s);
 
-/* A character that no text has (U+FDD0). Where control tokens are parsed, what follows it is plain text even if it
- * spells one; itself it becomes nothing. */
-#define TEXT_QUOTE "\xEF\xB7\x90"
 /* Where text, from there on, first spells a control token; its length when it does not. */
 size_t text_find_control(const text_vocab *v, str text, size_t from);
 
@@ -76,6 +73,12 @@ size_t text_find_control(const text_vocab *v, str text, size_t from);
  * holds at least max_tokens + 1), ERR_MEMORY when scratch cannot grow. Linear-ish time: n log n. */
 bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special,
                  text_token *tokens, size_t max_tokens, size_t *n, err *e);
+
+/* The same with parse_special, but for what stands behind a TEXT_QUOTE: that is plain text even if it spells a control
+ * token. The quote itself (U+FDD0, a character that no text has) becomes nothing. */
+#define TEXT_QUOTE "\xEF\xB7\x90"
+bool text_encode_quoted(const text_vocab *v, text_scratch *s, str text, bool add_special, text_token *tokens,
+                        size_t max_tokens, size_t *n, err *e);
 
 /* The bytes of one token, as they appear in running text (▁ → space, byte tokens → the byte); control
  * tokens give their text only when show_special. Up to TEXT_TOKEN_BYTES_MAX bytes; returns how many. */

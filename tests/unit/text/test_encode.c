@@ -26,14 +26,27 @@ static void done(text_vocab *v, text_scratch *s) {
     assert_int_equal(memory.outstanding_bytes, 0);
 }
 
-static void expect_ids(const text_vocab *v, text_scratch *s, str text, bool add, bool parse, const char *want) {
-    text_token ids[64];
+static void expect_list(const text_token *ids, size_t n, str text, const char *want) {
     char got[512] = "";
-    size_t n, len = 0;
-    err e = {0};
-    assert_ok(text_encode(v, s, text, add, parse, ids, COUNT(ids), &n, &e), e);
+    size_t len = 0;
     for (size_t i = 0; i < n; i++) len += (size_t)snprintf(got + len, sizeof got - len, "%s%d", i ? " " : "", ids[i]);
     if (strcmp(got, want)) fail_msg("\"%.*s\" gives %s, should give %s", STR_ARG(text), got, want);
+}
+
+static void expect_ids(const text_vocab *v, text_scratch *s, str text, bool add, bool parse, const char *want) {
+    text_token ids[64];
+    size_t n;
+    err e = {0};
+    assert_ok(text_encode(v, s, text, add, parse, ids, COUNT(ids), &n, &e), e);
+    expect_list(ids, n, text, want);
+}
+
+static void expect_quoted(const text_vocab *v, text_scratch *s, str text, const char *want) {
+    text_token ids[64];
+    size_t n;
+    err e = {0};
+    assert_ok(text_encode_quoted(v, s, text, false, ids, COUNT(ids), &n, &e), e);
+    expect_list(ids, n, text, want);
 }
 
 /* The reference: pieces as strings, every step looks at every pair. Returns ids of a word. */
@@ -182,9 +195,10 @@ static void test_special_tokens(void **state) {
     expect_ids(v, s, STR("<|a|"), false, true, "258 97 124");
     expect_ids(v, s, STR("dup"), false, true, "262");
     expect_ids(v, s, STR("<<|a|>"), false, true, "60 256");
-    expect_ids(v, s, STR("x" TEXT_QUOTE "<|a|>y<|a|>"), false, true, "120 60 124 97 124 62 121 256"); /* quoted */
-    expect_ids(v, s, STR(TEXT_QUOTE TEXT_QUOTE "<|a|>" TEXT_QUOTE), false, true, "60 124 97 124 62");
-    expect_ids(v, s, STR(TEXT_QUOTE), false, true, "");
+    expect_ids(v, s, STR(TEXT_QUOTE "<|a|>"), false, true, "239 183 144 256"); /* it means nothing where none is asked for */
+    expect_quoted(v, s, STR("x" TEXT_QUOTE "<|a|>y<|a|>"), "120 60 124 97 124 62 121 256");
+    expect_quoted(v, s, STR(TEXT_QUOTE TEXT_QUOTE "<|a|>" TEXT_QUOTE), "60 124 97 124 62");
+    expect_quoted(v, s, STR(TEXT_QUOTE), "");
     assert_int_equal(text_find_control(v, STR("x<|<|a|>"), 0), 3);
     assert_int_equal(text_find_control(v, STR("<|a|>dup"), 1), 5);
     assert_int_equal(text_find_control(v, STR("<|a|"), 0), 4);
