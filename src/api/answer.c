@@ -327,6 +327,13 @@ static void place_choices(answer *x, wording *all) {
     }
 }
 
+str answer_next_call(const char **at, str *arguments) {
+    str name = str_of(*at);
+    *arguments = str_of(*at + name.len + 1);
+    *at += name.len + arguments->len + 2;
+    return name;
+}
+
 static void word_choices(answer *x, wording *all) {
     buf *const bufs[] = {&all->text, &all->reasoning, &all->calls, &all->logprobs};
     bool failed = false;

@@ -222,8 +222,7 @@ static void put_content(answer *x, const answer_choice *c, json_writer *w) {
     if (c->text.len || !c->n_calls) put_block(w, "text", "text", c->text);
     for (uint32_t k = 0; k < c->n_calls; k++) {
         char id[API_CALL_ID_BYTES];
-        str name = str_of(at), arguments = str_of(at + name.len + 1);
-        at += name.len + arguments.len + 2;
+        str arguments, name = answer_next_call(&at, &arguments);
         json_object_start(w);
         json_put_string(w, "type", STR("tool_use"));
         json_put_string(w, "id", str_of(api_call_id(x, 0, k, id)));

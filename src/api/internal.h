@@ -36,6 +36,9 @@ typedef struct answer_choice {
     int32_t stopped_by;
 } answer_choice;
 
+/* The call that *at points to in a choice's calls, which then points behind it. Returns its name. */
+str answer_next_call(const char **at, str *arguments);
+
 /* An error on its way out. */
 typedef struct answer_failure {
     const err *e;

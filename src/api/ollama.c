@@ -205,8 +205,7 @@ static void put_calls(answer *x, const answer_choice *c, json_writer *w) {
     json_key(w, "tool_calls");
     json_array_start(w);
     for (uint32_t k = 0; k < c->n_calls; k++) {
-        str name = str_of(at), arguments = str_of(at + name.len + 1);
-        at += name.len + arguments.len + 2;
+        str arguments, name = answer_next_call(&at, &arguments);
         put_call_head(x, 0, name, k, w);
         json_raw(w, arguments.len ? arguments : STR("{}"));
         json_object_end(w);
@@ -349,9 +348,6 @@ static const field rows[] = {
     {"grammar", FIELD_STRING, AT(grammar)},
 };
 
-#define SEED_LEAST (-9223372036854774784.0)
-#define SEED_MOST 9223372036854774784.0
-
 /* Of other machines, or of samplings that this one has not. */
 #define IDLE_NUMBER(name) {name, FIELD_I32, AT(idle_number), INT32_MIN, INT32_MAX}
 #define IDLE_SHARE(name) {name, FIELD_FLOAT, AT(idle_share), -1e9, 1e9}
@@ -362,7 +358,7 @@ static const field option_rows[] = {
     REQUEST_SAMPLING_FIELDS(ollama_request, q),
     {"num_predict", FIELD_I32, AT(num_predict), -2, INT32_MAX},
     {"num_ctx", FIELD_U32, AT(num_ctx), 1, UINT32_MAX},
-    {"seed", FIELD_U64, AT(q.seed), SEED_LEAST, SEED_MOST},
+    {"seed", FIELD_U64, AT(q.seed), REQUEST_SEED_LEAST, REQUEST_SEED_MOST},
     {"stop", FIELD_ANY, AT(q.stops)},
     {"mirostat", FIELD_U32, AT(mirostat), 0, 0},
     IDLE_NUMBER("num_keep"), IDLE_NUMBER("num_batch"), IDLE_NUMBER("num_gpu"), IDLE_NUMBER("main_gpu"),

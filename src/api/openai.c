@@ -244,8 +244,7 @@ static void put_calls(answer *x, uint32_t i, const answer_choice *c, json_writer
     json_array_start(w);
     for (uint32_t k = 0; k < c->n_calls; k++) {
         char id[API_CALL_ID_BYTES];
-        str name = str_of(at), arguments = str_of(at + name.len + 1);
-        at += name.len + arguments.len + 2;
+        str arguments, name = answer_next_call(&at, &arguments);
         json_object_start(w);
         json_put_string(w, "id", str_of(api_call_id(x, i, k, id)));
         json_put_string(w, "type", STR("function"));

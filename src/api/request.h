@@ -49,6 +49,9 @@ typedef struct api_request {
 
 enum { REQUEST_NOT_GIVEN = UINT32_MAX, REQUEST_TTL_MAX_S = 1000000000, REQUEST_WINDOW_MAX = 1 << 30 };
 #define REQUEST_NO_SEED 0x8000000000000000ull
+/* Where a seed is any 64 bits, but the one that stands for none: the range of its field. */
+#define REQUEST_SEED_LEAST (-9223372036854774784.0)
+#define REQUEST_SEED_MOST 9223372036854774784.0
 extern const char *const request_kv_types[]; /* in the order of kv_type */
 
 /* target: an api_request. */

@@ -283,8 +283,7 @@ static void put_items(answer *x, const answer_choice *c, buf *items) {
         put_item(x, TEXT_REPLY_CONTENT, n++, STR(""), 0, c->text, true, &w);
     }
     for (uint32_t k = 0; k < c->n_calls; k++) {
-        str name = str_of(at), arguments = str_of(at + name.len + 1);
-        at += name.len + arguments.len + 2;
+        str arguments, name = answer_next_call(&at, &arguments);
         if (n) buf_append_str(items, STR(","));
         json_begin(&w, items);
         put_item(x, TEXT_REPLY_CALL, n++, name, k, arguments, true, &w);
