@@ -1,4 +1,4 @@
-#include "api/chat.h"
+#include "api/chat_fit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +42,7 @@ bool chat_each(const chat *c, const char *path, str array, field_on_item *on_ite
     return fields_each(&in, array, on_item, ctx, e);
 }
 
-static bool no_room(const chat *c, err *e) {
+bool chat_no_room(const chat *c, err *e) {
     return err_set_memory(
         e, c->arena.size, mem_ledger_available(c->a->ledger),
         "a conversation of this size takes more than the %zu bytes that are set aside for it", c->arena.size);
@@ -50,7 +50,7 @@ static bool no_room(const chat *c, err *e) {
 
 chat_message *chat_add(chat *c, chat_role role, err *e) {
     chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
-    if (!m) return no_room(c, e), NULL;
+    if (!m) return chat_no_room(c, e), NULL;
     m->role = role;
     if (c->last)
         c->last->next = m;
@@ -63,7 +63,7 @@ chat_message *chat_add(chat *c, chat_role role, err *e) {
 bool chat_add_text(chat *c, str *to, str more, err *e) {
     if (!to->len) return *to = more, true;
     char *both = alloc_bytes(&c->alloc, to->len + more.len);
-    if (!both) return no_room(c, e);
+    if (!both) return chat_no_room(c, e);
     memcpy(both, to->data, to->len);
     if (more.len) memcpy(both + to->len, more.data, more.len);
     *to = (str){both, to->len + more.len};
@@ -72,7 +72,7 @@ bool chat_add_text(chat *c, str *to, str more, err *e) {
 
 bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e) {
     chat_call *call = alloc_zeroed(&c->alloc, sizeof *call);
-    if (!call) return no_room(c, e);
+    if (!call) return chat_no_room(c, e);
     *call = (chat_call){.id = id, .name = name, .arguments = arguments};
     if (m->last_call)
         m->last_call->next = call;
@@ -96,145 +96,17 @@ bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
     json_raw(&w, parameters.len ? parameters : STR("{\"type\":\"object\",\"properties\":{}}"));
     json_object_end(&w);
     json_object_end(&w);
-    return !c->tools.failed || no_room(c, e);
+    return !c->tools.failed || chat_no_room(c, e);
 }
 
 static str text_of(const buf *b) { return buf_str(b); }
 
-static bool make_str(chat *c, str *out, const str *parts, size_t n, err *e) {
+bool chat_make_text(chat *c, str *out, const str *parts, size_t n, err *e) {
     buf b;
     buf_init(&b, &c->alloc, SIZE_MAX / 2);
     for (size_t i = 0; i < n; i++) buf_append_str(&b, parts[i]);
     *out = text_of(&b);
-    return !b.failed || no_room(c, e);
-}
-
-/* ---- what a template cannot do is done for it ---- */
-
-static const char
-    tool_words[] = "You can call these functions:\n",
-    tool_form[] =
-        "\nTo call one, answer with nothing but a JSON object of this form: "
-        "{\"name\": \"…\", \"arguments\": {…}}. Its result comes with the next message.";
-
-static bool tell_of_tools(chat *c, str *system, err *e) {
-    str parts[] = {*system, system->len ? STR("\n\n") : STR(""), str_of(tool_words), text_of(&c->tools),
-                   str_of(tool_form)};
-    return make_str(c, system, parts, sizeof parts / sizeof *parts, e);
-}
-
-static bool only_object(void *unused, const json_event *ev, err *e) {
-    (void)unused;
-    return ev->depth > 0 || ev->kind == JSON_OBJECT_START || ev->kind == JSON_OBJECT_END ||
-           err_set(e, ERR_INVALID, "arguments that are no object");
-}
-
-/* A model may have written what is no JSON; its answer is part of the conversation all the same. */
-static void put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w) {
-    err e;
-    str arguments = call->arguments.len ? call->arguments : STR("{}");
-    if (!as_text && json_parse(&c->parser, arguments, only_object, NULL, &e))
-        json_raw(w, arguments);
-    else
-        json_string(w, arguments);
-}
-
-static bool calls_as_text(chat *c, chat_message *m, err *e) {
-    for (const chat_call *call = m->calls; call; call = call->next) {
-        buf b;
-        json_writer w;
-        buf_init(&b, &c->alloc, SIZE_MAX / 2);
-        json_begin(&w, &b);
-        json_object_start(&w);
-        json_put_string(&w, "name", call->name);
-        json_key(&w, "arguments");
-        put_arguments(c, call, false, &w);
-        json_object_end(&w);
-        if (b.failed) return no_room(c, e);
-        if (m->text.len && !chat_add_text(c, &m->text, STR("\n"), e)) return false;
-        if (!chat_add_text(c, &m->text, text_of(&b), e)) return false;
-    }
-    m->calls = NULL;
-    return true;
-}
-
-static bool result_as_text(chat *c, chat_message *m, err *e) {
-    str parts[] = {STR("Result of "), m->name.len ? m->name : STR("the call"), STR(":\n"), m->text};
-    m->role = CHAT_USER;
-    return make_str(c, &m->text, parts, sizeof parts / sizeof *parts, e);
-}
-
-/* A result says whose it is by the call's id alone; templates want the name. */
-static void name_result(const chat *c, chat_message *result) {
-    if (result->name.len) return;
-    for (const chat_message *m = c->first; m && m != result; m = m->next)
-        for (const chat_call *call = m->calls; call; call = call->next)
-            if (str_eq(call->id, result->call_id)) result->name = call->name;
-}
-
-static bool join_neighbours(chat *c, err *e) {
-    for (chat_message *m = c->first; m;) {
-        chat_message *n = m->next;
-        bool same = n && n->role == m->role && m->role != CHAT_TOOL && !m->calls && !n->calls;
-        if (!same) {
-            m = n;
-            continue;
-        }
-        if (m->text.len && n->text.len && !chat_add_text(c, &m->text, STR("\n\n"), e)) return false;
-        if (n->text.len && !chat_add_text(c, &m->text, n->text, e)) return false;
-        m->next = n->next;
-        if (c->last == n) c->last = m;
-    }
-    return true;
-}
-
-/* What stands before everything else, for templates that know no such message in the beginning of the user's
- * first. */
-static bool put_system(chat *c, str system, err *e) {
-    chat_message *user = c->first;
-    if (!system.len) return true;
-    while (user && user->role != CHAT_USER) user = user->next;
-    if (c->a->model.system || !user) {
-        chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
-        if (!m) return no_room(c, e);
-        *m = (chat_message){
-            .next = c->first, .role = c->a->model.system ? CHAT_SYSTEM : CHAT_USER, .text = system};
-        c->first = m;
-        if (!c->last) c->last = m;
-        return true;
-    }
-    str parts[] = {system, STR("\n\n"), user->text};
-    return make_str(c, &user->text, parts, sizeof parts / sizeof *parts, e);
-}
-
-/* Messages of the system's that stand in the beginning are taken off, as one text. */
-static bool take_system(chat *c, str *system, err *e) {
-    *system = STR("");
-    for (; c->first && c->first->role == CHAT_SYSTEM; c->first = c->first->next) {
-        if (system->len && c->first->text.len && !chat_add_text(c, system, STR("\n\n"), e)) return false;
-        if (c->first->text.len && !chat_add_text(c, system, c->first->text, e)) return false;
-    }
-    if (!c->first) c->last = NULL;
-    return true;
-}
-
-static bool has_tools(const chat *c) { return c->n_tools > 0 && c->choice != CHAT_TOOLS_NONE; }
-
-static bool adapt(chat *c, err *e) {
-    const chat_model *m = &c->a->model;
-    str system;
-    if (!take_system(c, &system, e)) return false;
-    if (has_tools(c) && !m->tools && !tell_of_tools(c, &system, e)) return false;
-    for (chat_message *x = c->first; x; x = x->next) {
-        if (x->role == CHAT_TOOL) name_result(c, x);
-        if (x->role == CHAT_SYSTEM && !m->late_system) x->role = CHAT_USER;
-    }
-    for (chat_message *x = c->first; x; x = x->next) {
-        if (m->calls) continue;
-        if (x->calls && !calls_as_text(c, x, e)) return false;
-        if (x->role == CHAT_TOOL && !result_as_text(c, x, e)) return false;
-    }
-    return put_system(c, system, e) && (!m->turns || join_neighbours(c, e));
+    return !b.failed || chat_no_room(c, e);
 }
 
 /* ---- the template's context ---- */
@@ -249,9 +121,10 @@ static bool is_plain_id(str s) {
 }
 
 /* Some templates insist on nine letters and digits: other ids become such, the same ones the same. */
-static void put_id(json_writer *w, const char *key, str id) {
+static void put_id(const chat *c, json_writer *w, const char *key, str id) {
     char made[API_CALL_ID_BYTES];
-    json_put_string(w, key, is_plain_id(id) ? id : str_of(api_short_id(str_hash(id), made)));
+    bool as_it_is = c->a->model.long_ids ? id.len > 0 : is_plain_id(id);
+    json_put_string(w, key, as_it_is ? id : str_of(api_short_id(str_hash(id), made)));
 }
 
 static void put_calls(const chat *c, const chat_call *call, json_writer *w) {
@@ -259,13 +132,13 @@ static void put_calls(const chat *c, const chat_call *call, json_writer *w) {
     json_array_start(w);
     for (; call; call = call->next) {
         json_object_start(w);
-        put_id(w, "id", call->id);
+        put_id(c, w, "id", call->id);
         json_put_string(w, "type", STR("function"));
         json_key(w, "function");
         json_object_start(w);
         json_put_string(w, "name", call->name);
         json_key(w, "arguments");
-        put_arguments(c, call, c->a->model.arguments_as_text, w);
+        chat_put_arguments(c, call, c->a->model.arguments_as_text, w);
         json_object_end(w);
         json_object_end(w);
     }
@@ -279,7 +152,7 @@ static void put_message(const chat *c, const chat_message *m, json_writer *w) {
     if (m->reasoning.len) json_put_string(w, "reasoning_content", m->reasoning);
     if (m->role == CHAT_TOOL) {
         if (m->name.len) json_put_string(w, "name", m->name);
-        put_id(w, "tool_call_id", m->call_id);
+        put_id(c, w, "tool_call_id", m->call_id);
     }
     if (m->calls) put_calls(c, m->calls, w);
     json_object_end(w);
@@ -313,7 +186,7 @@ static void put_context(chat *c, const chat_message *stop, buf *to) {
     json_array_start(&w);
     for (const chat_message *m = c->first; m != stop; m = m->next) put_message(c, m, &w);
     json_array_end(&w);
-    if (has_tools(c) && c->a->model.tools) {
+    if (chat_has_tools(c) && c->a->model.tools) {
         json_key(&w, "tools");
         json_array_start(&w);
         json_raw(&w, text_of(&c->tools));
@@ -342,12 +215,12 @@ static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
     buf_init(&context, &c->alloc, SIZE_MAX / 2);
     buf_init(to, &c->alloc, SIZE_MAX / 2);
     put_context(c, stop, &context);
-    if (context.failed) return no_room(c, e);
+    if (context.failed) return chat_no_room(c, e);
     if (!text_template_render(c->a->model.template, text_of(&context), &limits, &c->alloc, to, e)) {
-        if (e->code == ERR_MEMORY) return no_room(c, e);
-        return err_prefix(e, "the model's chat template refuses this conversation: ");
+        if (e->code == ERR_MEMORY) return chat_no_room(c, e);
+        return err_prefix(e, "'messages' is a conversation that the chat template of the model refuses: ");
     }
-    return !to->failed || no_room(c, e);
+    return !to->failed || chat_no_room(c, e);
 }
 
 /* ---- how the answer is to look ---- */
@@ -361,7 +234,7 @@ static bool set_format(chat *c, api_request *q, err *e) {
         return request_set_grammar(q, c->format, c->format_source, c->format_name, e);
     buf_append_str(&b, STR("answer ::= %json"));
     buf_append_str(&b, c->format == TEXT_GRAMMAR_SCHEMA ? c->format_source : STR("{\"type\":\"object\"}"));
-    if (b.failed) return no_room(c, e);
+    if (b.failed) return chat_no_room(c, e);
     return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), c->format_name, e);
 }
 
@@ -373,7 +246,7 @@ static bool set_call(chat *c, api_request *q, err *e) {
     if (!text_reply_tool_grammar(&c->a->model.reply, c->style.tools, named, !c->no_parallel && !named.len,
                                  c->style.prompt_tail, &b, &c->alloc, e))
         return e->code == ERR_INVALID ? err_prefix(e, "'tool_choice': ") : false;
-    if (b.failed) return no_room(c, e);
+    if (b.failed) return chat_no_room(c, e);
     return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), "tools", e);
 }
 
@@ -382,23 +255,43 @@ static bool set_style(chat *c, str prompt, err *e) {
     size_t tail = prompt.len < PROMPT_TAIL_BYTES ? prompt.len : PROMPT_TAIL_BYTES;
     c->style.chat = true;
     c->style.prompt_tail = (str){prompt.data + prompt.len - tail, tail};
-    return !has_tools(c) || make_str(c, &c->style.tools, parts, 3, e);
+    return !chat_has_tools(c) || chat_make_text(c, &c->style.tools, parts, 3, e);
+}
+
+/* The last message, when it is the beginning of the answer. */
+static const chat_message *begun_answer(const chat *c) {
+    bool begun = c->continue_last && c->last->role == CHAT_ASSISTANT && !c->last->calls && c->last != c->first;
+    return begun ? c->last : NULL;
+}
+
+/* A refusal is not the end while the conversation can be given another shape; the first reason is the one told. */
+static bool make_prompt(chat *c, buf *prompt, err *e) {
+    err further;
+    uint32_t step = 0;
+    bool changed;
+    if (!chat_fit(c, e)) return false;
+    for (err *reason = e;; reason = &further) {
+        size_t mark = mem_arena_mark(&c->arena);
+        const chat_message *begun = begun_answer(c);
+        if (render(c, begun, prompt, reason)) {
+            if (begun) buf_append_str(prompt, begun->text);
+            return !prompt->failed || chat_no_room(c, e);
+        }
+        if (reason->code != ERR_INVALID) return *e = *reason, false;
+        mem_arena_reset(&c->arena, mark);
+        if (!chat_fit_further(c, &step, &changed, &further)) return *e = further, false;
+        if (!changed) return false;
+    }
 }
 
 bool chat_finish(chat *c, api_request *q, err *e) {
     api *a = c->a;
     buf prompt;
-    const chat_message *begun = NULL;
     if (!c->first) return err_set(e, ERR_INVALID, "'messages' is empty; there must be one at least");
-    if (!adapt(c, e)) return false;
-    if (c->continue_last && c->last->role == CHAT_ASSISTANT && !c->last->calls && c->last != c->first)
-        begun = c->last;
     /* A form is asked for at once: thoughts before it only where someone wants them. */
     if (c->format_source.len && c->thinking == CHAT_THINKING_DEFAULT && a->model.reply.thinks)
         c->thinking = CHAT_THINKING_OFF;
-    if (!render(c, begun, &prompt, e)) return false;
-    if (begun) buf_append_str(&prompt, begun->text);
-    if (prompt.failed) return no_room(c, e);
+    if (!make_prompt(c, &prompt, e)) return false;
     if (!set_style(c, text_of(&prompt), e)) return false;
     if (!api_tokenize(a, text_of(&prompt), true, &q->job.n_prompt, e)) return false;
     q->job.words = &a->model.reply;

@@ -2,7 +2,7 @@
  * look. Of these it makes the prompt (by the model's own template), the grammar, and what the answer's parser
  * must know.
  *
- * Owns what a template cannot do and is done for it: one without tools is told of them in words, one that
+ * What a template cannot do is done for it (api/chat_fit): one without tools is told of them in words, one that
  * insists on turns gets turns. Callers: the dialects, on the event thread, one conversation at a time:
  * chat_begin, messages and tools, chat_finish, chat_end. Its memory is one arena for as long as that takes,
  * under the account `queue`.
@@ -63,6 +63,7 @@ typedef struct chat {
 
     /* from chat_finish */
     answer_style style;
+    bool wrap_arguments; /* of calls that are no JSON: in an object */
 } chat;
 
 enum { CHAT_TOOL_NAME_MAX = 128 };
@@ -94,5 +95,6 @@ bool chat_finish(chat *c, api_request *q, err *e);
 
 /* What the model's template can do, tried out once. */
 bool chat_model_begin(api *a, err *e);
+void chat_model_probe(api *a); /* of a->model.template */
 
 #endif

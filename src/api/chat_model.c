@@ -18,11 +18,18 @@ static const char plain_template[] =
 #define SYSTEM "{\"role\":\"system\",\"content\":\"zqsystem\"}"
 #define USER "{\"role\":\"user\",\"content\":\"zquser\"}"
 #define SAID "{\"role\":\"assistant\",\"content\":\"zqsaid\"}"
-#define CALL(arguments)                                                                                      \
-    "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"abcdefghi\",\"type\":\"function\","  \
-    "\"function\":{\"name\":\"zqcall\",\"arguments\":" arguments "}}]}"
-#define RESULT                                                                                               \
-    "{\"role\":\"tool\",\"name\":\"zqcall\",\"tool_call_id\":\"abcdefghi\",\"content\":\"zqresult\"}"
+#define ONE_CALL(id, name, arguments)                                                                        \
+    "{\"id\":\"" id "\",\"type\":\"function\",\"function\":{\"name\":\"" name "\",\"arguments\":" arguments "}}"
+#define CALLS(calls) "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[" calls "]}"
+#define CALL(arguments) CALLS(ONE_CALL("abcdefghi", "zqcall", arguments))
+#define RESULT_OF(id)                                                                                        \
+    "{\"role\":\"tool\",\"name\":\"zqcall\",\"tool_call_id\":\"" id "\",\"content\":\"zqresult\"}"
+#define RESULT RESULT_OF("abcdefghi")
+#define TWO_CALLS(one, other)                                                                                 \
+    "[" USER "," CALLS(ONE_CALL("abcdefghi", "zqcall", one) "," ONE_CALL("bbcdefghi", "zqcall", other)) \
+    "," RESULT "," RESULT_OF("bbcdefghi") "]"
+#define LONG_ID "call_00-zqlong_id"
+#define LONG_CALL(arguments) "[" USER "," CALLS(ONE_CALL(LONG_ID, "zqcall", arguments)) "," RESULT_OF(LONG_ID) "]"
 #define TOOLS                                                                                                \
     "[{\"type\":\"function\",\"function\":{\"name\":\"zqcall\",\"description\":\"d\",\"parameters\":"        \
     "{\"type\":\"object\",\"properties\":{\"zqword\":{\"type\":\"string\"}},\"required\":[\"zqword\"]}}}]"
@@ -64,7 +71,9 @@ static bool writes(trial *t, const char *messages, const char *tools, const char
 
 #define WRITES(t, messages, tools, ...) writes(t, messages, tools, (const char *const[]){__VA_ARGS__, NULL})
 
-static void try_out(trial *t, chat_model *m) {
+void chat_model_probe(api *a) {
+    chat_model *m = &a->model;
+    trial of = {.a = a, .arena = &a->parse}, *t = &of;
     m->system = WRITES(t, "[" SYSTEM "," USER "]", NULL, "zqsystem", "zquser");
     m->late_system = WRITES(t, "[" USER "," SAID "," SYSTEM "," USER "]", NULL, "zqsystem");
     m->tools = WRITES(t, "[" USER "]", TOOLS, "zqcall", "zqword");
@@ -74,12 +83,16 @@ static void try_out(trial *t, chat_model *m) {
                                     "zqcall", "zqword\"", "zqresult");
     m->calls = objects || texts;
     m->arguments_as_text = texts;
+    const char *two = texts ? TWO_CALLS("\"{\\\"zqword\\\":1}\"", "\"{\\\"zqother\\\":1}\"")
+                            : TWO_CALLS("{\"zqword\":1}", "{\"zqother\":1}");
+    m->one_call = m->calls && !WRITES(t, two, TOOLS, "zqword", "zqother");
+    m->long_ids = m->calls && (texts ? WRITES(t, LONG_CALL("\"{}\""), TOOLS, "zqresult")
+                                     : WRITES(t, LONG_CALL("{}"), TOOLS, "zqresult"));
     m->turns = !WRITES(t, "[" USER "," USER "]", NULL, "zquser");
 }
 
 bool chat_model_begin(api *a, err *e) {
     chat_model *m = &a->model;
-    trial t = {.a = a, .arena = &a->parse};
     m->template = engine_template(a->en);
     if (!m->template) {
         bool im = text_vocab_find(engine_vocab(a->en), STR("<|im_start|>")) != TEXT_NO_TOKEN;
@@ -87,8 +100,12 @@ bool chat_model_begin(api *a, err *e) {
             text_template_new(im ? str_of(im_template) : str_of(plain_template), &a->heap.alloc, e);
         if (!m->own) return false;
     }
-    try_out(&t, m);
+    chat_model_probe(a);
     text_reply_format_of(m->own ? STR("") : engine_chat_template(a->en), &m->reply);
-    if (!m->tools) m->reply.family = TEXT_REPLY_FAMILY_GENERIC;
+    if (!m->tools) {
+        m->reply.family = TEXT_REPLY_FAMILY_GENERIC;
+        log_info("api", "the model's chat template has no place for tools: requests with tools have them described "
+                        "in words in the system message");
+    }
     return true;
 }

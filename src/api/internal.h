@@ -120,6 +120,8 @@ typedef struct chat_model {
     bool tools, calls;        /* lists of tools; calls and their results in the conversation */
     bool arguments_as_text;   /* of calls: not as objects */
     bool turns;               /* insists on user and assistant in turns */
+    bool one_call;            /* in a turn */
+    bool long_ids;            /* of calls: any, not only nine letters and digits */
 } chat_model;
 
 typedef enum api_state { API_LOADING, API_READY, API_DRAINING } api_state;

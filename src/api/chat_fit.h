@@ -1,0 +1,31 @@
+/* api/chat_fit — a conversation made fit for a template that does not take it as it stands.
+ *
+ * What a model is known to need (chat_model, probed at start) is done before the first rendering; what a template
+ * refuses all the same is tried again with one change more, in the order of how little each takes away. Texts are
+ * moved, split and joined, never dropped. Only chat.c calls this.
+ */
+#ifndef API_CHAT_FIT_H
+#define API_CHAT_FIT_H
+
+#include "api/chat.h"
+
+bool chat_fit(chat *c, err *e); /* what is known to be needed */
+
+/* After a refusal: the next change that alters anything, and *changed; when none is left *changed is false.
+ * step: 0 at first. */
+bool chat_fit_further(chat *c, uint32_t *step, bool *changed, err *e);
+
+/* api/chat_turns: the changes that reshape the list of messages. */
+bool chat_split_calls(chat *c, bool *changed, err *e); /* of one turn: each with its result becomes a turn */
+bool chat_drop_silence(chat *c, bool *changed, err *e); /* answers without a word */
+bool chat_take_turns(chat *c, bool *changed, err *e);  /* user and assistant alternate, calls have results */
+bool chat_calls_as_text(chat *c, bool *changed, err *e);
+
+/* chat.c's tools */
+bool chat_no_room(const chat *c, err *e);
+bool chat_make_text(chat *c, str *out, const str *parts, size_t n, err *e);
+void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w);
+
+static inline bool chat_has_tools(const chat *c) { return c->n_tools > 0 && c->choice != CHAT_TOOLS_NONE; }
+
+#endif
