@@ -507,8 +507,8 @@ static bool read_request(api *a, str body, anthropic_request *x, chat *c, err *e
     s->top_k = 0;
     s->min_p = 0;
     c->continue_last = true;
-    if (!fields_parse_in(&c->in, body, request_rows, sizeof request_rows / sizeof *request_rows, true, x,
-                         NULL, e))
+    if (!request_read(&x->q, &c->in, "", body, request_rows, sizeof request_rows / sizeof *request_rows, e) ||
+        !request_settle(&x->q, &c->in, ROUTE_CHAT, e))
         return false;
     if (!x->model.len) return err_set(e, ERR_INVALID, "'model' is missing");
     if (!api_check_model(a, x->model, e)) return false;
@@ -533,7 +533,9 @@ void anthropic_messages(api *a, http_request *r) {
     err e = {0};
     http_set_header(r, "request-id", http_request_id(r));
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
-    if (begun && read_message(a, http_body(r), &x, &c, &e))
+    bool good = begun && read_message(a, http_body(r), &x, &c, &e);
+    request_name_ignored(&x.q, r);
+    if (good)
         api_generate(a, r, &anthropic_dialect, &x.q.job, 1, x.q.stream, &c.style);
     else
         api_refuse(a, r, &anthropic_dialect, &e);
@@ -548,6 +550,7 @@ void anthropic_count(api *a, http_request *r) {
     http_set_header(r, "request-id", http_request_id(r));
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
     bool good = begun && read_request(a, http_body(r), &x, &c, &e);
+    request_name_ignored(&x.q, r);
     request_end(&x.q);
     if (begun) chat_end(&c);
     if (!good) {

@@ -54,6 +54,16 @@ api *api_start(const api_config *c, mem_ledger *l, err *e) {
     return a;
 }
 
+/* The same as long as a seed gives the same answer: of the version, the model and what it is asked with. */
+static void make_fingerprint(api *a) {
+    const uint64_t *content = engine_about_file(a->en)->identity;
+    char text[256];
+    snprintf(text, sizeof text, "%s %016llx%016llx %016llx %d %u %u", PLIMSOLL_VERSION, (unsigned long long)content[0],
+             (unsigned long long)content[1], (unsigned long long)str_hash(engine_chat_template(a->en)),
+             (int)engine_terms(a->en).type, a->config.window, a->config.keep);
+    snprintf(a->fingerprint, sizeof a->fingerprint, "fp_%010llx", (unsigned long long)(str_hash(str_of(text)) >> 24));
+}
+
 bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e) {
     a->tokens = mem_heap_take(&a->heap, engine_context(en) * sizeof *a->tokens, e);
     if (!a->tokens) return false;
@@ -62,6 +72,7 @@ bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e) {
     a->sched = s;
     a->http = http;
     a->ready_ms = clock_wall_ms();
+    make_fingerprint(a);
     if (!chat_model_begin(a, e)) return false;
     atomic_store(&a->state, API_READY);
     return true;

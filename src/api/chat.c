@@ -193,7 +193,7 @@ static void put_context(chat *c, const chat_message *stop, buf *to) {
         json_array_end(&w);
     }
     quote_controls(c, to);
-    json_put_bool(&w, "add_generation_prompt", true);
+    json_put_bool(&w, "add_generation_prompt", !c->no_generation_prompt);
     put_token_text(c->a, "bos_token", text_vocab_bos(v), &w);
     put_token_text(c->a, "eos_token", text_vocab_eos(v), &w);
     if (c->thinking) json_put_bool(&w, "enable_thinking", c->thinking == CHAT_THINKING_ON);
@@ -260,8 +260,8 @@ static bool set_style(chat *c, str prompt, err *e) {
 
 /* The last message, when it is the beginning of the answer. */
 static const chat_message *begun_answer(const chat *c) {
-    bool begun = c->continue_last && c->last->role == CHAT_ASSISTANT && !c->last->calls && c->last != c->first;
-    return begun ? c->last : NULL;
+    bool can = c->last->role == CHAT_ASSISTANT && !c->last->calls && c->last != c->first;
+    return can && (c->continue_last || c->continue_name) ? c->last : NULL;
 }
 
 /* A refusal is not the end while the conversation can be given another shape; the first reason is the one told. */
@@ -284,16 +284,49 @@ static bool make_prompt(chat *c, buf *prompt, err *e) {
     }
 }
 
+/* A text that the answer is to begin with becomes a message like those that clients add themselves. */
+static bool read_prefill(chat *c, str json, err *e) {
+    json_kind kind = json.len ? fields_kind(json) : JSON_NULL;
+    if (kind == JSON_BOOL && json.data[0] == 't') c->continue_name = "prefill";
+    if (kind == JSON_BOOL || kind == JSON_NULL) return true;
+    if (kind != JSON_STRING) return err_set(e, ERR_INVALID, "'prefill' must be a boolean or a string");
+    chat_message *m = chat_add(c, CHAT_ASSISTANT, e);
+    c->continue_name = "prefill";
+    return m && fields_text(&c->in, json, &m->text, e);
+}
+
+static bool read_shared(chat *c, const shared_values *v, err *e) {
+    if (!c->template_values.len) c->template_values = v->template_values;
+    if (v->thinking) c->thinking = (chat_thinking)v->thinking;
+    if (v->continue_final) c->continue_name = "continue_final_message";
+    if (!read_prefill(c, v->prefill, e)) return false;
+    c->no_generation_prompt = v->generation_prompt == 1 && !c->continue_name;
+    if (c->continue_name && v->generation_prompt == 2)
+        return err_set(e, ERR_INVALID, "'add_generation_prompt' and '%s' are both true; one is possible",
+                       c->continue_name);
+    return true;
+}
+
+static bool check_begun(const chat *c, err *e) {
+    if (!c->continue_name || begun_answer(c)) return true;
+    return err_set(e, ERR_INVALID,
+                   "'%s' is true; the last message must be a text of the assistant's, and not the only one",
+                   c->continue_name);
+}
+
 bool chat_finish(chat *c, api_request *q, err *e) {
     api *a = c->a;
     buf prompt;
+    if (!read_shared(c, &q->also, e)) return false;
     if (!c->first) return err_set(e, ERR_INVALID, "'messages' is empty; there must be one at least");
+    if (!check_begun(c, e)) return false;
     /* A form is asked for at once: thoughts before it only where someone wants them. */
     if (c->format_source.len && c->thinking == CHAT_THINKING_DEFAULT && a->model.reply.thinks)
         c->thinking = CHAT_THINKING_OFF;
     if (!make_prompt(c, &prompt, e)) return false;
     if (!set_style(c, text_of(&prompt), e)) return false;
     if (!api_tokenize(a, text_of(&prompt), true, &q->job.n_prompt, e)) return false;
+    request_truncate(q);
     q->job.words = &a->model.reply;
     bool must_call = c->choice == CHAT_TOOLS_REQUIRED || c->choice == CHAT_TOOLS_NAMED;
     return must_call ? set_call(c, q, e) : set_format(c, q, e);

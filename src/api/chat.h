@@ -59,7 +59,9 @@ typedef struct chat {
     chat_thinking thinking;
     str effort;          /* "low", "medium", "high"; empty: unsaid */
     str template_values; /* JSON object: more for the template */
-    bool continue_last;  /* a last message of the assistant's is the beginning of the answer */
+    bool continue_last;  /* a last message of the assistant's is the beginning of the answer, where there is one */
+    const char *continue_name; /* of the field that asks for it, and is refused where there is none; NULL: none */
+    bool no_generation_prompt;
 
     /* from chat_finish */
     answer_style style;

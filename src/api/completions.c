@@ -253,6 +253,7 @@ static bool read_prompt(completion_request *x, uint32_t k, err *e) {
                !api_tokenize(x->q.a, text, false, &x->q.job.n_prompt, e)) {
         return false;
     }
+    request_truncate(&x->q);
     return x->q.job.n_prompt > 0 || err_set(e, ERR_INVALID, "'prompt' is empty");
 }
 
@@ -292,7 +293,10 @@ static bool read_request(api *a, str body, completion_request *x, err *e) {
     engine_sampling *s = &x->q.job.sampling;
     openai_begin(a, &x->q);
     x->logprobs = LOGPROBS_UNSAID;
-    if (!fields_parse_in(&x->c->in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
+    if (!request_read(&x->q, &x->c->in, "", body, rows, sizeof rows / sizeof *rows, e) ||
+        !request_settle(&x->q, &x->c->in, ROUTE_LOGPROBS, e))
+        return false;
+    if (x->logprobs == LOGPROBS_UNSAID && x->q.also.n_probs) x->logprobs = x->q.also.n_probs;
     if (!api_check_model(a, x->model, e) || !read_prompts(x, e) || !check(x, e)) return false;
     s->logprobs = x->logprobs != LOGPROBS_UNSAID;
     if (s->logprobs) s->top_logprobs = x->c->style.n_logprobs = x->logprobs;
@@ -307,7 +311,9 @@ void openai_completions(api *a, http_request *r) {
     err e = {0};
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
     x.c = &c;
-    if (begun && read_request(a, http_body(r), &x, &e))
+    bool good = begun && read_request(a, http_body(r), &x, &e);
+    request_name_ignored(&x.q, r);
+    if (good)
         api_generate_all(a, r, &completion_dialect, &x.q.job, x.q.n, x.q.stream, &c.style,
                          &(answer_prompts){x.n_prompts, next_prompt, &x});
     else

@@ -12,8 +12,15 @@ typedef struct reader {
     size_t n_fields;
     bool allow_unknown;
     void *target;
-    uint64_t seen;
-    const field *now; /* whose value is being read */
+    uint64_t seen[1 + FIELDS_MORE_MAX / 64]; /* of the table's rows; of those that are shared */
+    uint32_t n_unknown;
+    size_t index;     /* in seen: of */
+    const field *now; /* whose value is being read, and */
+    void *to;         /* where it goes */
+    union {
+        str text;
+        uint64_t number;
+    } nowhere;
     size_t from;      /* where that value begins in source */
     bool skipping;    /* the value of an unknown or ignored field */
 } reader;
@@ -122,11 +129,15 @@ static bool set_integer(const reader *r, const json_event *ev, void *at, err *e)
 }
 
 static bool set_scalar(const reader *r, const json_event *ev, err *e) {
-    void *at = (char *)r->target + r->now->offset;
+    void *at = r->to;
     switch (r->now->kind) {
+    case FIELD_YES_NO:
     case FIELD_BOOL:
         if (ev->kind != JSON_BOOL) return wrong_type(r, "a boolean", ev->kind, e);
-        *(bool *)at = ev->boolean;
+        if (r->now->kind == FIELD_BOOL)
+            *(bool *)at = ev->boolean;
+        else
+            *(uint32_t *)at = ev->boolean ? 2 : 1;
         return true;
     case FIELD_FLOAT:
         if (ev->kind != JSON_INT && ev->kind != JSON_DOUBLE) return wrong_type(r, "a number", ev->kind, e);
@@ -143,20 +154,56 @@ static bool set_scalar(const reader *r, const json_event *ev, err *e) {
 
 /* ---- objects ---- */
 
-static bool begin_field(reader *r, const json_event *ev, err *e) {
-    str key = ev->text;
-    r->now = NULL;
-    r->from = skip_to_value(r->source, (size_t)ev->end);
-    for (size_t i = 0; i < r->n_fields && !r->now; i++)
-        if (str_is(key, r->table[i].name)) r->now = &r->table[i];
-    r->skipping = !r->now || r->now->kind == FIELD_IGNORED;
-    if (!r->now)
-        return r->allow_unknown || err_set(e, ERR_INVALID, "unknown field '%s%.*s'", r->in->path,
-                                           (int)(key.len < 64 ? key.len : 64), key.data);
-    uint64_t bit = 1ull << (r->now - r->table);
-    if (r->seen & bit) return err_set(e, ERR_INVALID, "'%s%s' is there twice", r->in->path, r->now->name);
-    r->seen |= bit;
+static const field *find_row(const field *rows, size_t n, str key) {
+    for (size_t i = 0; i < n; i++)
+        if (str_is(key, rows[i].name)) return &rows[i];
+    return NULL;
+}
+
+static bool pass_unknown(reader *r, str key, err *e) {
+    const fields_more *more = r->in->more;
+    if (!r->allow_unknown)
+        return err_set(e, ERR_INVALID, "unknown field '%s%.*s'", r->in->path, (int)(key.len < 64 ? key.len : 64),
+                       key.data);
+    if (!more) return true;
+    if (++r->n_unknown > FIELDS_UNKNOWN_MAX)
+        return err_set(e, ERR_INVALID, "the body has more than %d fields that are not known", FIELDS_UNKNOWN_MAX);
+    if (more->unknown) more->unknown(more->ctx, r->in->path, key);
     return true;
+}
+
+static bool begin_field(reader *r, const json_event *ev, err *e) {
+    const fields_more *more = r->in->more;
+    void *target = r->target;
+    r->from = skip_to_value(r->source, (size_t)ev->end);
+    r->now = find_row(r->table, r->n_fields, ev->text);
+    if (r->now) {
+        r->index = (size_t)(r->now - r->table);
+    } else if (more && (r->now = find_row(more->rows, more->n_rows, ev->text))) {
+        r->index = 64 + (size_t)(r->now - more->rows);
+        target = more->target;
+    }
+    r->skipping = !r->now || r->now->kind == FIELD_IGNORED;
+    if (!r->now) return pass_unknown(r, ev->text, e);
+    r->to = r->now->use == FIELD_WORKS ? (char *)target + r->now->offset : (void *)&r->nowhere;
+    if (r->now->kind == FIELD_CUSTOM) r->to = target;
+    uint64_t bit = 1ull << r->index % 64, *seen = &r->seen[r->index / 64];
+    if (*seen & bit) return err_set(e, ERR_INVALID, "'%s%s' is there twice", r->in->path, r->now->name);
+    *seen |= bit;
+    return true;
+}
+
+/* What asks for nothing may stand there: clients send whole sets of defaults. */
+static bool check_refused(const reader *r, const json_event *ev, err *e) {
+    const field *f = r->now;
+    bool starts = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
+    bool ends = ev->kind == JSON_OBJECT_END || ev->kind == JSON_ARRAY_END;
+    bool number = ev->kind == JSON_INT || ev->kind == JSON_DOUBLE;
+    bool nothing = ev->depth == 1 && (starts || ends || (ev->kind == JSON_BOOL && !ev->boolean) ||
+                                      (ev->kind == JSON_STRING && !ev->text.len) ||
+                                      (number && ev->number >= f->low && ev->number <= f->high));
+    if (f->kind == FIELD_FLOAT && !number) return wrong_type(r, "a number", ev->kind, e);
+    return nothing || err_set(e, ERR_INVALID, "'%s%s' %s", r->in->path, f->name, f->why);
 }
 
 /* One of the kinds that are kept as text: its first event is checked, its last ends it. */
@@ -167,7 +214,7 @@ static bool keep_json(reader *r, const json_event *ev, err *e) {
     if (ev->depth > 1) return true;
     if (!ends && r->now->kind != FIELD_ANY && ev->kind != wanted)
         return wrong_type(r, fields_kind_name(wanted), ev->kind, e);
-    if (!starts) *(str *)(void *)((char *)r->target + r->now->offset) = slice(r->source, r->from, ev->end);
+    if (!starts) *(str *)r->to = slice(r->source, r->from, ev->end);
     return true;
 }
 
@@ -185,11 +232,12 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
     if (ev->depth == 1 && ev->kind == JSON_KEY) return begin_field(r, ev, e);
     if (r->skipping) return true;
     if (ev->depth == 1 && ev->kind == JSON_NULL) {
-        r->seen &= ~(1ull << (r->now - r->table));
+        r->seen[r->index / 64] &= ~(1ull << r->index % 64);
         return true;
     }
+    if (r->now->use == FIELD_REFUSED) return check_refused(r, ev, e);
     switch (r->now->kind) {
-    case FIELD_CUSTOM: return r->now->events(r->target, ev, ev->depth - 1, e);
+    case FIELD_CUSTOM: return r->now->events(r->to, ev, ev->depth - 1, e);
     case FIELD_OBJECT:
     case FIELD_ARRAY:
     case FIELD_ANY: return keep_json(r, ev, e);
@@ -199,7 +247,7 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
 
 bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n_fields, bool allow_unknown,
                      void *target, uint64_t *seen, err *e) {
-    CHECK(n_fields <= FIELDS_MAX);
+    CHECK(n_fields <= FIELDS_MAX && (!in->more || in->more->n_rows <= FIELDS_MORE_MAX));
     reader r = {.in = in,
                 .source = text,
                 .table = table,
@@ -207,13 +255,13 @@ bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n
                 .allow_unknown = allow_unknown,
                 .target = target};
     bool ok = json_parse(in->parser, text, on_event, &r, e);
-    if (seen) *seen = r.seen;
+    if (seen) *seen = r.seen[0];
     return ok;
 }
 
 bool fields_parse(const base_alloc *alloc, str text, const field *table, size_t n_fields, bool allow_unknown,
                   void *target, uint64_t *seen, err *e) {
-    fields_in in = {alloc, alloc, ""};
+    fields_in in = {alloc, alloc, "", NULL};
     return fields_parse_in(&in, text, table, n_fields, allow_unknown, target, seen, e);
 }
 

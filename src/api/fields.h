@@ -2,8 +2,9 @@
  *
  * Owns the strictness that every dialect shares: a field has one type and one range, wrong ones are
  * refused by name, a known field may not come twice, null means absent. What a dialect does with
- * unknown fields is its own choice. Objects within objects are read from their text (FIELD_OBJECT,
- * fields_each), each by a table of its own; errors name the way to them ('messages[2].role'). */
+ * unknown fields is its own choice; those of other servers that change what is said are rows like its own
+ * (FIELD_REFUSED where they cannot be had): none is ignored in silence. Objects within objects are read from
+ * their text (FIELD_OBJECT, fields_each), each by a table of its own; errors name the way ('messages[2].role'). */
 #ifndef API_FIELDS_H
 #define API_FIELDS_H
 
@@ -11,6 +12,7 @@
 
 typedef enum field_kind {
     FIELD_BOOL,   /* bool */
+    FIELD_YES_NO, /* uint32_t: 1 for false, 2 for true; what it was where nothing is said */
     FIELD_U32,    /* uint32_t */
     FIELD_I32,    /* int32_t */
     FIELD_U64,    /* uint64_t */
@@ -24,6 +26,12 @@ typedef enum field_kind {
     FIELD_IGNORED /* any value */
 } field_kind;
 
+typedef enum field_use {
+    FIELD_WORKS,
+    FIELD_CHECKED, /* of no consequence for what is said: its type is checked, its value goes nowhere */
+    FIELD_REFUSED, /* unless it asks for nothing: a number from low to high, and of FIELD_ANY null, false, "", [], {} */
+} field_use;
+
 /* depth: 0 for the value itself. */
 typedef bool field_events(void *target, const json_event *event, int depth, err *e);
 
@@ -34,17 +42,30 @@ typedef struct field {
     double low, high;
     field_events *events;     /* FIELD_CUSTOM */
     const char *const *words; /* FIELD_WORD: all that are allowed, NULL at the end */
+    field_use use;
+    const char *why; /* FIELD_REFUSED: what is said of it, behind its name */
 } field;
 
-enum { FIELDS_MAX = 64, FIELD_PATH_BYTES = 96 };
+enum { FIELDS_MAX = 64, FIELDS_MORE_MAX = 192, FIELDS_UNKNOWN_MAX = 1024, FIELD_PATH_BYTES = 96 };
+
+/* Rows that several tables share, looked at after an object's own; and who is told of names that are in neither, of
+ * which there may be FIELDS_UNKNOWN_MAX at most. */
+typedef struct fields_more {
+    const field *rows;
+    size_t n_rows;
+    void *target;
+    void (*unknown)(void *ctx, const char *path, str name);
+    void *ctx;
+} fields_more;
 
 typedef struct fields_in {
     const base_alloc *parser; /* its state, only while it reads */
     const base_alloc *texts;  /* of FIELD_STRING with escapes; given back by whoever owns it */
     const char *path;         /* what stands before names in errors: "messages[2]."; "" for the outermost */
+    const fields_more *more;  /* NULL: the object's own rows are all */
 } fields_in;
 
-/* Parses text as one object into target. ERR_INVALID names field and reason. *seen: bit i for row i. */
+/* Parses text as one object into target. ERR_INVALID names field and reason. *seen: bit i for row i of the table. */
 bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n_fields, bool allow_unknown,
                      void *target, uint64_t *seen, err *e);
 /* The same for an outermost object without FIELD_STRING. */

@@ -13,7 +13,7 @@
 #include "text/reply.h"
 #include "text/template.h"
 
-enum { ANSWER_PENDING_BYTES = 64 * 1024, ANSWER_JOBS_MAX = 16 };
+enum { ANSWER_PENDING_BYTES = 64 * 1024, ANSWER_JOBS_MAX = 16, API_IGNORED_MAX = 128 };
 
 /* Declares `body`, a buf for a page of at most `bytes`, over memory on the stack. */
 #define API_PAGE(body, bytes)                                                                                \
@@ -141,6 +141,10 @@ struct api {
     int32_t *tokens; /* [context]: the prompt being parsed */
     answer *answers;
     uint32_t tenant; /* whose request is being handled: the index of its key */
+
+    uint64_t ignored[API_IGNORED_MAX]; /* hashes of unknown fields that the log has named */
+    uint32_t n_ignored;
+    char fingerprint[16]; /* of all that decides what is said */
 
     uint64_t ready_ms;      /* since 1970 */
     mem_timeline *timeline; /* in the arena */

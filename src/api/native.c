@@ -212,8 +212,11 @@ static bool parse(api *a, str body, native_request *x, err *e) {
     request_begin(a, &x->q);
     mem_arena_reset(&a->parse, 0);
     base_alloc alloc = mem_arena_alloc(&a->parse);
-    fields_in in = {&alloc, &alloc, ""};
+    fields_more more = {.rows = shared_fields, .n_rows = shared_fields_count, .target = &x->q};
+    fields_in in = {&alloc, &alloc, "", &more};
     if (!fields_parse_in(&in, body, fields, N_FIELDS, false, x, NULL, e)) return false;
+    in.more = NULL;
+    if (!request_settle(&x->q, &in, ROUTE_LOGPROBS, e)) return false;
     if (!x->has_prompt) return err_set(e, ERR_INVALID, "'prompt' is missing");
     return request_set_stops(&x->q, &in, "stop", e) &&
            request_finish(&x->q, a->config.default_max_tokens, e) && set_grammar(x, e);

@@ -362,7 +362,7 @@ static const field option_rows[] = {
     {"stop", FIELD_ANY, AT(q.stops)},
     {"mirostat", FIELD_U32, AT(mirostat), 0, 0},
     IDLE_NUMBER("num_keep"), IDLE_NUMBER("num_batch"), IDLE_NUMBER("num_gpu"), IDLE_NUMBER("main_gpu"),
-    IDLE_NUMBER("num_thread"), IDLE_SHARE("tfs_z"), IDLE_SHARE("mirostat_tau"), IDLE_SHARE("mirostat_eta"),
+    IDLE_NUMBER("num_thread"), IDLE_SHARE("mirostat_tau"), IDLE_SHARE("mirostat_eta"),
     IDLE_FLAG("numa"), IDLE_FLAG("low_vram"), IDLE_FLAG("f16_kv"), IDLE_FLAG("logits_all"), IDLE_FLAG("vocab_only"),
     IDLE_FLAG("use_mmap"), IDLE_FLAG("use_mlock"), IDLE_FLAG("embedding_only"), IDLE_FLAG("penalize_newline"),
 };
@@ -476,7 +476,10 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
 
 static bool read_options(ollama_request *x, err *e) {
     engine_sampling *s = &x->q.job.sampling;
-    if (x->options.len && !CHAT_READ(x->c, "options", x->options, option_rows, x, e)) return false;
+    if (x->options.len && !request_read(&x->q, &x->c->in, "options.", x->options, option_rows,
+                                        sizeof option_rows / sizeof *option_rows, e))
+        return false;
+    if (!request_settle(&x->q, &x->c->in, ROUTE_LOGPROBS | (x->raw ? 0 : ROUTE_CHAT), e)) return false;
     if (x->last_n != LAST_N_UNSAID)
         s->repeat_last_n = x->last_n >= 0 && x->last_n < SAMPLER_LAST_N_MAX ? x->last_n : SAMPLER_LAST_N_MAX;
     if (x->q.seed == UINT64_MAX) x->q.seed = REQUEST_NO_SEED; /* −1 */
@@ -574,7 +577,7 @@ static bool finish_request(ollama_request *x, err *e) {
 
 static bool read_body(api *a, str body, ollama_request *x, chat *c, err *e) {
     begin_request(a, x, c);
-    if (!fields_parse_in(&c->in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
+    if (!request_read(&x->q, &c->in, "", body, rows, sizeof rows / sizeof *rows, e)) return false;
     if (!x->model.len) return err_set(e, ERR_INVALID, "'model' is missing");
     c->template_values = x->template_values;
     return api_check_model(a, x->model, e) && read_options(x, e) && read_format(x, e) && read_think(x, e);
@@ -647,6 +650,7 @@ static void handle(api *a, http_request *r, bool (*read)(ollama_request *x, err 
     err e = {0};
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
     bool good = begun && read_body(a, http_body(r), &x, &c, &e) && read(&x, &e);
+    request_name_ignored(&x.q, r);
     if (good && x.q.job.n_prompt) api_generate(a, r, &ollama_dialect, &x.q.job, 1, x.q.stream, &c.style);
     else if (good && keeps_model(&x, &e)) answer_nothing(&x, r);
     else api_refuse(a, r, &ollama_dialect, &e);

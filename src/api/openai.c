@@ -97,6 +97,7 @@ void openai_put_head(answer *x, const char *id_prefix, const char *object, json_
     json_put_string(w, "object", str_of(object));
     json_put_uint(w, "created", x->created_s);
     json_put_string(w, "model", str_of(api_model_name(x->a)));
+    json_put_string(w, "system_fingerprint", str_of(x->a->fingerprint));
 }
 
 static const char *finish_reason(engine_finish finish, uint32_t n_calls) {
@@ -422,6 +423,7 @@ static bool on_call(void *ctx, const field_item *item, err *e) {
 typedef struct message_fields {
     uint32_t role;
     str content, name, tool_calls, tool_call_id, reasoning;
+    bool prefix;
 } message_fields;
 
 enum { ROLE_UNSAID = UINT32_MAX };
@@ -433,7 +435,11 @@ static const field message_rows[] = {{"role", FIELD_WORD, MESSAGE_AT(role), .wor
                                      {"name", FIELD_STRING, MESSAGE_AT(name)},
                                      {"tool_calls", FIELD_ARRAY, MESSAGE_AT(tool_calls)},
                                      {"tool_call_id", FIELD_STRING, MESSAGE_AT(tool_call_id)},
-                                     {"reasoning_content", FIELD_STRING, MESSAGE_AT(reasoning)}};
+                                     {"reasoning_content", FIELD_STRING, MESSAGE_AT(reasoning)},
+                                     /* Mistral's and DeepSeek's word for it, Moonshot's, and others' */
+                                     {"prefix", FIELD_BOOL, MESSAGE_AT(prefix)},
+                                     {"partial", FIELD_BOOL, MESSAGE_AT(prefix)},
+                                     {"prefill", FIELD_BOOL, MESSAGE_AT(prefix)}};
 
 static bool on_message(void *ctx, const field_item *item, err *e) {
     chat *c = ctx;
@@ -441,6 +447,9 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
     char path[FIELD_PATH_BYTES];
     if (!CHAT_READ(c, item->path, item->json, message_rows, &f, e)) return false;
     if (f.role == ROLE_UNSAID) return err_set(e, ERR_INVALID, "'%s.role' is missing", item->path);
+    if (c->continue_name)
+        return err_set(e, ERR_INVALID, "'%s' follows a message with \"prefix\": that is for the last one", item->path);
+    if (f.prefix) c->continue_name = "messages[].prefix";
     chat_message *m = chat_add(c, f.role > CHAT_TOOL ? CHAT_SYSTEM : (chat_role)f.role, e);
     if (!m) return false;
     if (m->role != CHAT_ASSISTANT && !f.content.len)
@@ -523,8 +532,8 @@ static void begin_request(api *a, openai_request *x, chat *c) {
 
 static bool read_chat(api *a, str body, openai_request *x, chat *c, err *e) {
     begin_request(a, x, c);
-    if (!fields_parse_in(&c->in, body, chat_fields, sizeof chat_fields / sizeof *chat_fields, true, x, NULL,
-                         e))
+    if (!request_read(&x->q, &c->in, "", body, chat_fields, sizeof chat_fields / sizeof *chat_fields, e) ||
+        !request_settle(&x->q, &c->in, ROUTE_CHAT | ROUTE_LOGPROBS, e))
         return false;
     if (!api_check_model(a, x->model, e)) return false;
     if (!x->messages.len) return err_set(e, ERR_INVALID, "'messages' is missing");
@@ -548,8 +557,9 @@ void openai_chat(api *a, http_request *r) {
     openai_request x = {0};
     chat c;
     err e = {0};
-    bool begun = chat_begin(&c, a, http_body(r).len, &e);
-    if (begun && read_chat(a, http_body(r), &x, &c, &e))
+    bool begun = chat_begin(&c, a, http_body(r).len, &e), good = begun && read_chat(a, http_body(r), &x, &c, &e);
+    request_name_ignored(&x.q, r);
+    if (good)
         api_generate(a, r, &openai_dialect, &x.q.job, x.q.n, x.q.stream, &c.style);
     else
         api_refuse(a, r, &openai_dialect, &e);

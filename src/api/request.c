@@ -1,5 +1,6 @@
 #include "api/request.h"
 
+#include <stdio.h>
 #include <sys/random.h>
 
 #include "api/internal.h"
@@ -93,6 +94,59 @@ void request_begin(api *a, api_request *q) {
     q->job.terms = engine_terms(a->en);
     q->kv_type = q->job.terms.type;
     q->window = q->keep = q->cache_ttl_s = REQUEST_NOT_GIVEN;
+    q->ignored.a = a;
+}
+
+bool request_read(api_request *q, const fields_in *in, const char *path, str json, const field *rows, size_t n,
+                  err *e) {
+    fields_more more = {shared_fields, shared_fields_count, q, shared_fields_ignore, &q->ignored};
+    fields_in with = {in->parser, in->texts, path, &more};
+    return fields_parse_in(&with, json, rows, n, true, q, NULL, e);
+}
+
+void request_name_ignored(const api_request *q, http_request *r) {
+    const ignored_names *x = &q->ignored;
+    char text[sizeof x->text + 8];
+    if (!x->n && !x->n_more) return;
+    snprintf(text, sizeof text, "%s%s", x->text, x->n_more ? ", ..." : "");
+    http_set_header(r, "X-Plimsoll-Ignored", text);
+}
+
+/* ---- the shared fields ---- */
+
+/* vLLM's counts all of the text; ours the last repeat_last_n: all that can be, unless somebody says otherwise. */
+static void set_repetition(api_request *q) {
+    engine_sampling standard, *s = &q->job.sampling;
+    if (!q->also.repetition_penalty) return;
+    engine_sampling_default(&standard);
+    s->repeat_penalty = q->also.repetition_penalty;
+    if (s->repeat_last_n == standard.repeat_last_n) s->repeat_last_n = SAMPLER_LAST_N_MAX;
+}
+
+static bool only_chat(const api_request *q, err *e) {
+    const shared_values *v = &q->also;
+    const char *name = v->continue_final      ? "continue_final_message"
+                       : v->prefill.len       ? "prefill"
+                       : v->generation_prompt ? "add_generation_prompt"
+                       : v->template_values.len > 2 ? "chat_template_kwargs"
+                       : v->thinking          ? "enable_thinking"
+                                              : NULL;
+    return !name || err_set(e, ERR_INVALID, "'%s' is given; this route has no conversation: use one of chats", name);
+}
+
+bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e) {
+    const shared_values *v = &q->also;
+    (void)in;
+    engine_sampling *s = &q->job.sampling;
+    if (!(route & ROUTE_CHAT) && !only_chat(q, e)) return false;
+    if (v->n_probs && !(route & ROUTE_LOGPROBS))
+        return err_set(e, ERR_INVALID, "'n_probs' is given: answers of this route have no log probabilities");
+    if (v->n_probs) s->logprobs = true;
+    if (v->n_probs > s->top_logprobs) s->top_logprobs = v->n_probs;
+    set_repetition(q);
+    if (!q->job.max_tokens && v->n_predict > 0) q->job.max_tokens = (uint32_t)v->n_predict;
+    if (!q->job.max_tokens) q->job.max_tokens = v->max_new_tokens;
+    return true;
 }
 
 /* A window of the request's own stands instead of the server's, with what it keeps. */
@@ -105,6 +159,7 @@ static bool set_terms(api_request *q, err *e) {
     if (t->keep && !t->window)
         return err_set(e, ERR_INVALID, "'keep' is %u, and there is no 'window'", t->keep);
     t->tenant = api_tenant_salt(q->a);
+    if (q->also.cache_salt.len) t->tenant ^= str_hash(q->also.cache_salt) | 1;
     t->share = t->share && q->cache;
     if (q->job.memory.pin && !q->cache)
         return err_set(e, ERR_INVALID, "'pin' asks to remember what \"cache\": false forbids");
@@ -122,7 +177,15 @@ static void set_max_tokens(api_request *q, uint32_t default_tokens) {
     if (default_tokens == REQUEST_NOT_GIVEN && n_prompt < context) q->job.max_tokens = context - n_prompt;
 }
 
+void request_truncate(api_request *q) {
+    uint32_t most = q->also.truncate_prompt, n = q->job.n_prompt;
+    if (!most || n <= most) return;
+    memmove(q->a->tokens, q->a->tokens + (n - most), most * sizeof *q->a->tokens);
+    q->job.n_prompt = most;
+}
+
 bool request_finish(api_request *q, uint32_t default_tokens, err *e) {
+    request_truncate(q);
     if (q->n > q->a->config.most_answers)
         return err_set(e, ERR_INVALID, "'n' is %u; the queue of this server holds %u", q->n,
                        q->a->config.most_answers);

@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "api/fields.h"
+#include "api/shared_fields.h"
 #include "engine/grammars.h"
 
 typedef struct api_request {
@@ -17,7 +18,12 @@ typedef struct api_request {
     uint32_t n, kv_type, window, keep, cache_ttl_s;
     str adapter;
     str stops; /* JSON: a string or an array of them */
+    shared_values also;
+    ignored_names ignored;
 } api_request;
+
+/* What the route that a request came by has: fields of what it has not are refused. */
+enum { ROUTE_CHAT = 1, ROUTE_LOGPROBS = 2 };
 
 /* Our own fields, the same in every dialect. type: the dialect's struct; at: its api_request. */
 #define REQUEST_OWN_FIELDS(type, at)                                                                         \
@@ -59,6 +65,15 @@ field_events request_on_logit_bias;
 
 /* The server's defaults for what nobody says. */
 void request_begin(api *a, api_request *q);
+/* Reads an object by a dialect's own rows and by those that all share; q: the first of the dialect's struct. Unknown
+ * fields pass, and are noted. path: as in fields_in. */
+bool request_read(api_request *q, const fields_in *in, const char *path, str json, const field *rows, size_t n, err *e);
+/* What the shared fields say, once all is read; before the prompt is made. */
+bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e);
+/* Of a prompt in a->tokens that is to be cut, the end. */
+void request_truncate(api_request *q);
+/* Names in the answer's headers what was let pass. */
+void request_name_ignored(const api_request *q, http_request *r);
 /* q->stops into the job; name: as the dialect calls the field. */
 bool request_set_stops(api_request *q, const fields_in *in, const char *name, err *e);
 /* Everything that follows from several fields; the prompt is in a->tokens. default_tokens: where max_tokens

@@ -522,8 +522,8 @@ static bool make_echo(chat *c, const response_request *x, err *e) {
 static bool read_request(api *a, str body, response_request *x, chat *c, err *e) {
     openai_begin(a, &x->q);
     x->parallel = true;
-    if (!fields_parse_in(&c->in, body, request_rows, sizeof request_rows / sizeof *request_rows, true, x,
-                         NULL, e))
+    if (!request_read(&x->q, &c->in, "", body, request_rows, sizeof request_rows / sizeof *request_rows, e) ||
+        !request_settle(&x->q, &c->in, ROUTE_CHAT, e))
         return false;
     if (!api_check_model(a, x->model, e)) return false;
     if (x->previous.len)
@@ -541,7 +541,9 @@ void openai_responses(api *a, http_request *r) {
     chat c;
     err e = {0};
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
-    if (begun && read_request(a, http_body(r), &x, &c, &e))
+    bool good = begun && read_request(a, http_body(r), &x, &c, &e);
+    request_name_ignored(&x.q, r);
+    if (good)
         api_generate(a, r, &response_dialect, &x.q.job, 1, x.q.stream, &c.style);
     else
         api_refuse(a, r, &response_dialect, &e);

@@ -81,7 +81,7 @@ def numbers_out_of_range():
 def what_crashed_others():
     with Server() as s:
         for body in ('{"prompt": [-1, -5]}', '{"prompt": [999999999]}', '{"prompt": "a", "stop": [1, 2]}', '{"prompt": "a", "repeat_last_n": -100000}',
-                     '{"prompt": "a", "json_schema": 5}', '{"prompt": "a", "n_predict": "x"}', '{"prompt": "a", "id_slot": 99}',
+                     '{"prompt": "a", "json_schema": 5}', '{"prompt": "a", "n_predict": "x"}', '{"prompt": "a", "id_slot": "99"}',
                      '{"prompt": "a", "seed": "x"}', '{"prompt": "a", "grammar": 5}'):
             refused(s, body)
             expect(s.get("/livez").status, 200, "livez after " + body)

@@ -334,6 +334,112 @@ static void a_text_by_itself(void **state) {
     assert_int_equal(fields_kind(STR("false")), JSON_BOOL);
 }
 
+/* Rows that objects share: after their own, with a target of their own; names in neither are told of. */
+typedef struct shared_target {
+    uint32_t count, choice;
+    str text;
+    int n_unknown;
+    char unknown[64];
+} shared_target;
+
+static void on_unknown(void *ctx, const char *path, str name) {
+    shared_target *s = ctx;
+    s->n_unknown++;
+    snprintf(s->unknown, sizeof s->unknown, "%s%.*s", path, (int)name.len, name.data);
+}
+
+#define SHARED_AT(member) offsetof(shared_target, member)
+static const field shared_rows[] = {
+    {"count", FIELD_U32, SHARED_AT(count), 0, 9}, /* never reached: the table has its own */
+    {"more", FIELD_U32, SHARED_AT(count), 0, 9},
+    {"choice", FIELD_YES_NO, SHARED_AT(choice)},
+    {"text", FIELD_STRING, SHARED_AT(text)},
+    {"user", FIELD_STRING, .use = FIELD_CHECKED},
+    {"tags", FIELD_ARRAY, .use = FIELD_CHECKED},
+    {"beams", FIELD_ANY, .low = 0, .high = 1, .use = FIELD_REFUSED, .why = "is given: there are none"},
+};
+
+static bool parse_shared(const char *text, target *t, shared_target *s, err *e) {
+    test_alloc a;
+    test_alloc_init(&a, 0);
+    *t = (target){0}, *s = (shared_target){0}, *e = (err){0};
+    fields_more more = {shared_rows, sizeof shared_rows / sizeof *shared_rows, s, on_unknown, s};
+    fields_in in = {&a.alloc, &a.alloc, "options.", &more};
+    return fields_parse_in(&in, str_of(text), table, N_FIELDS, true, t, &seen, e);
+}
+
+static void shared_rows_come_after_a_tables_own(void **state) {
+    (void)state;
+    target t;
+    shared_target s;
+    err e;
+    assert_true(parse_shared("{\"count\":3,\"more\":4,\"choice\":true,\"text\":\"ab\",\"what\":[{\"x\":1}]}", &t, &s, &e));
+    assert_int_equal(t.count, 3);
+    assert_int_equal(s.count, 4);
+    assert_int_equal(s.choice, 2);
+    assert_int_equal(s.text.len, 2);
+    assert_int_equal(s.n_unknown, 1);
+    assert_string_equal(s.unknown, "options.what");
+    assert_int_equal(seen, 2); /* of the table's rows only */
+    assert_true(parse_shared("{\"choice\":false,\"more\":null,\"more\":1}", &t, &s, &e));
+    assert_int_equal(s.choice, 1);
+    assert_false(parse_shared("{\"more\":1,\"more\":1}", &t, &s, &e));
+    assert_string_equal(e.message, "'options.more' is there twice");
+    assert_false(parse_shared("{\"more\":10}", &t, &s, &e));
+    assert_false(parse_shared("{\"choice\":1}", &t, &s, &e));
+    assert_string_equal(e.message, "'options.choice' must be a boolean, not an integer");
+}
+
+static void fields_of_no_consequence_have_their_type(void **state) {
+    (void)state;
+    target t;
+    shared_target s, nothing = {0};
+    err e;
+    assert_true(parse_shared("{\"user\":\"a\",\"tags\":[1,[2]]}", &t, &s, &e));
+    assert_memory_equal(&s, &nothing, sizeof s);
+    assert_false(parse_shared("{\"user\":5}", &t, &s, &e));
+    assert_string_equal(e.message, "'options.user' must be a string, not an integer");
+    assert_false(parse_shared("{\"tags\":{}}", &t, &s, &e));
+}
+
+static void what_cannot_be_had_may_be_asked_for_as_nothing(void **state) {
+    (void)state;
+    static const char *const nothing[] = {"null", "false", "\"\"", "[]", "{}", "0", "1", "0.5", "1.0"},
+                             *const wanted[] = {"true", "\"x\"", "[0]", "[null]", "[[]]", "{\"a\":null}", "2", "-1", "1.5"};
+    target t;
+    shared_target s;
+    err e;
+    char text[64];
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
+        snprintf(text, sizeof text, "{\"beams\":%s,\"more\":7}", nothing[i]);
+        if (!parse_shared(text, &t, &s, &e)) fail_msg("%s: %s", text, e.message);
+        assert_int_equal(s.count, 7);
+    }
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        snprintf(text, sizeof text, "{\"beams\":%s}", wanted[i]);
+        if (parse_shared(text, &t, &s, &e)) fail_msg("%s was accepted", text);
+        assert_int_equal(e.code, ERR_INVALID);
+        assert_string_equal(e.message, "'options.beams' is given: there are none");
+    }
+}
+
+static void unknown_names_have_a_limit(void **state) {
+    (void)state;
+    static char text[FIELDS_UNKNOWN_MAX * 12 + 64];
+    size_t n = 1;
+    target t;
+    shared_target s;
+    err e;
+    text[0] = '{';
+    for (int i = 0; i < FIELDS_UNKNOWN_MAX; i++) n += (size_t)sprintf(text + n, "\"u%d\":0,", i);
+    strcpy(text + n, "\"count\":1}");
+    assert_true(parse_shared(text, &t, &s, &e));
+    assert_int_equal(s.n_unknown, FIELDS_UNKNOWN_MAX);
+    strcpy(text + n, "\"one more\":1}");
+    assert_false(parse_shared(text, &t, &s, &e));
+    assert_int_equal(e.code, ERR_INVALID);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types),
@@ -351,6 +457,10 @@ int main(void) {
         cmocka_unit_test(errors_name_the_way),
         cmocka_unit_test(arrays_item_by_item),
         cmocka_unit_test(a_text_by_itself),
+        cmocka_unit_test(shared_rows_come_after_a_tables_own),
+        cmocka_unit_test(fields_of_no_consequence_have_their_type),
+        cmocka_unit_test(what_cannot_be_had_may_be_asked_for_as_nothing),
+        cmocka_unit_test(unknown_names_have_a_limit),
     };
     return cmocka_run_group_tests_name("api_fields", tests, NULL, NULL);
 }

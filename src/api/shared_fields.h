@@ -1,0 +1,40 @@
+/* api/shared_fields — fields that every dialect takes beside its own: the names that vLLM, SGLang, llama.cpp and
+ * OpenAI's other models have for what a request can ask.
+ *
+ * Owns one table of them, looked at after a dialect's own. Each works, or is of no consequence for what is said (its
+ * type is checked), or is refused by name unless it asks for nothing. What is in neither table is let pass and named:
+ * in the response header X-Plimsoll-Ignored, and once in the log. Only the native dialect, whose fields are all ours,
+ * refuses it. Callers: api/request and the dialects.
+ */
+#ifndef API_SHARED_FIELDS_H
+#define API_SHARED_FIELDS_H
+
+#include "api/fields.h"
+
+struct api;
+
+/* Names that were let pass, for a response header. */
+typedef struct ignored_names {
+    struct api *a;
+    uint32_t n, n_more; /* listed; that had no room */
+    size_t len;
+    char text[192];
+} ignored_names;
+
+/* For fields_more.unknown; ctx: an ignored_names. */
+void shared_fields_ignore(void *ctx, const char *path, str name);
+
+/* What the shared fields come to that has no place in the job. */
+typedef struct shared_values {
+    uint32_t generation_prompt, thinking; /* as FIELD_YES_NO */
+    bool continue_final;
+    int32_t n_predict;
+    uint32_t max_new_tokens, n_probs, truncate_prompt;
+    float repetition_penalty;
+    str prefill, template_values, cache_salt;
+} shared_values;
+
+extern const field shared_fields[];
+extern const size_t shared_fields_count;
+
+#endif

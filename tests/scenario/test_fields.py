@@ -1,0 +1,171 @@
+"""Fields of other servers, in every dialect: they work, or are refused by name; nobody's are let pass and named."""
+from harness import *
+
+USER = [{"role": "user", "content": "Once upon a time"}]
+ROUTES = {  # path: a request that is answered, and where a number of tokens goes
+    "/v1/chat/completions": {"messages": USER, "max_tokens": 4, "temperature": 0},
+    "/v1/completions": {"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0},
+    "/v1/responses": {"input": "Once upon a time", "max_output_tokens": 4, "temperature": 0},
+    "/v1/messages": {"model": "plimsoll-tiny", "messages": USER, "max_tokens": 4, "temperature": 0},
+    "/api/chat": {"model": "plimsoll-tiny", "messages": USER, "stream": False, "options": {"num_predict": 4, "temperature": 0}},
+    "/api/generate": {"model": "plimsoll-tiny", "prompt": "Once upon a time", "stream": False, "options": {"num_predict": 4, "temperature": 0}},
+    "/generate": {"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0},
+}
+CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat")
+
+
+def ask(s, path, status=200, **more):
+    r = s.request("POST", path, json.dumps({**ROUTES[path], **more}), {"Content-Type": "application/json"})
+    expect(r.status, status, "status of %s with %s (%s)" % (path, json.dumps(more)[:100], r.body[:300].decode(errors="replace")))
+    return r
+
+
+def said(r):
+    """The text of an answer, whatever its dialect."""
+    x = r.json()
+    if "choices" in x:
+        return x["choices"][0].get("text") or x["choices"][0].get("message", {}).get("content")
+    if "content" in x:
+        return "".join(b.get("text", "") for b in x["content"])
+    if "output" in x:
+        return "".join(p.get("text", "") for i in x["output"] for p in i.get("content", []))
+    return x.get("text") or x.get("response") or x.get("message", {}).get("content")
+
+
+def refusal(r):
+    error = r.json()["error"]
+    return error["message"] if isinstance(error, dict) else error
+
+
+@test
+def what_cannot_be_had_is_refused_by_name_in_every_dialect():
+    wrong = {"use_beam_search": True, "best_of": 2, "length_penalty": 0.8, "prompt_logprobs": 0, "logits_processors": ["x"], "lora": [{"id": 0}],
+             "modalities": ["text", "audio"], "audio": {"voice": "v"}, "background": True, "structural_tag": {"a": 1}, "chat_template": "{{ x }}",
+             "post_sampling_probs": True, "web_search_options": {"a": 1}, "functions": [{"name": "f"}], "return_token_ids": True}
+    with Server() as s:
+        for path in ROUTES:
+            for name, value in wrong.items():
+                text = refusal(ask(s, path, 400, **{name: value}))
+                check("'%s'" % name in text, "%s does not name %s: %s" % (path, name, text))
+
+
+@test
+def what_asks_for_nothing_passes():
+    nothing = {"use_beam_search": False, "best_of": 1, "length_penalty": 1.0, "prompt_logprobs": None, "logits_processors": [], "lora": [],
+               "modalities": ["text"], "audio": None, "background": False, "guided_json": None, "min_tokens": 0, "mirostat": 0, "bad_words": [],
+               "xtc_probability": 0.0, "dry_multiplier": 0, "top_n_sigma": -1, "dynatemp_range": 0, "stop_token_ids": [], "structured_outputs": None}
+    with Server() as s:
+        for path in ROUTES:
+            plain = said(ask(s, path))
+            r = ask(s, path, **nothing)
+            expect(said(r), plain, path)
+            expect(r.headers.get("x-plimsoll-ignored"), None, path)
+
+
+@test
+def fields_of_no_consequence_have_their_type():
+    right = {"store": True, "metadata": {"a": "b"}, "user": "u", "service_tier": "auto", "safety_identifier": "s", "prompt_cache_key": "k",
+             "spaces_between_special_tokens": True, "request_id": "r", "id_slot": -1}
+    with Server() as s:
+        for path in ROUTES:
+            r = ask(s, path, **right)
+            expect(r.headers.get("x-plimsoll-ignored"), None, path)
+            for name in right:
+                wrong = 5 if not isinstance(right[name], int) or isinstance(right[name], bool) else "five"
+                check("'%s'" % name in refusal(ask(s, path, 400, **{name: wrong})), "%s of a wrong type at %s" % (name, path))
+
+
+@test
+def what_nobody_knows_is_named_in_the_header_and_once_in_the_log():
+    with Server() as s:
+        for path in ROUTES:
+            if path == "/generate":  # all its fields are ours
+                check("'zq_unknown'" in refusal(ask(s, path, 400, zq_unknown=1)), "native")
+                continue
+            for _ in range(3):
+                expect(ask(s, path, zq_unknown={"a": [1]}, **{"zq\r\nX-Evil: 1": 2}).headers["x-plimsoll-ignored"], "zq_unknown, zq??X-Evil:?1", path)
+        r = ask(s, "/api/chat", options={"num_predict": 2, "zq_option": 1})
+        expect(r.headers["x-plimsoll-ignored"], "options.zq_option")
+        streamed = ask(s, "/v1/chat/completions", stream=True, zq_unknown=1)
+        expect(streamed.headers["x-plimsoll-ignored"], "zq_unknown")
+        many = ask(s, "/v1/chat/completions", **{"zq_%040d" % i: i for i in range(300)})
+        check(many.headers["x-plimsoll-ignored"].endswith(", ..."), "a header of bounded length")
+        log = s.log()
+        expect(log.count("'zq_unknown'"), 1, "lines about one field")
+        check(log.count("let pass") <= 128, "lines about unknown fields: %d" % log.count("let pass"))
+
+
+@test
+def other_names_of_what_there_is():
+    with Server() as s:
+        for path in ROUTES:
+            five = {k: v for k, v in ROUTES[path].items() if k not in ("max_tokens", "max_output_tokens")}
+            if path == "/v1/messages" or "options" in five:
+                continue
+            for name in ("n_predict", "max_new_tokens"):
+                r = s.request("POST", path, json.dumps({**five, name: 5}), {"Content-Type": "application/json"}).json()
+                u = r["usage"]
+                expect(u.get("completion_tokens", u.get("output_tokens")), 5, path + " " + name)
+        expect(said(ask(s, "/generate", repetition_penalty=1.5, max_tokens=60)),
+               said(ask(s, "/generate", repeat_penalty=1.5, repeat_last_n=4096, max_tokens=60)))
+        expect(len(ask(s, "/v1/chat/completions", n_probs=3).json()["choices"][0]["logprobs"]["content"][0]["top_logprobs"]), 3)
+        expect(len(ask(s, "/v1/completions", n_probs=3).json()["choices"][0]["logprobs"]["top_logprobs"][0]), 3)
+        check("'n_probs'" in refusal(ask(s, "/v1/messages", 400, n_probs=3)), "no log probabilities there")
+        ask(s, "/generate", prompt="A text that nobody has said before, to be remembered.")
+        expect(ask(s, "/generate", prompt="A text that nobody has said before, to be remembered.", cache_prompt=False).json()["usage"]["cached_tokens"], 0)
+        text = "One two three. Once upon a time"
+        n = ask(s, "/generate", prompt="Once upon a time").json()["usage"]["prompt_tokens"] - 1
+        cut = ask(s, "/v1/completions", prompt=text, truncate_prompt_tokens=n).json()
+        expect(cut["usage"]["prompt_tokens"], n)
+
+
+@test
+def a_salt_keeps_what_is_remembered_apart():
+    text = " ".join("The %d. boat sails." % i for i in range(30))
+    with Server() as s:
+        cached = lambda **more: ask(s, "/generate", prompt=text, **more).json()["usage"]["cached_tokens"]
+        expect(cached(), 0)
+        check(cached() > 0, "remembered")
+        expect(cached(cache_salt="a"), 0)
+        check(cached(cache_salt="a") > 0, "remembered, with its salt")
+        expect(cached(cache_salt="b"), 0)
+
+
+@test
+def a_last_message_of_the_assistants_is_continued_where_somebody_says_so():
+    begun = USER + [{"role": "assistant", "content": "there was"}]
+    path = "/v1/chat/completions"
+    with Server() as s:
+        wanted = said(ask(s, "/v1/messages", messages=begun, max_tokens=12))  # Anthropic's dialect always does
+        for more in ({"continue_final_message": True}, {"continue_final_message": True, "add_generation_prompt": False}, {"prefill": True}):
+            expect(said(ask(s, path, messages=begun, max_tokens=12, **more)), wanted, str(more))
+        for word in ("prefix", "prefill", "partial"):
+            expect(said(ask(s, path, messages=USER + [{**begun[1], word: True}], max_tokens=12)), wanted, word)
+        expect(said(ask(s, path, prefill="there was", max_tokens=12)), wanted)
+        for wrong, name in (({"continue_final_message": True}, "continue_final_message"), ({"prefill": 5}, "prefill"), ({"prefill": True}, "prefill"),
+                            ({"messages": begun, "continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt"),
+                            ({"messages": begun[1:], "continue_final_message": True}, "continue_final_message"),
+                            ({"messages": [{**begun[1], "prefix": True}] + USER}, "messages[1]")):
+            check("'%s'" % name in refusal(ask(s, path, 400, **wrong)), "%s does not name %s" % (wrong, name))
+        with_prompt = ask(s, path).json()["usage"]["prompt_tokens"]
+        check(ask(s, path, add_generation_prompt=False).json()["usage"]["prompt_tokens"] < with_prompt, "a prompt without the assistant's beginning")
+        for path in ("/v1/completions", "/generate"):
+            check("'continue_final_message'" in refusal(ask(s, path, 400, continue_final_message=True)), path)
+
+
+@test
+def a_fingerprint_is_of_what_decides_the_answer():
+    def prints(*flags):
+        with Server(*flags) as s:
+            whole = ask(s, "/v1/chat/completions").json()["system_fingerprint"]
+            expect(ask(s, "/v1/completions").json()["system_fingerprint"], whole)
+            stream = ask(s, "/v1/chat/completions", stream=True).body.decode()
+            expect(stream.count('"system_fingerprint":"%s"' % whole), stream.count("data: {"), "chunks with the fingerprint")
+            return whole
+    first = prints()
+    check(re.fullmatch("fp_[0-9a-f]{10}", first), first)
+    expect(prints("--threads", "1"), first, "threads change no bits")
+    check(prints("--kv", "q8") != first, "--kv does")
+
+
+main()
