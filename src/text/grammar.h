@@ -21,8 +21,9 @@
  * and \d+ of a pattern, have at most 16 digits. References go GRAMMAR_DEPTH_MAX levels deep: deeper is never begun, so
  * that what is begun can be ended.
  *
- * Refused, by name and place: keywords and formats that are not known, regular expressions that look around or back,
- * `oneOf` whose branches may overlap, what nothing satisfies, left recursion, what is larger than the limits.
+ * Keywords and formats that are not known are annotations: ignored. Refused, by name and place: regular expressions
+ * that look around or back, `oneOf` whose branches may overlap, what nothing satisfies, left recursion, what is larger
+ * than the limits.
  */
 #ifndef TEXT_GRAMMAR_H
 #define TEXT_GRAMMAR_H

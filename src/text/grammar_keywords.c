@@ -55,6 +55,18 @@ static const struct keyword {
     {"exclusiveMaximum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
     {"multipleOf", IS_NUMBER, TYPE_NUMBER},
     {"not", IS_NOTHING, 0},
+    {"minProperties", 0, TYPE_OBJECT},
+    {"maxProperties", 0, TYPE_OBJECT},
+    {"dependencies", 0, TYPE_OBJECT},
+    {"dependentRequired", 0, TYPE_OBJECT},
+    {"dependentSchemas", 0, TYPE_OBJECT},
+    {"if", 0, 0},
+    {"then", 0, 0},
+    {"else", 0, 0},
+    {"contains", 0, TYPE_ARRAY},
+    {"unevaluatedItems", 0, TYPE_ARRAY},
+    {"$dynamicRef", 0, 0},
+    {"$recursiveRef", 0, 0},
     /* said to people, not of values */
     {"title", IS_ANY, 0},
     {"description", IS_ANY, 0},
@@ -134,10 +146,10 @@ bool schema_check(schema *s, uint32_t node) {
     for (uint32_t i = n->child; i && grammar_step(s->b); i = s->nodes[i].next) {
         str name = s->nodes[i].key;
         const struct keyword *k = find_keyword(name);
-        if (!k && str_starts(name, STR("x-"))) continue;
+        if (!k) continue; /* an annotation */
         int shown = (int)(name.len < 64 ? name.len : 64);
-        bool other = k && (k->takes & (IS_FALSE | IS_NOTHING)) && !fits(s, i, k->takes); /* only one value is */
-        if (!k || other) return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
+        bool other = (k->takes & (IS_FALSE | IS_NOTHING)) && !fits(s, i, k->takes); /* only one value is */
+        if (other || !k->takes) return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
         if (!fits(s, i, k->takes))
             return schema_fail(s, node, "'%.*s' must be %s", shown, name.data, wanted(k->takes));
     }

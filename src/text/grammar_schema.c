@@ -15,14 +15,6 @@ static uint32_t only_one(schema *s, const schema_parts *p, const char *keyword) 
     return found;
 }
 
-static bool is_number_format(str name) {
-    static const char *const names[] = {"int32", "int64",  "uint32", "uint64",
-                                        "float", "double", "number", "integer"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (str_is(name, names[i])) return true;
-    return false;
-}
-
 static bool emit_pattern(schema *s, uint32_t node, const char *keyword, str pattern, bool whole,
                          grammar_lengths lengths) {
     if (grammar_regex(s->b, pattern, whole, lengths)) return true;
@@ -44,10 +36,7 @@ static bool emit_string(schema *s, const schema_parts *p) {
     if (lengths.least > lengths.most) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
     if (!format) format = encoding;
     const char *of_format = format ? grammar_format_pattern(s->nodes[format].text) : NULL;
-    if (format && !of_format)
-        return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
-                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40),
-                           s->nodes[format].text.data);
+    if (!of_format) format = 0; /* one that nobody knows is an annotation */
     str name = format ? s->nodes[format].text : STR("");
     const char *same = pattern ? grammar_format_both(name, s->nodes[pattern].text) : NULL;
     if (pattern && !same && format && !grammar_format_is_its_pattern(name))
@@ -83,10 +72,6 @@ static bool emit_number(schema *s, const schema_parts *p, bool whole) {
         bound(s, p->at[i].node, "minimum", "exclusiveMinimum", 1, &bounds.low, &bounds.low_open);
         bound(s, p->at[i].node, "maximum", "exclusiveMaximum", -1, &bounds.high, &bounds.high_open);
     }
-    if (format && !is_number_format(s->nodes[format].text) && !grammar_format_pattern(s->nodes[format].text))
-        return schema_fail(s, s->nodes[format].parent, "the format '%.*s' is not supported",
-                           (int)(s->nodes[format].text.len < 40 ? s->nodes[format].text.len : 40),
-                           s->nodes[format].text.data);
     str kind = format ? s->nodes[format].text : STR("");
     if (str_is(kind, "int32") && !bounds.low.len) bounds.low = STR("-2147483648");
     if (str_is(kind, "int32") && !bounds.high.len) bounds.high = STR("2147483647");
