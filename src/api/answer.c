@@ -90,6 +90,12 @@ static void on_gone(void *ctx, bool completed) {
     pthread_mutex_unlock(&x->lock);
 }
 
+/* A call that breaks off is not there to be made, whatever ended the reply: no dialect has another word for it. */
+static void cut_off(engine_finish *finish, int32_t *stopped_by) {
+    *finish = ENGINE_FINISH_LENGTH;
+    *stopped_by = -1;
+}
+
 /* ---- a stream ---- */
 
 typedef struct piece_writer {
@@ -104,6 +110,7 @@ static void on_piece(void *ctx, const text_reply_event *ev) {
     answer_progress *progress = &x->progress[p->i];
     if (ev->kind == TEXT_REPLY_CALL) progress->n_calls++;
     progress->last = ev->kind;
+    progress->cut |= ev->cut;
     if (x->style.hide_reasoning && ev->kind == TEXT_REPLY_REASONING) return;
     x->dialect->piece(x, p->i, ev, x->kept->fresh ? &x->kept->now : NULL, p->to);
     x->kept->fresh = false;
@@ -138,10 +145,11 @@ static void word_token(answer *x, uint32_t i, const sched_output *out, buf *to) 
     word_pieces(x, to);
 }
 
-static void word_end(answer *x, uint32_t i, const sched_output *out, buf *to) {
+static void word_end(answer *x, uint32_t i, sched_output *out, buf *to) {
     if (x->style.chat && out->what == SCHED_END) {
         x->kept->fresh = false;
         text_reply_finish(&x->kept->replies[i], on_piece, &(piece_writer){x, i, to});
+        if (x->progress[i].cut) cut_off(&out->finish, &out->stopped_by);
     }
     x->dialect->end(x, i, out, to);
     x->ended_jobs |= 1u << i;
@@ -204,7 +212,7 @@ static bool format_large(answer *x) {
 
 static bool format_next(answer *x) {
     mem_arena over;
-    if (x->dialect->keeps_all) return format_large(x);
+    if (x->dialect->keeps_all && x->kept) return format_large(x);
     mem_arena_over(&over, x->record_bytes, ANSWER_PENDING_BYTES);
     base_alloc alloc = mem_arena_alloc(&over);
     buf to;
@@ -246,7 +254,7 @@ void api_keep_alive(api *a) {
 typedef struct wording {
     buf text, reasoning, calls, logprobs, body; /* of all jobs, one after another; body: what is sent */
     answer_choice choices[ANSWER_JOBS_MAX];
-    bool call_open;
+    bool call_open, cut;
     text_reply_kind last;
     uint32_t n_calls; /* of the job in hand */
     err failure;      /* of one of the jobs, or of the wording */
@@ -271,7 +279,10 @@ static void on_whole_piece(void *ctx, const text_reply_event *ev) {
         all->n_calls++;
         break;
     case TEXT_REPLY_ARGUMENTS: buf_append_str(&all->calls, ev->text); break;
-    case TEXT_REPLY_CALL_END: close_call(all); break;
+    case TEXT_REPLY_CALL_END:
+        all->cut = ev->cut;
+        close_call(all);
+        break;
     }
 }
 
@@ -285,6 +296,7 @@ static void collect(answer *x, uint32_t i, wording *all) {
     sched_output out;
     json_writer w;
     all->n_calls = 0;
+    all->cut = false;
     all->last = TEXT_REPLY_CONTENT;
     json_begin(&w, &all->logprobs);
     if (x->logprobs) json_array_start(&w);
@@ -301,12 +313,14 @@ static void collect(answer *x, uint32_t i, wording *all) {
     if (x->logprobs) json_array_end(&w);
     if (reply) text_reply_finish(reply, on_whole_piece, all);
     close_call(all);
+    if (all->cut) cut_off(&out.finish, &out.stopped_by);
     all->choices[i] = (answer_choice){.text = {NULL, all->text.len - text_start},
                                       .reasoning = {NULL, all->reasoning.len - reasoning_start},
                                       .calls = {NULL, all->calls.len - calls_start},
                                       .logprobs = {NULL, all->logprobs.len - logprobs_start},
                                       .n_calls = all->n_calls,
                                       .reasoning_tokens = reasoning_tokens,
+                                      .cut = all->cut,
                                       .finish = out.finish,
                                       .stopped_by = out.stopped_by};
 }

@@ -32,6 +32,7 @@ typedef struct answer_choice {
     str calls;    /* n_calls times a name, NUL, its arguments (JSON), NUL */
     str logprobs; /* JSON, an array of what dialect.logprob wrote */
     uint32_t n_calls, reasoning_tokens;
+    bool cut; /* the last call breaks off: its arguments are what there is of them, and the finish is length */
     engine_finish finish;
     int32_t stopped_by;
 } answer_choice;
@@ -49,7 +50,7 @@ typedef struct answer_failure {
 /* How a dialect words an answer. i: which job of it. What may be NULL is then not written. */
 typedef struct dialect {
     const char *stream_type; /* content type of a stream */
-    bool keeps_all; /* its last record repeats all that was said: records are of any size, items are kept */
+    bool keeps_all; /* a chat's records repeat what was said before: they are of any size, items are kept */
     const char *keep_alive;                  /* written where nothing else was for a while; NULL: silence */
     int (*status)(const err *e, int status); /* NULL: as it is; what HTTP status it gives an error */
     void (*begin)(answer *x,
@@ -70,6 +71,7 @@ typedef struct dialect {
 typedef struct answer_progress {
     uint32_t n_calls, reasoning_tokens;
     text_reply_kind last; /* of its pieces */
+    bool cut;             /* the reply broke off in a call */
     uint8_t block_kind;   /* the dialect's own: */
     uint32_t n_blocks, sequence;
 } answer_progress;

@@ -8,8 +8,7 @@
 
 #include "base/clock.h"
 
-enum { CHAT, GENERATE };  /* flavours */
-enum { BETWEEN, IN_CALL }; /* lines of a stream: block_kind */
+enum { CHAT, GENERATE }; /* flavours */
 /* A record must fit its buffer, whatever the vocabulary and however long the text. */
 enum { LOGPROB_TEXT_BYTES = 128, CONTEXT_MOST_TOKENS = 4096 };
 
@@ -141,41 +140,38 @@ static void put_call_head(answer *x, uint32_t i, str name, uint32_t call, json_w
     json_key(w, "arguments");
 }
 
-/* A call is one line, which its arguments, an object, grow in as they come: the line ends when they do. */
-static void begin_call(answer *x, uint32_t i, const text_reply_event *ev, buf *to) {
+/* A call is one line, with an object for its arguments: it is kept until it is whole. */
+static void begin_call(answer *x, str name) {
+    buf_clear(api_kept_name(x));
+    buf_clear(api_kept_said(x));
+    buf_append_str(api_kept_name(x), name);
+}
+
+static void end_call(answer *x, uint32_t i, const text_reply_event *ev, buf *to) {
     json_writer w;
+    buf *name = api_kept_name(x), *said = api_kept_said(x);
+    if (name->failed || said->failed) to->failed = true;
+    if (ev->cut || to->failed) return;
+    for (size_t k = 0; k < said->len; k++) /* between the values: none stands in a string */
+        if (said->data[k] == '\n' || said->data[k] == '\r') said->data[k] = ' ';
     begin_line(x, &w, to);
     json_put_bool(&w, "done", false);
     begin_message(&w);
     json_put_string(&w, "content", STR(""));
     json_key(&w, "tool_calls");
     json_array_start(&w);
-    put_call_head(x, i, ev->text, ev->call, &w);
-    x->progress[i].block_kind = IN_CALL;
-    x->progress[i].n_blocks = 0; /* bytes of arguments */
-}
-
-static void put_arguments(answer *x, uint32_t i, str json, buf *to) {
-    size_t start = to->len;
-    buf_append_str(to, json);
-    for (size_t k = start; !to->failed && k < to->len; k++) /* between the values: none stands in a string */
-        if (to->data[k] == '\n' || to->data[k] == '\r') to->data[k] = ' ';
-    x->progress[i].n_blocks += (uint32_t)json.len;
-}
-
-static void end_call(answer *x, uint32_t i, buf *to) {
-    if (!x->progress[i].n_blocks) buf_append_str(to, STR("{}"));
+    put_call_head(x, i, buf_str(name), ev->call, &w);
+    json_raw(&w, said->len ? buf_str(said) : STR("{}"));
     buf_append_str(to, STR("}}]}}\n"));
-    x->progress[i].block_kind = BETWEEN;
 }
 
 static void piece_words(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out, buf *to) {
     switch (ev->kind) {
     case TEXT_REPLY_CONTENT: put_line(x, ev->text, STR(""), out, to); break;
     case TEXT_REPLY_REASONING: put_line(x, STR(""), ev->text, out, to); break;
-    case TEXT_REPLY_CALL: begin_call(x, i, ev, to); break;
-    case TEXT_REPLY_ARGUMENTS: put_arguments(x, i, ev->text, to); break;
-    case TEXT_REPLY_CALL_END: end_call(x, i, to); break;
+    case TEXT_REPLY_CALL: begin_call(x, ev->text); break;
+    case TEXT_REPLY_ARGUMENTS: buf_append_str(api_kept_said(x), ev->text); break;
+    case TEXT_REPLY_CALL_END: end_call(x, i, ev, to); break;
     }
 }
 
@@ -186,7 +182,7 @@ static void token_words(answer *x, uint32_t i, const sched_output *out, buf *to)
 
 static void end_words(answer *x, uint32_t i, const sched_output *out, buf *to) {
     json_writer w;
-    if (x->progress[i].block_kind == IN_CALL) buf_append_str(to, STR("\n")); /* it failed in the middle of a call */
+    (void)i;
     if (out->what == SCHED_FAILED) {
         error_words(&(answer_failure){.e = &out->failure}, to);
         buf_append_str(to, STR("\n"));
@@ -200,11 +196,11 @@ static void end_words(answer *x, uint32_t i, const sched_output *out, buf *to) {
 
 /* ---- a whole answer ---- */
 
-static void put_calls(answer *x, const answer_choice *c, json_writer *w) {
+static void put_calls(answer *x, const answer_choice *c, uint32_t n, json_writer *w) {
     const char *at = c->calls.data;
     json_key(w, "tool_calls");
     json_array_start(w);
-    for (uint32_t k = 0; k < c->n_calls; k++) {
+    for (uint32_t k = 0; k < n; k++) {
         str arguments, name = answer_next_call(&at, &arguments);
         put_call_head(x, 0, name, k, w);
         json_raw(w, arguments.len ? arguments : STR("{}"));
@@ -216,15 +212,16 @@ static void put_calls(answer *x, const answer_choice *c, json_writer *w) {
 
 static void whole_words(answer *x, const answer_choice *choices, buf *to) {
     const answer_choice *c = &choices[0];
+    uint32_t n_calls = c->n_calls - c->cut; /* arguments are objects: half a call is none */
     json_writer w;
     json_begin(&w, to);
     json_object_start(&w);
     ollama_put_head(x->a, &w);
-    if (c->n_calls) {
+    if (n_calls) {
         begin_message(&w);
         json_put_string(&w, "content", c->text);
         if (c->reasoning.len) json_put_string(&w, "thinking", c->reasoning);
-        put_calls(x, c, &w);
+        put_calls(x, c, n_calls, &w);
         json_object_end(&w);
     } else {
         put_said(x, c->text, c->reasoning, &w);
@@ -235,6 +232,7 @@ static void whole_words(answer *x, const answer_choice *choices, buf *to) {
 }
 
 const dialect ollama_dialect = {.stream_type = "application/x-ndjson",
+                                .keeps_all = true,
                                 .status = status_of,
                                 .token = token_words,
                                 .piece = piece_words,

@@ -35,9 +35,12 @@ static const char *part_type(text_reply_kind kind) {
     return kind == TEXT_REPLY_REASONING ? "reasoning_text" : "output_text";
 }
 
+typedef enum item_state { ITEM_OPEN, ITEM_DONE, ITEM_CUT } item_state;
+static const char *const item_states[] = {"in_progress", "completed", "incomplete"};
+
 /* said: its text or arguments so far; nothing yet where it has just begun. */
 static void put_item(answer *x, text_reply_kind kind, uint32_t index, str name, uint32_t call, str said,
-                     bool done, json_writer *w) {
+                     item_state state, json_writer *w) {
     char id[80], call_id[API_CALL_ID_BYTES];
     json_object_start(w);
     json_put_string(w, "id", str_of(item_id(x, kind, index, id)));
@@ -45,7 +48,7 @@ static void put_item(answer *x, text_reply_kind kind, uint32_t index, str name, 
                     kind == TEXT_REPLY_CALL        ? STR("function_call")
                     : kind == TEXT_REPLY_REASONING ? STR("reasoning")
                                                    : STR("message"));
-    json_put_string(w, "status", done ? STR("completed") : STR("in_progress"));
+    json_put_string(w, "status", str_of(item_states[state]));
     if (kind == TEXT_REPLY_CALL) {
         json_put_string(w, "call_id", str_of(api_call_id(x, 0, call, call_id)));
         json_put_string(w, "name", name);
@@ -57,7 +60,7 @@ static void put_item(answer *x, text_reply_kind kind, uint32_t index, str name, 
             json_key(w, "summary"), json_raw(w, STR("[]"));
         json_key(w, "content");
         json_array_start(w);
-        if (done) put_text_part(part_type(kind), said, w);
+        if (state != ITEM_OPEN) put_text_part(part_type(kind), said, w);
         json_array_end(w);
     }
     json_object_end(w);
@@ -186,18 +189,18 @@ static void put_part_event(answer *x, const char *type, str text, buf *to) {
     end_event(&w, to);
 }
 
-static void put_item_event(answer *x, const char *type, bool done, buf *to) {
+static void put_item_event(answer *x, const char *type, item_state state, buf *to) {
     json_writer w;
     begin_event(x, type, &w, to);
     json_put_uint(&w, "output_index", x->progress[0].n_blocks);
     json_key(&w, "item");
     put_item(x, open_kind(x), x->progress[0].n_blocks, buf_str(api_kept_name(x)), x->progress[0].n_calls - 1,
-             buf_str(api_kept_said(x)), done, &w);
+             buf_str(api_kept_said(x)), state, &w);
     end_event(&w, to);
 }
 
 /* "response.output_text.done", with what was said; then the item is one of the output's. */
-static void close_item(answer *x, buf *to) {
+static void close_item(answer *x, item_state state, buf *to) {
     json_writer w;
     answer_progress *p = &x->progress[0];
     if (p->block_kind == BLOCK_NONE) return;
@@ -213,11 +216,11 @@ static void close_item(answer *x, buf *to) {
     if (open_kind(x) == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
     end_event(&w, to);
     if (!call) put_part_event(x, "response.content_part.done", said, to);
-    put_item_event(x, "response.output_item.done", true, to);
+    put_item_event(x, "response.output_item.done", state, to);
     buf *items = api_kept_items(x);
     if (items->len) buf_append_str(items, STR(","));
     json_begin(&w, items);
-    put_item(x, open_kind(x), p->n_blocks, buf_str(api_kept_name(x)), p->n_calls - 1, said, true, &w);
+    put_item(x, open_kind(x), p->n_blocks, buf_str(api_kept_name(x)), p->n_calls - 1, said, state, &w);
     buf_clear(api_kept_said(x));
     p->n_blocks++;
     p->block_kind = BLOCK_NONE;
@@ -226,11 +229,11 @@ static void close_item(answer *x, buf *to) {
 static void open_item(answer *x, text_reply_kind kind, str name, buf *to) {
     answer_progress *p = &x->progress[0];
     if (p->block_kind == kind && kind != TEXT_REPLY_CALL) return;
-    close_item(x, to);
+    close_item(x, ITEM_DONE, to);
     p->block_kind = (uint8_t)kind;
     buf_clear(api_kept_name(x));
     buf_append_str(api_kept_name(x), name);
-    put_item_event(x, "response.output_item.added", false, to);
+    put_item_event(x, "response.output_item.added", ITEM_OPEN, to);
     if (kind != TEXT_REPLY_CALL) put_part_event(x, "response.content_part.added", STR(""), to);
 }
 
@@ -239,7 +242,7 @@ static void response_piece(answer *x, uint32_t i, const text_reply_event *ev, co
     json_writer w;
     (void)i, (void)out;
     if (ev->kind == TEXT_REPLY_CALL_END) {
-        close_item(x, to);
+        close_item(x, ev->cut ? ITEM_CUT : ITEM_DONE, to);
     } else if (ev->kind == TEXT_REPLY_CALL) {
         open_item(x, TEXT_REPLY_CALL, ev->text, to);
     } else if (ev->text.len) {
@@ -263,8 +266,8 @@ static void response_ends(answer *x, uint32_t i, const sched_output *out, buf *t
     }
     if (!x->progress[i].n_blocks && x->progress[i].block_kind == BLOCK_NONE)
         open_item(x, TEXT_REPLY_CONTENT, STR(""), to);
-    close_item(x, to);
     bool cut = out->finish == ENGINE_FINISH_LENGTH;
+    close_item(x, cut ? ITEM_CUT : ITEM_DONE, to);
     response_event(x, cut ? "response.incomplete" : "response.completed", cut ? INCOMPLETE : COMPLETED, NULL,
                    to);
 }
@@ -275,18 +278,21 @@ static void put_items(answer *x, const answer_choice *c, buf *items) {
     json_writer w;
     uint32_t n = 0;
     const char *at = c->calls.data;
+    item_state last = c->finish == ENGINE_FINISH_LENGTH && !c->n_calls ? ITEM_CUT : ITEM_DONE;
     json_begin(&w, items);
-    if (c->reasoning.len) put_item(x, TEXT_REPLY_REASONING, n++, STR(""), 0, c->reasoning, true, &w);
+    if (c->reasoning.len)
+        put_item(x, TEXT_REPLY_REASONING, n++, STR(""), 0, c->reasoning, c->text.len ? ITEM_DONE : last, &w);
     if (c->text.len || !c->n_calls) {
         if (n) buf_append_str(items, STR(","));
         json_begin(&w, items);
-        put_item(x, TEXT_REPLY_CONTENT, n++, STR(""), 0, c->text, true, &w);
+        put_item(x, TEXT_REPLY_CONTENT, n++, STR(""), 0, c->text, last, &w);
     }
     for (uint32_t k = 0; k < c->n_calls; k++) {
         str arguments, name = answer_next_call(&at, &arguments);
         if (n) buf_append_str(items, STR(","));
         json_begin(&w, items);
-        put_item(x, TEXT_REPLY_CALL, n++, name, k, arguments, true, &w);
+        bool cut = c->cut && k + 1 == c->n_calls;
+        put_item(x, TEXT_REPLY_CALL, n++, name, k, arguments, cut ? ITEM_CUT : ITEM_DONE, &w);
     }
 }
 

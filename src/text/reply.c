@@ -10,13 +10,13 @@ _Static_assert(sizeof(text_reply) <= 8192, "a reply is small");
 
 /* ---- what goes out ---- */
 
-static void send_event(text_reply *r, text_reply_kind kind, str text) {
-    text_reply_event ev = {.kind = kind, .call = r->n_calls ? r->n_calls - 1 : 0, .text = text};
+static void send_event(text_reply *r, text_reply_kind kind, str text, bool cut) {
+    text_reply_event ev = {.kind = kind, .call = r->n_calls ? r->n_calls - 1 : 0, .cut = cut, .text = text};
     r->on(r->ctx, &ev);
 }
 
 static void flush(text_reply *r) {
-    if (r->n_out) send_event(r, r->out_kind, (str){r->out, r->n_out});
+    if (r->n_out) send_event(r, r->out_kind, (str){r->out, r->n_out}, false);
     r->n_out = 0;
 }
 
@@ -55,18 +55,22 @@ static void put_plain(text_reply *r, str text) {
     reply_put(r, kind, str_from(text, r->n_given < text.len ? r->n_given : text.len));
 }
 
-void reply_end_call(text_reply *r, enum reply_state next) {
+static void end_call(text_reply *r, enum reply_state next, bool cut) {
     flush(r);
-    send_event(r, TEXT_REPLY_CALL_END, STR(""));
-    r->state = (uint8_t)next;
+    send_event(r, TEXT_REPLY_CALL_END, STR(""), cut);
+    r->state = (uint8_t)(next == REPLY_TEXT && r->in_thought ? REPLY_THOUGHT : next);
     r->fresh = r->trims = true;
 }
+
+void reply_end_call(text_reply *r, enum reply_state next) { end_call(r, next, false); }
+void reply_cut_call(text_reply *r) { end_call(r, REPLY_AFTER, true); }
 
 static void begin_call(text_reply *r, str w, const reply_head *h) {
     str name = {h->name, h->name_len}, early = {w.data + h->args_from, h->args_to - h->args_from};
     flush(r);
     r->n_calls++;
-    send_event(r, TEXT_REPLY_CALL, name);
+    r->in_thought |= r->state == REPLY_THOUGHT;
+    send_event(r, TEXT_REPLY_CALL, name, false);
     memcpy(r->nested, h->nested, sizeof r->nested);
     r->n_nested = h->n_nested;
     text_json_init(&r->json, 0);
@@ -128,24 +132,56 @@ static reply_verdict match_call(const text_reply *r, str w, str tag, match *m) {
     return v;
 }
 
-/* Whether w begins with something that is not text. */
-static reply_verdict match_tag(const text_reply *r, str w, match *m) {
+/* Whether the thought in which w begins with a call goes on behind it: the model ends it, and then says something. */
+static reply_verdict is_considered(const text_reply *r, str w, const match *m) {
+    size_t at = m->end;
+    if (m->head.args_follow && reply_skip_value(w, &at) == REPLY_MORE) return REPLY_MORE;
+    str rest = str_from(w, at);
+    size_t close = str_find(rest, r->format.think_close);
+    if (close == rest.len) return REPLY_MORE;
+    return reply_skip_blank(rest, close + r->format.think_close.len) < rest.len ? REPLY_YES : REPLY_MORE;
+}
+
+/* The tags of thoughts. One that ends a thought again, before anything else is said, is none of the answer's text. */
+static reply_verdict match_thought(const text_reply *r, str w, match *m) {
+    const text_reply_format *f = &r->format;
+    bool thinks = r->state == REPLY_THOUGHT;
+    if (!f->think_open.len || !(thinks || r->fresh)) return REPLY_NO;
+    reply_verdict closes = reply_begins(w, f->think_close), opens = thinks ? REPLY_NO : reply_begins(w, f->think_open);
+    m->what = opens == REPLY_YES ? THOUGHT : CONTENT;
+    m->end = opens == REPLY_YES ? f->think_open.len : f->think_close.len;
+    if (closes == REPLY_YES || opens == REPLY_YES) return REPLY_YES;
+    return closes == REPLY_MORE || opens == REPLY_MORE ? REPLY_MORE : REPLY_NO;
+}
+
+/* A call that prose quotes, `<tool_call>…`, as against one in a fence. */
+static bool is_quoted(const text_reply *r, str w, size_t at) {
+    char one = at ? w.data[at - 1] : r->before[1], two = at > 1 ? w.data[at - 2] : r->before[at ? 1 : 0];
+    return one == '`' && two != '`';
+}
+
+/* A call's beginning at w, behind tag. must: an answer is due. */
+static reply_verdict match_call_here(const text_reply *r, str w, str tag, bool must, match *m) {
+    reply_verdict v = match_call(r, w, tag, m);
+    if (v != REPLY_YES || r->state != REPLY_THOUGHT) return v;
+    reply_verdict considered = is_considered(r, w, m);
+    if (considered == REPLY_MORE && !must) return REPLY_MORE;
+    return considered == REPLY_YES ? REPLY_NO : REPLY_YES;
+}
+
+/* Whether all[at …] begins with something that is not text. */
+static reply_verdict match_tag(const text_reply *r, str all, size_t at, bool must, match *m) {
+    str w = str_from(all, at);
     const reply_tags *tags = reply_tags_of(r->format.family);
-    bool more = false, bare = r->fresh && tags->bare && memchr("{[`", w.data[0], 3);
+    bool thinks = r->state == REPLY_THOUGHT, bare = !thinks && r->fresh && tags->bare && memchr("{[`", w.data[0], 3);
     *m = (match){.skip = 1};
     if (r->format.family == TEXT_REPLY_FAMILY_HARMONY) return match_harmony(r, w, m);
-    if (r->state == REPLY_THOUGHT || (r->format.think_open.len && r->fresh)) {
-        bool closes = r->state == REPLY_THOUGHT;
-        str tag = closes ? r->format.think_close : r->format.think_open;
-        reply_verdict v = reply_begins(w, tag);
-        m->what = closes ? CONTENT : THOUGHT;
-        m->end = tag.len;
-        if (v == REPLY_YES || closes) return v;
-        more = v == REPLY_MORE;
-    }
-    for (size_t i = 0; r->tools.len && i < REPLY_TAGS_MAX + (size_t)bare; i++) {
+    reply_verdict thought = match_thought(r, w, m);
+    if (thought == REPLY_YES) return thought;
+    bool more = thought == REPLY_MORE;
+    for (size_t i = 0; r->tools.len && !is_quoted(r, all, at) && i < REPLY_TAGS_MAX + (size_t)bare; i++) {
         str tag = i < REPLY_TAGS_MAX ? tags->begin[i] : (str){0};
-        reply_verdict v = i < REPLY_TAGS_MAX && !tag.len ? REPLY_NO : match_call(r, w, tag, m);
+        reply_verdict v = i < REPLY_TAGS_MAX && !tag.len ? REPLY_NO : match_call_here(r, w, tag, must, m);
         if (v == REPLY_YES) return v;
         more |= v == REPLY_MORE;
     }
@@ -155,8 +191,12 @@ static reply_verdict match_tag(const text_reply *r, str w, match *m) {
 static void apply(text_reply *r, str w, const match *m) {
     r->fresh = true;
     r->trims = r->format.family != TEXT_REPLY_FAMILY_HARMONY;
-    if (m->what == CALL) begin_call(r, str_from(w, m->head_at), &m->head);
-    else r->state = m->what == CONTENT ? REPLY_TEXT : REPLY_THOUGHT;
+    if (m->what == CALL) {
+        begin_call(r, str_from(w, m->head_at), &m->head);
+    } else {
+        r->state = m->what == CONTENT ? REPLY_TEXT : REPLY_THOUGHT;
+        r->in_thought = false;
+    }
 }
 
 static bool has_tags(const text_reply *r) {
@@ -180,7 +220,7 @@ static size_t step_text(text_reply *r, str w, bool last) {
         match m = {.skip = 0};
         while (tag < w.len && is_gap(r, w.data[tag])) tag++;
         bool must = last || (at == 0 && w.len == TEXT_REPLY_HELD_MAX);
-        reply_verdict v = tag == w.len ? REPLY_MORE : match_tag(r, str_from(w, tag), &m);
+        reply_verdict v = tag == w.len ? REPLY_MORE : match_tag(r, w, tag, must, &m);
         if (v == REPLY_YES) {
             put_plain(r, str_until(w, at));
             apply(r, str_from(w, tag), &m);
@@ -258,7 +298,7 @@ static size_t step_after(text_reply *r, str w, bool last) {
     if (v == REPLY_YES) return at;
     if (v == REPLY_MORE && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
     if (v == REPLY_MORE && (at == w.len || skip_after(r, w, &at) == REPLY_MORE)) return w.len; /* blanks, half a tag */
-    r->state = REPLY_TEXT;
+    r->state = r->in_thought ? REPLY_THOUGHT : REPLY_TEXT;
     r->fresh = r->trims = true;
     return 0;
 }
@@ -281,6 +321,8 @@ static void run(text_reply *r, bool last) {
         uint8_t before = r->state;
         size_t used = step(r, (str){r->held + at, r->n_held - at}, last);
         at += used;
+        if (used) r->before[0] = used > 1 ? r->held[at - 2] : r->before[1];
+        if (used) r->before[1] = r->held[at - 1];
         r->n_given -= used < r->n_given ? (uint32_t)used : r->n_given;
         if (used == 0 && r->state == before) {
             memmove(r->held, r->held + at, r->n_held - at);
@@ -309,10 +351,10 @@ void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx) {
     r->ctx = ctx;
     run(r, true);
     if (r->state == REPLY_ARGS) {
-        text_json_close(&r->json, reply_put_arguments, r);
-        reply_end_call(r, REPLY_AFTER);
+        text_json_cut(&r->json, reply_put_arguments, r);
+        reply_cut_call(r);
     } else if (r->state >= REPLY_XML) {
-        reply_xml_finish(r);
+        reply_xml_cut(r);
     }
     flush(r);
 }

@@ -7,7 +7,11 @@
  * Content is passed on at once, but for a tail that may still begin a tag. A call is one only when it names a tool of
  * the request and its arguments have begun as they must: until then its text is held back, up to
  * TEXT_REPLY_HELD_MAX, and comes out as content otherwise. From then on arguments stream, and are one JSON
- * object whatever the model writes: what goes wrong or is cut off is closed.
+ * object whatever the model writes: what goes wrong is closed. Only where the reply breaks off in the middle of a
+ * call do they break off, too: nothing is added that the model did not say, and the call's end says so.
+ *
+ * Models forget to end a thought before they call. A call inside of a thought is held back until it shows whether
+ * the thought is ended after it: then it was only considered, else it is a call.
  */
 #ifndef TEXT_REPLY_H
 #define TEXT_REPLY_H
@@ -31,6 +35,7 @@ typedef enum text_reply_kind {
 typedef struct text_reply_event {
     text_reply_kind kind;
     uint32_t call; /* index, from 0 */
+    bool cut;      /* TEXT_REPLY_CALL_END: the reply broke off before the call did */
     str text;      /* valid during the call; whole characters if what is fed ends in whole ones */
 } text_reply_event;
 
@@ -79,6 +84,8 @@ typedef struct text_reply {
     void *ctx;
     uint8_t state;
     bool fresh;       /* no content has come since the reply, or what belongs to it, began */
+    bool in_thought;  /* a call's text lies in a thought that has not ended */
+    char before[2];   /* the bytes before what is held */
     bool trims;       /* newlines that come now belong to a tag before them */
     bool has_members; /* XML: an argument has gone out */
     bool in_value;    /* XML: its first newline has been looked at */
@@ -98,7 +105,7 @@ typedef struct text_reply {
  * prompt, which tells whether the reply begins inside of thinking or of a call. */
 void text_reply_init(text_reply *r, const text_reply_format *f, str tools_json, str prompt_tail);
 void text_reply_feed(text_reply *r, str text, text_reply_on_event *on, void *ctx);
-/* The reply has ended: what is held comes out, what is open is closed. */
+/* The reply has ended: what is held comes out, a call that is open ends as cut. */
 void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx);
 
 /* Whether a reply to a prompt that ends so begins inside of thinking. */

@@ -101,11 +101,14 @@ enum reply_state {
 
 void reply_put(text_reply *r, text_reply_kind kind, str text);
 void reply_put_arguments(void *r, str piece); /* a text_json_put */
+/* next: REPLY_AFTER, or REPLY_TEXT, which is the thought that the call lies in if there is one. */
 void reply_end_call(text_reply *r, enum reply_state next);
 void reply_xml_begin(text_reply *r, str name);
 /* As step in reply.c: bytes of the window that are done with. */
 size_t reply_xml_step(text_reply *r, str w, bool last);
-/* Ends the call where the reply ends. */
-void reply_xml_finish(text_reply *r);
+/* The reply breaks off in the call. */
+void reply_xml_cut(text_reply *r);
+/* The call's end, where the reply breaks off in it. */
+void reply_cut_call(text_reply *r);
 
 #endif

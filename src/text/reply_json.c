@@ -244,6 +244,14 @@ text_json_verdict text_json_feed(text_json *j, str text, size_t *used, text_json
     return j->state == ENDED ? TEXT_JSON_DONE : TEXT_JSON_MORE;
 }
 
+void text_json_cut(text_json *j, text_json_put *on_piece, void *ctx) {
+    sink s = {on_piece, ctx};
+    if (j->high) put_unit(&s, j->high);
+    j->high = 0;
+    put_pending(j, &s);
+    j->state = ENDED;
+}
+
 void text_json_close(text_json *j, text_json_put *on_piece, void *ctx) {
     sink s = {on_piece, ctx};
     bool value_is_due = j->state == VALUE && !j->n_pending, in_key = j->state == KEY_STRING || j->state == KEY_ESCAPE;

@@ -1,7 +1,7 @@
 /* text/reply_json — JSON as models write it, without memory of its own.
  *
  * Two halves. text_json lets one value pass byte by byte, mends what models get wrong inside of strings, and can
- * close what was cut off. The json_raw_… functions find their way in a text that lies there whole (a request's tools,
+ * close what went wrong. The json_raw_… functions find their way in a text that lies there whole (a request's tools,
  * already parsed by someone else): damaged text gives wrong answers, never a read out of bounds.
  */
 #ifndef TEXT_REPLY_JSON_H
@@ -33,6 +33,8 @@ void text_json_init(text_json *j, int levels_around);
 /* Takes bytes until the value has ended or cannot be one; *used says how many, without the one that is wrong.
  * What passes reaches put (NULL: nobody), in pieces. */
 text_json_verdict text_json_feed(text_json *j, str text, size_t *used, text_json_put *put, void *ctx);
+/* Puts what is held back as it came: the text ends in the middle of the value. */
+void text_json_cut(text_json *j, text_json_put *put, void *ctx);
 /* Puts what makes of the value so far a whole one. */
 void text_json_close(text_json *j, text_json_put *put, void *ctx);
 

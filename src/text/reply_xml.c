@@ -84,7 +84,8 @@ static size_t step_between(text_reply *r, str w, bool last) {
     }
     bool more = v == REPLY_MORE || forgotten == REPLY_MORE || member == REPLY_MORE;
     if (more && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
-    end_call(r, more ? REPLY_AFTER : REPLY_TEXT);
+    if (more && last) reply_cut_call(r);
+    else end_call(r, more ? REPLY_AFTER : REPLY_TEXT);
     return more ? w.len : 0; /* of what was cut off nothing stays */
 }
 
@@ -146,6 +147,7 @@ static size_t step_value(text_reply *r, str w, bool last) {
         return at;
     }
     if (end == w.len && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
+    if (end == w.len && last && r->types && !(r->types & REPLY_STRING)) return 0; /* reply_xml_cut */
     str json = end < w.len ? json_of(str_until(w, end), r->types) : (str){0};
     if (!json.len) return begin_string(r);
     text_json j;
@@ -197,9 +199,10 @@ size_t reply_xml_step(text_reply *r, str w, bool last) {
     }
 }
 
-void reply_xml_finish(text_reply *r) {
-    if (r->state == REPLY_XML_VALUE) put_json(r, STR("null"));
-    if (r->state == REPLY_XML_STRING) put_json(r, STR("\""));
-    if (r->state == REPLY_XML_JSON) text_json_close(&r->json, reply_put_arguments, r);
-    end_call(r, REPLY_AFTER);
+void reply_xml_cut(text_reply *r) {
+    str held = {r->held, r->n_held};
+    /* Of a value that is no string it is not known yet whether it was one; a half tag behind it is none of it. */
+    if (r->state == REPLY_XML_VALUE) put_json(r, trim_blank(str_until(held, str_find(held, STR("<")))));
+    if (r->state == REPLY_XML_JSON) text_json_cut(&r->json, reply_put_arguments, r);
+    reply_cut_call(r);
 }

@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { assert, main, Server, test } from './lib.mjs';
+import { assert, main, ndjson, Server, sseEvents, test } from './lib.mjs';
 
 const tiny = fs.readFileSync(path.join(import.meta.dirname, '../../models/plimsoll-tiny.gguf'));
 
@@ -33,6 +33,11 @@ const families = {
   },
   'Qwen, thinking': {
     template: turns('', unused('<tool_call> <think>')), says: '<think>\nA cat?\n</think>\n\nYes.', reasoning: 'A cat?', text: 'Yes.', calls: [],
+  },
+  'Qwen, a thought that is not ended before the call': {
+    template: turns('', unused('<tool_call> <think>')),
+    says: '<think>\nI must look.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}}\n</tool_call>\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>',
+    reasoning: 'I must look.', text: '', calls: [rome, now],
   },
   'a thought that the prompt began': {
     template: turns('<think>\n', unused('<tool_call>')), says: 'A cat?\n</think>\n\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>', reasoning: 'A cat?', text: '', calls: [now], thinksFirst: true,
@@ -142,6 +147,57 @@ const heard = {
   },
 };
 
+// What is left of a reply that breaks off within a call: the finish, and the arguments where the dialect can say half of them.
+const broken = {
+  async openai(s, ask) {
+    const c = (await s.openai.chat.completions.create({ model: s.model, messages, tools, ...ask })).choices[0];
+    return { finish: c.finish_reason, half: c.message.tool_calls.at(-1).function.arguments };
+  },
+  async 'openai, streamed'(s, ask) {
+    let half = '', finish;
+    for await (const c of await s.openai.chat.completions.create({ model: s.model, messages, tools, ...ask, stream: true })) {
+      for (const d of c.choices[0].delta.tool_calls ?? []) half += d.function.arguments;
+      finish = c.choices[0].finish_reason ?? finish;
+    }
+    return { finish, half };
+  },
+  async responses(s, { max_tokens, stop, ...ask }) {
+    if (stop) return { finish: 'length', half: '' }; // it has no such field
+    const r = await s.openai.responses.create({ model: s.model, input: 'Hi', tools: tools.map(t => ({ type: 'function', ...t.function })), ...ask, max_output_tokens: max_tokens });
+    assert.deepEqual([r.status, r.incomplete_details.reason, r.output.at(-1).status], ['incomplete', 'max_output_tokens', 'incomplete']);
+    return { finish: 'length', half: r.output.at(-1).arguments };
+  },
+  async anthropic(s, { max_tokens, stop, grammar }, stream) {
+    const r = await s.post('/v1/messages', {
+      model: s.model, messages, tools: tools.map(({ function: f }) => ({ name: f.name, input_schema: f.parameters })), grammar, max_tokens, stop_sequences: stop ? [stop] : undefined, stream,
+    });
+    const events = stream ? sseEvents(r.text).map(e => JSON.parse(e.data)) : [];
+    const reason = stream ? events.find(e => e.type === 'message_delta').delta.stop_reason : r.json.stop_reason;
+    if (!stream) assert(!r.json.content.some(c => c.type === 'tool_use'), r.text);
+    return { finish: reason === 'max_tokens' ? 'length' : reason, half: events.map(e => e.delta?.partial_json ?? '').join('') };
+  },
+  'anthropic, streamed': (s, ask) => broken.anthropic(s, ask, true),
+  async ollama(s, { max_tokens, stop, ...ask }, stream) {
+    const r = await s.post('/api/chat', { model: s.model, messages, tools, ...ask, stream: !!stream, options: { num_predict: max_tokens, stop } });
+    const lines = ndjson(r.text);
+    assert(!lines.some(l => l.message.tool_calls), r.text);
+    return { finish: lines.at(-1).done_reason, half: '' };
+  },
+  'ollama, streamed': (s, ask) => broken.ollama(s, ask, true),
+};
+
+async function breaksOff(s, family) {
+  const at = family.says.indexOf('Rome') + 2, half = literal(family.says.slice(0, at)), whole = literal(family.says);
+  for (const [client, listen] of Object.entries(broken)) {
+    for (const ask of [{ grammar: half, max_tokens: 300 }, { grammar: whole, max_tokens: 300, stop: 'ome' }]) {
+      const got = await listen(s, ask);
+      assert.equal(got.finish, 'length', client);
+      assert(['', ask.stop ? '{"city": "R' : '{"city": "Ro'].includes(got.half), `${client}: ${got.half}`);
+      assert(got.half || !/openai|streamed/.test(client) || client.startsWith('ollama'), client);
+    }
+  }
+}
+
 for (const [name, family] of Object.entries(families)) test(name, async () => {
   const file = modelWith(family.template, family.token), s = await Server.start('-m', file, '--parallel', '2');
   const wanted = { reasoning: family.reasoning ?? '', text: family.text, calls: family.calls };
@@ -150,6 +206,7 @@ for (const [name, family] of Object.entries(families)) test(name, async () => {
       const got = await listen(s, family.grammar ?? literal(family.says));
       assert.deepEqual({ reasoning: got.reasoning ?? '', text: got.text ?? '', calls: got.calls ?? [] }, wanted, client);
     }
+    if (family.calls[0] === rome) await breaksOff(s, family);
     if (!family.thinksFirst) { // a small model would think for ever
       const ask = { model: s.model, messages, tools, max_tokens: 300, temperature: 0 };
       const called = await s.openai.chat.completions.create({ ...ask, tool_choice: { type: 'function', function: { name: 'now' } } });

@@ -13,7 +13,7 @@ static const char tools[] =
     "\"$defs\":{\"place\":{\"type\":\"object\"}}}}},"
     "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
 
-/* What events say: content as it is, ~reasoning~, {name|arguments}. */
+/* What events say: content as it is, ~reasoning~, {name|arguments}, {name|arguments> where it was cut. */
 typedef struct line {
     char text[16384];
     size_t len;
@@ -44,7 +44,7 @@ static void on_event(void *ctx, const text_reply_event *ev) {
     add(l, ev->text);
     if (ev->kind == TEXT_REPLY_CALL) add(l, STR("|"));
     if (ev->kind == TEXT_REPLY_CALL_END) {
-        add(l, STR("}"));
+        add(l, ev->cut ? STR(">") : STR("}"));
         l->in_call = false;
     }
 }
@@ -113,8 +113,10 @@ static void test_hermes(void **state) {
     expect(H, "{\"name\": \"now\", \"note\": 1}", "{\"name\": \"now\", \"note\": 1}");
     expect(H, "[1, 2]", "[1, 2]");
     /* cut off, and wrong */
-    expect(H, "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"a\": [\"x", "{now|{\"a\": [\"x\"]}}");
-    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1", "{now|{\"a\":1}}");
+    expect(H, "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"a\": [\"x", "{now|{\"a\": [\"x>");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1", "{now|{\"a\":1>");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":", "<tool_call>{\"name\":\"now\",\"arguments\":");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{", "{now|{>");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}", "{now|{\"a\":1}}");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}}\n</tool_c", "{now|{\"a\":1}}");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":wrong}} <b>", "{now|{\"a\":null}}wrong}} <b>");
@@ -125,23 +127,110 @@ static void test_json_is_mended(void **state) {
     static const struct {
         const char *written, *comes;
     } cases[] = {
-        {"{\"a\": \"x\\", "{\"a\": \"x\"}"}, {"{\"a\": \"x\\u12", "{\"a\": \"x\"}"},
         {"{\"a\": \"\\d\\'\\q\"}", "{\"a\": \"\\\\d'\\\\q\"}"},
         {"{\"a\": \"\\ud83d\\ude00\"}", "{\"a\": \"\\ud83d\\ude00\"}"},
         {"{\"a\": \"\\ud83dx\\ude00\"}", "{\"a\": \"\\ufffdx\\ufffd\"}"},
         {"{\"a\": \"\\ud83d\\ud83d\\ude00\"}", "{\"a\": \"\\ufffd\\ud83d\\ude00\"}"},
         {"{\"a\": \"\\ud83d\\n\\u00zz\"}", "{\"a\": \"\\ufffd\\n\\\\u00zz\"}"},
         {"{\"a\": \"1\n\t\x01" "2\"}", "{\"a\": \"1\\n\\t\\u00012\"}"},
-        {"{\"a\": tr", "{\"a\": true}"}, {"{\"a\": -", "{\"a\": -0}"}, {"{\"a\": 1.", "{\"a\": 1.0}"}, {"{\"a\": 1e+", "{\"a\": 1e+0}"},
-        {"{\"a\"", "{\"a\":null}"}, {"{\"ab", "{\"ab\":null}"}, {"{\"a\": 1, ", "{\"a\": 1}"}, {"{\"a\": [1, ", "{\"a\": [1]}"},
-        {"{\"a\": ", "{\"a\": null}"}, {"{", "{}"}, {"{ ", "{ }"}, {"{\"a\": [[{\"b\": [", "{\"a\": [[{\"b\": []}]]}"},
+        {"{\"a\": tr>", "{\"a\": true}"}, {"{\"a\": ->", "{\"a\": -0}"}, {"{\"a\": 1.>", "{\"a\": 1.0}"}, {"{\"a\": 1e+>", "{\"a\": 1e+0}"},
+        {"{\"a\">", "{\"a\":null}"}, {"{\"a\": 1, >", "{\"a\": 1}"}, {"{\"a\": [1, >", "{\"a\": [1]}"},
+        {"{\"a\": >", "{\"a\": null}"}, {"{>", "{}"}, {"{ >", "{ }"}, {"{\"a\": [[{\"b\": [>", "{\"a\": [[{\"b\": []}]]}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char reply[256], wanted[256];
+        bool wrong = cases[i].written[strlen(cases[i].written) - 1] == '>';
         snprintf(reply, sizeof reply, "<tool_call>{\"name\": \"now\", \"arguments\": %s", cases[i].written);
-        snprintf(wanted, sizeof wanted, "{now|%s}", cases[i].comes);
+        snprintf(wanted, sizeof wanted, "{now|%s}%s", cases[i].comes, wrong ? ">" : "");
         expect(TEXT_REPLY_FAMILY_HERMES, reply, wanted);
     }
+}
+
+/* A reply that breaks off in a call's arguments, anywhere in them: they come as far as they came. */
+static void expect_cut(text_reply_family family, const char *before, const char *arguments) {
+    static line l;
+    text_reply_format f = format_of(family);
+    char reply[512], wanted[512];
+    for (size_t n = 1; n < strlen(arguments); n++) {
+        snprintf(reply, sizeof reply, "%s%.*s", before, (int)n, arguments);
+        snprintf(wanted, sizeof wanted, "{get_weather|%.*s>", (int)n, arguments);
+        for (size_t piece = 1; piece < 40; piece += 13) {
+            parse(&f, str_of(tools), STR(""), str_of(reply), 0, piece, &l);
+            if (strcmp(l.text, wanted)) fail_msg("of   %s\nnot  %s\nbut  %s", reply, wanted, l.text);
+        }
+    }
+}
+
+static void test_calls_that_break_off(void **state) {
+    (void)state;
+    const char *arguments = "{\"city\": \"a\\n\\u00e9\\\\ } {\", \"tags\": [[{}], -1.5e3 , true, null], \"a\": {\"\": \"\"}, \"b\": 0}";
+    expect_cut(TEXT_REPLY_FAMILY_HERMES, "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": ", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_HERMES, "{\"name\": \"get_weather\", \"arguments\": ", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_QWEN_XML, "<tool_call>{\"name\": \"get_weather\", \"arguments\": ", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_LLAMA_JSON, "{\"name\": \"get_weather\", \"parameters\": ", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": ", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS]get_weather[ARGS]", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_HARMONY, "<|channel|>commentary to=functions.get_weather<|message|>", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_DEEPSEEK, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_GENERIC, "{\"tool_call\": {\"name\": \"get_weather\", \"arguments\": ", arguments);
+    expect_cut(TEXT_REPLY_FAMILY_GRANITE, "<|tool_call|>[{\"name\": \"get_weather\", \"arguments\": ", arguments);
+    /* whole calls before it stay whole */
+    expect(TEXT_REPLY_FAMILY_HERMES, "<tool_call>" CALL "</tool_call>\n<tool_call>{\"name\": \"now\", \"arguments\": {\"a", CALLED "{now|{\"a>");
+    expect(TEXT_REPLY_FAMILY_GRANITE, "<|tool_call|>[" CALL ", {\"name\": \"now\", \"arguments\": {\"a", CALLED "{now|{\"a>");
+    expect(TEXT_REPLY_FAMILY_HERMES, "<tool_call>" CALL "</tool_", CALLED);
+    const text_reply_family G = TEXT_REPLY_FAMILY_GLM;
+    expect(G, "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>1", "{get_weather|{\"days\": 1>");
+    expect(G, "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>12</arg_va", "{get_weather|{\"days\": 12>");
+    expect(G, "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>12</arg_value>\n<arg_k", "{get_weather|{\"days\": 12>");
+    expect(G, "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>A \"b", "{get_weather|{\"city\": \"A \\\"b>");
+    expect(G, "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>", "{get_weather|{\"city\": >");
+    expect(G, "<tool_call>get_weather\n<arg_key>ci", "{get_weather|{>");
+    expect(G, "<tool_call>get_weather", "<tool_call>get_weather");
+}
+
+static void test_calls_in_thoughts(void **state) {
+    (void)state;
+    const text_reply_family H = TEXT_REPLY_FAMILY_HERMES;
+    expect(H, "<think>\nI must look.\n<tool_call>\n" CALL "\n</tool_call>", "~I must look.~" CALLED);
+    expect(H, "<think>So <tool_call>" CALL "</tool_call>\n<tool_call>" CALL "</tool_call>\n", "~So ~" CALLED CALLED);
+    expect(H, "<think>So<tool_call>" CALL "</tool_call>\nThen more", "~So~" CALLED "~Then more~");
+    expect(H, "<think>So<tool_call>" CALL "</tool_call>\n</think>\n", "~So~" CALLED);
+    expect(H, "<think>So<tool_call>" CALL, "~So~" CALLED);
+    expect(H, "<think>So<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"</think> x", "~So~{now|{\"a\": \"</think> x>");
+    expect(H, "<think>So<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"</think> x\"}}", "~So~{now|{\"a\": \"</think> x\"}}");
+    /* considered, and not done */
+    expect(H, "<think>I might <tool_call>" CALL "</tool_call> but no.\n</think>\nNo.", "~I might <tool_call>" CALL "</tool_call> but no.~No.");
+    expect(H, "<think>I might <tool_call>" CALL "</tool_call></think><tool_call>" CALL "</tool_call>", "~I might <tool_call>" CALL "</tool_call>~" CALLED);
+    expect(H, "<think>{\"name\": \"now\", \"arguments\": {}}", "~{\"name\": \"now\", \"arguments\": {}}~");
+    expect(H, "<think>a <tool_call> is a tag", "~a <tool_call> is a tag~");
+    expect(H, "<think>a <tool_call>{\"name\": \"other\", \"arguments\": {}}", "~a <tool_call>{\"name\": \"other\", \"arguments\": {}}~");
+    expect(H, "Use `<tool_call>" CALL "</tool_call>` so.", "Use `<tool_call>" CALL "</tool_call>` so.");
+    expect(H, "<think>Use `<tool_call>" CALL "</tool_call>`", "~Use `<tool_call>" CALL "</tool_call>`~");
+    expect(H, "```\n<tool_call>" CALL "</tool_call>\n```", "```" CALLED);
+    /* ended twice */
+    expect(H, "<think>a</think>\n</think>\nb", "~a~b");
+    expect(H, "<think>a</think>b </think>c", "~a~b </think>c");
+    expect(TEXT_REPLY_FAMILY_QWEN_XML, "<think>x\n<tool_call>\n<function=now>\n</function>\n</tool_call>", "~x~{now|{}}");
+    expect(TEXT_REPLY_FAMILY_QWEN_XML, "<think>x\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n</function>", "~x~" CALLED);
+    expect(TEXT_REPLY_FAMILY_GLM, "<think>x\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n</tool_call>", "~x~" CALLED);
+    expect(TEXT_REPLY_FAMILY_LLAMA_JSON, "<think>x <|python_tag|>{\"name\": \"now\", \"parameters\": {}}", "~x ~{now|{}}");
+    expect(TEXT_REPLY_FAMILY_MISTRAL, "<think>x[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Rome\"}", "~x~" CALLED);
+    expect(TEXT_REPLY_FAMILY_DEEPSEEK, "<think>x\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "~x~{now|{}}");
+    expect(TEXT_REPLY_FAMILY_GENERIC, "<think>x\n<tool_call>" CALL "</tool_call>", "~x~" CALLED);
+    expect(TEXT_REPLY_FAMILY_GRANITE, "<think>x\n<|tool_call|>[" CALL "]", "~x~" CALLED);
+    text_reply_format harmony = {.family = TEXT_REPLY_FAMILY_HARMONY, .thinks = true};
+    expect_with(&harmony, tools, "<|start|>assistant",
+                "<|channel|>analysis<|message|>x<|start|>assistant<|channel|>commentary to=functions.now<|message|>{}<|call|>", "~x~{now|{}}");
+    text_reply_format hermes = format_of(H);
+    expect_with(&hermes, tools, "assistant\n<think>\n", "x\n<tool_call>" CALL "</tool_call>", "~x~" CALLED);
+    /* more than is held decides: it is a call */
+    static char reply[3 * TEXT_REPLY_HELD_MAX];
+    static line l;
+    size_t n = (size_t)snprintf(reply, sizeof reply, "<think>x<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"");
+    memset(reply + n, 'x', 6000);
+    snprintf(reply + n + 6000, 200, "\"}}</tool_call></think>Done");
+    parse(&hermes, str_of(tools), STR(""), str_of(reply), 0, 7, &l);
+    assert_int_equal(l.len, 6000 + strlen("~x~{now|{\"a\": \"\"}}Done"));
 }
 
 static void test_thinking(void **state) {
@@ -190,11 +279,15 @@ static void test_qwen_xml(void **state) {
            "{get_weather|{\"tags\": [1], \"city\": \"\"}}");
     expect(Q, "<tool_call>\n" CALL "\n</tool_call>", CALLED);
     /* cut off, and wrong */
-    expect(Q, "<function=get_weather><parameter=city>\nRo", "{get_weather|{\"city\": \"Ro\"}}");
-    expect(Q, "<function=get_weather><parameter=city>\nRome\n</para", "{get_weather|{\"city\": \"Rome\"}}");
-    expect(Q, "<function=get_weather><parameter=days>\n1", "{get_weather|{\"days\": \"1\"}}");
-    expect(Q, "<function=get_weather><parameter=tags>\n[[\"a", "{get_weather|{\"tags\": [[\"a\"]]}}");
-    expect(Q, "<function=get_weather><parameter=days>", "{get_weather|{\"days\": null}}");
+    expect(Q, "<function=get_weather><parameter=city>\nRo", "{get_weather|{\"city\": \"Ro>");
+    expect(Q, "<function=get_weather><parameter=city>\nRome\n</para", "{get_weather|{\"city\": \"Rome>");
+    expect(Q, "<function=get_weather><parameter=days>\n1", "{get_weather|{\"days\": 1>");
+    expect(Q, "<function=get_weather><parameter=days>\n1\n</par", "{get_weather|{\"days\": 1>");
+    expect(Q, "<function=get_weather><parameter=days>\n1\n</parameter>\n", "{get_weather|{\"days\": 1>");
+    expect(Q, "<function=get_weather><parameter=tags>\n[[\"a", "{get_weather|{\"tags\": [[\"a>");
+    expect(Q, "<function=get_weather><parameter=days>", "{get_weather|{\"days\": >");
+    expect(Q, "<function=get_weather><parameter=any>\n5", "{get_weather|{\"any\": \"5>");
+    expect(Q, "<function=get_weather><parameter=metric>\nTr", "{get_weather|{\"metric\": Tr>");
     expect(Q, "<function=get_weather><parameter=days>\n1\n</parameter>\nand so on", "{get_weather|{\"days\": 1}}and so on");
     expect(Q, "<function=other>\n</function>", "<function=other>\n</function>");
     expect(Q, "<function=now> is how", "<function=now> is how");
@@ -245,7 +338,7 @@ static void test_harmony(void **state) {
     expect_with(&f, tools, tail, " to=functions.now<|channel|>commentary json<|message|>{}", "{now|{}}");
     expect_with(&f, tools, tail, "<|channel|>commentary to=functions.now<|message|><|call|>", "{now|{}}");
     expect_with(&f, tools, tail, "<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant<|channel|>commentary to=functions.now<|message|>{",
-                "I will look.{now|{}}");
+                "I will look.{now|{>");
     expect_with(&f, "", tail, "<|channel|>analysis<|message|>a < b", "~a < b~");
     expect_with(&f, tools, tail, "Hello <|x|>", "Hello <|x|>");
     expect_with(&f, tools, tail, "<|channel|>final<|mess", "<|channel|>final<|mess");
@@ -383,6 +476,7 @@ static void test_words(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hermes), cmocka_unit_test(test_json_is_mended), cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_calls_that_break_off), cmocka_unit_test(test_calls_in_thoughts),
         cmocka_unit_test(test_without_tools), cmocka_unit_test(test_qwen_xml), cmocka_unit_test(test_glm),
         cmocka_unit_test(test_llama), cmocka_unit_test(test_mistral), cmocka_unit_test(test_harmony),
         cmocka_unit_test(test_deepseek), cmocka_unit_test(test_granite_and_generic), cmocka_unit_test(test_long),
