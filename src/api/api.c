@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/chat.h"
+#include "api/doors.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "mem/books.h"
@@ -37,7 +38,7 @@ size_t api_plan_bytes(const api_config *c) {
 
 api *api_start(const api_config *c, mem_ledger *l, err *e) {
     mem_arena arena = {0};
-    if (!mem_arena_init(&arena, l, MEM_HTTP, api_plan_bytes(c), false, e)) return NULL;
+    if (!doors_check(c, e) || !mem_arena_init(&arena, l, MEM_HTTP, api_plan_bytes(c), false, e)) return NULL;
     void *parse;
     answer *answers;
     mem_timeline *timeline;
@@ -154,32 +155,62 @@ static bool leads_to(const route *way, str path) {
     return many ? path.len > prefix.len && str_starts(path, prefix) : str_eq(path, prefix);
 }
 
+/* HEAD goes with GET, and OPTIONS with everything. */
+static void add_allowed(char *allowed, size_t size, const char *method) {
+    size_t n = strlen(allowed);
+    snprintf(allowed + n, size - n, "%s%s%s", n ? ", " : "", method, strcmp(method, "GET") ? "" : ", HEAD");
+}
+
+enum { ALLOWED_BYTES = 64 };
+
 /* NULL when no route takes this method; allowed then lists those that the path takes. */
 static const route *find_route(str method, str path, bool *open, char *allowed, size_t size) {
     const route *found = NULL;
-    size_t n = 0;
-    *open = false;
+    *open = str_is(method, "OPTIONS"); /* browsers ask without a key whether they may ask with one */
     allowed[0] = 0;
     for (size_t i = 0; i < N_ROUTES; i++) {
         if (!leads_to(&routes[i], path)) continue;
         *open |= routes[i].open;
         if (str_is(method, routes[i].method)) found = &routes[i];
-        if (n < size) n += (size_t)snprintf(allowed + n, size - n, "%s%s", n ? ", " : "", routes[i].method);
+        add_allowed(allowed, size, routes[i].method);
     }
+    if (*allowed) add_allowed(allowed, size, "OPTIONS");
     return found;
 }
 
-const http_refusal *api_gate(void *ctx, const http_request *r) {
-    char allowed[64];
+uint32_t api_extra_fields(void *ctx, const http_request *r, http_field out[HTTP_EXTRA_FIELDS]) {
+    char allowed[ALLOWED_BYTES];
     bool open;
     (void)find_route(http_method(r), http_path(r), &open, allowed, sizeof allowed);
+    return doors_fields(&((const api *)ctx)->config, r, allowed, out);
+}
+
+const http_refusal *api_gate(void *ctx, const http_request *r) {
+    char allowed[ALLOWED_BYTES];
+    bool open;
+    const http_refusal *why = doors_refuse(&((const api *)ctx)->config, r);
+    if (why) return why;
+    (void)find_route(http_method(r), http_path(r), &open, allowed, sizeof allowed);
     return open || api_find_caller(ctx, r) >= 0 ? NULL : api_refuse_key(r);
+}
+
+/* OPTIONS, of a browser or not: what there is to say is in the headers. */
+static void answer_options(http_request *r, const char *allowed) {
+    if (*allowed) http_set_header(r, "Allow", allowed);
+    http_reply(r, 204, "", STR(""));
+}
+
+/* No model is meant, so no dialect may say that one was not found. */
+static void refuse_path(api *a, http_request *r, const err *e) {
+    const dialect *d = api_dialect_of(http_path(r), http_header(r, "anthropic-version").len > 0);
+    if (d && d != &openai_dialect) api_refuse(a, r, d, e);
+    else api_refuse_plainly(a, r, e);
 }
 
 void api_handle(void *ctx, http_request *r) {
     api *a = ctx;
     str method = http_method(r), path = http_path(r);
-    char allowed[64];
+    char allowed[ALLOWED_BYTES];
     bool open;
     const route *way =
         find_route(str_is(method, "HEAD") ? STR("GET") : method, path, &open, allowed, sizeof allowed);
@@ -187,6 +218,10 @@ void api_handle(void *ctx, http_request *r) {
     CHECK(open || caller >= 0); /* or the gate would not have let it in */
     a->tenant = caller > 0 ? (uint32_t)caller : 0;
     err e;
+    if (str_is(method, "OPTIONS") && (*allowed || str_is(path, "*") || doors_is_preflight(r))) {
+        answer_options(r, allowed);
+        return;
+    }
     if (way && (way->while_loading || atomic_load(&a->state) != API_LOADING)) {
         way->handle(a, r);
         return;
@@ -200,6 +235,8 @@ void api_handle(void *ctx, http_request *r) {
     } else {
         err_set(&e, ERR_NOT_FOUND, "nothing at %.*s; GET /help lists what there is",
                 (int)(path.len < 128 ? path.len : 128), path.data);
+        refuse_path(a, r, &e);
+        return;
     }
     api_refuse_by_path(a, r, &e);
 }

@@ -23,6 +23,8 @@ typedef struct api_config {
     uint32_t window, keep;       /* of requests that name none; 0: no window */
     size_t reply_limit_bytes;    /* of one answer that is not generated text; 0: none */
     const char *keys;            /* who may ask, separated by commas; NULL: everyone */
+    const char *host;            /* as listened on: a name that counts as local (doors.h) */
+    const char *allowed_hosts, *cors_origins; /* lists, separated by commas; NULL: none */
     size_t cache_bytes;          /* the limits of what is remembered, for GET /cache; 0: what the pool has */
     uint32_t cache_entries;
 } api_config;
@@ -38,7 +40,9 @@ void api_draining(api *a);
 void api_stop(api *a); /* after the http server has stopped: no answer is running */
 
 void api_handle(void *api, http_request *r); /* an http_handler; with api_gate before it */
-/* http_config.gate: API keys. */
+/* http_config.extra_fields: CORS. */
+uint32_t api_extra_fields(void *api, const http_request *r, http_field out[HTTP_EXTRA_FIELDS]);
+/* http_config.gate: names in Host, origins, API keys. */
 const http_refusal *api_gate(void *api, const http_request *r);
 /* http_config.words: refusals before the handler, as the dialect of their path says them. */
 int api_refusal_words(void *api, const http_request *r, const http_refusal *why, const char *id, buf *to);

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -36,25 +35,17 @@ bool cli_url_parse(const char *text, cli_url *out, err *e) {
     rest[n] = 0;
     *out = (cli_url){.host = "127.0.0.1", .port = 8080};
     if (n && parse_port(rest, &out->port)) return true;
-    char *colon = strchr(rest, ':');
+    struct in6_addr unused;
+    bool bare = inet_pton(AF_INET6, rest, &unused) == 1; /* an IPv6 address without brackets has no port */
+    char *end = *rest == '[' ? strchr(rest, ']') : NULL, *colon = bare ? NULL : strchr(end ? end : rest, ':');
+    if (*rest == '[' && (!end || (end[1] && colon != end + 1)))
+        return err_set(e, ERR_USAGE, "'%.80s': an IPv6 address stands in brackets: http://[::1]:8080", text);
     if (colon && !parse_port(colon + 1, &out->port))
         return err_set(e, ERR_USAGE, "'%.80s': the port must be 1 to 65535", text);
     if (colon) *colon = 0;
-    if (*rest) memcpy(out->host, rest, strlen(rest) + 1);
+    if (*rest) (void)plat_url_host(rest, out->host);
     return true;
 }
-
-bool cli_resolve(const char *host, uint16_t port, struct sockaddr_in *out, err *e) {
-    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    int failed = getaddrinfo(host, NULL, &hints, &found);
-    if (failed) return err_set(e, ERR_NOT_FOUND, "cannot find host '%.80s': %s", host, gai_strerror(failed));
-    memcpy(out, found->ai_addr, sizeof *out);
-    out->sin_port = htons(port);
-    freeaddrinfo(found);
-    return true;
-}
-
-bool cli_is_loopback(const struct sockaddr_in *address) { return ntohl(address->sin_addr.s_addr) >> 24 == 127; }
 
 /* ---- an answer ---- */
 
@@ -204,11 +195,11 @@ static bool wait_for(const exchange *x, short events, const char *what, err *e) 
 }
 
 static bool open_connection(exchange *x, err *e) {
-    struct sockaddr_in address;
-    if (!cli_resolve(x->host, x->port, &address, e)) return false;
-    x->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    plat_address address;
+    if (!plat_address_find(&address, x->host, x->port, e)) return false;
+    x->fd = socket(address.of.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (x->fd < 0) return err_set(e, ERR_IO, "cannot open a socket: %s", strerror(errno));
-    int failed = connect(x->fd, (struct sockaddr *)&address, sizeof address) ? errno : 0;
+    int failed = connect(x->fd, (struct sockaddr *)&address.of, address.len) ? errno : 0;
     if (failed == EINPROGRESS) {
         socklen_t size = sizeof failed;
         if (!wait_for(x, POLLOUT, "the connection", e)) return false;

@@ -1,29 +1,28 @@
 /* cli/client — a small HTTP/1.1 client, for commands that ask a running server: top, load.
  *
  * Owns: URLs as people type them, one request over one socket with a deadline, and the reading of an answer as its
- * bytes arrive (Content-Length, chunks, or until the connection closes). IPv4 and names that resolve to it; no TLS,
+ * bytes arrive (Content-Length, chunks, or until the connection closes). No TLS,
  * no redirects. Whatever the other side sends is a stranger's: every length is bounded, and what is not HTTP is an
  * error in words.
  */
 #ifndef CLI_CLIENT_H
 #define CLI_CLIENT_H
 
-#include <netinet/in.h>
 
 #include "base/err.h"
 #include "base/str.h"
+#include "plat/address.h"
 
-enum { CLI_HOST_BYTES = 256, CLI_LINE_BYTES = 1024 };
+enum { CLI_HOST_BYTES = PLAT_URL_HOST_BYTES, CLI_LINE_BYTES = 1024 };
 
 typedef struct cli_url {
     char host[CLI_HOST_BYTES];
     uint16_t port;
 } cli_url;
 
-/* "http://host:port", "host:port", "host", ":port", "port"; no path after it. Defaults: 127.0.0.1, 8080. */
+/* "http://host:port", "host:port", "host", ":port", "port"; no path after it. Defaults: 127.0.0.1, 8080. An IPv6
+ * address stands in brackets, also in *out. */
 bool cli_url_parse(const char *text, cli_url *out, err *e);
-bool cli_resolve(const char *host, uint16_t port, struct sockaddr_in *out, err *e);
-bool cli_is_loopback(const struct sockaddr_in *address);
 
 /* One request on a connection of its own. The whole exchange ends within timeout_ms. The answer's body is appended
  * to *answer, whose limit bounds it. */

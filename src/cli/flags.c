@@ -88,7 +88,14 @@ static const row rows[] = {
     {"api-key", NULL, KIND_KEYS, AT(api_keys), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "KEY[,KEY]",
      "ask for one of these keys (Authorization: Bearer KEY, or x-api-key). Each key has a fair share and a cache of "
      "its own. On a shared machine, set PLIMSOLL_API_KEY instead"},
-    {"host", NULL, KIND_TEXT, AT(host), CLI_SERVE, 0, 0, "127.0.0.1", "ADDRESS", "address to listen on"},
+    {"host", NULL, KIND_TEXT, AT(host), CLI_SERVE, 0, 0, "127.0.0.1", "ADDRESS",
+     "address or name to listen on (127.0.0.1, ::1, 0.0.0.0, localhost)"},
+    {"allowed-host", NULL, KIND_TEXT, AT(allowed_hosts), CLI_SERVE, 0, 0, NULL, "NAME[,NAME]",
+     "names beside local ones that clients may call this server by (chat.example.com, *.example.com, *); a request "
+     "with another Host is refused with 403. Addresses, localhost and this machine's name are local"},
+    {"cors-origin", NULL, KIND_TEXT, AT(cors_origins), CLI_SERVE, 0, 0, NULL, "ORIGIN[,ORIGIN]",
+     "pages of these origins (https://chat.example.com, https://*.example.com, *) may use this server from a browser. "
+     "Without it, only pages on this machine may"},
     {"port", NULL, KIND_U32, AT(port), CLI_SERVE, 0, 65535, "8080", "PORT", "port to listen on; 0: any free one"},
     {"alias", NULL, KIND_TEXT, AT(alias), CLI_SERVE, 0, 0, NULL, "NAME[,NAME]",
      "names that clients may ask for the model by; the first is what they see"},

@@ -45,7 +45,7 @@ typedef struct load {
     mem_heap heap;
     mem_arena arena;
     cli_url url;
-    struct sockaddr_in to;
+    plat_address to;
     cli_list concurrency, payload, scan;
     load_track track;
     uint64_t idle_bytes;
@@ -66,8 +66,8 @@ static bool read_options(load *x, err *e) {
     const cli_options *o = x->o;
     if (o->n_args != 1)
         return err_set(e, ERR_USAGE, "give the server's address: plimsoll load http://127.0.0.1:8080");
-    if (!cli_url_parse(o->args[0], &x->url, e) || !cli_resolve(x->url.host, x->url.port, &x->to, e)) return false;
-    if (!cli_is_loopback(&x->to))
+    if (!cli_url_parse(o->args[0], &x->url, e) || !plat_address_find(&x->to, x->url.host, x->url.port, e)) return false;
+    if (!plat_address_is_loopback(&x->to))
         return err_set(e, ERR_USAGE, "%.80s is not this machine: load goes to loopback addresses only",
                        x->url.host);
     if (!cli_parse_list("concurrency", o->concurrency, 1, CONCURRENCY_MAX, &x->concurrency, e) ||

@@ -73,7 +73,7 @@ typedef struct conn {
 } conn;
 
 typedef struct run {
-    const struct sockaddr_in *to;
+    const plat_address *to;
     str request;
     uint64_t issued, requests;
     uint32_t n_conns, breaks_in_a_row;
@@ -92,14 +92,13 @@ static void watch(run *x, conn *c, int how, bool to_send) {
 
 static bool open_conn(run *x, conn *c, err *e) {
     int on = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->fd = socket(x->to->of.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0) return err_set(e, ERR_IO, "cannot open a socket: %s", strerror(errno));
-    if (connect(c->fd, (const struct sockaddr *)x->to, sizeof *x->to)) { /* on loopback: at once */
+    if (connect(c->fd, (const struct sockaddr *)&x->to->of, x->to->len)) { /* on loopback: at once */
         int why = errno;
         close(c->fd);
         c->fd = -1;
-        return err_set(e, ERR_IO, "nobody answers at %s:%u: %s", inet_ntoa(x->to->sin_addr), ntohs(x->to->sin_port),
-                       strerror(why));
+        return err_set(e, ERR_IO, "nobody answers at port %u: %s", plat_address_port(x->to), strerror(why));
     }
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     watch(x, c, EPOLL_CTL_ADD, false);
@@ -194,7 +193,7 @@ static bool loop(run *x, load_track *track, err *e) {
     return true;
 }
 
-bool load_run(const struct sockaddr_in *to, str request, uint32_t concurrency, uint64_t requests, mem_ledger *l,
+bool load_run(const plat_address *to, str request, uint32_t concurrency, uint64_t requests, mem_ledger *l,
               load_track *track, load_counts *out, err *e) {
     uint64_t start = clock_now_ns();
     mem_arena arena;

@@ -7,11 +7,10 @@
 #ifndef CLI_LOAD_RUN_H
 #define CLI_LOAD_RUN_H
 
-#include <netinet/in.h>
-
 #include "base/err.h"
 #include "base/str.h"
 #include "mem/ledger.h"
+#include "plat/address.h"
 
 enum { LOAD_SAMPLES_MAX = 16384 };
 
@@ -37,7 +36,7 @@ typedef struct load_counts {
 
 /* Bytes that the connections take, reserved under `http` for the time of the run. ERR_BUSY when nothing moves for
  * 30 s, ERR_IO when nobody answers. */
-bool load_run(const struct sockaddr_in *to, str request, uint32_t concurrency, uint64_t requests, mem_ledger *l,
+bool load_run(const plat_address *to, str request, uint32_t concurrency, uint64_t requests, mem_ledger *l,
               load_track *track, load_counts *out, err *e);
 
 #endif

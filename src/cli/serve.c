@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/server_parts.h"
 #include "mem/watch.h"
+#include "plat/address.h"
 
 enum { BODY_SLOT_BYTES = 256 * 1024 }; /* the pool is cut into these; one more leaves room for rounding */
 
@@ -31,6 +32,7 @@ server_parts server_parts_of(const cli_options *o) {
     p.http.busy_fields = api_busy_fields;
     p.http.gate = api_gate;
     p.http.words = api_refusal_words;
+    p.http.extra_fields = api_extra_fields;
     if (o->host) p.http.host = o->host;
     p.http.port = (uint16_t)o->port;
     p.http.max_connections = o->max_connections > o->max_active ? o->max_connections : o->max_active;
@@ -50,6 +52,9 @@ server_parts server_parts_of(const cli_options *o) {
                          .keep = o->keep,
                          .reply_limit_bytes = p.http.body_pool_bytes / 2,
                          .keys = o->api_keys,
+                         .host = o->host,
+                         .allowed_hosts = o->allowed_hosts,
+                         .cors_origins = o->cors_origins,
                          .cache_bytes = p.engine.cache_bytes,
                          .cache_entries = p.engine.cache_entries};
     return p;
@@ -178,7 +183,8 @@ static void stop(server *s) {
 }
 
 static void say_ready(const server *s) {
-    const char *host = s->parts.http.host;
+    char text[PLAT_URL_HOST_BYTES];
+    const char *host = plat_url_host(s->parts.http.host, text);
     uint16_t port = http_server_port(s->http);
     log_info("serve", "ready: %s on http://%s:%u, kernels %s, %d threads", engine_model_name(s->en), host, port,
              engine_kernels(s->en), engine_threads(s->en));

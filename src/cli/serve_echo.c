@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cli/server_parts.h"
 #include "mem/watch.h"
+#include "plat/address.h"
 
 static uint64_t planned_bytes(const server_parts *p) {
     return http_server_plan_bytes(&p->http) + echo_plan_bytes(&p->api);
@@ -67,7 +68,8 @@ int server_echo(const cli_options *o, mem_ledger *l) {
     if (a) http = http_server_start(&p.http, l, echo_handle, a, &e);
     if (http) watch = watch_memory(o, &p, http, l, &e);
     if (watch) {
-        log_info("serve", "ready: echo on http://%s:%u", p.http.host, http_server_port(http));
+        char text[PLAT_URL_HOST_BYTES];
+        log_info("serve", "ready: echo on http://%s:%u", plat_url_host(p.http.host, text), http_server_port(http));
         server_wait_for_signal();
         api_draining(a);
         http_server_drain(http);

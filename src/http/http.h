@@ -7,9 +7,9 @@
  * A request's way: headers are checked (method, path length, body length, Transfer-Encoding, Host,
  * deadlines), and the gate is asked → the body arrives into a pooled buffer → the handler is called once on the event
  * thread, and answers at once (http_reply), or opens a stream (http_stream) whose bytes it is later
- * asked for. What is refused before the handler: 400, 401, 408, 413, 414, 429, 431, 503 as JSON
- * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close; what the
- * library's own parser refuses comes in its own words. One slot in eight is kept for requests without
+ * asked for. What is refused before the handler: 400, 401, 403, 408, 413, 414, 415, 429, 431, 503, 505 as JSON
+ * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close, also where the library's
+ * own parser refuses (library.c). One slot in eight is kept for requests without
  * a body, so that health and metrics answer under any load.
  *
  * Refuses to be more than it is: no TLS, and a parser that is strict only as far as can be seen from
@@ -56,8 +56,13 @@ typedef const http_refusal *http_gate(void *ctx, const http_request *r);
  * as http_gate is. */
 typedef int http_refusal_words(void *ctx, const http_request *r, const http_refusal *why, const char *id, buf *to);
 
+/* Headers that go with every answer to r, a refusal's included: who may read it (CORS). Returns how many it filled.
+ * Called on the event thread, with no lock held. */
+enum { HTTP_EXTRA_FIELDS = 12 };
+typedef uint32_t http_extra_fields(void *ctx, const http_request *r, http_field out[HTTP_EXTRA_FIELDS]);
+
 typedef struct http_config {
-    const char *host; /* "127.0.0.1", "::1", "0.0.0.0" */
+    const char *host; /* an address or a name: "127.0.0.1", "::1", "localhost" */
     uint16_t port;    /* 0: any free one */
     uint32_t max_connections;  /* open at once */
     uint32_t max_active;       /* bodies and answers in work at once: slots */
@@ -68,6 +73,7 @@ typedef struct http_config {
     http_busy_fields *busy_fields; /* NULL: only Retry-After: 1 */
     http_gate *gate;               /* NULL: all may come in */
     http_refusal_words *words;     /* NULL: as http_error_json */
+    http_extra_fields *extra_fields; /* NULL: none */
 } http_config;
 
 void http_config_default(http_config *c);
@@ -91,7 +97,8 @@ void http_server_counts(http_server *s, http_counts *out);
 
 /* ---- inside the handler, and until the answer ends ---- */
 str http_method(const http_request *r);
-str http_path(const http_request *r); /* without the query */
+str http_path(const http_request *r); /* without the query, and without slashes at its end */
+str http_host(const http_request *r); /* whom it is for: of a target "http://host/path", else the header Host */
 str http_body(const http_request *r); /* valid until the answer is begun (http_reply / http_stream) */
 /* Empty when absent. Valid until the answer ends. */
 str http_header(const http_request *r, const char *name);

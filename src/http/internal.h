@@ -79,7 +79,7 @@ struct http_request {
     http_conn *conn; /* NULL: the slot is free */
     struct MHD_Connection *mhd;
     char id[HTTP_ID_BYTES];
-    str method, path;
+    str method, path, authority; /* the last of a target "http://authority/path" */
     char *own_bytes; /* HTTP_INLINE_BYTES */
     http_buffer buffer; /* the body; from http_reply on the answer */
 
@@ -135,6 +135,11 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
 void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode what);
 size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
+
+/* ---- library.c: what the library says by itself ---- */
+/* MHD_queue_response, for answers of ours. */
+enum MHD_Result http_queue_response(struct MHD_Connection *mhd, unsigned status, struct MHD_Response *response);
+void http_library_begin(void); /* before the first of them */
 
 /* ---- refuse.c: answers to what never reaches the handler ---- */
 void http_make_id(http_server *s, char out[HTTP_ID_BYTES]); /* lock held */

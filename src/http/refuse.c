@@ -54,7 +54,7 @@ static void put_head(buf *out, const http_said *said) {
 
 void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, const http_field *fields, uint32_t n,
                  bool without_body) {
-    char memory[8192];
+    char memory[12 * 1024];
     mem_arena arena;
     mem_arena_over(&arena, memory, sizeof memory);
     base_alloc alloc = mem_arena_alloc(&arena);
@@ -67,8 +67,8 @@ void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, c
         own.body = buf_str(&json);
         said = &own;
     }
-    buf_init(&text, &alloc, 4096);
-    buf_reserve(&text, 4095 - 1);
+    buf_init(&text, &alloc, 8 * 1024); /* all the fields there can be, and a body */
+    buf_reserve(&text, 8 * 1024 - 2);
     put_head(&text, said);
     for (uint32_t i = 0; i < n; i++) buf_printf(&text, "%s: %s\r\n", fields[i].name, fields[i].value);
     buf_append_str(&text, STR("\r\n"));

@@ -14,7 +14,7 @@ typedef struct headers {
     const char *cursor; /* end of what was seen last, in the library's own buffer */
     bool in_place, bad_name;
     int hosts, lengths, encodings;
-    bool chunked;
+    bool chunked, compressed;
     str length_text;
 } headers;
 
@@ -41,6 +41,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     if (is_name(name, "Host")) h->hosts++;
     if (is_name(name, "Content-Length")) h->lengths++, h->length_text = text;
     if (is_name(name, "Transfer-Encoding")) h->encodings++, h->chunked = is_name(text, "chunked");
+    if (is_name(name, "Content-Encoding")) h->compressed |= text.len && !is_name(text, "identity");
     return MHD_YES;
 }
 
@@ -64,6 +65,40 @@ static bool length_is_number(str s, uint64_t *length) {
     return s.len > 0;
 }
 
+/* What a request asks for: "/path", or "http://host/path" (RFC 9112, 3.2.2). False when it is neither, nor "*". */
+static bool read_target(http_request *r, const char *url) {
+    str path = str_of(url);
+    for (const char *scheme = "https://";; scheme = "http://") {
+        size_t n = strlen(scheme);
+        if (path.len > n && !strncasecmp(path.data, scheme, n)) {
+            const char *slash = memchr(path.data + n, '/', path.len - n), *end = path.data + path.len;
+            r->authority = (str){path.data + n, (size_t)((slash ? slash : end) - path.data) - n};
+            path = slash ? (str){slash, (size_t)(end - slash)} : STR("/");
+            if (!r->authority.len) return false;
+            break;
+        }
+        if (scheme[4] == ':') break;
+    }
+    while (path.len > 1 && path.data[path.len - 1] == '/') path.len--;
+    while (path.len > 1 && path.data[1] == '/') path.data++, path.len--; /* a base URL's slash, and the path's */
+    r->path = path;
+    return path.data[0] == '/' || str_is(path, "*");
+}
+
+/* The request as far as its line and headers go, for whoever is asked about it before it has a slot. */
+static http_request asked_of(http_server *s, struct MHD_Connection *mhd, const char *url, const char *method) {
+    http_request r = {.server = s, .mhd = mhd, .method = str_of(method)};
+    if (!read_target(&r, url)) r.path = str_of(url);
+    return r;
+}
+
+/* %00 and its like, which http_unescape leaves as a control character. */
+static bool has_controls(const char *url) {
+    for (; *url; url++)
+        if ((unsigned char)*url < 0x20 || *url == 0x7F) return true;
+    return false;
+}
+
 /* NULL when the request may have a slot; body_bytes: UINT64_MAX when chunked. */
 static const http_refusal *check_headers(http_server *s, struct MHD_Connection *mhd, const char *method,
                                          const char *url, const char *version, uint64_t *body_bytes) {
@@ -72,6 +107,10 @@ static const http_refusal *check_headers(http_server *s, struct MHD_Connection *
                               both = {400, "malformed_request", "Content-Length and Transfer-Encoding together"},
                               encoding = {400, "malformed_request", "a Transfer-Encoding other than chunked"},
                               host = {400, "malformed_request", "exactly one Host header is required"},
+                              controls = {400, "malformed_request", "the path has control characters"},
+                              compressed = {415, "unsupported_encoding",
+                                            "compressed bodies are not read: send it without Content-Encoding",
+                                            {"Accept-Encoding", "identity"}},
                               too_long = {414, "uri_too_long", "the path is longer than 2048 bytes"},
                               too_many = {431, "headers_too_large", "the headers are larger than 12 KiB"};
     headers h = {.in_place = true, .cursor = version + strlen(version)};
@@ -81,7 +120,8 @@ static const http_refusal *check_headers(http_server *s, struct MHD_Connection *
     h.in_place &= h.cursor + 4 == method + header_bytes;
 
     if (h.bad_name || (parses_in_place() && !h.in_place)) return &malformed;
-    if (url[0] != '/' && strcmp(url, "*") != 0) return &malformed;
+    if (!read_target(&(http_request){.server = s}, url)) return &malformed;
+    if (has_controls(url)) return &controls;
     if (strlen(url) > HTTP_PATH_LIMIT_BYTES) return &too_long;
     if (header_bytes > HTTP_HEADERS_LIMIT_BYTES) return &too_many;
     if (h.hosts > 1 || (h.hosts == 0 && strcmp(version, "HTTP/1.0") != 0)) return &host;
@@ -90,6 +130,7 @@ static const http_refusal *check_headers(http_server *s, struct MHD_Connection *
     if (h.lengths > 1) return &two_lengths;
     *body_bytes = h.chunked ? UINT64_MAX : 0;
     if (h.lengths && !length_is_number(h.length_text, body_bytes)) return &malformed;
+    if (h.compressed && *body_bytes) return &compressed;
     if (h.lengths && *body_bytes > s->config.body_limit_bytes) return &body_too_large;
     return NULL;
 }
@@ -124,7 +165,7 @@ static void give_slot(http_server *s, http_request *r) {
 /* Lock let go meanwhile; without a deadline the watcher leaves the connection alone. */
 static const http_refusal *ask_gate(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method) {
     http_server *s = c->server;
-    const http_request asked = {.server = s, .mhd = mhd, .method = str_of(method), .path = str_of(url)};
+    const http_request asked = asked_of(s, mhd, url, method);
     c->deadline_ns = 0;
     http_unlock(s);
     const http_refusal *why = s->config.gate(s->ctx, &asked);
@@ -151,7 +192,7 @@ static const http_refusal *begin(http_conn *c, struct MHD_Connection *mhd, const
     r->conn = c;
     r->mhd = mhd;
     r->method = str_of(method);
-    r->path = str_of(url);
+    (void)read_target(r, url);
     c->request = r;
     c->phase = CONN_BODY;
     c->deadline_ns = deadline_in(s->config.body_timeout_ms);
@@ -181,7 +222,7 @@ static const http_refusal *take_body(http_conn *c, const char *data, size_t len,
 /* Lock held, but for the moment in which it is worded: the watcher may then end the connection. */
 static void refuse(http_conn *c, const http_request *asked, const http_refusal *why, uint64_t need_bytes, bool head) {
     http_server *s = c->server;
-    http_field fields[HTTP_BUSY_FIELDS + 1];
+    http_field fields[HTTP_BUSY_FIELDS + HTTP_EXTRA_FIELDS + 1];
     uint32_t n = 0;
     char memory[HTTP_REFUSAL_BYTES];
     mem_arena arena;
@@ -195,6 +236,7 @@ static void refuse(http_conn *c, const http_request *asked, const http_refusal *
     http_unlock(s);
     said.status = http_word_refusal(s, asked, why, said.id, &body);
     if (why->status == 429 || why->status == 503) n = http_ask_busy_fields(s, need_bytes, fields);
+    if (s->config.extra_fields) n += s->config.extra_fields(s->ctx, asked, fields + n);
     http_lock(s);
     said.body = buf_str(&body);
     if (*why->field.name) fields[n++] = why->field;
@@ -238,7 +280,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
         http_unlock(s);
         return http_send_answer(c->request); /* a late answer was woken */
     }
-    const http_request asked = {.server = s, .mhd = mhd, .method = str_of(method), .path = str_of(url)};
+    const http_request asked = asked_of(s, mhd, url, method);
     if (why) refuse(c, &asked, why, need_bytes, !strcmp(method, "HEAD"));
     http_unlock(s);
     return result;
@@ -310,14 +352,14 @@ static int hex_value(char c) {
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* %00 stays as it is, so that no text is cut short; so does what is no escape. */
+/* %00 becomes another control character, so that no text is cut short; what is no escape stays as it is. */
 size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text) {
     (void)cls, (void)mhd;
     char *out = text;
     for (const char *in = text; *in;) {
         int high = *in == '%' ? hex_value(in[1]) : -1, low = high >= 0 ? hex_value(in[2]) : -1;
-        if (low >= 0 && high + low > 0) {
-            *out++ = (char)(high << 4 | low);
+        if (low >= 0) {
+            *out++ = high + low ? (char)(high << 4 | low) : '\1';
             in += 3;
         } else {
             *out++ = *in++;
@@ -331,6 +373,7 @@ size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text) {
 
 str http_method(const http_request *r) { return r->method; }
 str http_path(const http_request *r) { return r->path; }
+str http_host(const http_request *r) { return r->authority.len ? r->authority : http_header(r, "Host"); }
 str http_body(const http_request *r) { return (str){r->buffer.data, r->buffer.len}; }
 const char *http_request_id(const http_request *r) { return r->id; }
 

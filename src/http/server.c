@@ -1,4 +1,3 @@
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10,6 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "http/internal.h"
+#include "plat/address.h"
 #include "plat/thread.h"
 #include "plat/vm.h"
 
@@ -85,47 +85,26 @@ size_t http_server_plan_bytes(const http_config *c) {
 
 /* ---- the listening socket ---- */
 
-static bool parse_address(const http_config *c, struct sockaddr_storage *address, socklen_t *len, err *e) {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-    memset(address, 0, sizeof *address);
-    if (inet_pton(AF_INET, c->host, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(c->port);
-        *len = sizeof *v4;
-        return true;
-    }
-    if (inet_pton(AF_INET6, c->host, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(c->port);
-        *len = sizeof *v6;
-        return true;
-    }
-    return err_set(e, ERR_USAGE, "host \"%s\" is not an IPv4 or IPv6 address", c->host);
-}
-
 static void set_option(int fd, int level, int option, int value) {
     (void)setsockopt(fd, level, option, &value, sizeof value);
 }
 
 static int open_listener(const http_config *c, uint16_t *port, err *e) {
-    struct sockaddr_storage address;
-    socklen_t len;
-    if (!parse_address(c, &address, &len, e)) return -1;
-    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    plat_address address;
+    if (!plat_address_find(&address, c->host, c->port, e)) return err_prefix(e, "host: "), -1;
+    int fd = socket(address.of.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return err_set(e, ERR_IO, "cannot open a socket: %s", strerror(errno)), -1;
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_RECEIVE_BYTES); /* accepted sockets inherit these */
     set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_SEND_BYTES);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (bind(fd, (struct sockaddr *)&address, len) || listen(fd, LISTEN_BACKLOG) ||
-        getsockname(fd, (struct sockaddr *)&address, &len)) {
+    if (bind(fd, (struct sockaddr *)&address.of, address.len) || listen(fd, LISTEN_BACKLOG) ||
+        getsockname(fd, (struct sockaddr *)&address.of, &address.len)) {
         err_set(e, ERR_IO, "cannot listen on %s port %u: %s", c->host, c->port, strerror(errno));
         close(fd);
         return -1;
     }
-    *port = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
-                                               : ((struct sockaddr_in6 *)&address)->sin6_port);
+    *port = plat_address_port(&address);
     return fd;
 }
 
@@ -152,6 +131,7 @@ static unsigned stalled_after_s(const http_config *c) {
 static bool start_library(http_server *s, err *e) {
     int fd = open_listener(&s->config, &s->port, e);
     if (fd < 0) return false;
+    http_library_begin();
     s->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         http_on_request, s,

@@ -144,7 +144,11 @@ static enum MHD_Result queue(http_request *r, struct MHD_Response *response) {
     if (r->content_type[0]) good &= MHD_add_response_header(response, "Content-Type", r->content_type) == MHD_YES;
     for (uint32_t i = 0; i < r->header_count; i++)
         good &= MHD_add_response_header(response, r->headers[i].name, r->headers[i].value) == MHD_YES;
-    enum MHD_Result result = good ? MHD_queue_response(r->mhd, (unsigned)r->status, response) : MHD_NO;
+    http_field extra[HTTP_EXTRA_FIELDS];
+    uint32_t n = r->server->config.extra_fields ? r->server->config.extra_fields(r->server->ctx, r, extra) : 0;
+    for (uint32_t i = 0; i < n; i++)
+        good &= MHD_add_response_header(response, extra[i].name, extra[i].value) == MHD_YES;
+    enum MHD_Result result = good ? http_queue_response(r->mhd, (unsigned)r->status, response) : MHD_NO;
     MHD_destroy_response(response);
     return result;
 }

@@ -325,7 +325,7 @@ class Server:
         """A socket on which a whole request was sent and nothing was read yet."""
         body = body_of(prompt, fields).encode()
         c = self.connect()
-        c.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        c.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         return c
 
     def memory(self):

@@ -82,7 +82,7 @@ def before_reading_anything():
             s.open_request(PROMPT, stream=i % 2 == 0, **LONG).close()
         seconds = until_quiet(s)
         note("20 clients that closed at once: quiet after %.0f ms" % (seconds * 1000))
-        for half in (b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"prompt\": ", b"POST /gen", b"POST /generate HTTP/1.1\r\nHost: x\r\n"):
+        for half in (b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{\"prompt\": ", b"POST /gen", b"POST /generate HTTP/1.1\r\nHost: localhost\r\n"):
             for _ in range(20):
                 with s.connect() as c:
                     c.sendall(half)
@@ -167,7 +167,7 @@ def a_slow_reader_delays_nobody():
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         # Enough bytes to a token that the kernel's own buffers (2.5 MB on loopback) are full soon.
         body = json.dumps({"prompt": PROMPT, "stream": True, "top_logprobs": 20, **LONG}).encode()
-        slow.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        slow.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         slow.recv(1)
         # Its ring and the socket's buffers fill; then it is held back, and only it.
         def held_back():

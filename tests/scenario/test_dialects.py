@@ -234,7 +234,7 @@ def a_silent_stream_says_that_it_is_alive():
         for path, wanted in (("/v1/chat/completions", b": keep-alive\n\n"), ("/v1/messages", b'event: ping\ndata: {"type":"ping"}\n\n')):
             body = json.dumps({"model": "plimsoll-tiny", "max_tokens": 4, "messages": USER, "stream": True}).encode()
             with s.connect() as c:
-                c.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(body)) + body)
+                c.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(body)) + body)
                 c.settimeout(20)
                 got = b""
                 while wanted not in got:

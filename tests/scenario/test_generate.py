@@ -388,7 +388,7 @@ def head_is_get_without_a_body():
             r = s.request("HEAD", path)
             expect((r.status, r.body), (status, b""), "HEAD " + path)
         with s.connect() as c:  # nothing of a body follows on the same connection
-            c.sendall(b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            c.sendall(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             got = b""
             while piece := c.recv(65536):
                 got += piece

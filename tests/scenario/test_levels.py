@@ -222,7 +222,7 @@ def every_refusal_says_how_memory_stands():
         waiting = s.open_request(PROMPT, max_tokens=1000)
         wait_until(lambda: s.health()["queued_jobs"] == 1, "one to wait")
         expect_headers(s.post(PROMPT, max_tokens=1000), 429, needed, "the queue is full")
-        big = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        big = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
         held = [s.connect() for _ in range(6)]
         held[0].sendall(big % 900000)
         for c in held[1:3]:

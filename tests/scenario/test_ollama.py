@@ -304,13 +304,13 @@ def clients_that_leave_take_nothing_along():
         body = json.dumps({"model": "m", "input": ["A text of some length, number %d. " % i * 20 for i in range(300)]}).encode()
         for pause in (0, 0.01, 0.05, 0.1):
             with o.server.connect() as c:
-                c.sendall(b"POST /api/embed HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                c.sendall(b"POST /api/embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 time.sleep(pause)
         until_quiet(o.server)
         expect(o.ask("embed", input="x")["prompt_eval_count"] > 0, True)
         body = json.dumps({"model": "m", "prompt": PROMPT, "options": {"num_predict": 100000, "ignore_end": True}}).encode()
         with o.server.connect() as c:
-            c.sendall(b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            c.sendall(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             check(c.recv(1000), "nothing came")
         until_quiet(o.server)
 

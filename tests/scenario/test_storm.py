@@ -208,7 +208,7 @@ class Client:
         self.streamed(pause=0.05)
 
     def send(self, c, body, length=None):
-        c.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (length or len(body)) + body)
+        c.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (length or len(body)) + body)
 
     def cancelled(self):
         f = {**self.fields(CONTEXT // 8), "stream": self.r.random() < 0.5}

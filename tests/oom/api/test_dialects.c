@@ -46,7 +46,7 @@ static bool refuse_nth(world *w, const char *const request[2], uint64_t n, bool 
     client c = client_open(http_server_port(w->http));
     uint64_t before = settled_queue_bytes(w);
     mem_ledger_fail_nth(&w->ledger, n);
-    snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", request[0],
+    snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s", request[0],
              strlen(request[1]), request[1]);
     assert_true(client_text(&c, text));
     answer_text a = read_answer(&c, false);

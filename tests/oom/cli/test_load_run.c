@@ -1,18 +1,18 @@
 #include "../../unit/test.h"
 
-#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/load_run.h"
 
 /* A port on which nobody listens. */
-static struct sockaddr_in closed_port(void) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof a;
+static plat_address closed_port(void) {
+    plat_address a;
+    err e;
+    assert_true(plat_address_find(&a, "127.0.0.1", 0, &e));
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, size) == 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a.of, a.len) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a.of, &a.len), 0);
     close(fd);
     return a;
 }
@@ -24,7 +24,7 @@ static void test_refused_memory_and_no_server(void **state) {
     load_counts counts;
     err e = {0};
     mem_ledger_view v;
-    struct sockaddr_in to = closed_port();
+    plat_address to = closed_port();
     load_track_init(&track, 0, NULL, NULL);
     mem_ledger_init(&l, UINT64_MAX);
     mem_ledger_fail_nth(&l, 1);

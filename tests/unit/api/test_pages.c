@@ -96,10 +96,10 @@ static void all_methods_are_named(void **state) {
     static world w;
     start(&w, (world_config){.entries = 10});
     static const char *const rows[][3] = {
-        {"PUT", "/cache", "GET, DELETE"},
-        {"GET", "/cache/1", "DELETE"},
-        {"GET", "/fit", "POST"},
-        {"POST", "/", "GET"},
+        {"PUT", "/cache", "GET, HEAD, DELETE, OPTIONS"},
+        {"GET", "/cache/1", "DELETE, OPTIONS"},
+        {"GET", "/fit", "POST, OPTIONS"},
+        {"POST", "/", "GET, HEAD, OPTIONS"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         answer_text a = request(&w, rows[i][0], rows[i][1], "", "");
@@ -107,7 +107,7 @@ static void all_methods_are_named(void **state) {
         assert_string_equal(header_of(&a, "Allow"), rows[i][2]);
         free(a.body);
     }
-    expect(&w, "GET", "/cache/", "", 404, "nothing at /cache/");
+    expect(&w, "GET", "/cache/", "", 200, "{\"entries\":[]"); /* a slash at the end changes nothing */
     stop(&w);
 }
 
@@ -251,7 +251,7 @@ static void keys(void **state) {
         if (a.status == 401) ask_anew(&w);
     }
     /* before there is a body */
-    assert_true(client_text(&w.c, "POST /generate HTTP/1.1\r\nHost: x\r\nx-api-key: no\r\n"
+    assert_true(client_text(&w.c, "POST /generate HTTP/1.1\r\nHost: localhost\r\nx-api-key: no\r\n"
                                   "Content-Length: 60000\r\n\r\n"));
     answer_text early = read_answer(&w.c, false);
     assert_int_equal(early.status, 401);

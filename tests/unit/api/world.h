@@ -79,7 +79,7 @@ static inline answer_text request(world *w, const char *method, const char *path
                                   const char *body) {
     char text[4096];
     answer_text a;
-    snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s", method, path,
+    snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %zu\r\n\r\n%s", method, path,
              headers, strlen(body), body);
     assert_true(client_text(&w->c, text));
     a = read_answer(&w->c, false);

@@ -95,6 +95,8 @@ static void test_urls(void **state) {
         {"http://127.0.0.1:80", "127.0.0.1", 80}, {"http://a.b/", "a.b", 8080},   {"localhost:1", "localhost", 1},
         {":65535", "127.0.0.1", 65535},           {"9000", "127.0.0.1", 9000},    {"", "127.0.0.1", 8080},
         {"http://x:0", NULL, 0},                  {"http://x:65536", NULL, 0},    {"https://x", NULL, 0},
+        {"http://[::1]:80/", "[::1]", 80},        {"[fe80::1]", "[fe80::1]", 8080}, {"::1", "[::1]", 8080},
+        {"http://[::1", NULL, 0},                 {"[::1]80", NULL, 0},           {"[::1]:", NULL, 0},
         {"http://x/path", NULL, 0},               {"http://x:", NULL, 0},         {"x:+5", NULL, 0},
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
@@ -110,11 +112,19 @@ static void test_urls(void **state) {
 
 static void test_loopback(void **state) {
     (void)state;
-    struct sockaddr_in a;
+    static const char *const here[] = {"127.9.8.7", "::1", "[::1]", "::ffff:127.0.0.1", "localhost"};
+    static const char *const elsewhere[] = {"10.0.0.1", "128.0.0.1", "[fe80::1]", "::ffff:10.0.0.1"};
+    static const char *const nowhere[] = {"", "[::1", "[127.0.0.1]", "1:2", "a b", "http://x", "[]"};
+    plat_address a;
     err e;
-    assert_true(cli_resolve("127.9.8.7", 80, &a, &e) && cli_is_loopback(&a));
-    assert_true(cli_resolve("10.0.0.1", 80, &a, &e) && !cli_is_loopback(&a));
-    assert_true(cli_resolve("128.0.0.1", 80, &a, &e) && !cli_is_loopback(&a));
+    for (size_t i = 0; i < sizeof here / sizeof *here; i++) {
+        if (!plat_address_find(&a, here[i], 80, &e) || !plat_address_is_loopback(&a)) fail_msg("%s", here[i]);
+        assert_int_equal(plat_address_port(&a), 80);
+    }
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (!plat_address_find(&a, elsewhere[i], 80, &e) || plat_address_is_loopback(&a)) fail_msg("%s", elsewhere[i]);
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++)
+        if (plat_address_find(&a, nowhere[i], 80, &e)) fail_msg("'%s'", nowhere[i]);
 }
 
 int main(void) {

@@ -461,6 +461,13 @@ static void test_large_replies(void **state) {
 
 /* ---- requests that never reach the handler ---- */
 
+/* Also of what the library refuses by itself. */
+static void expect_json_error(const answer_text *a, const char *of) {
+    bool json = !strcmp(header_of(a, "Content-Type"), "application/json") && a->len > 2 &&
+                !memcmp(a->body, "{\"error\":{\"message\":\"", 21) && a->body[a->len - 1] == '}';
+    if (!json || strncmp(header_of(a, "x-request-id"), "req_", 4)) fail_msg("%.*s for %s", (int)a->len, a->body, of);
+}
+
 static void test_refused_requests(void **state) {
     (void)state;
 #define HOST "Host: h\r\n"
@@ -502,7 +509,14 @@ static void test_refused_requests(void **state) {
         {"GET / HTTP/1.1\r\n" HOST "X\0: a\r\n\r\n", sizeof "GET / HTTP/1.1\r\n" HOST "X\0: a\r\n\r\n" - 1, 400},
         {"GET / HTTP/1.1\r\nHost: h\0\r\n\r\n", sizeof "GET / HTTP/1.1\r\nHost: h\0\r\n\r\n" - 1, 400},
         {"GET relative HTTP/1.1\r\n" HOST "\r\n", 0, 400},
-        {"GET http://h/ HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"GET http:// HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"GET http:///x HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"GET ftp://h/ HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"GET /%00 HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"GET /a%00b HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"GET /a%0d%0ab HTTP/1.1\r\n" HOST "\r\n", 0, 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", 0, 415},
+        {"POST / HTTP/1.1\r\n" HOST "content-encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 415},
         {"GET / HTTP/2.0\r\n" HOST "\r\n", 0, 505},
         {"GET / HTTP/1.x\r\n" HOST "\r\n", 0, 400},
         {"GET /\r\n" HOST "\r\n", 0, 400},
@@ -515,6 +529,7 @@ static void test_refused_requests(void **state) {
         client_send(&c, rows[i].text, rows[i].len ? rows[i].len : strlen(rows[i].text));
         answer_text a = read_answer(&c, false);
         if (a.status != rows[i].status) fail_msg("%d instead of %d: %s", a.status, rows[i].status, rows[i].text);
+        if (a.status) expect_json_error(&a, rows[i].text);
         assert_true(is_closed(&c));
         free(a.body);
         client_close(&c);
@@ -540,6 +555,7 @@ static void test_refused_requests(void **state) {
         /* The library answers what overflows its buffer and closes; with bytes unread that may reset the line. */
         bool reset = longs[i].len == 100000 && a.status == 0;
         if (a.status != longs[i].status && !reset) fail_msg("%d instead of %d for %s", a.status, longs[i].status, longs[i].before);
+        if (a.status >= 400) expect_json_error(&a, longs[i].before);
         free(a.body);
         client_close(&c);
     }
@@ -950,9 +966,9 @@ static void test_start_refused(void **state) {
     assert_int_equal(e.code, ERR_IO);
     mem_ledger_read(&other, &v);
     assert_int_equal(v.now_bytes, 0);
-    same.host = "nowhere";
+    same.host = "[::1";
     assert_null(http_server_start(&same, &other, handler, NULL, &e));
-    assert_string_equal(e.message, "host \"nowhere\" is not an IPv4 or IPv6 address");
+    assert_string_equal(e.message, "host: '[::1' is neither an IPv4 nor an IPv6 address, nor the name of a host");
     same.body_limit_bytes = same.body_pool_bytes + 1;
     assert_null(http_server_start(&same, &other, handler, NULL, &e));
     assert_int_equal(e.code, ERR_USAGE);
