@@ -150,9 +150,8 @@ static bool no_room(engine_grammars *x, err *e) {
     bool in_use = x->first != NULL;
     pthread_mutex_unlock(&x->lock);
     if (in_use) return err_set(e, ERR_BUSY, "running requests use all of the room for grammars (--grammar-cache)");
-    return err_set_memory(e, x->blocks.bytes + 1, x->blocks.bytes,
-                          "the grammar does not fit into the %zu bytes for grammars: raise --grammar-cache",
-                          x->blocks.bytes);
+    return err_set(e, ERR_TOO_LARGE, "the grammar does not fit into the %zu bytes for grammars: raise --grammar-cache",
+                   x->blocks.bytes);
 }
 
 engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str source, err *e) {
@@ -219,7 +218,8 @@ void engine_grammar_read(engine *en, engine_grammar_counts *out) {
 static bool say(text_grammar_verdict v, err *e) {
     if (v == TEXT_GRAMMAR_TOO_COMPLEX)
         return err_set(e, ERR_UNSUPPORTED,
-                       "the grammar is too ambiguous: what may come next does not fit into its memory");
+                       "the grammar is too ambiguous: what may come next takes too long to find, or does not fit into "
+                       "its memory");
     return err_set(e, ERR_UNSUPPORTED, "the grammar asks for text that this model's vocabulary cannot spell");
 }
 
@@ -228,7 +228,9 @@ static text_grammar_verdict catch_up(engine *en, const engine_grammar *g, text_g
                                      const int32_t *tokens, uint32_t n_tokens) {
     text_grammar_machine *m = en->grammars.machine;
     if (c->grammar == g->compiled && text_grammar_known(m, c)) return TEXT_GRAMMAR_OK;
+    uint64_t spent = c->grammar == g->compiled ? c->spent : 0;
     text_grammar_verdict v = text_grammar_begin(m, g->compiled, c);
+    c->spent = spent;
     for (uint32_t i = 0; i < n_tokens && v == TEXT_GRAMMAR_OK; i++) v = text_grammar_accept(m, c, tokens[i]);
     return v;
 }

@@ -59,9 +59,10 @@ text_grammar_machine *text_grammar_machine_init(void *memory, const text_token_i
 typedef struct text_grammar_cursor {
     const text_grammar *grammar;
     uint32_t epoch, state;
+    uint64_t spent; /* work that it has taken beyond its due */
 } text_grammar_cursor;
 
-/* TOO_COMPLEX: one state, or one mask, would take all of the machine. */
+/* TOO_COMPLEX: one state, or one mask, would take all of the machine, or longer than others' steps can wait. */
 typedef enum text_grammar_verdict {
     TEXT_GRAMMAR_OK,
     TEXT_GRAMMAR_REFUSED,

@@ -78,8 +78,9 @@ static bool insert(grammar_builder *b, uint32_t at, uint32_t n) {
     if (!grammar_grow(b, (void **)&b->ops, &b->ops_cap, b->n_ops + n, GRAMMAR_OPS_MAX, sizeof *b->ops, "steps"))
         return false;
     memmove(b->ops + at + n, b->ops + at, (b->n_ops - at) * sizeof *b->ops);
+    b->steps += (uint32_t)((b->n_ops - at) / GRAMMAR_OPS_A_STEP);
     b->n_ops += n;
-    return true;
+    return grammar_step(b);
 }
 
 void grammar_set_target(grammar_builder *b, uint32_t at, bool second, uint32_t target) {
@@ -149,11 +150,10 @@ static void repeat_without_end(grammar_builder *b, uint32_t start, uint32_t leas
     if (least == 0) {
         if (!insert(b, start, 1)) return;
         grammar_set_target(b, grammar_emit(b, OP_JUMP, 0, 0), false, start);
-        b->ops[start] = (grammar_op){.kind = OP_SPLIT, .loop = true};
+        b->ops[start] = (grammar_op){.kind = OP_SPLIT};
         grammar_set_target(b, split, false, start + 1);
     } else {
         split = grammar_emit(b, OP_SPLIT, 0, 0);
-        if (!b->failed) b->ops[split].loop = true;
         grammar_set_target(b, split, false, start);
     }
     grammar_set_target(b, split, true, grammar_here(b));
@@ -221,6 +221,9 @@ static void resolve(grammar_builder *b) {
     }
 }
 
+/* Of what may be empty, any number of times says no more than none at least. */
+static bool may_be_left_out(const grammar_op *o) { return !o->a || (o[2].nullable && o[2 + o->loop].nullable); }
+
 static uint8_t larger(uint8_t x, uint8_t y) { return x > y ? x : y; }
 
 static uint8_t need_of(const grammar_op *ops, const grammar_op *o) {
@@ -233,7 +236,7 @@ static uint8_t need_of(const grammar_op *ops, const grammar_op *o) {
     case OP_CALL:
         called = ops[o->a].need;
         return called >= GRAMMAR_DEPTH_MAX ? GRAMMAR_NEVER : larger((uint8_t)(called + 1), next);
-    case OP_REPEAT: return o->a ? larger(o[2 + o->loop].need, next) : next;
+    case OP_REPEAT: return may_be_left_out(o) ? next : larger(o[2 + o->loop].need, next);
     default: return next;
     }
 }
@@ -262,18 +265,14 @@ static void solve(grammar_builder *b) {
             o->need = need;
             o->nullable = nullable;
         }
-        b->steps += (uint32_t)(b->n_ops / 64);
+        b->steps += (uint32_t)(b->n_ops / GRAMMAR_OPS_A_STEP);
     }
 }
 
-static bool check_repeats(grammar_builder *b) {
-    for (size_t i = 0; i < b->n_ops && !b->failed; i++) {
-        const grammar_op *o = &b->ops[i];
-        if (o->kind == OP_REPEAT && o[2 + o->loop].nullable && o->b > GRAMMAR_NULLABLE_REPEATS_MAX)
-            grammar_fail(b, ERR_INVALID, "something that can be empty is repeated more than %d times",
-                         GRAMMAR_NULLABLE_REPEATS_MAX);
-    }
-    return !b->failed;
+/* The machine, which follows, need not count times that were empty. */
+static void relax_repeats(grammar_builder *b) {
+    for (size_t i = 0; i < b->n_ops && !b->failed; i++)
+        if (b->ops[i].kind == OP_REPEAT && may_be_left_out(&b->ops[i])) b->ops[i].a = 0;
 }
 
 /* From a rule's start, over all that takes no text, to the rules that are called there. */
@@ -341,7 +340,8 @@ static bool prove(grammar_builder *b) {
     b->n_ops--;
     resolve(b);
     solve(b);
-    if (b->failed || !check_repeats(b) || !check_left_recursion(b)) return false;
+    relax_repeats(b);
+    if (b->failed || !check_left_recursion(b)) return false;
     return b->ops[b->rules[0]].need <= GRAMMAR_DEPTH_MAX || grammar_fail(b, ERR_INVALID, "nothing satisfies it");
 }
 

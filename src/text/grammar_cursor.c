@@ -10,8 +10,10 @@ static uint32_t start_state(text_grammar_machine *m, const text_grammar *g) {
 
 text_grammar_verdict text_grammar_begin(text_grammar_machine *m, const text_grammar *g, text_grammar_cursor *c) {
     *c = (text_grammar_cursor){.grammar = g};
+    machine_begin_work(m);
     if (!(c->state = start_state(m, g)) && m->full) {
         (void)machine_keep_only(m, 0);
+        machine_begin_work(m);
         c->state = start_state(m, g);
     }
     c->epoch = m->epoch;
@@ -37,17 +39,27 @@ static void forget_others(text_grammar_machine *m, text_grammar_cursor *c) {
     c->epoch = m->epoch;
 }
 
+/* A text that goes on may take its share. */
+static void credit(const text_grammar_machine *m, text_grammar_cursor *c) {
+    uint64_t due = m->most / MACHINE_WORK_SHARE;
+    c->spent -= c->spent < due ? c->spent : due;
+}
+
 text_grammar_verdict text_grammar_accept_bytes(text_grammar_machine *m, text_grammar_cursor *c, str bytes) {
     CHECK(text_grammar_known(m, c));
     text_grammar_verdict v = TEXT_GRAMMAR_OK;
+    machine_begin_work(m);
+    credit(m, c);
     for (size_t at = 0, n; at < bytes.len && v == TEXT_GRAMMAR_OK; at += n) {
         n = bytes.len - at < TEXT_TOKEN_BYTES_MAX ? bytes.len - at : TEXT_TOKEN_BYTES_MAX;
         str piece = {bytes.data + at, n};
         m->full = false;
         v = step_all(m, c, piece);
+        if (!machine_may_go_on(m, c)) return TEXT_GRAMMAR_TOO_COMPLEX;
         if (v != TEXT_GRAMMAR_TOO_COMPLEX) continue;
         forget_others(m, c);
         v = step_all(m, c, piece);
+        if (!machine_may_go_on(m, c)) return TEXT_GRAMMAR_TOO_COMPLEX;
     }
     return v;
 }
@@ -91,7 +103,10 @@ text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_c
     bool ends = text_vocab_is_end(m->index->vocab, t); /* never meant as text */
     str bytes = {text, ends ? 0 : text_token_bytes(m->index->vocab, t, false, text)};
     if (!waits_for_token(m, c, t)) return bytes.len ? text_grammar_accept_bytes(m, c, bytes) : TEXT_GRAMMAR_REFUSED;
+    machine_begin_work(m);
+    credit(m, c);
     text_grammar_verdict v = step_token(m, c, t, bytes);
+    if (!machine_may_go_on(m, c)) return TEXT_GRAMMAR_TOO_COMPLEX;
     if (v != TEXT_GRAMMAR_TOO_COMPLEX) return v;
     forget_others(m, c);
     return step_token(m, c, t, bytes);

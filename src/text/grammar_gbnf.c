@@ -1,11 +1,12 @@
 /* The notation of grammars: rules `name ::= …`, as llama.cpp reads them, with %json{…} and <|token|>. */
 #include "text/grammar_internal.h"
 
-enum { NESTING_MAX = 64, CLASS_RANGES_MAX = 256, TOKEN_NAME_MAX = 128, REPEATS_MAX = 1 << 20 };
+enum { NESTING_MAX = 64, CLASS_RANGES_MAX = 256, TOKEN_NAME_MAX = 128, REPEATS_MAX = 1 << 20, HEADS = 1 << 11 };
 
 typedef struct name {
     str text;
     uint32_t rule, line; /* where it was first used */
+    uint32_t chain;      /* the one before it of the same hash, + 1 */
     bool defined;
 } name;
 
@@ -21,6 +22,7 @@ typedef struct parser {
     uint32_t lines;
     name *names;
     size_t n_names, names_cap;
+    uint16_t heads[HEADS]; /* of names, by hash: the newest, + 1 */
     schema_at *schemas; /* compiled when all rules are written: a rule's code lies in one piece */
     size_t n_schemas, schemas_cap;
     int nesting;
@@ -64,14 +66,17 @@ static str take_name(parser *p) {
 }
 
 static name *find_name(parser *p, str text) {
-    for (size_t i = 0; i < p->n_names; i++)
-        if (str_eq(p->names[i].text, text)) return &p->names[i];
+    uint16_t *head = &p->heads[str_hash(text) % HEADS];
+    for (uint32_t i = *head; i; i = p->names[i - 1].chain)
+        if (str_eq(p->names[i - 1].text, text)) return &p->names[i - 1];
     if (!grammar_grow(p->b, (void **)&p->names, &p->names_cap, p->n_names + 1, GRAMMAR_RULES_MAX, sizeof *p->names,
                       "rules"))
         return NULL;
     uint32_t rule = str_is(text, "root") ? 0 : grammar_rule_new(p->b);
-    p->names[p->n_names] = (name){.text = text, .rule = rule, .line = line_of(p)};
-    return p->b->failed ? NULL : &p->names[p->n_names++];
+    p->names[p->n_names] = (name){.text = text, .rule = rule, .line = line_of(p), .chain = *head};
+    if (p->b->failed) return NULL;
+    *head = (uint16_t)(p->n_names + 1);
+    return &p->names[p->n_names++];
 }
 
 /* ---- characters ---- */

@@ -35,8 +35,7 @@ enum { GRAMMAR_NEVER = 255 };
 typedef struct grammar_op {
     uint8_t kind;
     uint8_t need; /* frames of calls that must be left to get from here to RET; GRAMMAR_NEVER: cannot be */
-    uint8_t loop; /* SPLIT: comes back to itself. REPEAT: the first time begins so many ops later.
-                   * CALL: nothing but RET comes behind it */
+    uint8_t loop; /* REPEAT: the first time begins so many ops later. CALL: nothing but RET comes behind it */
     uint8_t nullable;
     uint32_t a, b; /* targets are relative while it is built, then absolute */
 } grammar_op;
@@ -63,7 +62,7 @@ enum {
     GRAMMAR_TEXT_BYTES_MAX = 1 << 20,
     GRAMMAR_RANGES_MAX = 1 << 15,
     GRAMMAR_STEPS_MAX = 1 << 20,
-    GRAMMAR_NULLABLE_REPEATS_MAX = 32,
+    GRAMMAR_OPS_A_STEP = 64, /* of code that is gone over or moved */
 };
 
 /* Code on its way. After a failure (*e is set) everything else does nothing. */
@@ -189,7 +188,14 @@ enum {
     MACHINE_HEADS = 1 << 13,
     MACHINE_SET_MAX = 1024,
     MACHINE_WORK_MAX = 4096,
+    MACHINE_VISITS = 1 << 14, /* a power of 2 */
+    MACHINE_VISITS_MAX = MACHINE_VISITS / 4 * 3,
     MACHINE_MASK_BYTES = 1 << 20,
+    MACHINE_WORK_LEAST = 1 << 18, /* for a call, and as much as MACHINE_WORK_WALKS walks over the whole vocabulary */
+    MACHINE_WORK_WALKS = 4,
+    MACHINE_WORK_FORGET = 8, /* to forget costs 1 in so many parts of a call's */
+    MACHINE_WORK_BURST = 16, /* so many calls' work may a text have taken beyond its due: for each token a share */
+    MACHINE_WORK_SHARE = 16, /* of 1 in so many */
     MACHINE_MASKS_LEAST = 32,
     MACHINE_MASKS_MOST = 512,
 };
@@ -213,6 +219,10 @@ typedef struct machine_edge {
     uint8_t byte;
 } machine_edge;
 
+typedef struct machine_visit { /* a place over a frame that was gone through on the way to this set */
+    uint32_t place, parent, mark;
+} machine_visit;
+
 typedef struct machine_size {
     uint32_t n_nodes, n_states, n_members, n_edges;
 } machine_size;
@@ -227,13 +237,15 @@ struct text_grammar_machine {
     uint32_t *members;
     machine_edge *edges;
     uint32_t *node_heads, *state_heads, *edge_heads;
+    machine_visit *visits; /* by hash */
 
     uint32_t set[MACHINE_SET_MAX]; /* the next state, being gathered */
     uint32_t n_set, set_mark;
     struct {
         uint32_t place, parent;
     } work[MACHINE_WORK_MAX];
-    uint32_t n_work;
+    uint32_t n_work, n_visits;
+    uint64_t spent, most; /* work since machine_begin_work, about 10 ns each; what it may come to */
 
     uint64_t *masks;
     uint32_t n_masks;
@@ -246,6 +258,11 @@ struct text_grammar_machine {
 #define NODE_BOTTOM UINT32_MAX /* count of the node under all frames; its place is the grammar's serial */
 enum { STRING_COUNT_SHIFT = 4 };
 
+/* What every call into the machine begins with: a budget of work. When it is spent the machine is full. */
+void machine_begin_work(text_grammar_machine *m);
+/* Puts what was spent on the text's account, and begins again. False: that call's budget, or what all calls of this
+ * text may take, was spent; so nobody's steps wait for one whose every token takes long. */
+bool machine_may_go_on(text_grammar_machine *m, text_grammar_cursor *c);
 /* 0: nothing goes on so, or m->full. */
 uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t state, uint8_t byte);
 /* Adds to the set what can be waited for from a place on. */

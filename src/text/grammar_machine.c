@@ -93,6 +93,7 @@ static size_t layout(text_grammar_machine *m, const text_token_index *x) {
     TABLE(node_heads, MACHINE_HEADS);
     TABLE(state_heads, MACHINE_HEADS);
     TABLE(edge_heads, MACHINE_HEADS);
+    TABLE(visits, MACHINE_VISITS);
     TABLE(masks, slots * mask_words(x));
     TABLE(mask_state, slots);
     TABLE(mask_used, slots);
@@ -110,17 +111,38 @@ text_grammar_machine *text_grammar_machine_init(void *memory, const text_token_i
     m->epoch = 1;
     m->n_masks = mask_slots(index);
     memset(m->mask_used, 0, m->n_masks * sizeof *m->mask_used);
+    memset(m->visits, 0, MACHINE_VISITS * sizeof *m->visits);
     forget_all(m);
     return m;
+}
+
+/* ---- how long it may take ---- */
+
+void machine_begin_work(text_grammar_machine *m) {
+    m->spent = 0;
+    m->most = MACHINE_WORK_LEAST + MACHINE_WORK_WALKS * (uint64_t)(m->index ? m->index->n_nodes : 0);
+}
+
+bool machine_may_go_on(text_grammar_machine *m, text_grammar_cursor *c) {
+    bool within = m->spent <= m->most;
+    c->spent += m->spent;
+    m->spent = 0;
+    return within && c->spent <= MACHINE_WORK_BURST * m->most;
+}
+
+static bool out_of_work(text_grammar_machine *m) {
+    if (m->spent > m->most) m->full = true;
+    return m->full;
 }
 
 /* ---- a set of nodes, on its way to a state ---- */
 
 void machine_set_begin(text_grammar_machine *m) {
-    m->n_set = 0;
+    m->n_set = m->n_visits = 0;
     m->full = false;
     if (++m->set_mark) return;
     for (uint32_t i = 0; i < MACHINE_NODES; i++) m->nodes[i].mark = 0;
+    memset(m->visits, 0, MACHINE_VISITS * sizeof *m->visits);
     m->set_mark = 1;
 }
 
@@ -133,6 +155,7 @@ void machine_set_add(text_grammar_machine *m, uint32_t node) {
     m->nodes[node].mark = m->set_mark;
     uint32_t i = m->n_set++;
     for (; i > 0 && m->set[i - 1] > node; i--) m->set[i] = m->set[i - 1];
+    m->spent += 1 + (m->n_set - i) / 8;
     m->set[i] = node;
 }
 
@@ -183,6 +206,7 @@ uint32_t machine_keep_only(text_grammar_machine *m, uint32_t state) {
         if (m->nodes[i].mark == m->set_mark) m->nodes[m->nodes[i].parent].mark = m->set_mark;
     forget_all(m);
     m->epoch++;
+    m->spent += m->most / MACHINE_WORK_FORGET; /* other texts are read again */
     moved_to[0] = 0;
     for (uint32_t i = 1; i < n_nodes; i++) {
         if (m->nodes[i].mark != m->set_mark) continue;
@@ -200,11 +224,39 @@ uint32_t machine_keep_only(text_grammar_machine *m, uint32_t state) {
 
 /* ---- from a place, over all that takes no text, to places that wait for some ---- */
 
+/* Where a place over a frame is noted, or would be. */
+static machine_visit *visit(text_grammar_machine *m, uint32_t place, uint32_t parent) {
+    uint32_t at = place * 0x9E3779B1u ^ parent * 0x85EBCA77u;
+    for (at ^= at >> 15;; at++) {
+        machine_visit *v = &m->visits[at % MACHINE_VISITS];
+        if (v->mark != m->set_mark || (v->place == place && v->parent == parent)) return v;
+    }
+}
+
+static bool visited(text_grammar_machine *m, uint32_t place, uint32_t parent) {
+    return visit(m, place, parent)->mark == m->set_mark;
+}
+
+/* Nothing is gone through twice on the way to one set: so a way that takes no text comes to an end, however loops that
+ * may be empty lie inside one another, and many ways to one place count once. */
 static void push(text_grammar_machine *m, uint32_t place, uint32_t parent) {
-    if (m->n_work == MACHINE_WORK_MAX) m->full = true;
     if (m->full) return; /* also when the parent could not be made */
+    machine_visit *v = visit(m, place, parent);
+    if (v->mark == m->set_mark) return;
+    if (m->n_work == MACHINE_WORK_MAX || m->n_visits == MACHINE_VISITS_MAX) {
+        m->full = true;
+        return;
+    }
+    *v = (machine_visit){place, parent, m->set_mark};
+    m->n_visits++;
     m->work[m->n_work].place = place;
     m->work[m->n_work++].parent = parent;
+}
+
+/* One time more of what may be empty, and was: it says what the time before it says, and leaves fewer to come. (A
+ * list's first time is not like the others: it has no separator.) */
+static bool went_in_vain(text_grammar_machine *m, const grammar_op *o, const machine_node *f, uint32_t frame) {
+    return o->b != GRAMMAR_UNBOUNDED && o[2].nullable && (f->count || !o->loop) && visited(m, f->place + 2, frame);
 }
 
 static void return_to(text_grammar_machine *m, const text_grammar *g, uint32_t frame) {
@@ -218,6 +270,7 @@ static void return_to(text_grammar_machine *m, const text_grammar *g, uint32_t f
         push(m, f.place + 1, f.parent);
         return;
     }
+    if (went_in_vain(m, o, &f, frame)) return;
     uint32_t count = f.count + 1;
     if (o->b == GRAMMAR_UNBOUNDED && count > o->a) count = o->a;
     if (count >= o->a) push(m, f.place + 1, f.parent);
@@ -226,15 +279,9 @@ static void return_to(text_grammar_machine *m, const text_grammar *g, uint32_t f
 
 static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
     const grammar_op *o = &g->ops[place];
-    uint32_t frame;
     if (m->nodes[parent].depth + o->need > GRAMMAR_DEPTH_MAX) return;
     switch ((grammar_op_kind)o->kind) {
     case OP_SPLIT:
-        if (o->loop) { /* around it once is enough */
-            frame = machine_node_of(m, place, 0, parent, false, false);
-            if (!frame || m->nodes[frame].mark == m->set_mark) return;
-            m->nodes[frame].mark = m->set_mark;
-        }
         push(m, o->b, parent);
         push(m, o->a, parent);
         return;
@@ -256,8 +303,9 @@ static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place
 void machine_reach(text_grammar_machine *m, const text_grammar *g, uint32_t place, uint32_t parent) {
     m->n_work = 0;
     push(m, place, parent);
-    while (m->n_work && !m->full) {
+    while (m->n_work && !out_of_work(m)) {
         m->n_work--;
+        m->spent++;
         enter(m, g, m->work[m->n_work].place, m->work[m->n_work].parent);
     }
 }
@@ -372,12 +420,15 @@ static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t n
 }
 
 uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t state, uint8_t byte) {
+    m->spent++;
+    if (out_of_work(m)) return 0;
     uint32_t *head = &m->edge_heads[edge_hash(state, byte)];
     for (uint32_t i = *head; i; i = m->edges[i].chain)
         if (m->edges[i].from == state && m->edges[i].byte == byte) return m->edges[i].to;
     machine_set_begin(m);
     const machine_state s = m->states[state];
     for (uint32_t i = 0; i < s.n; i++) step_node(m, g, m->members[s.first + i], byte);
+    m->spent += s.n;
     uint32_t to = machine_set_state(m);
     if (to && m->used.n_edges < MACHINE_EDGES) {
         m->edges[m->used.n_edges] = (machine_edge){.from = state, .to = to, .byte = byte, .chain = *head};

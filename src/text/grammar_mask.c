@@ -129,13 +129,14 @@ static uint32_t slot_of(text_grammar_machine *m, const text_grammar_cursor *c, b
 
 text_grammar_verdict text_grammar_mask(text_grammar_machine *m, text_grammar_cursor *c, const uint64_t **mask) {
     CHECK(text_grammar_known(m, c) && m->index);
+    machine_begin_work(m);
     uint32_t slot = slot_of(m, c, false), n_words = m->index->n_words;
-    if (!slot) {
+    if (!slot && machine_may_go_on(m, c)) {
         c->state = machine_keep_only(m, c->state);
         c->epoch = m->epoch;
         slot = slot_of(m, c, true);
     }
-    if (!slot) return TEXT_GRAMMAR_TOO_COMPLEX;
+    if (!slot || !machine_may_go_on(m, c)) return TEXT_GRAMMAR_TOO_COMPLEX;
     m->mask_used[slot - 1] = ++m->clock;
     *mask = m->masks + (size_t)(slot - 1) * n_words;
     uint64_t any = 0;

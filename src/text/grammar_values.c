@@ -1,6 +1,8 @@
 /* Values that a schema names: which of them satisfy what else it says, and how they are written. */
 #include "text/grammar_schema.h"
 
+enum { VALUES_A_STEP = 16 }; /* of values that are compared */
+
 /* ---- comparing ---- */
 
 static bool is_number(const schema_node *n) { return n->kind == JSON_INT || n->kind == JSON_DOUBLE; }
@@ -104,7 +106,8 @@ static bool value_fits(schema *s, schema_part part, uint32_t value, int depth) {
              list = schema_member(s, node, "enum"), any = part.any_done ? 0 : schema_member(s, node, "anyOf"),
              only = part.one_done ? 0 : schema_member(s, node, "oneOf"), all = schema_member(s, node, "allOf");
     if (!(type & schema_types(s, node)) || (one && !equal(s, one, value))) return false;
-    bool listed = !list;
+    bool listed = !list || s->nodes[value].parent == list; /* mostly it is of this very list */
+    if (!listed) s->b->steps += s->nodes[list].n / VALUES_A_STEP;
     for (uint32_t c = s->nodes[list].child; c && list && !listed; c = s->nodes[c].next) listed = equal(s, c, value);
     if (!listed || !check_beside_values(s, node, type)) return false;
     if ((type & TYPE_NUMBER) && !number_fits(s, node, s->nodes[value].text)) return false;
@@ -232,12 +235,14 @@ static uint32_t values_of(const schema *s, uint32_t node, bool *single) {
     return one ? one : schema_member(s, node, "enum");
 }
 
-static bool values_disjoint(const schema *s, uint32_t a, uint32_t b) {
+static bool values_disjoint(schema *s, uint32_t a, uint32_t b) {
     bool a_single, b_single;
     uint32_t x = values_of(s, a, &a_single), y = values_of(s, b, &b_single);
     if (!x) return false;
     for (uint32_t i = a_single ? x : s->nodes[x].child; i; i = a_single ? 0 : s->nodes[i].next) {
         if (!y && (type_of_value(s, i) & schema_types(s, b))) return false;
+        if (y) s->b->steps += 1 + s->nodes[y].n / VALUES_A_STEP;
+        if (!grammar_step(s->b)) return false;
         for (uint32_t j = !y ? 0 : b_single ? y : s->nodes[y].child; j; j = b_single ? 0 : s->nodes[j].next)
             if (equal(s, i, j)) return false;
     }
