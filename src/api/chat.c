@@ -6,9 +6,10 @@
 #include "base/check.h"
 #include "base/clock.h"
 
-/* The texts of the body, the template's context and values, and what it writes: 6 to 8 times the body, as
- * measured with tools, long texts and many messages. */
-enum { ARENA_LEAST_BYTES = 128 * 1024, ARENA_BYTES_PER_BODY_BYTE = 16, PROMPT_TAIL_BYTES = 256 };
+/* What a conversation takes is about its body's size a few times over; the most is where something must be wrong. */
+enum { ARENA_LEAST_BYTES = 4 << 20, ARENA_BYTES_PER_BODY_BYTE = 64, PROMPT_TAIL_BYTES = 256 };
+/* A template's steps: for each byte of the conversation, beside what any template may take. */
+enum { STEPS_PER_BYTE = 16 };
 
 const char *const chat_role_names[] = {"system", "user", "assistant", "tool"};
 
@@ -17,18 +18,23 @@ const char *const chat_role_names[] = {"system", "user", "assistant", "tool"};
 bool chat_begin(chat *c, api *a, size_t body_bytes, err *e) {
     memset(c, 0, sizeof *c);
     c->a = a;
-    if (!mem_arena_init(&c->arena, a->ledger, MEM_QUEUE,
-                        plat_vm_round(ARENA_LEAST_BYTES + body_bytes * ARENA_BYTES_PER_BODY_BYTE), false, e))
-        return false;
-    mem_arena_reset(&a->parse, 0);
+    size_t most = ARENA_LEAST_BYTES + body_bytes * ARENA_BYTES_PER_BODY_BYTE;
+    mem_arena *arenas[] = {&c->arena, &c->reading, &c->writing};
+    for (int i = 0; i < 3; i++)
+        if (!mem_arena_init_growing(arenas[i], a->ledger, MEM_QUEUE, most, e)) return chat_end(c), false;
     c->alloc = mem_arena_alloc(&c->arena);
-    c->parser = mem_arena_alloc(&a->parse);
+    c->parser = mem_arena_alloc(&c->reading);
+    c->writer = mem_arena_alloc(&c->writing);
     c->in = (fields_in){&c->parser, &c->alloc, ""};
-    buf_init(&c->tools, &c->alloc, SIZE_MAX / 2);
+    buf_init(&c->tools, &c->writer, SIZE_MAX / 2);
     return true;
 }
 
-void chat_end(chat *c) { mem_arena_free(&c->arena); }
+void chat_end(chat *c) {
+    mem_arena_free(&c->writing);
+    mem_arena_free(&c->reading);
+    mem_arena_free(&c->arena);
+}
 
 bool chat_read(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e) {
     char prefix[FIELD_PATH_BYTES + 2];
@@ -43,9 +49,11 @@ bool chat_each(const chat *c, const char *path, str array, field_on_item *on_ite
 }
 
 bool chat_no_room(const chat *c, err *e) {
-    return err_set_memory(
-        e, c->arena.size, mem_ledger_available(c->a->ledger),
-        "a conversation of this size takes more than the %zu bytes that are set aside for it", c->arena.size);
+    size_t held = c->arena.size + c->reading.size + c->writing.size;
+    if (mem_arena_is_full(&c->arena) || mem_arena_is_full(&c->reading) || mem_arena_is_full(&c->writing))
+        return err_set(e, ERR_TOO_LARGE, "this conversation takes more than %zu bytes to read", held);
+    return err_set_memory(e, held, mem_ledger_available(c->a->ledger),
+                          "a conversation of this size takes more than the %zu bytes that it could get", held);
 }
 
 chat_message *chat_add(chat *c, chat_role role, err *e) {
@@ -60,13 +68,17 @@ chat_message *chat_add(chat *c, chat_role role, err *e) {
     return m;
 }
 
+/* What grows lies at the end of an arena of its own, so that a text of many parts is copied once. */
 bool chat_add_text(chat *c, str *to, str more, err *e) {
     if (!to->len) return *to = more, true;
-    char *both = alloc_bytes(&c->alloc, to->len + more.len);
+    bool grows = to->data >= c->writing.base && to->data < c->writing.base + c->writing.used;
+    size_t len = to->len + more.len;
+    char *both = grows ? c->writer.resize(c->writer.ctx, (char *)(uintptr_t)to->data, to->len, len)
+                       : alloc_bytes(&c->writer, len);
     if (!both) return chat_no_room(c, e);
-    memcpy(both, to->data, to->len);
+    if (!grows) memcpy(both, to->data, to->len);
     if (more.len) memcpy(both + to->len, more.data, more.len);
-    *to = (str){both, to->len + more.len};
+    *to = (str){both, len};
     return true;
 }
 
@@ -213,9 +225,10 @@ static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
     text_template_limits_default(&limits);
     limits.now_s = (int64_t)(clock_wall_ms() / 1000);
     buf_init(&context, &c->alloc, SIZE_MAX / 2);
-    buf_init(to, &c->alloc, SIZE_MAX / 2);
+    buf_init(to, &c->writer, SIZE_MAX / 2);
     put_context(c, stop, &context);
     if (context.failed) return chat_no_room(c, e);
+    limits.steps += STEPS_PER_BYTE * context.len;
     if (!text_template_render(c->a->model.template, text_of(&context), &limits, &c->alloc, to, e)) {
         if (e->code == ERR_MEMORY) return chat_no_room(c, e);
         return err_prefix(e, "'messages' is a conversation that the chat template of the model refuses: ");
@@ -271,7 +284,7 @@ static bool make_prompt(chat *c, buf *prompt, err *e) {
     bool changed;
     if (!chat_fit(c, e)) return false;
     for (err *reason = e;; reason = &further) {
-        size_t mark = mem_arena_mark(&c->arena);
+        size_t mark = mem_arena_mark(&c->arena), written = mem_arena_mark(&c->writing);
         const chat_message *begun = begun_answer(c);
         if (render(c, begun, prompt, reason)) {
             if (begun) buf_append_str(prompt, begun->text);
@@ -279,6 +292,7 @@ static bool make_prompt(chat *c, buf *prompt, err *e) {
         }
         if (reason->code != ERR_INVALID) return *e = *reason, false;
         mem_arena_reset(&c->arena, mark);
+        mem_arena_reset(&c->writing, written);
         if (!chat_fit_further(c, &step, &changed, &further)) return *e = further, false;
         if (!changed) return false;
     }

@@ -4,8 +4,8 @@
  *
  * What a template cannot do is done for it (api/chat_fit): one without tools is told of them in words, one that
  * insists on turns gets turns. Callers: the dialects, on the event thread, one conversation at a time:
- * chat_begin, messages and tools, chat_finish, chat_end. Its memory is one arena for as long as that takes,
- * under the account `queue`.
+ * chat_begin, messages and tools, chat_finish, chat_end. Its memory is arenas that grow, for as long as that
+ * takes, under the account `queue`: a few times the body, whatever the body is made of.
  *
  * Refuses a conversation without a message, what the template itself refuses (in its words), prompts over the
  * context.
@@ -42,8 +42,8 @@ typedef struct chat_message {
 
 typedef struct chat {
     api *a;
-    mem_arena arena;
-    base_alloc alloc, parser;
+    mem_arena arena, reading, writing; /* what is kept; readers of the body; what grows while the others do */
+    base_alloc alloc, parser, writer;
     fields_in in; /* for reading the body: texts last as long as the chat */
     chat_message *first, *last;
     buf tools; /* JSON: what is in the array, as OpenAI shapes it */
@@ -70,7 +70,7 @@ typedef struct chat {
 
 enum { CHAT_TOOL_NAME_MAX = 128 };
 
-/* body_bytes: of the request, from which its arena's size follows. */
+/* body_bytes: of the request, from which follows what it may take at most. */
 bool chat_begin(chat *c, api *a, size_t body_bytes, err *e);
 void chat_end(chat *c);
 

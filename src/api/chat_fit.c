@@ -16,12 +16,37 @@ static bool tell_of_tools(chat *c, str *system, err *e) {
     return chat_make_text(c, system, parts, sizeof parts / sizeof *parts, e);
 }
 
-/* A result says whose it is by the call's id alone; templates want the name. */
-static void name_result(const chat *c, chat_message *result) {
-    if (result->name.len) return;
-    for (const chat_message *m = c->first; m && m != result; m = m->next)
-        for (const chat_call *call = m->calls; call; call = call->next)
-            if (str_eq(call->id, result->call_id)) result->name = call->name;
+/* Calls by their ids. */
+typedef struct call_table {
+    const chat_call **slots;
+    size_t n_slots; /* a power of two, at least twice as many as calls */
+} call_table;
+
+/* The slot of this id, or the free one where it belongs. */
+static const chat_call **call_slot(const call_table *t, str id) {
+    size_t i = (size_t)str_hash(id) & (t->n_slots - 1);
+    while (t->slots[i] && !str_eq(t->slots[i]->id, id)) i = (i + 1) & (t->n_slots - 1);
+    return &t->slots[i];
+}
+
+/* A result says whose it is by the call's id alone; templates want the name. Of calls that share an id it is the
+ * latest before the result. */
+static bool name_results(chat *c, err *e) {
+    size_t mark = mem_arena_mark(&c->arena), n_calls = 0;
+    call_table t = {.n_slots = 2};
+    for (const chat_message *m = c->first; m; m = m->next)
+        for (const chat_call *call = m->calls; call; call = call->next) n_calls++;
+    while (t.n_slots < 2 * n_calls) t.n_slots *= 2;
+    t.slots = alloc_zeroed(&c->alloc, t.n_slots * sizeof *t.slots);
+    if (!t.slots) return chat_no_room(c, e);
+    for (chat_message *m = c->first; m; m = m->next) {
+        for (const chat_call *call = m->calls; call; call = call->next) *call_slot(&t, call->id) = call;
+        if (m->role != CHAT_TOOL || m->name.len) continue;
+        const chat_call *call = *call_slot(&t, m->call_id);
+        if (call) m->name = call->name;
+    }
+    mem_arena_reset(&c->arena, mark);
+    return true;
 }
 
 /* What stands before everything else, for templates that know no such message in the beginning of the user's
@@ -60,10 +85,9 @@ bool chat_fit(chat *c, err *e) {
     str system;
     if (!take_system(c, &system, e)) return false;
     if (chat_has_tools(c) && !m->tools && !tell_of_tools(c, &system, e)) return false;
-    for (chat_message *x = c->first; x; x = x->next) {
-        if (x->role == CHAT_TOOL) name_result(c, x);
+    if (!name_results(c, e)) return false;
+    for (chat_message *x = c->first; x; x = x->next)
         if (x->role == CHAT_SYSTEM && !m->late_system) x->role = CHAT_USER;
-    }
     if (!m->calls && !chat_calls_as_text(c, &changed, e)) return false;
     if (m->calls && m->one_call && !chat_split_calls(c, &changed, e)) return false;
     return put_system(c, system, e) && (!m->turns || chat_take_turns(c, &changed, e));

@@ -22,6 +22,7 @@ typedef struct reader {
         uint64_t number;
     } nowhere;
     size_t from;      /* where that value begins in source */
+    int text_depth;   /* only FIELD_CUSTOM looks into what its value holds */
     bool skipping;    /* the value of an unknown or ignored field */
 } reader;
 
@@ -175,6 +176,7 @@ static bool pass_unknown(reader *r, str key, err *e) {
 static bool begin_field(reader *r, const json_event *ev, err *e) {
     const fields_more *more = r->in->more;
     void *target = r->target;
+    r->text_depth = 1;
     r->from = skip_to_value(r->source, (size_t)ev->end);
     r->now = find_row(r->table, r->n_fields, ev->text);
     if (r->now) {
@@ -190,6 +192,7 @@ static bool begin_field(reader *r, const json_event *ev, err *e) {
     uint64_t bit = 1ull << r->index % 64, *seen = &r->seen[r->index / 64];
     if (*seen & bit) return err_set(e, ERR_INVALID, "'%s%s' is there twice", r->in->path, r->now->name);
     *seen |= bit;
+    if (r->now->kind == FIELD_CUSTOM) r->text_depth = JSON_MAX_DEPTH;
     return true;
 }
 
@@ -253,8 +256,9 @@ bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n
                 .table = table,
                 .n_fields = n_fields,
                 .allow_unknown = allow_unknown,
-                .target = target};
-    bool ok = json_parse(in->parser, text, on_event, &r, e);
+                .target = target,
+                .text_depth = 1};
+    bool ok = json_parse_outer(in->parser, text, &r.text_depth, on_event, &r, e);
     if (seen) *seen = r.seen[0];
     return ok;
 }
@@ -308,8 +312,9 @@ static bool on_item_event(void *ctx, const json_event *ev, err *e) {
 bool fields_each(const fields_in *in, str array, field_on_item *on_item, void *ctx, err *e) {
     CHECK(fields_kind(array) == JSON_ARRAY_START);
     items x = {.in = in, .source = array, .on_item = on_item, .ctx = ctx};
+    const int text_depth = 1;
     x.now.path = x.path;
-    return json_parse(in->parser, array, on_item_event, &x, e);
+    return json_parse_outer(in->parser, array, &text_depth, on_item_event, &x, e);
 }
 
 typedef struct lone_text {

@@ -52,6 +52,10 @@ void json_reader_free(json_reader *r);
 
 /* A whole text at once. */
 bool json_parse(const base_alloc *alloc, str text, json_on_event *on_event, void *ctx, err *e);
+/* The same without the texts and keys that stand deeper than *text_depth: they are checked, and there are no events
+ * for them. Whoever keeps inner values as they stand need not pay for their being unescaped. on_event may change it. */
+bool json_parse_outer(const base_alloc *alloc, str text, const int *text_depth, json_on_event *on_event, void *ctx,
+                      err *e);
 
 typedef struct json_writer {
     buf *out;

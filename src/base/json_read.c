@@ -9,11 +9,13 @@
 #include "base/check.h"
 
 /* A literal of more digits says nothing that a double could hold. */
-enum { NUMBER_LIMIT_BYTES = 512 };
+enum { NUMBER_LIMIT_BYTES = 512, ROOM_BYTES = 1024 };
 
 /* yajl gives no old size when it frees or grows a block, and never looks whether it got one. So each
  * block carries its size and hangs on a list: a refusal leaves yajl by longjmp, the reader is dead from
- * then on, and json_reader_free walks the list instead of asking yajl. */
+ * then on, and json_reader_free walks the list instead of asking yajl. Its small blocks lie in the reader
+ * itself: what is left to ask for is the one buffer in which texts are unescaped, so that readers within
+ * readers give back to an arena all that they took. */
 typedef struct block {
     struct block *prev, *next;
     size_t bytes; /* header included */
@@ -35,12 +37,15 @@ typedef struct surrogate_scan {
 struct json_reader {
     const base_alloc *alloc;
     block *blocks;
-    size_t block_limit_bytes;
+    size_t block_limit_bytes, room_used;
+    _Alignas(16) char room[ROOM_BYTES];
     jmp_buf refused;
     const char *refused_why;
     err_code refused_code;
 
     yajl_handle yajl;
+    yajl_callbacks calls;
+    const int *text_depth; /* texts and keys further in are not wanted; NULL: all are */
     surrogate_scan scan;
     json_on_event *on_event;
     void *ctx;
@@ -69,6 +74,13 @@ static void relink(json_reader *r, block *b) {
 static void *yajl_take(void *ctx, size_t bytes) {
     json_reader *r = ctx;
     if (bytes > r->block_limit_bytes) refuse(r, ERR_TOO_LARGE, "string too long");
+    size_t whole = sizeof(block) + ((bytes + 15) & ~(size_t)15);
+    if (bytes < ROOM_BYTES && whole <= ROOM_BYTES - r->room_used) {
+        block *inside = (block *)(void *)(r->room + r->room_used);
+        r->room_used += whole;
+        *inside = (block){.bytes = sizeof *inside + bytes};
+        return inside + 1;
+    }
     block *b = alloc_bytes(r->alloc, sizeof *b + bytes);
     if (!b) refuse(r, ERR_MEMORY, "out of memory");
     *b = (block){.next = r->blocks, .bytes = sizeof *b + bytes};
@@ -76,11 +88,19 @@ static void *yajl_take(void *ctx, size_t bytes) {
     return b + 1;
 }
 
+static bool is_inside(const json_reader *r, const void *p) {
+    return (const char *)p >= r->room && (const char *)p < r->room + ROOM_BYTES;
+}
+
 static void *yajl_grow(void *ctx, void *p, size_t bytes) {
     json_reader *r = ctx;
     if (!p) return yajl_take(ctx, bytes);
     if (bytes > r->block_limit_bytes) refuse(r, ERR_TOO_LARGE, "string too long");
     block *b = (block *)p - 1;
+    if (is_inside(r, p)) {
+        size_t old = b->bytes - sizeof *b;
+        return memcpy(yajl_take(ctx, bytes), p, old < bytes ? old : bytes);
+    }
     block *grown = r->alloc->resize(r->alloc->ctx, b, b->bytes, sizeof *b + bytes);
     if (!grown) refuse(r, ERR_MEMORY, "out of memory");
     grown->bytes = sizeof *b + bytes;
@@ -90,7 +110,7 @@ static void *yajl_grow(void *ctx, void *p, size_t bytes) {
 
 static void yajl_give(void *ctx, void *p) {
     json_reader *r = ctx;
-    if (!p) return;
+    if (!p || is_inside(r, p)) return;
     block *b = (block *)p - 1;
     if (b->prev) b->prev->next = b->next;
     else r->blocks = b->next;
@@ -151,14 +171,23 @@ static int on_string(void *ctx, const unsigned char *data, size_t len) {
 }
 static int on_key(void *ctx, const unsigned char *data, size_t len) { return emit_text(ctx, JSON_KEY, data, len); }
 
+/* yajl unescapes what somebody asks for; the rest it only reads over. */
+static void set_wanted(json_reader *r) {
+    bool wanted = !r->text_depth || r->depth <= *r->text_depth;
+    r->calls.yajl_string = wanted ? on_string : NULL;
+    r->calls.yajl_map_key = wanted ? on_key : NULL;
+}
+
 static int emit_start(json_reader *r, json_kind kind) {
     if (r->depth == JSON_MAX_DEPTH) return err_set(r->e, ERR_INVALID, "nested deeper than %d", JSON_MAX_DEPTH);
     int depth = r->depth++;
+    set_wanted(r);
     return emit(r, &(json_event){.kind = kind, .depth = depth});
 }
 
 static int emit_end(json_reader *r, json_kind kind) {
     int depth = --r->depth;
+    set_wanted(r);
     return emit(r, &(json_event){.kind = kind, .depth = depth});
 }
 
@@ -250,7 +279,8 @@ json_reader *json_reader_new(const base_alloc *alloc, size_t string_limit_bytes,
         return NULL;
     }
     yajl_alloc_funcs funcs = {yajl_take, yajl_grow, yajl_give, r};
-    r->yajl = yajl_alloc(&callbacks, &funcs, r);
+    r->calls = callbacks;
+    r->yajl = yajl_alloc(&r->calls, &funcs, r);
     CHECK(r->yajl);
     yajl_config(r->yajl, yajl_dont_validate_strings, 1); /* it lets overlong forms pass; see emit_text */
     return r;
@@ -327,8 +357,16 @@ bool json_reader_finish(json_reader *r, err *e) {
 }
 
 bool json_parse(const base_alloc *alloc, str text, json_on_event *on_event, void *ctx, err *e) {
+    return json_parse_outer(alloc, text, NULL, on_event, ctx, e);
+}
+
+bool json_parse_outer(const base_alloc *alloc, str text, const int *text_depth, json_on_event *on_event, void *ctx,
+                      err *e) {
+    if (text_depth && !utf8_valid(text))
+        return err_set(e, ERR_INVALID, "the text is not valid UTF-8");
     json_reader *r = json_reader_new(alloc, SIZE_MAX, on_event, ctx);
     if (!r) return err_set(e, ERR_MEMORY, "no memory for a JSON reader");
+    r->text_depth = text_depth;
     bool good = json_reader_feed(r, text, e) && json_reader_finish(r, e);
     json_reader_free(r);
     return good;

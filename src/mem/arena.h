@@ -10,6 +10,9 @@
  *
  * Pages are present from the start (the kernel's figure does not creep). A marked position can be
  * returned to (per-request and per-step use). Not thread-safe.
+ *
+ * An arena of what nobody can size beforehand (a request's) grows instead: it has address space from the
+ * start and takes pages as they are needed, each reserved first, so it holds what was asked of it and no more.
  */
 #ifndef MEM_ARENA_H
 #define MEM_ARENA_H
@@ -24,16 +27,22 @@
 typedef struct mem_arena {
     char *base; /* NULL while measuring */
     size_t used, size;
+    size_t most; /* of one that grows: its address space, up to which size may go; otherwise 0 */
     size_t high; /* most ever used */
     mem_ledger *ledger;
     mem_account account;
     bool failed; /* a take did not fit; stays until reset */
+    bool full;   /* … because of most */
     bool measuring;
 } mem_arena;
 
 void mem_arena_measure(mem_arena *a); /* start counting */
 /* Reserves bytes (whole pages) under account, then maps them present. huge: 2 MiB pages advised. */
 bool mem_arena_init(mem_arena *a, mem_ledger *l, mem_account account, size_t bytes, bool huge, err *e);
+/* Reserves address space alone; up to most_bytes of it become memory as they are taken. */
+bool mem_arena_init_growing(mem_arena *a, mem_ledger *l, mem_account account, size_t most_bytes, err *e);
+/* Whether what did not fit never would: the line is not to blame, but most_bytes. */
+bool mem_arena_is_full(const mem_arena *a);
 /* Over memory someone else holds and accounts for. */
 void mem_arena_over(mem_arena *a, void *base, size_t bytes);
 void mem_arena_free(mem_arena *a); /* gives back what init took; harmless on a zeroed struct */

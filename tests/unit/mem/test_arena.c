@@ -1,6 +1,9 @@
 /* Arenas: the plan equals the fact, for any layout; marks; the injected allocator. */
 #include "../test.h"
 
+#include <stdio.h>
+
+#include "base/json.h"
 #include "base/rng.h"
 #include "mem/arena.h"
 #include "plat/vm.h"
@@ -227,6 +230,73 @@ static void the_newest_block_grows_in_place_and_goes_back(void **state) {
     assert_int_equal(a.used, 64);
 }
 
+static bool no_event(void *ctx, const json_event *v, err *e) { return (void)ctx, (void)v, (void)e, true; }
+
+/* Readers within readers, as of a body's parts, give back all that they took, whatever they met. */
+static void json_readers_leave_nothing(void **state) {
+    (void)state;
+    static _Alignas(16) char memory[256 * 1024];
+    mem_arena a;
+    mem_arena_over(&a, memory, sizeof memory);
+    base_alloc alloc = mem_arena_alloc(&a);
+    static char text[60000];
+    size_t n = (size_t)snprintf(text, sizeof text, "[[[[[[[[[[[[[1]]]]]]]]]]]],{\"k\\n\":\"");
+    for (; n < sizeof text - 64; n += 2) memcpy(text + n, "\\n", 2);
+    n += (size_t)snprintf(text + n, sizeof text - n, "\",\"l\":{\"\\u00e9\":[true,null,1.5]}}");
+    text[n++] = ']';
+    for (int depth = 0; depth <= JSON_MAX_DEPTH; depth = depth * 2 + 1) {
+        err e = {0};
+        assert_ok(json_parse_outer(&alloc, (str){text, n}, &depth, no_event, NULL, &e), e);
+        assert_int_equal(a.used, 0);
+    }
+}
+
+/* What it holds follows what was taken; its blocks stay where they are, and the newest grows without a copy. */
+static void one_that_grows(void **state) {
+    (void)state;
+    enum { MOST = 4 << 20 };
+    mem_ledger l;
+    mem_arena a;
+    err e = {0};
+    mem_ledger_init(&l, UINT64_MAX);
+    assert_ok(mem_arena_init_growing(&a, &l, MEM_QUEUE, MOST, &e), e);
+    assert_int_equal(l.now_bytes, 0);
+    base_alloc alloc = mem_arena_alloc(&a);
+    char *first = alloc_bytes(&alloc, 100);
+    memset(first, 7, 100);
+    char *p = alloc_bytes(&alloc, 16);
+    for (size_t bytes = 16; bytes < MOST / 2; bytes += 5000) {
+        assert_ptr_equal(alloc.resize(alloc.ctx, p, bytes, bytes + 5000), p);
+        p[bytes + 4999] = 1;
+        assert_true(l.now_bytes >= a.used && l.now_bytes <= a.used + a.used / 8 + 64 * 1024);
+        assert_int_equal(l.now_bytes, l.rows[MEM_QUEUE].now_bytes);
+    }
+    assert_int_equal(first[99], 7);
+    assert_false(a.failed);
+    assert_null(mem_arena_take(&a, MOST, 1));
+    assert_true(a.failed && mem_arena_is_full(&a));
+    mem_arena_reset(&a, 0);
+    assert_false(a.failed || mem_arena_is_full(&a));
+    assert_non_null(mem_arena_take(&a, MOST, 1)); /* to the last byte */
+    mem_arena_free(&a);
+    assert_int_equal(l.now_bytes, 0);
+}
+
+static void one_that_grows_is_refused_by_the_line(void **state) {
+    (void)state;
+    mem_ledger l;
+    mem_arena a;
+    err e = {0};
+    mem_ledger_init(&l, 1 << 20);
+    assert_ok(mem_arena_init_growing(&a, &l, MEM_QUEUE, 16 << 20, &e), e);
+    size_t taken = 0;
+    while (mem_arena_take(&a, 4096, 1)) taken += 4096;
+    assert_int_equal(taken, 1 << 20); /* all that there is */
+    assert_true(a.failed && !mem_arena_is_full(&a));
+    mem_arena_free(&a);
+    assert_int_equal(l.now_bytes, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_plan_is_the_fact),
@@ -236,6 +306,9 @@ int main(void) {
         cmocka_unit_test(a_plan_too_large_for_any_machine),
         cmocka_unit_test(the_ledger_refuses_first),
         cmocka_unit_test(as_an_allocator),
+        cmocka_unit_test(json_readers_leave_nothing),
+        cmocka_unit_test(one_that_grows),
+        cmocka_unit_test(one_that_grows_is_refused_by_the_line),
         cmocka_unit_test(the_newest_block_grows_in_place_and_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
