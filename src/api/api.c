@@ -377,9 +377,21 @@ void api_reply_json(http_request *r, int status, const buf *body) {
 
 /* ---- prompts ---- */
 
+static bool have_scratch(api *a, err *e) {
+    if (a->scratch || (a->scratch = text_scratch_new(engine_vocab(a->en), &a->heap.alloc))) return true;
+    return err_set_memory(e, 0, mem_ledger_available(a->ledger), "no memory to tokenize in");
+}
+
+bool api_tokenize_word(api *a, str text, int32_t *tokens, uint32_t most, uint32_t *n, err *e) {
+    size_t n_tokens = 0;
+    const text_vocab *v = engine_vocab(a->en);
+    if (!have_scratch(a, e) || !text_encode(v, a->scratch, text, false, true, tokens, most, &n_tokens, e)) return false;
+    *n = (uint32_t)n_tokens;
+    return true;
+}
+
 bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e) {
-    if (!a->scratch && !(a->scratch = text_scratch_new(engine_vocab(a->en), &a->heap.alloc)))
-        return err_set_memory(e, 0, mem_ledger_available(a->ledger), "no memory to tokenize in");
+    if (!have_scratch(a, e)) return false;
     size_t n_tokens = 0;
     const text_vocab *v = engine_vocab(a->en);
     text_token bos = text_vocab_bos(v);

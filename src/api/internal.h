@@ -178,6 +178,8 @@ int api_find_key(const char *keys, str given);
 /* Tokenizes into a->tokens, behind the start token where the model wants one and the text does not begin with
  * it. quoted: as text_encode_quoted. */
 bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e);
+/* The tokens of a word by itself, in memory of the caller's. */
+bool api_tokenize_word(api *a, str text, int32_t *tokens, uint32_t most, uint32_t *n, err *e);
 /* Puts one more id of a prompt given as ids there. name: the field's. */
 bool api_add_token(api *a, const char *name, int64_t id, uint32_t *n, err *e);
 

@@ -304,9 +304,8 @@ typedef struct ollama_request {
     str format, options, keep_alive, think, template_values, grammar;
     bool raw;
     int32_t num_predict, last_n;
-    uint32_t num_ctx, mirostat, max_output_tokens;
+    uint32_t num_ctx, max_output_tokens;
     int32_t idle_number; /* of options that mean nothing here; their types are checked */
-    float idle_share;
     bool idle_flag;
     ollama_keep keep;
     uint32_t n_context; /* tokens of context */
@@ -346,9 +345,8 @@ static const field rows[] = {
     {"grammar", FIELD_STRING, AT(grammar)},
 };
 
-/* Of other machines, or of samplings that this one has not. */
+/* Of other machines, or of ways to sample that are no more. */
 #define IDLE_NUMBER(name) {name, FIELD_I32, AT(idle_number), INT32_MIN, INT32_MAX}
-#define IDLE_SHARE(name) {name, FIELD_FLOAT, AT(idle_share), -1e9, 1e9}
 #define IDLE_FLAG(name) {name, FIELD_BOOL, AT(idle_flag)}
 
 static const field option_rows[] = {
@@ -358,11 +356,10 @@ static const field option_rows[] = {
     {"num_ctx", FIELD_U32, AT(num_ctx), 1, UINT32_MAX},
     {"seed", FIELD_U64, AT(q.seed), REQUEST_SEED_LEAST, REQUEST_SEED_MOST},
     {"stop", FIELD_ANY, AT(q.stops)},
-    {"mirostat", FIELD_U32, AT(mirostat), 0, 0},
     IDLE_NUMBER("num_keep"), IDLE_NUMBER("num_batch"), IDLE_NUMBER("num_gpu"), IDLE_NUMBER("main_gpu"),
-    IDLE_NUMBER("num_thread"), IDLE_SHARE("mirostat_tau"), IDLE_SHARE("mirostat_eta"),
-    IDLE_FLAG("numa"), IDLE_FLAG("low_vram"), IDLE_FLAG("f16_kv"), IDLE_FLAG("logits_all"), IDLE_FLAG("vocab_only"),
-    IDLE_FLAG("use_mmap"), IDLE_FLAG("use_mlock"), IDLE_FLAG("embedding_only"), IDLE_FLAG("penalize_newline"),
+    IDLE_NUMBER("num_thread"), IDLE_FLAG("numa"), IDLE_FLAG("low_vram"), IDLE_FLAG("f16_kv"),
+    IDLE_FLAG("logits_all"), IDLE_FLAG("vocab_only"), IDLE_FLAG("use_mmap"), IDLE_FLAG("use_mlock"),
+    IDLE_FLAG("embedding_only"), IDLE_FLAG("penalize_newline"),
 };
 
 /* Ollama's own, but for repetition: the same text must come of every dialect. */

@@ -136,7 +136,6 @@ static bool only_chat(const api_request *q, err *e) {
 
 bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e) {
     const shared_values *v = &q->also;
-    (void)in;
     engine_sampling *s = &q->job.sampling;
     if (!(route & ROUTE_CHAT) && !only_chat(q, e)) return false;
     if (v->n_probs && !(route & ROUTE_LOGPROBS))
@@ -144,6 +143,9 @@ bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e)
     if (v->n_probs) s->logprobs = true;
     if (v->n_probs > s->top_logprobs) s->top_logprobs = v->n_probs;
     set_repetition(q);
+    if (v->detokenize == 1) return err_set(e, ERR_INVALID, "'detokenize' is false; answers have texts here, not ids");
+    s->show_special = v->skip_special == 1;
+    if (!request_set_sampling(q, in, e)) return false;
     if (!q->job.max_tokens && v->n_predict > 0) q->job.max_tokens = (uint32_t)v->n_predict;
     if (!q->job.max_tokens) q->job.max_tokens = v->max_new_tokens;
     return true;

@@ -41,12 +41,12 @@ enum { ROUTE_CHAT = 1, ROUTE_LOGPROBS = 2 };
 /* What makes the next token, by the names that most use. */
 #define REQUEST_SAMPLING_FIELDS(type, at)                                                                    \
     {"temperature", FIELD_FLOAT, offsetof(type, at.job.sampling.temperature), 0, 100},                       \
-        {"top_k", FIELD_I32, offsetof(type, at.job.sampling.top_k), 0, INT32_MAX},                           \
+        {"top_k", FIELD_I32, offsetof(type, at.job.sampling.top_k), -1, INT32_MAX},                           \
         {"top_p", FIELD_FLOAT, offsetof(type, at.job.sampling.top_p), 0, 1},                                 \
         {"min_p", FIELD_FLOAT, offsetof(type, at.job.sampling.min_p), 0, 1},                                 \
         {"typical_p", FIELD_FLOAT, offsetof(type, at.job.sampling.typical_p), 0, 1},                         \
         {"repeat_penalty", FIELD_FLOAT, offsetof(type, at.job.sampling.repeat_penalty), 0.01, 100},          \
-        {"repeat_last_n", FIELD_I32, offsetof(type, at.job.sampling.repeat_last_n), 0, SAMPLER_LAST_N_MAX},  \
+        {"repeat_last_n", FIELD_I32, offsetof(type, at.job.sampling.repeat_last_n), -1, SAMPLER_LAST_N_MAX},  \
         {"frequency_penalty", FIELD_FLOAT, offsetof(type, at.job.sampling.frequency_penalty), -2, 2},        \
         {"presence_penalty", FIELD_FLOAT, offsetof(type, at.job.sampling.presence_penalty), -2, 2},          \
         {"logit_bias", FIELD_CUSTOM, .events = request_on_logit_bias}, {                                     \
@@ -70,6 +70,8 @@ void request_begin(api *a, api_request *q);
 bool request_read(api_request *q, const fields_in *in, const char *path, str json, const field *rows, size_t n, err *e);
 /* What the shared fields say, once all is read; before the prompt is made. */
 bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e);
+/* sampling_fields.c: the shared fields that are lists, into the job. */
+bool request_set_sampling(api_request *q, const fields_in *in, err *e);
 /* Of a prompt in a->tokens that is to be cut, the end. */
 void request_truncate(api_request *q);
 /* Names in the answer's headers what was let pass. */

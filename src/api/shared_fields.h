@@ -31,7 +31,9 @@ typedef struct shared_values {
     int32_t n_predict;
     uint32_t max_new_tokens, n_probs, truncate_prompt;
     float repetition_penalty;
+    uint32_t skip_special, detokenize; /* as FIELD_YES_NO */
     str prefill, template_values, cache_salt;
+    str stop_ids, bad_words, allowed_ids, dry_breakers, samplers; /* JSON */
 } shared_values;
 
 extern const field shared_fields[];

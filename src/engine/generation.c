@@ -11,7 +11,7 @@ void engine_generation_start(engine_generation *g) {
     g->n_fed = g->n_generated = g->n_held = 0;
     g->finish = ENGINE_RUNNING;
     g->stopped_by = -1;
-    rng_seed(&g->random, g->sampling->seed);
+    engine_sampler_begin(&g->sampler, g->sampling);
     g->grammar = (text_grammar_cursor){0};
     g->n_draft = g->n_drafted = g->n_accepted = 0;
     g->holds = false;
@@ -79,16 +79,18 @@ static str release(engine_generation *g, uint32_t n) {
 
 static str add_text(engine_generation *g, int32_t token, bool ends) {
     const text_vocab *v = g->stream.vocab;
-    g->stream.show_special = g->words && text_vocab_type(v, token) == TEXT_CONTROL &&
-                             text_reply_is_word(g->words, text_vocab_token(v, token));
-    if (!ends) g->n_held += (uint32_t)text_stream_push(&g->stream, token, g->held + g->n_held);
+    bool word = g->words && text_vocab_type(v, token) == TEXT_CONTROL &&
+                text_reply_is_word(g->words, text_vocab_token(v, token)), shown = !ends || g->sampling->show_stop;
+    g->stream.show_special = word || g->sampling->show_special;
+    if (shown) g->n_held += (uint32_t)text_stream_push(&g->stream, token, g->held + g->n_held);
     if (g->finish != ENGINE_RUNNING) g->n_held += (uint32_t)text_stream_finish(&g->stream, g->held + g->n_held);
     int32_t which = -1;
+    if (g->n_generated < g->sampling->min_tokens) return release(g, g->n_held);
     uint32_t stop = find_stop(g, g->held, g->n_held, &which);
     if (which >= 0) {
         g->finish = ENGINE_FINISH_STOP;
         g->stopped_by = which;
-        return release(g, stop);
+        return release(g, g->sampling->show_stop ? stop + g->stops[which].len : stop);
     }
     uint32_t keep = g->finish == ENGINE_RUNNING ? tail_that_may_stop(g, g->held, g->n_held) : 0;
     return release(g, g->n_held - keep);
@@ -119,7 +121,7 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
             return false;
         }
     }
-    engine_sample_next(g->en, g->sampling, &g->random, result, allowed, g->tokens, all, sample);
+    engine_sample_next(g->en, g->sampling, &g->sampler, result, allowed, g->tokens, all, sample);
     if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, sample->token);
     bool guessed = g->n_draft && g->tokens[all] == sample->token;
     g->n_draft = guessed ? g->n_draft - 1 : 0;
@@ -127,6 +129,7 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     g->n_generated++;
     bool ends = allowed ? engine_grammar_accept(g->en, &g->grammar, sample->token)
                         : !g->sampling->ignore_end && text_vocab_is_end(engine_vocab(g->en), sample->token);
+    ends |= engine_sampling_stops(g->sampling, sample->token) && g->n_generated >= g->sampling->min_tokens;
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
     *text = add_text(g, sample->token, ends);

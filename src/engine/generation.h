@@ -49,7 +49,7 @@ typedef struct engine_generation {
     uint32_t n_fed, n_generated;
     engine_finish finish;
     int32_t stopped_by; /* index of the stop string, or −1 */
-    rng random;
+    engine_sampler sampler;
     text_grammar_cursor grammar; /* with sampling->grammar */
     err failure;
     engine_guess guess;

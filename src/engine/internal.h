@@ -74,6 +74,11 @@ struct engine {
 /* engine/sampler.c: fills ends from the vocabulary. */
 void engine_mark_ends(engine *en);
 
+/* engine/sampler_dry.c. c: by token. */
+struct engine_sampling;
+void engine_apply_dry(engine *en, const struct engine_sampling *s, engine_candidate *c, const int32_t *tokens,
+                      uint32_t n_tokens);
+
 /* engine/draft.c: a model that guesses. */
 bool engine_draft_prepare(engine *en, err *e);
 

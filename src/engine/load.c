@@ -340,10 +340,10 @@ static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e
 static void sample_once(engine *en) {
     engine_sampling sampling;
     engine_sample sample;
-    rng random;
+    engine_sampler sampler;
     engine_sampling_default(&sampling);
-    rng_seed(&random, 0);
-    engine_sample_next(en, &sampling, &random, engine_logits(en, 0), NULL, NULL, 0, &sample);
+    engine_sampler_begin(&sampler, &sampling);
+    engine_sample_next(en, &sampling, &sampler, engine_logits(en, 0), NULL, NULL, 0, &sample);
 }
 
 /* Steps before anyone asks, so that what a step and a sampling touch is present by then. With a spill file they also

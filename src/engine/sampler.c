@@ -17,11 +17,36 @@ void engine_sampling_default(engine_sampling *s) {
     s->typical_p = 1.0f;
     s->repeat_penalty = 1.0f;
     s->repeat_last_n = 64;
+    s->xtc_threshold = 0.1f;
+    s->dynatemp_exponent = 1;
+    s->mirostat_tau = 5;
+    s->mirostat_eta = 0.1f;
+    s->dry_base = 1.75f;
+    s->dry_allowed_length = 2;
+    s->dry_last_n = -1;
 }
 
 static bool in_range(const char *name, double v, double low, double high, err *e) {
     if (v >= low && v <= high) return true; /* NaN fails */
     return err_set(e, ERR_INVALID, "%s is %g; it must be %g to %g", name, v, low, high);
+}
+
+static bool is_token(const char *name, int32_t id, uint32_t n_vocab, err *e) {
+    if (id >= 0 && (uint32_t)id < n_vocab) return true;
+    return err_set(e, ERR_INVALID, "%s names token %d; the vocabulary has %u", name, id, n_vocab);
+}
+
+static bool check_ids(const engine_sampling *s, uint32_t n_vocab, err *e) {
+    const int32_t *at = s->ids, *bad = at + s->n_stop_ids, *allowed = bad + s->n_bad_ids, *end = allowed + s->n_allowed;
+    CHECK(end - s->ids <= SAMPLER_IDS_MAX && s->n_breakers <= SAMPLER_BREAKERS_MAX);
+    for (; at < bad; at++)
+        if (!is_token("stop_token_ids", *at, n_vocab, e)) return false;
+    for (; at < allowed; at++)
+        for (int32_t n = *at; n > 0; n--)
+            if (!is_token("bad_words", *++at, n_vocab, e)) return false;
+    for (; at < end; at++)
+        if (!is_token("allowed_token_ids", *at, n_vocab, e)) return false;
+    return true;
 }
 
 bool engine_sampling_check(const engine *en, const engine_sampling *s, err *e) {
@@ -35,13 +60,35 @@ bool engine_sampling_check(const engine *en, const engine_sampling *s, err *e) {
                            (double)s->bias[i].bias);
     }
     return in_range("temperature", (double)s->temperature, 0, 100, e) &&
-           in_range("top_k", s->top_k, 0, INT32_MAX, e) && in_range("top_p", (double)s->top_p, 0, 1, e) &&
+           in_range("top_k", s->top_k, -1, INT32_MAX, e) && in_range("top_p", (double)s->top_p, 0, 1, e) &&
            in_range("min_p", (double)s->min_p, 0, 1, e) && in_range("typical_p", (double)s->typical_p, 0, 1, e) &&
            in_range("repeat_penalty", (double)s->repeat_penalty, 0.01, 100, e) &&
            in_range("frequency_penalty", (double)s->frequency_penalty, -2, 2, e) &&
            in_range("presence_penalty", (double)s->presence_penalty, -2, 2, e) &&
            in_range("repeat_last_n", s->repeat_last_n, 0, SAMPLER_LAST_N_MAX, e) &&
-           in_range("top_logprobs", s->top_logprobs, 0, SAMPLER_TOP_LOGPROBS_MAX, e);
+           in_range("top_logprobs", s->top_logprobs, 0, SAMPLER_TOP_LOGPROBS_MAX, e) &&
+           in_range("top_n_sigma", (double)s->top_n_sigma, -1e9, 1e9, e) &&
+           in_range("xtc_probability", (double)s->xtc_probability, 0, 1, e) &&
+           in_range("xtc_threshold", (double)s->xtc_threshold, 0, 1, e) &&
+           in_range("dynatemp_range", (double)s->dynatemp_range, 0, 100, e) &&
+           in_range("dynatemp_exponent", (double)s->dynatemp_exponent, 0, 100, e) &&
+           in_range("mirostat", s->mirostat, 0, 2, e) &&
+           in_range("mirostat_tau", (double)s->mirostat_tau, 0, 100, e) &&
+           in_range("mirostat_eta", (double)s->mirostat_eta, 0, 10, e) &&
+           in_range("dry_multiplier", (double)s->dry_multiplier, 0, 1000, e) &&
+           in_range("dry_base", (double)s->dry_base, 1, 100, e) &&
+           in_range("dry_penalty_last_n", s->dry_last_n, -1, INT32_MAX, e) && check_ids(s, n_vocab, e);
+}
+
+void engine_sampler_begin(engine_sampler *x, const engine_sampling *s) {
+    *x = (engine_sampler){.surprise = 2 * s->mirostat_tau};
+    rng_seed(&x->random, s->seed);
+}
+
+bool engine_sampling_stops(const engine_sampling *s, int32_t token) {
+    for (uint32_t i = 0; i < s->n_stop_ids; i++)
+        if (s->ids[i] == token) return true;
+    return false;
 }
 
 /* ---- the model's own distribution ---- */
@@ -235,22 +282,155 @@ void engine_mark_ends(engine *en) {
 
 static bool is_banned_end(const engine *en, uint32_t id) { return en->ends[id / 64] >> (id % 64) & 1; }
 
-static void ban_ends(engine *en, engine_candidate *c) {
-    for (uint32_t word = 0; word < (en->hparams.n_vocab + 63) / 64; word++)
-        for (uint64_t left = en->ends[word]; left; left &= left - 1)
-            c[word * 64 + (uint32_t)__builtin_ctzll(left)].logit = -INFINITY;
+static bool ends_text(const engine *en, uint32_t id) {
+    return is_banned_end(en, id) && text_vocab_is_end(en->vocab, (text_token)id);
 }
 
-static int32_t draw(pool *p, float temperature, rng *r) {
+/* controls: tokens that control, too. */
+static void ban_ends(const engine *en, engine_candidate *c, bool controls) {
+    for (uint32_t word = 0; word < (en->hparams.n_vocab + 63) / 64; word++)
+        for (uint64_t left = en->ends[word]; left; left &= left - 1) {
+            uint32_t id = word * 64 + (uint32_t)__builtin_ctzll(left);
+            if (controls || ends_text(en, id)) c[id].logit = -INFINITY;
+        }
+}
+
+/* *share: of the candidate that is drawn. */
+static int32_t draw(pool *p, double temperature, rng *r, double *share) {
     float most = best_logit(p);
-    double total = 0, scale = 1.0 / (double)temperature;
+    double total = 0, scale = 1.0 / temperature, weight = 0;
     for (uint32_t i = 0; i < p->n; i++) total += exp((double)(p->c[i].logit - most) * scale);
     double at = rng_unit(r) * total, sum = 0;
+    uint32_t chosen = p->n - 1;
     for (uint32_t i = 0; i < p->n; i++) {
-        sum += exp((double)(p->c[i].logit - most) * scale);
-        if (at < sum) return p->c[i].id;
+        sum += weight = exp((double)(p->c[i].logit - most) * scale);
+        if (at < sum) {
+            chosen = i;
+            break;
+        }
     }
-    return p->c[p->n - 1].id;
+    *share = weight / total;
+    return p->c[chosen].id;
+}
+
+/* ---- steps that other servers have, too ---- */
+
+/* Those within so many standard deviations of the best logit. */
+static void apply_top_n_sigma(pool *p, double n_sigma) {
+    double sum = 0, squares = 0, most = (double)best_logit(p);
+    uint32_t n = 0, kept = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (isfinite(p->c[i].logit)) sum += (double)p->c[i].logit, n++;
+    double mean = sum / n;
+    for (uint32_t i = 0; i < p->n; i++) {
+        double off = (double)p->c[i].logit - mean;
+        if (isfinite(off)) squares += off * off;
+    }
+    double least = most - n_sigma * sqrt(squares / n);
+    for (uint32_t i = 0; i < p->n; i++)
+        if ((double)p->c[i].logit >= least) p->c[kept++] = p->c[i];
+    p->n = kept;
+}
+
+/* Sometimes, of those that are likely enough only the least likely stays: what is expected is left out. */
+static void apply_xtc(pool *p, const engine_sampling *s, rng *r) {
+    if (s->xtc_probability <= 0 || s->xtc_threshold > 0.5f || p->n < 2) return;
+    if (rng_unit(r) >= (double)s->xtc_probability) return;
+    float most = best_logit(p);
+    double least = (double)s->xtc_threshold * total_weight(p, most);
+    const engine_candidate *last = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (exp((double)(p->c[i].logit - most)) >= least && (!last || before(last, &p->c[i]))) last = &p->c[i];
+    if (!last) return;
+    engine_candidate stays = *last;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (exp((double)(p->c[i].logit - most)) < least || p->c[i].id == stays.id) p->c[n++] = p->c[i];
+    p->n = n;
+}
+
+/* Between temperature − range and temperature + range, as the entropy is to the largest that there can be. */
+static double temperature_of(const pool *p, const engine_sampling *s) {
+    double t = (double)s->temperature, range = (double)s->dynatemp_range;
+    if (range <= 0 || p->n < 2) return t;
+    float most = best_logit(p);
+    double total = total_weight(p, most), entropy = 0, low = t > range ? t - range : 0, high = t + range;
+    for (uint32_t i = 0; i < p->n; i++) {
+        double share = exp((double)(p->c[i].logit - most)) / total;
+        if (share > 0) entropy -= share * log(share);
+    }
+    t = low + (high - low) * pow(entropy / log(p->n), (double)s->dynatemp_exponent);
+    return t > 1e-6 ? t : 1e-6; /* as good as none: the best */
+}
+
+enum { MIROSTAT_LOOKS_AT = 100 };
+
+/* How many the first version keeps: by Zipf's exponent of the likeliest. */
+static uint32_t mirostat_keeps(pool *p, double temperature, double bits) {
+    uint32_t all = p->n;
+    double both = 0, squares = 0;
+    select_best(p, all < MIROSTAT_LOOKS_AT ? all : MIROSTAT_LOOKS_AT);
+    for (uint32_t i = 0; i + 1 < p->n && isfinite(p->c[i + 1].logit); i++) {
+        double t = log((double)(i + 2) / (i + 1)), b = (double)(p->c[i].logit - p->c[i + 1].logit) / temperature;
+        both += t * b;
+        squares += t * t;
+    }
+    p->n = all;
+    p->sorted = false;
+    double s = squares > 0 ? both / squares : 1, epsilon = s - 1;
+    double k = pow(epsilon * pow(2, bits) / (1 - pow(all, -epsilon)), 1 / s);
+    return !(k >= 1) ? 1 : k < all ? (uint32_t)k : all; /* NaN: 1 */
+}
+
+/* Cuts off what would surprise too much, draws, and learns how much this one did. */
+static int32_t mirostat(pool *p, const engine_sampling *s, engine_sampler *x) {
+    double t = (double)s->temperature, bits = (double)x->surprise, share;
+    if (s->mirostat == 1) {
+        select_best(p, mirostat_keeps(p, t, bits));
+    } else {
+        float most = best_logit(p);
+        double total = 0;
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < p->n; i++) total += exp((double)(p->c[i].logit - most) / t);
+        double reach = t * (log(total) - bits * log(2)); /* surprise ≤ bits: that near the best */
+        for (uint32_t i = 0; i < p->n; i++)
+            if ((double)p->c[i].logit - (double)most >= reach) p->c[n++] = p->c[i];
+        if (n) p->n = n;
+        else select_best(p, 1);
+    }
+    int32_t id = draw(p, t, &x->random, &share);
+    if (share > 0) x->surprise -= s->mirostat_eta * (float)(-log2(share) - (double)s->mirostat_tau);
+    return id;
+}
+
+/* ---- what may not come ---- */
+
+static bool awaits_more(const engine_sampling *s, const engine_sampler *x) { return x->n < s->min_tokens; }
+
+/* A word of several tokens is banned when only its last is left; of what came before only what was generated counts. */
+static void ban_words(const engine_sampling *s, engine_candidate *c, const int32_t *tokens, uint32_t n_tokens,
+                      uint32_t n_drawn) {
+    const int32_t *at = s->ids + s->n_stop_ids, *end = at + s->n_bad_ids;
+    for (; at < end; at += *at + 1) {
+        uint32_t before_last = (uint32_t)*at - 1;
+        const int32_t *word = at + 1;
+        if (before_last > n_drawn || before_last > n_tokens) continue;
+        if (before_last && memcmp(tokens + n_tokens - before_last, word, before_last * sizeof *word) != 0) continue;
+        c[word[before_last]].logit = -INFINITY;
+    }
+}
+
+/* Of candidates in the order of their ids those that are listed, if there are any. */
+static void keep_listed(pool *p, const int32_t *ids, uint32_t n_ids) {
+    uint32_t n = 0, at = 0;
+    for (uint32_t i = 0; i < p->n && at < n_ids; i++) {
+        while (at < n_ids && ids[at] < p->c[i].id) at++;
+        if (at == n_ids || ids[at] != p->c[i].id) continue;
+        engine_candidate kept = p->c[i];
+        p->c[i] = p->c[n];
+        p->c[n++] = kept;
+    }
+    if (n) p->n = n;
 }
 
 static void apply_bias(const engine_sampling *s, engine_candidate *c) {
@@ -293,7 +473,9 @@ static void keep_allowed(pool *p, const uint64_t *allowed) {
  * once wait for this: eight running maxima keep it off the latency of one. */
 static bool choose_greedy(const engine *en, const engine_sampling *s, const float *logits, const uint64_t *allowed,
                           int32_t *id) {
-    if ((s->temperature > 0 && s->top_k != 1) || s->n_bias || has_penalties(s)) return false;
+    if ((s->temperature > 0 && s->top_k != 1) || s->n_bias || has_penalties(s) || s->dry_multiplier > 0 ||
+        s->n_bad_ids || s->n_allowed)
+        return false;
     float most[8];
     for (int l = 0; l < 8; l++) most[l] = -INFINITY;
     uint32_t n = en->hparams.n_vocab, i = 0;
@@ -309,36 +491,69 @@ static bool choose_greedy(const engine *en, const engine_sampling *s, const floa
     return !(s->ignore_end && is_banned_end(en, i));
 }
 
-static int32_t choose(engine *en, const engine_sampling *s, rng *r, const float *logits, const uint64_t *allowed,
-                      const int32_t *tokens, uint32_t n_tokens) {
+/* Before the end may come, with a grammar: what goes on, where it can. */
+static void keep_going_on(const engine *en, const engine_sampling *s, pool *p) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        engine_candidate c = p->c[i];
+        if (ends_text(en, (uint32_t)c.id) || engine_sampling_stops(s, c.id)) continue;
+        p->c[i] = p->c[n];
+        p->c[n++] = c;
+    }
+    if (n) p->n = n;
+}
+
+/* All that changes logits or takes candidates away for good, by the order of ids. */
+static void prepare(engine *en, const engine_sampling *s, const engine_sampler *x, pool *p, const uint64_t *allowed,
+                    const int32_t *tokens, uint32_t n_tokens) {
+    bool more = awaits_more(s, x);
+    if ((s->ignore_end || more) && !allowed) ban_ends(en, p->c, s->ignore_end);
+    for (uint32_t i = 0; more && !allowed && i < s->n_stop_ids; i++) p->c[s->ids[i]].logit = -INFINITY;
+    apply_bias(s, p->c);
+    if (s->n_bad_ids) ban_words(s, p->c, tokens, n_tokens, x->n);
+    apply_penalties(en, s, p->c, tokens, n_tokens);
+    if (s->dry_multiplier > 0) engine_apply_dry(en, s, p->c, tokens, n_tokens);
+    if (allowed) keep_allowed(p, allowed);
+    if (allowed && more) keep_going_on(en, s, p);
+    if (s->n_allowed) keep_listed(p, s->ids + s->n_stop_ids + s->n_bad_ids, s->n_allowed);
+}
+
+static void cut(engine *en, const engine_sampling *s, pool *p, rng *r) {
+    if (s->top_n_sigma > 0) apply_top_n_sigma(p, (double)s->top_n_sigma);
+    if (s->top_k > 0 && (uint32_t)s->top_k < p->n) select_best(p, (uint32_t)s->top_k);
+    if (s->typical_p < 1.0f) {
+        for (uint32_t i = 0; i < p->n; i++) en->adjusted[p->c[i].id] = p->c[i].logit;
+        apply_typical(p, en->adjusted, (double)s->typical_p);
+    }
+    if (s->top_p < 1.0f) apply_top_p(p, (double)s->top_p);
+    if (s->min_p > 0.0f) apply_min_p(p, (double)s->min_p);
+    apply_xtc(p, s, r);
+}
+
+static int32_t choose(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,
+                      const uint64_t *allowed, const int32_t *tokens, uint32_t n_tokens) {
     pool p = {en->candidates, en->hparams.n_vocab, false};
     int32_t best;
-    if (choose_greedy(en, s, logits, allowed, &best)) return best;
+    double share;
+    if (!awaits_more(s, x) && choose_greedy(en, s, logits, allowed, &best)) return best;
     fill_candidates(p.c, logits, p.n);
-    if (s->ignore_end && !allowed) ban_ends(en, p.c);
-    apply_bias(s, p.c);
-    apply_penalties(en, s, p.c, tokens, n_tokens);
-    if (allowed) keep_allowed(&p, allowed);
+    prepare(en, s, x, &p, allowed, tokens, n_tokens);
     float most = best_logit(&p);
     if (s->temperature <= 0 || s->top_k == 1 || !isfinite(most)) {
         for (uint32_t i = 0; i < p.n; i++)
             if (p.c[i].logit == most) return p.c[i].id;
         return p.c[0].id;
     }
-    if (s->top_k > 0 && (uint32_t)s->top_k < p.n) select_best(&p, (uint32_t)s->top_k);
-    if (s->typical_p < 1.0f) {
-        for (uint32_t i = 0; i < p.n; i++) en->adjusted[p.c[i].id] = p.c[i].logit;
-        apply_typical(&p, en->adjusted, (double)s->typical_p);
-    }
-    if (s->top_p < 1.0f) apply_top_p(&p, (double)s->top_p);
-    if (s->min_p > 0.0f) apply_min_p(&p, (double)s->min_p);
-    return draw(&p, s->temperature, r);
+    if (s->mirostat) return mirostat(&p, s, x);
+    cut(en, s, &p, &x->random);
+    return draw(&p, temperature_of(&p, s), &x->random, &share);
 }
 
-void engine_sample_next(engine *en, const engine_sampling *s, rng *r, const float *logits, const uint64_t *allowed,
-                        const int32_t *tokens, uint32_t n_tokens, engine_sample *out) {
+void engine_sample_next(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,
+                        const uint64_t *allowed, const int32_t *tokens, uint32_t n_tokens, engine_sample *out) {
     uint64_t mallocs = plat_malloc_calls();
-    out->token = choose(en, s, r, logits, allowed, tokens, n_tokens);
+    out->token = choose(en, s, x, logits, allowed, tokens, n_tokens);
+    x->n++;
     out->n_top = 0;
     out->logprob = 0;
     if (s->logprobs) {

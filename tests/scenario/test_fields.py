@@ -168,4 +168,58 @@ def a_fingerprint_is_of_what_decides_the_answer():
     check(prints("--kv", "q8") != first, "--kv does")
 
 
+SAMPLINGS = [{"mirostat": 2, "mirostat_tau": 3.0}, {"mirostat": 1}, {"xtc_probability": 0.6, "xtc_threshold": 0.02}, {"dry_multiplier": 2.0, "dry_allowed_length": 1},
+             {"top_n_sigma": 1.0}, {"dynatemp_range": 0.7}, {"bad_words": ["the", "was"]}, {"min_tokens": 30},
+             {"dry_multiplier": 1.0, "xtc_probability": 0.5, "xtc_threshold": 0.05, "dynatemp_range": 0.3, "top_n_sigma": 2.0, "bad_words": [" a"]}]
+
+
+@test
+def samplers_of_other_servers_say_the_same_in_every_dialect_and_with_guesses():
+    prompt = "The cat sat. The cat sat. The cat sat. The"
+    with Server() as s:
+        for more in SAMPLINGS:
+            body = {"prompt": prompt, "temperature": 1.2, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 7, "max_tokens": 48, "ignore_eos": True, **more}
+            alone = said(ask(s, "/generate", **body, speculate=False))
+            expect(said(ask(s, "/generate", **body)), alone, "with guesses: %s" % more)
+            expect(said(ask(s, "/v1/completions", **body)), alone, "OpenAI's dialect: %s" % more)
+            options = {k: v for k, v in body.items() if k not in ("prompt", "max_tokens")}
+            expect(said(ask(s, "/api/generate", prompt=prompt, raw=True, options={**options, "num_predict": 48, "repeat_penalty": 1})), alone, "Ollama's: %s" % more)
+        plain = said(ask(s, "/generate", prompt=prompt, temperature=1.2, seed=7, max_tokens=48))
+        check(sum(said(ask(s, "/generate", prompt=prompt, temperature=1.2, seed=7, max_tokens=48, **m)) != plain for m in SAMPLINGS) >= 5, "they change nothing")
+
+
+@test
+def what_may_come_and_when_it_ends():
+    with Server() as s:
+        for path in ROUTES:
+            if path in ("/api/chat", "/api/generate"):
+                continue
+            n = {"max_output_tokens" if "output" in str(ROUTES[path]) else "max_tokens": 24}
+            text = said(ask(s, path, **n))
+            word = text.split()[1]
+            check(word not in said(ask(s, path, bad_words=[word], **n)), "a banned word at " + path)
+            if path in ("/generate", "/v1/completions", "/v1/chat/completions"):
+                shown = said(ask(s, path, stop=[word], include_stop_str_in_output=True, **n))
+                expect(shown, text[:text.index(word) + len(word)], path)
+                expect(said(ask(s, path, stop=[word], min_tokens=23, **n))[:12], text[:12], path)
+        text = said(ask(s, "/generate", max_tokens=40, stop=["."]))
+        longer = ask(s, "/generate", max_tokens=40, stop=["."], min_tokens=39).json()
+        check(longer["usage"]["completion_tokens"] >= 39 and longer["text"].startswith(text + "."), longer)
+        token = ask(s, "/generate", logprobs=True, max_tokens=3).json()["logprobs"][2]["token"]
+        stopped = ask(s, "/generate", stop_token_ids=[token], max_tokens=9).json()
+        expect((stopped["finish_reason"], stopped["usage"]["completion_tokens"]), ("stop", 3))
+        few = ask(s, "/generate", allowed_token_ids=[token, 300], max_tokens=9, logprobs=True, temperature=3).json()
+        check({x["token"] for x in few["logprobs"]} <= {token, 300}, "tokens that are not allowed")
+        for wrong, name in (({"samplers": ["top_p", "top_k"]}, "samplers"), ({"samplers": "tk"}, "samplers"), ({"samplers": ["nothing"]}, "samplers"),
+                            ({"stop_token_ids": [-1]}, "stop_token_ids"), ({"stop_token_ids": ["a"]}, "stop_token_ids"), ({"bad_words": [""]}, "bad_words"),
+                            ({"bad_words": ["x"] * 400}, "bad_words"), ({"allowed_token_ids": [1 << 40]}, "allowed_token_ids"), ({"detokenize": False}, "detokenize"),
+                            ({"dry_sequence_breakers": [5]}, "dry_sequence_breakers"), ({"mirostat": 3}, "mirostat"), ({"xtc_threshold": 2}, "xtc_threshold")):
+            for path in ("/generate", "/v1/chat/completions", "/v1/messages"):
+                check("'%s'" % name in refusal(ask(s, path, 400, **wrong)), "%s does not name %s" % (wrong, name))
+        hot = {"temperature": 2.0, "seed": 5, "max_tokens": 30}
+        expect(said(ask(s, "/generate", samplers=["top_k", "temperature"], top_k=3, top_p=0.1, min_p=0.5, **hot)),
+               said(ask(s, "/generate", top_k=3, top_p=1, min_p=0, **hot)))
+        expect(said(ask(s, "/generate", samplers="kt", top_k=3, top_p=0.1, **hot)), said(ask(s, "/generate", top_k=3, top_p=1, min_p=0, **hot)))
+
+
 main()

@@ -356,8 +356,8 @@ def bad_input_is_refused_by_name():
             for name, kind in options.items():
                 for wrong in wrongs[kind]:
                     o.refused(path, 400, "options." + name, **base, options={name: wrong})
-            for name, wrong in (("temperature", -1), ("top_p", 2), ("top_k", -1), ("num_ctx", 0), ("num_predict", -3), ("repeat_penalty", 0), ("stop", 5),
-                                ("stop", [5]), ("stop", [""]), ("stop", "x" * 300), ("stop", ["x"] * 17), ("mirostat", 1)):
+            for name, wrong in (("temperature", -1), ("top_p", 2), ("top_k", -2), ("num_ctx", 0), ("num_predict", -3), ("repeat_penalty", 0), ("stop", 5),
+                                ("stop", [5]), ("stop", [""]), ("stop", "x" * 300), ("stop", ["x"] * 17), ("mirostat", 3)):
                 o.refused(path, 400, "options." + name, **base, options={name: wrong})
             for wrong in (5, "x", [], {}, "lowest"):
                 o.refused(path, 400, "think", **base, think=wrong)

@@ -254,6 +254,55 @@ static void ignoring_the_end(void **state) {
     assert_int_equal(t.g.finish, ENGINE_FINISH_LENGTH);
 }
 
+static void stop_tokens_end_the_text(void **state) {
+    (void)state;
+    static talk t;
+    for (int shown = 0; shown < 2; shown++) {
+        t.g.n_stops = 0;
+        begin(&t, 1, 9);
+        t.sampling.n_stop_ids = 1, t.sampling.ids[0] = X, t.sampling.show_stop = shown;
+        SAYS(&t, A, "a");
+        SAYS(&t, X, shown ? "x" : "");
+        assert_int_equal(t.g.finish, ENGINE_FINISH_STOP);
+        assert_int_equal(t.g.stopped_by, -1);
+    }
+}
+
+/* Neither an end nor a stop before so many tokens; a stop does not reach back before them. */
+static void min_tokens(void **state) {
+    (void)state;
+    static talk t;
+    t.g.n_stops = 0;
+    add_stop(&t, "ab", 2);
+    begin(&t, 1, 9);
+    t.sampling.min_tokens = 3;
+    SAYS(&t, A, "a");
+    SAYS(&t, B, "b");
+    SAYS(&t, A, "");
+    SAYS(&t, B, "");
+    assert_int_equal(t.g.finish, ENGINE_FINISH_STOP);
+    assert_int_equal(t.g.stopped_by, 0);
+    assert_string_equal(t.said, "ab");
+}
+
+static void a_stop_may_be_shown(void **state) {
+    (void)state;
+    static talk t;
+    t.g.n_stops = 0;
+    add_stop(&t, "bc", 2);
+    begin(&t, 1, 9);
+    t.sampling.show_stop = true;
+    SAYS(&t, A, "a");
+    SAYS(&t, ABC, "abc");
+    assert_int_equal(t.g.finish, ENGINE_FINISH_STOP);
+    t.g.n_stops = 0;
+    begin(&t, 1, 9);
+    t.sampling.show_special = true;
+    SAYS(&t, HAND_BOS, "<s>");
+    SAYS(&t, HAND_EOS, "");
+    assert_int_equal(t.g.finish, ENGINE_FINISH_STOP);
+}
+
 /* ---- the whole, against a definition ---- */
 
 /* Where in the text the first stop begins; the text's length when there is none. */
@@ -333,6 +382,8 @@ int main(void) {
         cmocka_unit_test(feeds_the_prompt_in_pieces), cmocka_unit_test(a_stop_across_tokens),
         cmocka_unit_test(the_earliest_stop_wins),     cmocka_unit_test(held_text_is_released_at_the_end),
         cmocka_unit_test(characters_stay_whole),      cmocka_unit_test(the_longest_stops),
+        cmocka_unit_test(stop_tokens_end_the_text),   cmocka_unit_test(min_tokens),
+        cmocka_unit_test(a_stop_may_be_shown),
         cmocka_unit_test(ignoring_the_end),           cmocka_unit_test(what_is_shown_is_the_text_up_to_the_stop),
     };
     return cmocka_run_group_tests_name("engine_generation", tests, up, down);

@@ -57,6 +57,76 @@ static void keep(definition *d, place *order, double share, uint32_t most) {
     softmax(d, 1);
 }
 
+/* The longest end of tokens that is also before an earlier `id`. */
+static uint32_t repeats(const int32_t *tokens, uint32_t n, uint32_t window, int32_t id) {
+    uint32_t longest = 0, first = n - window;
+    for (uint32_t at = first + 1; at < n; at++) {
+        uint32_t len = 0;
+        if (tokens[at] != id) continue;
+        while (at - len > first && tokens[at - 1 - len] == tokens[n - 1 - len]) len++;
+        if (len > longest) longest = len;
+    }
+    return longest;
+}
+
+static void define_dry(definition *d, const engine_sampling *s, const int32_t *tokens, uint32_t n_tokens) {
+    uint32_t window = s->dry_last_n >= 0 && (uint32_t)s->dry_last_n < n_tokens ? (uint32_t)s->dry_last_n : n_tokens;
+    if (window > d->n) window = d->n;
+    if (s->dry_multiplier <= 0 || window < 2) return;
+    for (uint32_t i = 0; i < d->n; i++) {
+        uint32_t len = repeats(tokens, n_tokens, window, (int32_t)i);
+        if (len && len >= s->dry_allowed_length)
+            d->logit[i] -= (double)s->dry_multiplier * pow((double)s->dry_base, len - s->dry_allowed_length);
+    }
+}
+
+static void define_bans(definition *d, const engine_sampling *s, const int32_t *tokens, uint32_t n_tokens) {
+    const int32_t *bad = s->ids + s->n_stop_ids, *allowed = bad + s->n_bad_ids;
+    for (const int32_t *at = bad; at < allowed; at += *at + 1) /* as if nothing of tokens was drawn: n of the state is 0 */
+        if (*at == 1) d->logit[at[1]] = -INFINITY;
+    for (uint32_t i = 0; s->n_allowed && i < d->n; i++) {
+        bool is = false;
+        for (uint32_t k = 0; k < s->n_allowed; k++) is |= allowed[k] == (int32_t)i;
+        if (!is) d->logit[i] = -INFINITY;
+    }
+    (void)tokens, (void)n_tokens;
+}
+
+static void define_sigma(definition *d, const engine_sampling *s) {
+    double sum = 0, squares = 0, most = -INFINITY, n = 0;
+    if (s->top_n_sigma <= 0) return;
+    for (uint32_t i = 0; i < d->n; i++)
+        if (isfinite(d->logit[i])) sum += d->logit[i], n++, most = fmax(most, d->logit[i]);
+    for (uint32_t i = 0; i < d->n; i++)
+        if (isfinite(d->logit[i])) squares += pow(d->logit[i] - sum / n, 2);
+    for (uint32_t i = 0; i < d->n; i++)
+        if (d->logit[i] < most - (double)s->top_n_sigma * sqrt(squares / n)) d->logit[i] = -INFINITY;
+}
+
+static void define_xtc(definition *d, const engine_sampling *s) {
+    uint32_t n = 0, last = 0, kept = 0;
+    if (s->xtc_probability < 1 || s->xtc_threshold > 0.5f) return;
+    softmax(d, 1);
+    for (uint32_t i = 0; i < d->n; i++) {
+        kept += d->p[i] > 0;
+        if (d->p[i] < (double)s->xtc_threshold) continue;
+        if (!n++ || d->p[i] < d->p[last] || (d->p[i] == d->p[last] && i > last)) last = i;
+    }
+    for (uint32_t i = 0; kept > 1 && n > 1 && i < d->n; i++)
+        if (d->p[i] >= (double)s->xtc_threshold && i != last) d->logit[i] = -INFINITY;
+}
+
+static double define_temperature(definition *d, const engine_sampling *s) {
+    double entropy = 0, n = 0, t = (double)s->temperature, range = (double)s->dynatemp_range;
+    if (t <= 0 || s->top_k == 1) return 1;
+    softmax(d, 1);
+    for (uint32_t i = 0; i < d->n; i++)
+        if (d->logit[i] > -INFINITY) n++, entropy -= d->p[i] > 0 ? d->p[i] * log(d->p[i]) : 0;
+    if (range <= 0 || n < 2) return t;
+    double low = fmax(0, t - range);
+    return fmax(1e-6, low + (t + range - low) * pow(entropy / log(n), (double)s->dynatemp_exponent));
+}
+
 static void define(definition *d, const engine_sampling *s, const float *logits, uint32_t n, const int32_t *tokens,
                    uint32_t n_tokens) {
     static place order[MOST_VOCAB];
@@ -72,6 +142,9 @@ static void define(definition *d, const engine_sampling *s, const float *logits,
             d->logit[i] > 0 ? d->logit[i] / (double)s->repeat_penalty : d->logit[i] * (double)s->repeat_penalty;
         d->logit[i] -= count * (double)s->frequency_penalty + (double)s->presence_penalty;
     }
+    define_dry(d, s, tokens, n_tokens);
+    define_bans(d, s, tokens, n_tokens);
+    if (s->temperature > 0 && s->top_k != 1) define_sigma(d, s);
     softmax(d, 1);
     for (uint32_t i = 0; i < n; i++) order[i] = (place){-d->logit[i], i};
     if (s->temperature == 0) keep(d, order, 0, 1);
@@ -90,7 +163,8 @@ static void define(definition *d, const engine_sampling *s, const float *logits,
     for (uint32_t i = 0; i < n; i++) most = fmax(most, d->p[i]);
     for (uint32_t i = 0; i < n; i++)
         if (d->p[i] < (double)s->min_p * most) d->logit[i] = -INFINITY;
-    softmax(d, s->temperature > 0 ? (double)s->temperature : 1);
+    if (s->temperature > 0 && s->top_k != 1) define_xtc(d, s);
+    softmax(d, define_temperature(d, s));
 }
 
 /* ---- draws against it ---- */
@@ -99,8 +173,8 @@ static uint32_t seen[MOST_VOCAB];
 
 static void draw_many(engine *en, const engine_sampling *s, const float *logits, const int32_t *tokens,
                       uint32_t n_tokens, uint32_t n_draws) {
-    rng r;
-    rng_seed(&r, s->seed);
+    engine_sampler r;
+    engine_sampler_begin(&r, s);
     memset(seen, 0, sizeof seen);
     for (uint32_t i = 0; i < n_draws; i++) {
         engine_sample sample;
@@ -186,6 +260,24 @@ static void one_step_at_a_time(void **state) {
     }
 }
 
+/* Some of the steps that other servers have, too, in half of the rounds. */
+static void add_others(rng *r, engine_sampling *s, uint32_t n, int round) {
+    if (round % 2) return;
+    s->top_n_sigma = PICK(r, 0, -1, 0.5f, 1, 2);
+    s->xtc_probability = PICK(r, 0, 1);
+    s->xtc_threshold = PICK(r, 0.02f, 0.1f, 0.5f, 0.6f);
+    s->dynatemp_range = PICK(r, 0, 0.2f, 1.5f);
+    s->dynatemp_exponent = PICK(r, 1, 0.5f, 3);
+    s->dry_multiplier = PICK(r, 0, 0.8f, 3);
+    s->dry_base = PICK(r, 1, 1.75f);
+    s->dry_allowed_length = (uint32_t)PICK(r, 0, 1, 2, 3);
+    s->dry_last_n = (int32_t)PICK(r, -1, 0, 1, 30, 5000);
+    if (n < 10) return;
+    if (rng_next(r) % 4 == 0) s->ids[0] = 1, s->ids[1] = (int32_t)(rng_next(r) % n), s->n_bad_ids = 2;
+    for (uint32_t i = 0; rng_next(r) % 4 == 0 && i < n; i += 1 + (uint32_t)(rng_next(r) % 3))
+        if (s->n_allowed < 100) s->ids[s->n_bad_ids + s->n_allowed++] = (int32_t)i;
+}
+
 static void all_steps_together(void **state) {
     (void)state;
     static float logits[MOST_VOCAB];
@@ -210,6 +302,7 @@ static void all_steps_together(void **state) {
         s.presence_penalty = PICK(&r, 0, 1, -0.5f);
         s.repeat_last_n = (int32_t)PICK(&r, 0, 1, 20, 4096);
         s.seed = rng_next(&r);
+        add_others(&r, &s, n, round);
         s.n_bias = (uint32_t)(rng_next(&r) % 4);
         for (uint32_t i = 0; i < s.n_bias; i++)
             s.bias[i] =
@@ -273,8 +366,8 @@ static void orders(void **state) {
 }
 
 static int32_t once(engine *en, const engine_sampling *s, const float *logits) {
-    rng r;
-    rng_seed(&r, s->seed);
+    engine_sampler r;
+    engine_sampler_begin(&r, s);
     engine_sample sample;
     engine_sample_next(en, s, &r, logits, NULL, NULL, 0, &sample);
     assert_in_range(sample.token, 0, en->hparams.n_vocab - 1);
@@ -376,10 +469,14 @@ static void the_same_seed_gives_the_same_tokens(void **state) {
     (void)state;
     engine *en = hand_engine(500);
     static float logits[500];
-    rng r, a, b, c;
-    rng_seed(&r, 6), rng_seed(&a, 77), rng_seed(&b, 77), rng_seed(&c, 78);
+    rng r;
+    engine_sampler a, b, c;
     engine_sampling s;
     engine_sampling_default(&s);
+    s.seed = 78;
+    rng_seed(&r, 6), engine_sampler_begin(&c, &s);
+    s.seed = 77;
+    engine_sampler_begin(&a, &s), engine_sampler_begin(&b, &s);
     int different = 0;
     for (int i = 0; i < 300; i++) {
         engine_sample x, y, z;
@@ -414,8 +511,8 @@ static void logprobs(void **state) {
         static const uint32_t wanted[] = {0, 1, 2, 5, 20};
         for (int k = 0; k < 5; k++) {
             engine_sample sample;
-            rng draw;
-            rng_seed(&draw, 1);
+            engine_sampler draw;
+            engine_sampler_begin(&draw, &s);
             s.top_logprobs = wanted[k];
             engine_sample_next(en, &s, &draw, logits, NULL, (const int32_t[]){0}, 1, &sample);
             assert_true(fabs((double)sample.logprob - ((double)logits[sample.token] - most - log(total))) < 1e-5);
@@ -455,15 +552,187 @@ static void no_malloc(void **state) {
     s = neutral();
     s.top_p = 0.9999f, s.typical_p = 0.9999f, s.min_p = 1e-6f, s.repeat_penalty = 1.1f, s.logprobs = true,
     s.top_logprobs = 20;
+    engine_sampler x;
+    engine_sampler_begin(&x, &s);
     uint64_t before = plat_malloc_calls();
     for (int i = 0; i < 20; i++) {
         engine_sample sample;
         s.top_k = i % 2 ? 4000 : 0;
-        engine_sample_next(en, &s, &r, logits, NULL, (const int32_t[]){1, 2, 3}, 3, &sample);
+        engine_sample_next(en, &s, &x, logits, NULL, (const int32_t[]){1, 2, 3}, 3, &sample);
     }
     assert_int_equal(plat_malloc_calls(), before);
     assert_int_equal(en->counters.step_mallocs, 0);
     hand_engine_free(en);
+}
+
+/* Pearson's statistic of draws that each begin with the same state. */
+static void assert_mirostat_fits(engine *en, const engine_sampling *s, const float *logits, float surprise) {
+    static definition d;
+    static place order[MOST_VOCAB];
+    enum { DRAWS = 3000 };
+    d.n = en->hparams.n_vocab;
+    for (uint32_t i = 0; i < d.n; i++) d.logit[i] = (double)logits[i] / (double)s->temperature;
+    softmax(&d, 1);
+    for (uint32_t i = 0; i < d.n; i++) order[i] = (place){-d.logit[i], i};
+    qsort(order, d.n, sizeof *order, by_key);
+    uint32_t kept = 0;
+    if (s->mirostat == 2) {
+        while (kept < d.n && -log2(d.p[order[kept].id]) <= (double)surprise) kept++;
+    } else {
+        double both = 0, squares = 0;
+        for (uint32_t i = 0; i + 1 < d.n && i + 1 < 100; i++) {
+            double t = log((i + 2.0) / (i + 1.0)), b = log(d.p[order[i].id] / d.p[order[i + 1].id]);
+            both += t * b, squares += t * t;
+        }
+        double zipf = both / squares, k = pow((zipf - 1) * pow(2, (double)surprise) / (1 - pow(d.n, 1 - zipf)), 1 / zipf);
+        kept = k < 1 ? 1 : k < d.n ? (uint32_t)k : d.n;
+    }
+    for (uint32_t i = kept ? kept : 1; i < d.n; i++) d.logit[order[i].id] = -INFINITY;
+    softmax(&d, 1);
+    engine_sampler x;
+    engine_sample sample;
+    engine_sampler_begin(&x, s);
+    memset(seen, 0, sizeof seen);
+    for (int i = 0; i < DRAWS; i++) {
+        x.surprise = surprise;
+        engine_sample_next(en, s, &x, logits, NULL, NULL, 0, &sample);
+        seen[sample.token]++;
+        double wanted = (double)surprise - (double)s->mirostat_eta * (-log2(d.p[sample.token]) - (double)s->mirostat_tau);
+        assert_true(fabs((double)x.surprise - wanted) < 1e-3);
+    }
+    double statistic = 0;
+    for (uint32_t i = 0; i < d.n; i++) {
+        double expected = d.p[i] * DRAWS;
+        if (seen[i] && d.p[i] == 0) fail_msg("mirostat %u drew token %u, which it leaves out", s->mirostat, i);
+        if (expected >= 8) statistic += (seen[i] - expected) * (seen[i] - expected) / expected;
+    }
+    if (statistic > kept + 6 * sqrt(2.0 * kept) + 12) fail_msg("mirostat %u: statistic %g", s->mirostat, statistic);
+}
+
+static void mirostat_keeps_to_a_surprise(void **state) {
+    (void)state;
+    static float logits[MOST_VOCAB];
+    static const uint32_t some[] = {3, 40, 300, 2000};
+    rng r;
+    rng_seed(&r, 21);
+    for (int round = 0; round < 40; round++) {
+        uint32_t n = some[round % 4];
+        engine *en = hand_engine(n);
+        engine_sampling s = neutral();
+        s.mirostat = 1 + (uint32_t)round / 4 % 2;
+        s.temperature = PICK(&r, 0.5f, 1, 1.5f);
+        s.mirostat_tau = PICK(&r, 1, 5), s.mirostat_eta = PICK(&r, 0.1f, 0.5f);
+        s.top_k = 2, s.top_p = 0.1f, s.min_p = 0.9f; /* of no consequence beside it */
+        s.seed = (uint64_t)round;
+        random_logits(&r, logits, n, 6);
+        assert_mirostat_fits(en, &s, logits, PICK(&r, 0.01f, 2, 5, 10));
+        engine_sampler x;
+        engine_sampler_begin(&x, &s);
+        assert_true(x.surprise == 2 * s.mirostat_tau);
+        hand_engine_free(en);
+    }
+}
+
+/* As often as the probability says, and one draw of the generator whether or not it is so. */
+static void xtc_comes_as_often_as_said(void **state) {
+    (void)state;
+    engine *en = hand_engine(4);
+    engine_sampling s = neutral();
+    s.xtc_probability = 0.3f, s.xtc_threshold = 0.2f;
+    draw_many(en, &s, (const float[]){logf(0.5f), logf(0.3f), logf(0.15f), logf(0.05f)}, NULL, 0, 4000);
+    double first = seen[0] / 4000.0, wanted = 0.7 * 0.5; /* left out by 0.3 */
+    assert_true(fabs(first - wanted) < 0.03);
+    s.xtc_probability = 1;
+    draw_many(en, &s, (const float[]){logf(0.5f), logf(0.3f), logf(0.15f), logf(0.05f)}, NULL, 0, 500);
+    assert_int_equal(seen[0], 0);
+    assert_true(seen[1] > 200 && seen[2] > 50);
+    hand_engine_free(en);
+}
+
+static int32_t greedy_after(engine *en, engine_sampling *s, const float *logits, const int32_t *tokens, uint32_t n,
+                            uint32_t n_drawn) {
+    engine_sampler x;
+    engine_sample sample;
+    s->temperature = 0;
+    engine_sampler_begin(&x, s);
+    x.n = n_drawn;
+    engine_sample_next(en, s, &x, logits, NULL, tokens, n, &sample);
+    return sample.token;
+}
+
+/* A word's last token is banned behind the others, where these were generated. */
+static void bad_words_of_several_tokens(void **state) {
+    (void)state;
+    engine *en = hand_engine(8);
+    engine_sampling s = neutral();
+    const float logits[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    s.n_bad_ids = 6, memcpy(s.ids, (int32_t[]){3, 1, 2, 7, 1, 6}, 6 * sizeof(int32_t)); /* 1 2 7; 6 */
+    assert_int_equal(greedy_after(en, &s, logits, (int32_t[]){5, 1, 2}, 3, 2), 5);
+    assert_int_equal(greedy_after(en, &s, logits, (int32_t[]){5, 1, 2}, 3, 1), 7); /* the 1 was the prompt's */
+    assert_int_equal(greedy_after(en, &s, logits, (int32_t[]){5, 2, 1}, 3, 3), 7);
+    assert_int_equal(greedy_after(en, &s, logits, NULL, 0, 0), 7);
+    hand_engine_free(en);
+}
+
+static void no_end_before_its_time(void **state) {
+    (void)state;
+    static const char *const words[] = {"a", "b"};
+    test_alloc a;
+    test_alloc_init(&a, 0);
+    engine *en = hand_engine(HAND_WORDS + 2);
+    en->vocab = hand_vocab(words, 2, &a.alloc);
+    engine_mark_ends(en);
+    static float logits[HAND_WORDS + 2];
+    logits[HAND_EOS] = 50, logits[HAND_WORDS] = 40, logits[HAND_BOS] = 30;
+    engine_sampling s = neutral();
+    s.min_tokens = 3, s.n_stop_ids = 1, s.ids[0] = HAND_WORDS;
+    for (uint32_t n = 0; n < 3; n++) /* what controls without ending may come */
+        assert_int_equal(greedy_after(en, &s, logits, NULL, 0, n), HAND_BOS);
+    assert_int_equal(greedy_after(en, &s, logits, NULL, 0, 3), HAND_EOS);
+    uint64_t allowed[(HAND_WORDS + 2 + 63) / 64] = {1u << HAND_EOS}; /* of a grammar that has nothing else: it ends */
+    engine_sampler x;
+    engine_sample sample;
+    engine_sampler_begin(&x, &s);
+    engine_sample_next(en, &s, &x, logits, allowed, NULL, 0, &sample);
+    assert_int_equal(sample.token, HAND_EOS);
+    allowed[0] |= 1u << 9; /* and of one that can go on */
+    engine_sample_next(en, &s, &x, logits, allowed, NULL, 0, &sample);
+    assert_int_equal(sample.token, 9);
+    hand_engine_free(en);
+    assert_int_equal(a.outstanding_bytes, 0);
+}
+
+static void add_breaker(engine_sampling *s, const char *text) {
+    s->breakers[s->n_breakers].len = (uint8_t)strlen(text);
+    memcpy(s->breakers[s->n_breakers++].text, text, strlen(text));
+}
+
+/* Nothing is a repetition that reaches across a breaker, though it lies in the middle of a token, or in two. */
+static void dry_stops_at_breakers(void **state) {
+    (void)state;
+    static const char *const words[] = {"a", "b", "c", "x;y", "en", "dd"};
+    enum { A = HAND_WORDS, B, C, HALT, EN, DD, N };
+    test_alloc a;
+    test_alloc_init(&a, 0);
+    engine *en = hand_engine(N);
+    en->vocab = hand_vocab(words, 6, &a.alloc);
+    static float logits[N];
+    logits[C] = 10, logits[B] = 9;
+    engine_sampling s = neutral();
+    s.dry_multiplier = 100, s.dry_allowed_length = 2;
+    int32_t plain[] = {A, HALT, B, C, A, HALT, B}, two[] = {A, EN, DD, B, C, A, EN, DD, B};
+    assert_int_equal(greedy_after(en, &s, logits, plain, 7, 0), B); /* a x;y b again: no c */
+    assert_int_equal(greedy_after(en, &s, logits, two, 9, 0), B);
+    add_breaker(&s, ";");
+    assert_int_equal(greedy_after(en, &s, logits, plain, 7, 0), C); /* b alone is shorter than 2 */
+    assert_int_equal(greedy_after(en, &s, logits, two, 9, 0), B);
+    add_breaker(&s, "nd");
+    assert_int_equal(greedy_after(en, &s, logits, two, 9, 0), C);
+    s.dry_allowed_length = 1;
+    assert_int_equal(greedy_after(en, &s, logits, two, 9, 0), B);
+    for (uint32_t i = 0; i < N; i++) assert_int_equal(en->token_counts[i], 0);
+    hand_engine_free(en);
+    assert_int_equal(a.outstanding_bytes, 0);
 }
 
 static void checks(void **state) {
@@ -484,7 +753,17 @@ static void checks(void **state) {
     REFUSES(s.temperature = -0.1f, "temperature is -0.1");
     REFUSES(s.temperature = 101, "temperature");
     REFUSES(s.temperature = NAN, "temperature");
-    REFUSES(s.top_k = -1, "top_k");
+    REFUSES(s.top_k = -2, "top_k");
+    REFUSES(s.xtc_probability = 1.1f, "xtc_probability");
+    REFUSES(s.xtc_threshold = NAN, "xtc_threshold");
+    REFUSES(s.dynatemp_range = -1, "dynatemp_range");
+    REFUSES(s.mirostat = 3, "mirostat");
+    REFUSES(s.mirostat_eta = NAN, "mirostat_eta");
+    REFUSES(s.dry_base = 0.9f, "dry_base");
+    REFUSES(s.dry_last_n = -2, "dry_penalty_last_n");
+    REFUSES((s.n_stop_ids = 1, s.ids[0] = 100), "stop_token_ids names token 100");
+    REFUSES((s.n_stop_ids = 1, s.ids[0] = 5, s.n_bad_ids = 3, s.ids[1] = 2, s.ids[2] = 1, s.ids[3] = -1), "bad_words");
+    REFUSES((s.n_allowed = 2, s.ids[0] = 1, s.ids[1] = 1000), "allowed_token_ids");
     REFUSES(s.top_p = 1.01f, "top_p");
     REFUSES(s.top_p = NAN, "top_p");
     REFUSES(s.min_p = -0.01f, "min_p");
@@ -517,6 +796,11 @@ int main(void) {
         cmocka_unit_test(the_same_seed_gives_the_same_tokens),
         cmocka_unit_test(logprobs),
         cmocka_unit_test(no_malloc),
+        cmocka_unit_test(mirostat_keeps_to_a_surprise),
+        cmocka_unit_test(xtc_comes_as_often_as_said),
+        cmocka_unit_test(bad_words_of_several_tokens),
+        cmocka_unit_test(no_end_before_its_time),
+        cmocka_unit_test(dry_stops_at_breakers),
         cmocka_unit_test(checks),
     };
     return cmocka_run_group_tests_name("engine_sampler", tests, NULL, NULL);
