@@ -2,9 +2,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "plat/vm.h"
@@ -36,7 +39,7 @@ static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order
 
 static const row rows[] = {
     {"model", "m", KIND_TEXT, AT(model), CLI_MODEL, 0, 0, NULL, "FILE",
-     "model to load (GGUF); without it, the built-in one"},
+     "model to load (GGUF), which may also be given bare; without it, the built-in one"},
     {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_LOADS, 0, 0, NULL, "SIZE|PERCENT",
      "the line: never hold more than this (8G, 1500M, 60%). Default: 80% of what is available, less 1 GiB on 8 GiB "
      "and up"},
@@ -419,6 +422,40 @@ static bool check_together(const cli_options *o, err *e) {
     return true;
 }
 
+enum { GGUF_MAGIC_BYTES = 4 };
+
+static bool is_file(const char *path, bool *is_model) {
+    char magic[GGUF_MAGIC_BYTES];
+    struct stat s;
+    size_t len = strlen(path);
+    *is_model = len > 5 && !strcmp(path + len - 5, ".gguf");
+    if (stat(path, &s)) return false;
+    int fd = !*is_model && S_ISREG(s.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    *is_model |= fd >= 0 && read(fd, magic, sizeof magic) == GGUF_MAGIC_BYTES && !memcmp(magic, "GGUF", sizeof magic);
+    if (fd >= 0) close(fd);
+    return true;
+}
+
+/* A model file may be given bare: `serve model.gguf`. What is left then is the text of run and tokenize; the others
+ * take nothing more, so that no slip of the hand becomes a server of the built-in model. */
+static bool take_model(cli_options *o, unsigned command, err *e) {
+    const row *model = find_row(STR("model"), command);
+    bool text = command & (CLI_RUN | CLI_TOKENIZE), is_model;
+    if (!(command & CLI_MODEL) || !o->n_args) return true;
+    const char *first = o->args[0];
+    bool exists = is_file(first, &is_model), given = sources[model - rows] == FROM_FLAG;
+    if (!given && (is_model || !text)) {
+        if (!exists)
+            return err_set(e, ERR_NOT_FOUND, "there is no file '%.120s': a model is a GGUF file, given bare or with -m",
+                           first);
+        if (!set_value(o, model, first, FROM_FLAG, e)) return false;
+        o->args++, o->n_args--;
+    }
+    if (text || !o->n_args) return true;
+    return err_set(e, ERR_USAGE, "unexpected argument '%.120s': beside its options this command takes one model file",
+                   o->args[0]);
+}
+
 bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **argv, err *e) {
     memset(o, 0, sizeof *o);
     cli_options early = {0};
@@ -427,7 +464,7 @@ bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **arg
     memset(sources, 0, sizeof sources);
     memset(values, 0, sizeof values);
     return read_defaults(o, e) && (!config || read_config(o, command, config, e)) && read_environment(o, command, e) &&
-           read_flags(o, command, argc, argv, e) && check_together(o, e);
+           read_flags(o, command, argc, argv, e) && (o->help || take_model(o, command, e)) && check_together(o, e);
 }
 
 /* ---- what the table says to people ---- */

@@ -115,7 +115,7 @@ int cli_inspect(const cli_options *o, mem_ledger *l) {
     err e = {0};
     mem_heap heap;
     mem_heap_init(&heap, l, MEM_TOKENIZER);
-    const char *path = o->model ? o->model : o->n_args ? o->args[0] : NULL;
+    const char *path = o->model;
     gguf g;
     const void *bytes;
     size_t len;

@@ -1,4 +1,5 @@
 /* The table of commands. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,17 +15,18 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    {"serve", CLI_SERVE, cli_serve, "", "serve a model over HTTP, inside a memory line"},
-    {"run", CLI_RUN, cli_run, "TEXT…", "continue a text on the terminal"},
-    {"plan", CLI_PLAN, cli_plan, "", "what serving a model would take, without loading it"},
-    {"bench", CLI_BENCH, cli_bench, "", "load, prefill and decode speed of a model here, beside the machine's limits"},
+    {"serve", CLI_SERVE, cli_serve, "[FILE]", "serve a model over HTTP, inside a memory line"},
+    {"run", CLI_RUN, cli_run, "[FILE] TEXT…", "continue a text on the terminal"},
+    {"plan", CLI_PLAN, cli_plan, "[FILE]", "what serving a model would take, without loading it"},
+    {"bench", CLI_BENCH, cli_bench, "[FILE]",
+     "load, prefill and decode speed of a model here, beside the machine's limits"},
     {"top", CLI_TOP, cli_top, "[URL]", "watch a running server: the ship and her line, accounts, requests"},
     {"load", CLI_LOAD, cli_load, "URL", "requests to a server on this machine, and what memory they take"},
     {"guard", CLI_GUARD, cli_guard, "-- COMMAND…",
      "run a command inside a memory budget, and report what it and all it starts held"},
     {"inspect", CLI_INSPECT, cli_inspect, "[FILE]", "a model file's metadata and tensors"},
-    {"tokenize", CLI_TOKENIZE, cli_tokenize, "TEXT…", "the tokens of a text"},
-    {"render", CLI_RENDER, cli_render, "", "the prompt that a chat template makes of a conversation"},
+    {"tokenize", CLI_TOKENIZE, cli_tokenize, "[FILE] TEXT…", "the tokens of a text"},
+    {"render", CLI_RENDER, cli_render, "[FILE]", "the prompt that a chat template makes of a conversation"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
@@ -35,12 +37,14 @@ static void print_usage(FILE *out) {
     for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
     fprintf(out, "\nplimsoll COMMAND --help lists a command's options. Without -m, the built-in model is used:\n"
                  "  plimsoll run \"Once upon a time\"\n"
-                 "  plimsoll serve --memory 2G -m model.gguf\n");
+                 "  plimsoll serve --memory 2G model.gguf\n");
 }
 
 static void print_help(const command *c) {
     printf("usage: plimsoll %s [options] %s\n\n%s\n\n", c->name, c->arguments, c->help);
     cli_flags_help(c->bit, stdout);
+    if (c->bit & CLI_MODEL)
+        printf("\nFILE is the model (GGUF), as with -m; without either, the built-in one is used.\n");
     printf("\nEvery option can also be set as PLIMSOLL_NAME in the environment, or as name = value in a --config "
            "file.\n");
 }
@@ -52,12 +56,12 @@ static bool set_log_level(const char *name, err *e) {
     return err_set(e, ERR_USAGE, "--log-level is '%.20s'; it must be debug, info, warn or error", name);
 }
 
-int main(int argc, char **argv) {
+static int run_command(int argc, char **argv) {
     static mem_ledger ledger;
     mem_ledger_init(&ledger, UINT64_MAX);
     mem_books_start(&ledger);
     const char *name = argc > 1 ? argv[1] : "";
-    if (!strcmp(name, "--version") || !strcmp(name, "version")) return puts("plimsoll " PLIMSOLL_VERSION) < 0;
+    if (!strcmp(name, "--version") || !strcmp(name, "version")) return puts("plimsoll " PLIMSOLL_VERSION), 0;
     if (!*name || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
         return print_usage(*name ? stdout : stderr), *name ? 0 : 2;
     for (int i = 0; i < N_COMMANDS; i++) {
@@ -75,3 +79,15 @@ int main(int argc, char **argv) {
     print_usage(stderr);
     return 2;
 }
+
+/* What was printed must have arrived, whichever command printed it: a full disk is no success. */
+static int check_output(int status) {
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    failed |= fflush(stdout) != 0;
+    if (!failed) return status;
+    fprintf(stderr, "plimsoll: cannot write to standard output%s%s\n", errno ? ": " : "", errno ? strerror(errno) : "");
+    return status ? status : 1;
+}
+
+int main(int argc, char **argv) { return check_output(run_command(argc, argv)); }

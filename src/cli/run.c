@@ -35,15 +35,14 @@ static bool tokenize(engine *en, mem_heap *heap, str text, int32_t *tokens, uint
     return ok;
 }
 
-static void show(str text) {
-    fwrite(text.data, 1, text.len, stdout);
-    fflush(stdout);
+/* False when nobody can have it: main says so. */
+static bool show(str text) {
+    return fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
 }
 
 static bool on_text(void *ctx, str text) {
     (void)ctx;
-    show(text);
-    return true;
+    return show(text);
 }
 
 /* To the end of the context; a window rotates beyond it, as far as was asked for. */
@@ -80,7 +79,7 @@ static bool run(const cli_options *o, engine *en, mem_heap *heap, int32_t *token
     uint32_t n_prompt = 0;
     if (!cli_check_window(o, engine_context(en), e) || !engine_sampling_check(en, &sampling, e)) return false;
     if (!tokenize(en, heap, prompt, tokens, &n_prompt, e)) return false;
-    if (!o->no_echo) show(prompt);
+    if (!o->no_echo && !show(prompt)) return true;
     return generate(o, en, &sampling, tokens, n_prompt, e);
 }
 

@@ -151,8 +151,11 @@ static bool watch_memory(server *s, err *e) {
 
 /* Before anything is taken or the port opened: a file that is no model, or a line too low for it, is refused whole. */
 static bool plan(server *s, err *e) {
+    const char *path = s->parts.engine.model_path;
     s->en = engine_prepare(&s->parts.engine, s->ledger, e);
     if (!s->en) return false;
+    if (path) log_info("serve", "model: %s, from %s", engine_model_name(s->en), path);
+    else log_info("serve", "model: %s, the built-in toy: no file was given", engine_model_name(s->en));
     cli_plan_begin(&s->plan, s->ledger);
     server_parts_plan(&s->parts, s->en, &s->plan);
     if (!engine_plan_make(s->en, &s->plan, e)) return false;
