@@ -51,13 +51,15 @@ static bool keep(answer *x, uint32_t n, err *e) {
     x->kept = NULL;
     if (!style->chat && !style->echo.len) return true; /* nothing to keep */
     size_t replies = style->chat ? n * sizeof(text_reply) : 0;
-    size_t bytes = sizeof *x->kept + replies + style->tools.len + style->prompt_tail.len + style->echo.len;
+    size_t bytes = sizeof *x->kept + replies + style->tools.len + style->prompt_tail.len + style->customs.len +
+                   style->echo.len;
     answer_kept *c = mem_heap_take(&x->a->heap, bytes, e);
     if (!c) return false;
     *c = (answer_kept){.bytes = bytes, .replies = (text_reply *)(void *)(c + 1)};
     char *at = (char *)(c + 1) + replies;
     style->tools = copy_str(&at, style->tools);
     style->prompt_tail = copy_str(&at, style->prompt_tail);
+    style->customs = copy_str(&at, style->customs);
     style->echo = copy_str(&at, style->echo);
     buf *const bufs[] = {&c->record, &c->items, &c->said, &c->name};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)

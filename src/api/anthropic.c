@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/chat.h"
+#include "api/anthropic.h"
 
 enum { BLOCK_NONE = 0xFF };
 
@@ -289,7 +289,7 @@ static const field request_rows[] = {
 /* ---- messages ---- */
 
 typedef struct block {
-    str type, text, id, name, input, tool_use_id, content, thinking;
+    str type, text, id, name, input, tool_use_id, content, thinking, source, data, tool_name, title;
     bool is_error;
 } block;
 
@@ -299,13 +299,19 @@ static const field block_rows[] = {
     {"id", FIELD_STRING, BLOCK_AT(id)},          {"name", FIELD_STRING, BLOCK_AT(name)},
     {"input", FIELD_OBJECT, BLOCK_AT(input)},    {"tool_use_id", FIELD_STRING, BLOCK_AT(tool_use_id)},
     {"content", FIELD_ANY, BLOCK_AT(content)},   {"thinking", FIELD_STRING, BLOCK_AT(thinking)},
-    {"is_error", FIELD_BOOL, BLOCK_AT(is_error)}};
+    {"is_error", FIELD_BOOL, BLOCK_AT(is_error)}, {"tool_name", FIELD_STRING, BLOCK_AT(tool_name)},
+    {"source", FIELD_ANY, BLOCK_AT(source)},     {"title", FIELD_STRING, BLOCK_AT(title)}};
+static const field source_rows[] = {
+    {"type", FIELD_STRING, BLOCK_AT(type)},
+    {"data", FIELD_STRING, BLOCK_AT(data)},
+    {"content", FIELD_ANY, BLOCK_AT(content)}};
 
 typedef struct block_reader {
     chat *c;
     chat_role role;
     chat_message *m; /* NULL until a block needs it */
     str *text;       /* blocks of text only go here: of the system's, of a result */
+    bool result;     /* of a tool */
 } block_reader;
 
 static bool wrong_block(const field_item *item, str type, err *e) {
@@ -319,20 +325,53 @@ static bool add_text(chat *c, const field_item *item, str *to, str text, err *e)
     return chat_add_text(c, to, text, e);
 }
 
+static bool read_text(chat *c, const char *path, str json, bool result, str *to, err *e);
+
+/* Documents and what a search found, where they are text. *is_text: they are. */
+static bool add_document(chat *c, const field_item *item, const block *b, str *to, bool *is_text, err *e) {
+    block source = {0};
+    char path[FIELD_PATH_BYTES];
+    snprintf(path, sizeof path, "%s.source", item->path);
+    *is_text = str_is(b->type, "search_result");
+    if (str_is(b->type, "document") && b->source.len && fields_kind(b->source) == JSON_OBJECT_START &&
+        !CHAT_READ(c, path, b->source, source_rows, &source, e))
+        return false;
+    *is_text |= str_is(source.type, "text") || str_is(source.type, "content");
+    if (!*is_text) return true;
+    if (b->title.len && !(chat_add_text(c, to, b->title, e) && chat_add_text(c, to, STR("\n"), e))) return false;
+    if (source.data.len) return chat_add_text(c, to, source.data, e);
+    snprintf(path, sizeof path, "%s.content", item->path);
+    return read_text(c, path, source.content.len ? source.content : b->content, true, to, e);
+}
+
+/* What stands in a result and is no text says that it was there. */
+static bool add_other(block_reader *x, const field_item *item, const block *b, err *e) {
+    bool is_text;
+    if (!add_document(x->c, item, b, x->text, &is_text, e) || is_text) return !e->code;
+    if (!str_is(b->type, "tool_reference")) return chat_add_placeholder(x->c, x->text, b->type, e);
+    str words, parts[] = {x->text->len ? STR("\nThe tool ") : STR("The tool "), b->tool_name,
+                          STR(" can be called now.")};
+    return chat_make_text(x->c, &words, parts, 3, e) && chat_add_text(x->c, x->text, words, e);
+}
+
+/* Who pays for a request is of no use to a model; and it would be another prompt each time. */
+static bool is_bookkeeping(str text) { return str_starts(text, STR("x-anthropic-billing-header:")); }
+
 static bool on_text_block(void *ctx, const field_item *item, err *e) {
     block_reader *x = ctx;
     block b = {0};
     if (!CHAT_READ(x->c, item->path, item->json, block_rows, &b, e)) return false;
     if (!b.type.len) return err_set(e, ERR_INVALID, "'%s.type' is missing", item->path);
-    return str_is(b.type, "text") ? add_text(x->c, item, x->text, b.text, e) : wrong_block(item, b.type, e);
+    if (!str_is(b.type, "text")) return x->result ? add_other(x, item, &b, e) : wrong_block(item, b.type, e);
+    return (!x->result && is_bookkeeping(b.text)) || add_text(x->c, item, x->text, b.text, e);
 }
 
 /* A string, or an array of text blocks. */
-static bool read_text(chat *c, const char *path, str json, str *to, err *e) {
+static bool read_text(chat *c, const char *path, str json, bool result, str *to, err *e) {
     if (!json.len) return true;
     if (fields_kind(json) == JSON_STRING) return fields_text(&c->in, json, to, e);
     if (fields_kind(json) == JSON_ARRAY_START)
-        return chat_each(c, path, json, on_text_block, &(block_reader){.c = c, .text = to}, e);
+        return chat_each(c, path, json, on_text_block, &(block_reader){.c = c, .text = to, .result = result}, e);
     return err_set(e, ERR_INVALID, "'%s' must be a string or an array of blocks, not %s", path,
                    fields_kind_name(fields_kind(json)));
 }
@@ -344,7 +383,16 @@ static bool add_result(chat *c, const field_item *item, const block *b, err *e) 
     chat_message *m = chat_add(c, CHAT_TOOL, e);
     if (!m) return false;
     m->call_id = b->tool_use_id;
-    return read_text(c, path, b->content, &m->text, e);
+    return read_text(c, path, b->content, true, &m->text, e);
+}
+
+/* What tools of Anthropic's own servers leave in an answer: server_tool_use, web_search_tool_result, mcp_tool_use, … */
+static bool is_of_elsewhere(str type) {
+    static const str ends[] = {STR("_tool_use"), STR("_tool_result"), STR("container_upload"), STR("compaction")};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (type.len >= ends[i].len && str_eq((str){type.data + type.len - ends[i].len, ends[i].len}, ends[i]))
+            return true;
+    return false;
 }
 
 /* Results are messages of their own; what a user says beside them follows. */
@@ -353,7 +401,7 @@ static bool on_block(void *ctx, const field_item *item, err *e) {
     block b = {0};
     if (!CHAT_READ(x->c, item->path, item->json, block_rows, &b, e)) return false;
     if (!b.type.len) return err_set(e, ERR_INVALID, "'%s.type' is missing", item->path);
-    bool assistant = x->role == CHAT_ASSISTANT;
+    bool assistant = x->role == CHAT_ASSISTANT, is_text = false;
     if (str_is(b.type, "tool_result") && !assistant) {
         x->m = NULL;
         return add_result(x->c, item, &b, e);
@@ -362,6 +410,9 @@ static bool on_block(void *ctx, const field_item *item, err *e) {
     if (str_is(b.type, "text")) return add_text(x->c, item, &x->m->text, b.text, e);
     if (str_is(b.type, "thinking") && assistant) return chat_add_text(x->c, &x->m->reasoning, b.thinking, e);
     if (str_is(b.type, "redacted_thinking") && assistant) return true;
+    if (is_of_elsewhere(b.type)) return chat_leave_out(x->c, "messages.", b.type), true;
+    if (!assistant && !add_document(x->c, item, &b, &x->m->text, &is_text, e)) return false;
+    if (is_text) return true;
     if (!str_is(b.type, "tool_use") || !assistant) return wrong_block(item, b.type, e);
     if (!b.name.len) return err_set(e, ERR_INVALID, "'%s.name' is missing", item->path);
     return chat_add_call(x->c, x->m, b.id, b.name, b.input.len ? b.input : STR("{}"), e);
@@ -387,62 +438,13 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
     if (fields_kind(f.content) == JSON_ARRAY_START)
         return chat_each(c, path, f.content, on_block, &(block_reader){.c = c, .role = (chat_role)f.role}, e);
     chat_message *m = chat_add(c, (chat_role)f.role, e);
-    return m && read_text(c, path, f.content, &m->text, e);
+    return m && read_text(c, path, f.content, false, &m->text, e);
 }
 
 static bool add_system(chat *c, str json, err *e) {
     if (!json.len) return true;
     chat_message *m = chat_add(c, CHAT_SYSTEM, e);
-    return m && read_text(c, "system", json, &m->text, e);
-}
-
-/* ---- tools ---- */
-
-typedef struct tool_fields {
-    str type, name, description, input_schema;
-} tool_fields;
-
-static const field tool_rows[] = {{"type", FIELD_STRING, offsetof(tool_fields, type)},
-                                  {"name", FIELD_STRING, offsetof(tool_fields, name)},
-                                  {"description", FIELD_STRING, offsetof(tool_fields, description)},
-                                  {"input_schema", FIELD_OBJECT, offsetof(tool_fields, input_schema)}};
-
-static bool on_tool(void *ctx, const field_item *item, err *e) {
-    chat *c = ctx;
-    tool_fields f = {0};
-    if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
-    if (f.type.data && !str_is(f.type, "custom"))
-        return err_set(e, ERR_INVALID,
-                       "'%s.type' is '%.*s'; this server runs no tools itself: it must be custom", item->path,
-                       (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
-    if (f.name.len < 1 || f.name.len > CHAT_TOOL_NAME_MAX)
-        return err_set(e, ERR_INVALID, "'%s.name' must have 1 to %d bytes", item->path, CHAT_TOOL_NAME_MAX);
-    return chat_add_tool(c, f.name, f.description, f.input_schema, e);
-}
-
-typedef struct choice_fields {
-    uint32_t type;
-    str name;
-    bool no_parallel;
-} choice_fields;
-
-static const char *const choices[] = {"auto", "none", "any", "tool",
-                                      NULL}; /* in the order of chat_tool_choice */
-static const field choice_rows[] = {
-    {"type", FIELD_WORD, offsetof(choice_fields, type), .words = choices},
-    {"name", FIELD_STRING, offsetof(choice_fields, name)},
-    {"disable_parallel_tool_use", FIELD_BOOL, offsetof(choice_fields, no_parallel)}};
-
-static bool read_choice(chat *c, str json, err *e) {
-    choice_fields f = {.type = UINT32_MAX};
-    if (!json.len) return true;
-    if (!CHAT_READ(c, "tool_choice", json, choice_rows, &f, e)) return false;
-    if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'tool_choice.type' is missing");
-    c->choice = (chat_tool_choice)f.type;
-    c->named = f.name;
-    c->no_parallel = f.no_parallel;
-    return c->choice != CHAT_TOOLS_NAMED || f.name.len ||
-           err_set(e, ERR_INVALID, "'tool_choice.name' is missing");
+    return m && read_text(c, "system", json, false, &m->text, e);
 }
 
 /* ---- thinking, the answer's form ---- */
@@ -509,6 +511,7 @@ static bool read_request(api *a, str body, anthropic_request *x, chat *c, err *e
     s->top_k = 0;
     s->min_p = 0;
     c->continue_last = true;
+    c->ignored = &x->q.ignored;
     if (!request_read(&x->q, &c->in, "", body, request_rows, sizeof request_rows / sizeof *request_rows, e) ||
         !request_settle(&x->q, &c->in, ROUTE_CHAT, e))
         return false;
@@ -517,8 +520,8 @@ static bool read_request(api *a, str body, anthropic_request *x, chat *c, err *e
     if (!x->messages.len) return err_set(e, ERR_INVALID, "'messages' is missing");
     if (!add_system(c, x->system, e) || !chat_each(c, "messages", x->messages, on_message, c, e))
         return false;
-    if (x->tools.len && !chat_each(c, "tools", x->tools, on_tool, c, e)) return false;
-    return read_choice(c, x->tool_choice, e) && read_thinking(c, x->thinking, e) &&
+    if (x->tools.len && !chat_each(c, "tools", x->tools, anthropic_on_tool, c, e)) return false;
+    return anthropic_read_choice(c, x->tool_choice, e) && read_thinking(c, x->thinking, e) &&
            read_output(c, x->output_config, x->grammar, e) && request_set_stops(&x->q, &c->in, "stop_sequences", e) &&
            chat_finish(c, &x->q, e);
 }

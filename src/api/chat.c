@@ -27,6 +27,7 @@ bool chat_begin(chat *c, api *a, size_t body_bytes, err *e) {
     c->writer = mem_arena_alloc(&c->writing);
     c->in = (fields_in){&c->parser, &c->alloc, ""};
     buf_init(&c->tools, &c->writer, SIZE_MAX / 2);
+    buf_init(&c->customs, &c->alloc, SIZE_MAX / 2);
     return true;
 }
 
@@ -80,6 +81,11 @@ bool chat_add_text(chat *c, str *to, str more, err *e) {
     if (more.len) memcpy(both + to->len, more.data, more.len);
     *to = (str){both, len};
     return true;
+}
+
+bool chat_add_placeholder(chat *c, str *to, str type, err *e) {
+    str words, parts[] = {to->len ? STR("\n[") : STR("["), type, STR(": left out, this model takes text only]")};
+    return chat_make_text(c, &words, parts, 3, e) && chat_add_text(c, to, words, e);
 }
 
 bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e) {
@@ -268,7 +274,10 @@ static bool set_style(chat *c, str prompt, err *e) {
     size_t tail = prompt.len < PROMPT_TAIL_BYTES ? prompt.len : PROMPT_TAIL_BYTES;
     c->style.chat = true;
     c->style.prompt_tail = (str){prompt.data + prompt.len - tail, tail};
-    return !chat_has_tools(c) || chat_make_text(c, &c->style.tools, parts, 3, e);
+    if (!chat_has_tools(c)) return true;
+    str customs[] = {STR("["), text_of(&c->customs), STR("]")};
+    if (c->customs.len && !chat_make_text(c, &c->style.customs, customs, 3, e)) return false;
+    return chat_make_text(c, &c->style.tools, parts, 3, e);
 }
 
 /* The last message, when it is the beginning of the answer. */

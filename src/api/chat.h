@@ -48,6 +48,8 @@ typedef struct chat {
     chat_message *first, *last;
     buf tools; /* JSON: what is in the array, as OpenAI shapes it */
     uint32_t n_tools;
+    buf customs; /* the same of names of custom tools (api/custom_tools) */
+    ignored_names *ignored; /* of the request: for tools that are left out */
 
     /* set by the dialect before chat_finish */
     chat_tool_choice choice;
@@ -84,10 +86,21 @@ bool chat_each(const chat *c, const char *path, str array, field_on_item *on_ite
 chat_message *chat_add(chat *c, chat_role role, err *e);
 /* Text behind what the message has. */
 bool chat_add_text(chat *c, str *to, str more, err *e);
+/* The parts one after another. */
+bool chat_make_text(chat *c, str *out, const str *parts, size_t n, err *e);
+bool chat_no_room(const chat *c, err *e);
+/* In the place of what the model cannot take: an image in a tool's result. type: as the request calls it. */
+bool chat_add_placeholder(chat *c, str *to, str type, err *e);
 bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e);
 /* parameters: the JSON of its schema; empty: it takes nothing. */
 bool chat_add_tool(chat *c, str name, str description, str parameters, err *e);
 
+/* What this server can do nothing with, and tells the model nothing of; where: "tools.", "input." */
+void chat_leave_out(const chat *c, const char *where, str name);
+/* A tool of a type that is not `must`: refused where the request describes something to be called. */
+bool chat_leave_out_tool(const chat *c, const char *path, str type, bool is_described, const char *must, err *e);
+/* Of the tools only those that are named, in a JSON array. */
+bool chat_keep_tools(chat *c, str names, err *e);
 /* The fields "tools" and "tool_choice" as OpenAI shapes them; nothing where they are empty. */
 bool chat_read_tools(chat *c, str json, err *e);
 bool chat_read_tool_choice(chat *c, str json, err *e);

@@ -21,9 +21,7 @@ bool chat_drop_silence(chat *c, bool *changed, err *e); /* answers without a wor
 bool chat_take_turns(chat *c, bool *changed, err *e);  /* user and assistant alternate, calls have results */
 bool chat_calls_as_text(chat *c, bool *changed, err *e);
 
-/* chat.c's tools */
-bool chat_no_room(const chat *c, err *e);
-bool chat_make_text(chat *c, str *out, const str *parts, size_t n, err *e);
+/* chat.c */
 void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w);
 
 static inline bool chat_has_tools(const chat *c) { return c->n_tools > 0 && c->choice != CHAT_TOOLS_NONE; }

@@ -67,6 +67,12 @@ typedef struct dialect {
     void (*error)(const answer_failure *f, buf *to);                     /* the error envelope */
 } dialect;
 
+/* Where a custom tool's input is in the JSON of its call (api/custom_tools). */
+typedef struct custom_input {
+    uint8_t state, n; /* n: digits of unit */
+    uint16_t unit, high;
+} custom_input;
+
 /* What a stream's wording has come to, job by job. For the dialect to use. */
 typedef struct answer_progress {
     uint32_t n_calls, reasoning_tokens;
@@ -74,6 +80,7 @@ typedef struct answer_progress {
     bool cut;             /* the reply broke off in a call */
     uint8_t block_kind;   /* the dialect's own: */
     uint32_t n_blocks, sequence;
+    custom_input input;
 } answer_progress;
 
 /* What the dialect wants to know again when it words. */
@@ -84,6 +91,7 @@ typedef struct answer_style {
     uint32_t flavour;       /* the dialect's own: which of its routes */
     uint32_t n_logprobs;    /* as asked */
     str tools, prompt_tail; /* chat: for the parser; copied */
+    str customs;            /* chat: names of tools whose input is a text, a JSON array; copied */
     str echo;               /* the dialect's own: some text of the request; copied */
 } answer_style;
 

@@ -366,6 +366,7 @@ static const field option_rows[] = {
 static void begin_request(api *a, ollama_request *x, chat *c) {
     *x = (ollama_request){.c = c, .last_n = LAST_N_UNSAID};
     request_begin(a, &x->q);
+    c->ignored = &x->q.ignored;
     engine_sampling *s = &x->q.job.sampling;
     s->temperature = 0.8f;
     s->top_k = 40;

@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/custom_tools.h"
 #include "api/openai.h"
 
 enum { LOGPROB_TEXT_BYTES = 128 };
+enum { CALL_FUNCTION, CALL_CUSTOM }; /* block_kind */
 
 /* ---- wording: parts ---- */
 
@@ -156,19 +158,20 @@ static void chat_begins(answer *x, buf *to) {
     }
 }
 
-static void put_call_delta(answer *x, uint32_t i, const text_reply_event *ev, json_writer *w) {
+/* said: arguments, or a custom tool's input. */
+static void put_call_delta(answer *x, uint32_t i, const text_reply_event *ev, str said, json_writer *w) {
     char id[API_CALL_ID_BYTES];
-    bool begins = ev->kind == TEXT_REPLY_CALL;
+    bool begins = ev->kind == TEXT_REPLY_CALL, custom = x->progress[i].block_kind == CALL_CUSTOM;
     json_key(w, "tool_calls");
     json_array_start(w);
     json_object_start(w);
     json_put_uint(w, "index", ev->call);
     if (begins) json_put_string(w, "id", str_of(api_call_id(x, i, ev->call, id)));
-    if (begins) json_put_string(w, "type", STR("function"));
-    json_key(w, "function");
+    if (begins) json_put_string(w, "type", custom ? STR("custom") : STR("function"));
+    json_key(w, custom ? "custom" : "function");
     json_object_start(w);
     if (begins) json_put_string(w, "name", ev->text);
-    json_put_string(w, "arguments", begins ? STR("") : ev->text);
+    json_put_string(w, custom ? "input" : "arguments", begins ? STR("") : said);
     json_object_end(w);
     json_object_end(w);
     json_array_end(w);
@@ -176,14 +179,25 @@ static void put_call_delta(answer *x, uint32_t i, const text_reply_event *ev, js
 
 static void chat_piece(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out, buf *to) {
     json_writer w;
+    answer_progress *p = &x->progress[i];
+    API_PAGE(input, 2 * TEXT_REPLY_OUT_BYTES);
+    str said = ev->text;
     if (ev->kind == TEXT_REPLY_CALL_END) return;
+    if (ev->kind == TEXT_REPLY_CALL) {
+        p->block_kind = custom_is_tool(x, ev->text) ? CALL_CUSTOM : CALL_FUNCTION;
+        p->input = (custom_input){0};
+    } else if (ev->kind == TEXT_REPLY_ARGUMENTS && p->block_kind == CALL_CUSTOM) {
+        custom_input_feed(&p->input, ev->text, &input);
+        said = buf_str(&input);
+        if (!said.len && !(out && x->logprobs)) return;
+    }
     begin_chunk(x, i, &w, to);
     if (ev->kind == TEXT_REPLY_CONTENT)
         json_put_string(&w, "content", ev->text);
     else if (ev->kind == TEXT_REPLY_REASONING)
         json_put_string(&w, "reasoning_content", ev->text);
     else
-        put_call_delta(x, i, ev, &w);
+        put_call_delta(x, i, ev, said, &w);
     end_choice(x, out, NULL, &w);
     openai_end_data(&w, to);
 }
@@ -248,11 +262,12 @@ static void put_calls(answer *x, uint32_t i, const answer_choice *c, json_writer
         str arguments, name = answer_next_call(&at, &arguments);
         json_object_start(w);
         json_put_string(w, "id", str_of(api_call_id(x, i, k, id)));
-        json_put_string(w, "type", STR("function"));
-        json_key(w, "function");
+        bool custom = custom_is_tool(x, name);
+        json_put_string(w, "type", custom ? STR("custom") : STR("function"));
+        json_key(w, custom ? "custom" : "function");
         json_object_start(w);
         json_put_string(w, "name", name);
-        json_put_string(w, "arguments", arguments);
+        json_put_string(w, custom ? "input" : "arguments", custom ? custom_input_of(x, arguments) : arguments);
         json_object_end(w);
         json_object_end(w);
     }
@@ -314,6 +329,7 @@ static void chat_whole(answer *x, const answer_choice *choices, buf *to) {
     json_array_end(&w);
     openai_put_whole_usage(x, choices, &w);
     json_object_end(&w);
+    if (api_kept_said(x)->failed) to->failed = true;
 }
 
 const dialect openai_dialect = {.stream_type = "text/event-stream",
@@ -360,6 +376,7 @@ static const field chat_fields[] = {
 typedef struct content_reader {
     chat *c;
     str *to;
+    bool result; /* of a tool */
 } content_reader;
 
 typedef struct content_part {
@@ -379,28 +396,39 @@ static bool on_part(void *ctx, const field_item *item, err *e) {
         return p.text.data ? chat_add_text(x->c, x->to, p.text, e)
                            : err_set(e, ERR_INVALID, "'%s.text' is missing", item->path);
     if (str_is(p.type, "refusal")) return chat_add_text(x->c, x->to, p.refusal, e);
+    if (x->result) return chat_add_placeholder(x->c, x->to, p.type, e);
     return err_set(e, ERR_INVALID, "'%s.type' is '%.*s'; this model takes text only", item->path,
                    (int)(p.type.len < 32 ? p.type.len : 32), p.type.data);
 }
 
-bool openai_content(chat *c, const char *path, str json, str *to, err *e) {
+static bool read_content(chat *c, const char *path, str json, bool result, str *to, err *e) {
     if (!json.len) return true;
     json_kind kind = fields_kind(json);
     if (kind == JSON_STRING) return fields_text(&c->in, json, to, e);
     if (kind != JSON_ARRAY_START)
         return err_set(e, ERR_INVALID, "'%s' must be a string or an array of parts, not %s", path,
                        fields_kind_name(kind));
-    return chat_each(c, path, json, on_part, &(content_reader){c, to}, e);
+    return chat_each(c, path, json, on_part, &(content_reader){c, to, result}, e);
+}
+
+bool openai_content(chat *c, const char *path, str json, str *to, err *e) {
+    return read_content(c, path, json, false, to, e);
+}
+
+bool openai_result(chat *c, const char *path, str json, str *to, err *e) {
+    return read_content(c, path, json, true, to, e);
 }
 
 typedef struct call_fields {
-    str id, type, function, name, arguments;
+    str id, type, function, custom, name, arguments, input;
 } call_fields;
 
 static const field call_rows[] = {{"id", FIELD_STRING, offsetof(call_fields, id)},
                                   {"type", FIELD_STRING, offsetof(call_fields, type)},
-                                  {"function", FIELD_OBJECT, offsetof(call_fields, function)}};
+                                  {"function", FIELD_OBJECT, offsetof(call_fields, function)},
+                                  {"custom", FIELD_OBJECT, offsetof(call_fields, custom)}};
 static const field called_rows[] = {{"name", FIELD_STRING, offsetof(call_fields, name)},
+                                    {"input", FIELD_STRING, offsetof(call_fields, input)},
                                     {"arguments", FIELD_STRING, offsetof(call_fields, arguments)}};
 
 typedef struct call_reader {
@@ -412,11 +440,14 @@ static bool on_call(void *ctx, const field_item *item, err *e) {
     call_reader *x = ctx;
     call_fields f = {0};
     char path[FIELD_PATH_BYTES];
-    snprintf(path, sizeof path, "%s.function", item->path);
     if (!CHAT_READ(x->c, item->path, item->json, call_rows, &f, e)) return false;
-    if (!f.function.len) return err_set(e, ERR_INVALID, "'%s' is missing", path);
-    if (!CHAT_READ(x->c, path, f.function, called_rows, &f, e)) return false;
+    bool custom = str_is(f.type, "custom");
+    snprintf(path, sizeof path, "%s.%s", item->path, custom ? "custom" : "function");
+    str called = custom ? f.custom : f.function;
+    if (!called.len) return err_set(e, ERR_INVALID, "'%s' is missing", path);
+    if (!CHAT_READ(x->c, path, called, called_rows, &f, e)) return false;
     if (!f.name.len) return err_set(e, ERR_INVALID, "'%s.name' is missing", path);
+    if (custom) return custom_add_call(x->c, x->m, f.id, f.name, f.input, e);
     return chat_add_call(x->c, x->m, f.id, f.name, f.arguments, e);
 }
 
@@ -460,7 +491,7 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
     m->reasoning = f.reasoning;
     if (m->role == CHAT_TOOL) m->name = f.name;
     snprintf(path, sizeof path, "%s.content", item->path);
-    if (!openai_content(c, path, f.content, &m->text, e)) return false;
+    if (!read_content(c, path, f.content, m->role == CHAT_TOOL, &m->text, e)) return false;
     if (!f.tool_calls.len || m->role != CHAT_ASSISTANT) return true;
     snprintf(path, sizeof path, "%s.tool_calls", item->path);
     return chat_each(c, path, f.tool_calls, on_call, &(call_reader){c, m}, e);
@@ -528,6 +559,7 @@ void openai_set_thinking(chat *c, uint32_t effort) {
 static void begin_request(api *a, openai_request *x, chat *c) {
     *x = (openai_request){.c = c, .effort = EFFORT_UNSAID, .parallel = true};
     openai_begin(a, &x->q);
+    c->ignored = &x->q.ignored;
 }
 
 static bool read_chat(api *a, str body, openai_request *x, chat *c, err *e) {

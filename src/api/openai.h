@@ -19,6 +19,8 @@
 void openai_begin(api *a, api_request *q); /* the defaults that OpenAI documents */
 /* The text of a string or of an array of parts; path: the field's. */
 bool openai_content(chat *c, const char *path, str json, str *to, err *e);
+/* The same of a tool's result: what is no text says only that it was there. */
+bool openai_result(chat *c, const char *path, str json, str *to, err *e);
 extern const char *const openai_efforts[];
 void openai_set_thinking(chat *c, uint32_t effort); /* UINT32_MAX: unsaid */
 bool openai_stream_options(chat *c, str json, err *e);

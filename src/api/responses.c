@@ -3,19 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/custom_tools.h"
 #include "api/openai.h"
+#include "api/responses.h"
 
-enum { BLOCK_NONE = 0xFF };
+enum { BLOCK_NONE = 0xFF, BLOCK_CUSTOM = 0xFE /* a call of a tool whose input is a text */ };
 
 /* ---- wording: items ---- */
 
-static const char *item_prefix(text_reply_kind kind) {
-    return kind == TEXT_REPLY_CONTENT ? "msg" : kind == TEXT_REPLY_REASONING ? "rs" : "fc";
+static const char *item_id(const answer *x, uint8_t block, uint32_t index, char out[80]) {
+    const char *prefix = block == TEXT_REPLY_CONTENT     ? "msg"
+                         : block == TEXT_REPLY_REASONING ? "rs"
+                         : block == BLOCK_CUSTOM         ? "ctc"
+                                                         : "fc";
+    snprintf(out, 80, "%s_%s_%u", prefix, http_request_id(x->request), index);
+    return out;
 }
 
-static const char *item_id(const answer *x, text_reply_kind kind, uint32_t index, char out[80]) {
-    snprintf(out, 80, "%s_%s_%u", item_prefix(kind), http_request_id(x->request), index);
-    return out;
+static uint8_t call_block(const answer *x, str name) {
+    return custom_is_tool(x, name) ? BLOCK_CUSTOM : TEXT_REPLY_CALL;
 }
 
 static void put_text_part(const char *type, str text, json_writer *w) {
@@ -31,36 +37,56 @@ static void put_text_part(const char *type, str text, json_writer *w) {
     json_object_end(w);
 }
 
-static const char *part_type(text_reply_kind kind) {
-    return kind == TEXT_REPLY_REASONING ? "reasoning_text" : "output_text";
+static const char *part_type(uint8_t block) {
+    return block == TEXT_REPLY_REASONING ? "reasoning_text" : "output_text";
 }
 
 typedef enum item_state { ITEM_OPEN, ITEM_DONE, ITEM_CUT } item_state;
 static const char *const item_states[] = {"in_progress", "completed", "incomplete"};
 
-/* said: its text or arguments so far; nothing yet where it has just begun. */
-static void put_item(answer *x, text_reply_kind kind, uint32_t index, str name, uint32_t call, str said,
-                     item_state state, json_writer *w) {
-    char id[80], call_id[API_CALL_ID_BYTES];
-    json_object_start(w);
-    json_put_string(w, "id", str_of(item_id(x, kind, index, id)));
-    json_put_string(w, "type",
-                    kind == TEXT_REPLY_CALL        ? STR("function_call")
-                    : kind == TEXT_REPLY_REASONING ? STR("reasoning")
-                                                   : STR("message"));
-    json_put_string(w, "status", str_of(item_states[state]));
-    if (kind == TEXT_REPLY_CALL) {
-        json_put_string(w, "call_id", str_of(api_call_id(x, 0, call, call_id)));
+/* The name that the model called, as the request has it: a function of a namespace says so. */
+static void put_called(const answer *x, str name, json_writer *w) {
+    str space, within;
+    if (!responses_find_in_namespace(json_raw_find(x->style.echo, STR("tools")), name, &space, &within)) {
         json_put_string(w, "name", name);
-        json_put_string(w, "arguments", said);
+        return;
+    }
+    json_key(w, "name");
+    json_raw(w, within);
+    json_key(w, "namespace");
+    json_raw(w, space);
+}
+
+static void put_call(answer *x, uint8_t block, str name, uint32_t call, str said, json_writer *w) {
+    char call_id[API_CALL_ID_BYTES];
+    json_put_string(w, "call_id", str_of(api_call_id(x, 0, call, call_id)));
+    put_called(x, name, w);
+    json_put_string(w, block == BLOCK_CUSTOM ? "input" : "arguments", said);
+}
+
+/* said: its text or arguments so far; nothing yet where it has just begun. */
+static void put_item(answer *x, uint8_t block, uint32_t index, str name, uint32_t call, str said, item_state state,
+                     json_writer *w) {
+    char id[80];
+    bool is_call = block == TEXT_REPLY_CALL || block == BLOCK_CUSTOM;
+    json_object_start(w);
+    json_put_string(w, "id", str_of(item_id(x, block, index, id)));
+    json_put_string(w, "type",
+                    block == BLOCK_CUSTOM           ? STR("custom_tool_call")
+                    : is_call                       ? STR("function_call")
+                    : block == TEXT_REPLY_REASONING ? STR("reasoning")
+                                                    : STR("message"));
+    json_put_string(w, "status", str_of(item_states[state]));
+    if (is_call) {
+        put_call(x, block, name, call, said, w);
     } else {
-        if (kind == TEXT_REPLY_CONTENT)
+        if (block == TEXT_REPLY_CONTENT)
             json_put_string(w, "role", STR("assistant"));
         else
             json_key(w, "summary"), json_raw(w, STR("[]"));
         json_key(w, "content");
         json_array_start(w);
-        if (state != ITEM_OPEN) put_text_part(part_type(kind), said, w);
+        if (state != ITEM_OPEN) put_text_part(part_type(block), said, w);
         json_array_end(w);
     }
     json_object_end(w);
@@ -137,7 +163,7 @@ static void put_response(answer *x, response_state state, const err *failure, st
         put_null("usage", w);
     }
     buf_append_str(w->out, STR(","));
-    buf_append_str(w->out, x->style.echo);
+    buf_append(w->out, x->style.echo.data + 1, x->style.echo.len - 2);
     json_object_end(w);
 }
 
@@ -170,22 +196,25 @@ static void response_begins(answer *x, buf *to) {
     response_event(x, "response.in_progress", IN_PROGRESS, NULL, to);
 }
 
-static text_reply_kind open_kind(const answer *x) { return (text_reply_kind)x->progress[0].block_kind; }
+static uint8_t open_block(const answer *x) { return x->progress[0].block_kind; }
+static bool call_is_open(const answer *x) {
+    return open_block(x) == TEXT_REPLY_CALL || open_block(x) == BLOCK_CUSTOM;
+}
 
 /* An event about the item that is open, up to what it says. */
 static void begin_item_event(answer *x, const char *type, json_writer *w, buf *to) {
     char id[80];
     begin_event(x, type, w, to);
-    json_put_string(w, "item_id", str_of(item_id(x, open_kind(x), x->progress[0].n_blocks, id)));
+    json_put_string(w, "item_id", str_of(item_id(x, open_block(x), x->progress[0].n_blocks, id)));
     json_put_uint(w, "output_index", x->progress[0].n_blocks);
-    if (open_kind(x) != TEXT_REPLY_CALL) json_put_uint(w, "content_index", 0);
+    if (!call_is_open(x)) json_put_uint(w, "content_index", 0);
 }
 
 static void put_part_event(answer *x, const char *type, str text, buf *to) {
     json_writer w;
     begin_item_event(x, type, &w, to);
     json_key(&w, "part");
-    put_text_part(part_type(open_kind(x)), text, &w);
+    put_text_part(part_type(open_block(x)), text, &w);
     end_event(&w, to);
 }
 
@@ -194,68 +223,88 @@ static void put_item_event(answer *x, const char *type, item_state state, buf *t
     begin_event(x, type, &w, to);
     json_put_uint(&w, "output_index", x->progress[0].n_blocks);
     json_key(&w, "item");
-    put_item(x, open_kind(x), x->progress[0].n_blocks, buf_str(api_kept_name(x)), x->progress[0].n_calls - 1,
+    put_item(x, open_block(x), x->progress[0].n_blocks, buf_str(api_kept_name(x)), x->progress[0].n_calls - 1,
              buf_str(api_kept_said(x)), state, &w);
     end_event(&w, to);
 }
 
-/* "response.output_text.done", with what was said; then the item is one of the output's. */
+/* "response.output_text.done", with what was said. */
+static void put_said(answer *x, str said, buf *to) {
+    json_writer w;
+    uint8_t block = open_block(x);
+    begin_item_event(x,
+                     block == BLOCK_CUSTOM           ? "response.custom_tool_call_input.done"
+                     : block == TEXT_REPLY_CALL      ? "response.function_call_arguments.done"
+                     : block == TEXT_REPLY_REASONING ? "response.reasoning_text.done"
+                                                     : "response.output_text.done",
+                     &w, to);
+    if (block == TEXT_REPLY_CALL) put_called(x, buf_str(api_kept_name(x)), &w);
+    json_put_string(&w, block == BLOCK_CUSTOM ? "input" : block == TEXT_REPLY_CALL ? "arguments" : "text", said);
+    if (block == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
+    end_event(&w, to);
+}
+
+/* Then the item is one of the output's. */
 static void close_item(answer *x, item_state state, buf *to) {
     json_writer w;
     answer_progress *p = &x->progress[0];
     if (p->block_kind == BLOCK_NONE) return;
     str said = buf_str(api_kept_said(x));
-    bool call = open_kind(x) == TEXT_REPLY_CALL;
-    begin_item_event(x,
-                     call                                   ? "response.function_call_arguments.done"
-                     : open_kind(x) == TEXT_REPLY_REASONING ? "response.reasoning_text.done"
-                                                            : "response.output_text.done",
-                     &w, to);
-    if (call) json_put_string(&w, "name", buf_str(api_kept_name(x)));
-    json_put_string(&w, call ? "arguments" : "text", said);
-    if (open_kind(x) == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
-    end_event(&w, to);
-    if (!call) put_part_event(x, "response.content_part.done", said, to);
+    put_said(x, said, to);
+    if (!call_is_open(x)) put_part_event(x, "response.content_part.done", said, to);
     put_item_event(x, "response.output_item.done", state, to);
     buf *items = api_kept_items(x);
     if (items->len) buf_append_str(items, STR(","));
     json_begin(&w, items);
-    put_item(x, open_kind(x), p->n_blocks, buf_str(api_kept_name(x)), p->n_calls - 1, said, state, &w);
+    put_item(x, open_block(x), p->n_blocks, buf_str(api_kept_name(x)), p->n_calls - 1, said, state, &w);
     buf_clear(api_kept_said(x));
     p->n_blocks++;
     p->block_kind = BLOCK_NONE;
 }
 
-static void open_item(answer *x, text_reply_kind kind, str name, buf *to) {
+static void open_item(answer *x, uint8_t block, str name, buf *to) {
     answer_progress *p = &x->progress[0];
-    if (p->block_kind == kind && kind != TEXT_REPLY_CALL) return;
+    bool is_call = block == TEXT_REPLY_CALL || block == BLOCK_CUSTOM;
+    if (p->block_kind == block && !is_call) return;
     close_item(x, ITEM_DONE, to);
-    p->block_kind = (uint8_t)kind;
+    p->block_kind = block;
+    p->input = (custom_input){0};
     buf_clear(api_kept_name(x));
     buf_append_str(api_kept_name(x), name);
     put_item_event(x, "response.output_item.added", ITEM_OPEN, to);
-    if (kind != TEXT_REPLY_CALL) put_part_event(x, "response.content_part.added", STR(""), to);
+    if (!is_call) put_part_event(x, "response.content_part.added", STR(""), to);
+}
+
+/* What a piece adds to the open item. */
+static void add_piece(answer *x, const text_reply_event *ev, buf *to) {
+    json_writer w;
+    buf *said = api_kept_said(x);
+    size_t before = said->len;
+    uint8_t block = open_block(x);
+    if (block == BLOCK_CUSTOM) custom_input_feed(&x->progress[0].input, ev->text, said);
+    else buf_append_str(said, ev->text);
+    if (said->failed || said->len == before) return;
+    begin_item_event(x,
+                     block == BLOCK_CUSTOM           ? "response.custom_tool_call_input.delta"
+                     : block == TEXT_REPLY_CALL      ? "response.function_call_arguments.delta"
+                     : block == TEXT_REPLY_REASONING ? "response.reasoning_text.delta"
+                                                     : "response.output_text.delta",
+                     &w, to);
+    json_put_string(&w, "delta", (str){said->data + before, said->len - before});
+    if (block == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
+    end_event(&w, to);
 }
 
 static void response_piece(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out,
                            buf *to) {
-    json_writer w;
     (void)i, (void)out;
     if (ev->kind == TEXT_REPLY_CALL_END) {
         close_item(x, ev->cut ? ITEM_CUT : ITEM_DONE, to);
     } else if (ev->kind == TEXT_REPLY_CALL) {
-        open_item(x, TEXT_REPLY_CALL, ev->text, to);
+        open_item(x, call_block(x, ev->text), ev->text, to);
     } else if (ev->text.len) {
-        if (ev->kind != TEXT_REPLY_ARGUMENTS) open_item(x, ev->kind, STR(""), to);
-        begin_item_event(x,
-                         ev->kind == TEXT_REPLY_ARGUMENTS   ? "response.function_call_arguments.delta"
-                         : ev->kind == TEXT_REPLY_REASONING ? "response.reasoning_text.delta"
-                                                            : "response.output_text.delta",
-                         &w, to);
-        json_put_string(&w, "delta", ev->text);
-        if (ev->kind == TEXT_REPLY_CONTENT) json_key(&w, "logprobs"), json_raw(&w, STR("[]"));
-        end_event(&w, to);
-        buf_append_str(api_kept_said(x), ev->text);
+        if (ev->kind != TEXT_REPLY_ARGUMENTS) open_item(x, (uint8_t)ev->kind, STR(""), to);
+        add_piece(x, ev, to);
     }
 }
 
@@ -291,9 +340,12 @@ static void put_items(answer *x, const answer_choice *c, buf *items) {
         str arguments, name = answer_next_call(&at, &arguments);
         if (n) buf_append_str(items, STR(","));
         json_begin(&w, items);
+        uint8_t block = call_block(x, name);
+        if (block == BLOCK_CUSTOM) arguments = custom_input_of(x, arguments);
         bool cut = c->cut && k + 1 == c->n_calls;
-        put_item(x, TEXT_REPLY_CALL, n++, name, k, arguments, cut ? ITEM_CUT : ITEM_DONE, &w);
+        put_item(x, block, n++, name, k, arguments, cut ? ITEM_CUT : ITEM_DONE, &w);
     }
+    if (api_kept_said(x)->failed) items->failed = true;
 }
 
 static void response_whole(answer *x, const answer_choice *c, buf *to) {
@@ -344,61 +396,6 @@ static const field request_rows[] = {
     {"grammar", FIELD_STRING, AT(grammar)}, /* ours */
 };
 
-typedef struct item_fields {
-    uint32_t role;
-    str type, content, id, call_id, name, arguments, output;
-} item_fields;
-
-static const char *const roles[] = {"system", "user", "assistant", "developer", NULL};
-
-#define ITEM_AT(member) offsetof(item_fields, member)
-static const field item_rows[] = {{"role", FIELD_WORD, ITEM_AT(role), .words = roles},
-                                  {"type", FIELD_STRING, ITEM_AT(type)},
-                                  {"content", FIELD_ANY, ITEM_AT(content)},
-                                  {"call_id", FIELD_STRING, ITEM_AT(call_id)},
-                                  {"name", FIELD_STRING, ITEM_AT(name)},
-                                  {"arguments", FIELD_STRING, ITEM_AT(arguments)},
-                                  {"output", FIELD_ANY, ITEM_AT(output)}};
-
-/* A call belongs to the assistant's message before it; without one it begins one. */
-static bool add_call(chat *c, const item_fields *f, const char *path, err *e) {
-    if (!f->call_id.len || !f->name.len)
-        return err_set(e, ERR_INVALID, "'%s.%s' is missing", path, f->call_id.len ? "name" : "call_id");
-    bool goes_on = c->last && c->last->role == CHAT_ASSISTANT;
-    chat_message *m = goes_on ? c->last : chat_add(c, CHAT_ASSISTANT, e);
-    return m && chat_add_call(c, m, f->call_id, f->name, f->arguments, e);
-}
-
-static bool add_result(chat *c, const item_fields *f, const char *path, err *e) {
-    char at[FIELD_PATH_BYTES];
-    snprintf(at, sizeof at, "%s.output", path);
-    if (!f->call_id.len) return err_set(e, ERR_INVALID, "'%s.call_id' is missing", path);
-    chat_message *m = chat_add(c, CHAT_TOOL, e);
-    if (!m) return false;
-    m->call_id = f->call_id;
-    return openai_content(c, at, f->output, &m->text, e);
-}
-
-static bool on_item(void *ctx, const field_item *item, err *e) {
-    chat *c = ctx;
-    item_fields f = {.role = UINT32_MAX};
-    char at[FIELD_PATH_BYTES];
-    if (!CHAT_READ(c, item->path, item->json, item_rows, &f, e)) return false;
-    if (str_is(f.type, "function_call")) return add_call(c, &f, item->path, e);
-    if (str_is(f.type, "function_call_output")) return add_result(c, &f, item->path, e);
-    if (str_is(f.type, "reasoning")) return true; /* thoughts of earlier turns are not shown again */
-    if (f.type.data && !str_is(f.type, "message"))
-        return err_set(
-            e, ERR_INVALID,
-            "'%s.type' is '%.*s'; it must be message, function_call, function_call_output or reasoning",
-            item->path, (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
-    if (f.role == UINT32_MAX) return err_set(e, ERR_INVALID, "'%s.role' is missing", item->path);
-    if (!f.content.len) return err_set(e, ERR_INVALID, "'%s.content' is missing", item->path);
-    chat_message *m = chat_add(c, f.role > CHAT_ASSISTANT ? CHAT_SYSTEM : (chat_role)f.role, e);
-    snprintf(at, sizeof at, "%s.content", item->path);
-    return m && openai_content(c, at, f.content, &m->text, e);
-}
-
 static bool read_input(chat *c, const response_request *x, err *e) {
     if (!x->input.len) return err_set(e, ERR_INVALID, "'input' is missing");
     if (x->instructions.len) {
@@ -407,44 +404,13 @@ static bool read_input(chat *c, const response_request *x, err *e) {
         m->text = x->instructions;
     }
     if (fields_kind(x->input) == JSON_ARRAY_START)
-        return chat_each(c, "input", x->input, on_item, c, e) &&
+        return chat_each(c, "input", x->input, responses_on_item, c, e) &&
                (c->first || err_set(e, ERR_INVALID, "'input' is empty; there must be one item at least"));
     if (fields_kind(x->input) != JSON_STRING)
         return err_set(e, ERR_INVALID, "'input' must be a string or an array of items, not %s",
                        fields_kind_name(fields_kind(x->input)));
     chat_message *m = chat_add(c, CHAT_USER, e);
     return m && fields_text(&c->in, x->input, &m->text, e);
-}
-
-typedef struct tool_fields {
-    str type, name, description, parameters;
-} tool_fields;
-
-static const field tool_rows[] = {{"type", FIELD_STRING, offsetof(tool_fields, type)},
-                                  {"name", FIELD_STRING, offsetof(tool_fields, name)},
-                                  {"description", FIELD_STRING, offsetof(tool_fields, description)},
-                                  {"parameters", FIELD_OBJECT, offsetof(tool_fields, parameters)}};
-
-static bool on_tool(void *ctx, const field_item *item, err *e) {
-    chat *c = ctx;
-    tool_fields f = {0};
-    if (!CHAT_READ(c, item->path, item->json, tool_rows, &f, e)) return false;
-    if (!str_is(f.type, "function"))
-        return err_set(e, ERR_INVALID,
-                       "'%s.type' is '%.*s'; this server runs no tools itself: it must be function",
-                       item->path, (int)(f.type.len < 32 ? f.type.len : 32), f.type.data);
-    if (f.name.len < 1 || f.name.len > CHAT_TOOL_NAME_MAX)
-        return err_set(e, ERR_INVALID, "'%s.name' must have 1 to %d bytes", item->path, CHAT_TOOL_NAME_MAX);
-    return chat_add_tool(c, f.name, f.description, f.parameters, e);
-}
-
-static bool read_choice(chat *c, str json, err *e) {
-    tool_fields f = {0};
-    if (!json.len || fields_kind(json) != JSON_OBJECT_START) return chat_read_tool_choice(c, json, e);
-    if (!CHAT_READ(c, "tool_choice", json, tool_rows, &f, e)) return false;
-    c->choice = CHAT_TOOLS_NAMED;
-    c->named = f.name;
-    return f.name.len || err_set(e, ERR_INVALID, "'tool_choice.name' is missing");
 }
 
 typedef struct form_fields {
@@ -484,7 +450,7 @@ static bool read_form(chat *c, const response_request *x, err *e) {
     return true;
 }
 
-/* What a response repeats of its request, as the members of an object. */
+/* What a response repeats of its request, as an object. */
 static bool make_echo(chat *c, const response_request *x, err *e) {
     buf b;
     json_writer w;
@@ -521,13 +487,14 @@ static bool make_echo(chat *c, const response_request *x, err *e) {
     json_object_end(&w);
     if (b.failed)
         return err_set_memory(e, b.len, 0, "no memory for what the response repeats of its request");
-    c->style.echo = (str){b.data + 1, b.len - 2};
+    c->style.echo = buf_str(&b);
     return true;
 }
 
 static bool read_request(api *a, str body, response_request *x, chat *c, err *e) {
     openai_begin(a, &x->q);
     x->parallel = true;
+    c->ignored = &x->q.ignored;
     if (!request_read(&x->q, &c->in, "", body, request_rows, sizeof request_rows / sizeof *request_rows, e) ||
         !request_settle(&x->q, &c->in, ROUTE_CHAT, e))
         return false;
@@ -536,8 +503,8 @@ static bool read_request(api *a, str body, response_request *x, chat *c, err *e)
         return err_set(e, ERR_INVALID,
                        "'previous_response_id' is given; nothing is kept here: send the whole input");
     if (!read_input(c, x, e)) return false;
-    if (x->tools.len && !chat_each(c, "tools", x->tools, on_tool, c, e)) return false;
-    if (!read_choice(c, x->tool_choice, e) || !read_form(c, x, e) || !make_echo(c, x, e)) return false;
+    if (x->tools.len && !chat_each(c, "tools", x->tools, responses_on_tool, c, e)) return false;
+    if (!responses_read_choice(c, x->tool_choice, e) || !read_form(c, x, e) || !make_echo(c, x, e)) return false;
     c->no_parallel = !x->parallel;
     return chat_finish(c, &x->q, e) && request_finish(&x->q, REQUEST_NOT_GIVEN, e);
 }

@@ -170,19 +170,37 @@ static bool is_plain(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("_-.:$[]", c);
 }
 
-void shared_fields_ignore(void *ctx, const char *path, str name) {
-    ignored_names *x = ctx;
+static bool is_listed(const ignored_names *x, const char *text) {
+    size_t len = strlen(text);
+    for (const char *at = x->n ? strstr(x->text, text) : NULL; at; at = strstr(at + 1, text)) {
+        bool begins = at == x->text || at[-1] == ' ', ends = !at[len] || at[len] == ',';
+        if (begins && ends) return true;
+    }
+    return false;
+}
+
+static void list(ignored_names *x, const char *path, str name, bool left_out) {
     char text[96];
     int n = snprintf(text, sizeof text, "%s%.*s", path, (int)(name.len < 48 ? name.len : 48), name.data);
     for (int i = 0; i < n && i < (int)sizeof text - 1; i++)
         if (!text[i] || !is_plain(text[i])) text[i] = '?';
     if (is_new(x->a, str_of(text)))
-        log_info("api", "a request has the field '%s', which nobody here knows: it is let pass%s", text,
+        log_info("api", "a request has %s '%s', which %s%s", left_out ? "the tool or item" : "the field", text,
+                 left_out ? "nobody here can run or look up: it is left out" : "nobody here knows: it is let pass",
                  x->a->n_ignored == API_IGNORED_MAX ? " (no more of them are logged)" : "");
+    if (is_listed(x, text)) return;
     size_t len = strlen(text);
     if (x->len + len + 16 > sizeof x->text) {
         x->n_more++;
         return;
     }
     x->len += (size_t)snprintf(x->text + x->len, sizeof x->text - x->len, "%s%s", x->n++ ? ", " : "", text);
+}
+
+void shared_fields_ignore(void *ctx, const char *path, str name) {
+    list(ctx, path, name, false);
+}
+
+void shared_fields_leave_out(ignored_names *x, const char *where, str name) {
+    list(x, where, name, true);
 }

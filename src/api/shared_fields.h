@@ -24,6 +24,9 @@ typedef struct ignored_names {
 /* For fields_more.unknown; ctx: an ignored_names. */
 void shared_fields_ignore(void *ctx, const char *path, str name);
 
+/* A tool or an item that is left out of the prompt: where: "tools.", "input.". */
+void shared_fields_leave_out(ignored_names *x, const char *where, str name);
+
 /* What the shared fields come to that has no place in the job. */
 typedef struct shared_values {
     uint32_t generation_prompt, thinking; /* as FIELD_YES_NO */

@@ -293,6 +293,134 @@ def tools_are_told_to_the_model_and_results_find_their_call():
         expect(a["content"][0].get("text"), ours["choices"][0]["message"]["content"])
 
 
+PATCH = {"type": "custom", "name": "apply_patch", "description": "changes files", "format": {"type": "grammar", "syntax": "lark", "definition": "start: HUNK+"}}
+GIT = {"type": "namespace", "name": "mcp__git", "description": "of git", "tools": [
+    {"type": "function", "name": "log", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}}, {"type": "nothing_known"}]}
+HOSTED = [{"type": t} for t in ("web_search", "local_shell", "image_generation", "file_search", "code_interpreter")] + [{"type": "tool_search", "execution": "client", "parameters": {}}, {"type": "mcp", "server_label": "x", "server_url": "https://x.invalid"}]
+
+
+def says(*calls):
+    """A grammar that makes the model say so."""
+    text = "\n".join("<tool_call>\n%s\n</tool_call>" % json.dumps({"name": n, "arguments": a}) for n, a in calls)
+    return "root ::= " + json.dumps(text, ensure_ascii=False)
+
+
+def response_events(s, **body):
+    r = ask(s, "/v1/responses", **{"input": "Hi", "max_output_tokens": 300, "stream": True, **body})
+    return [json.loads(x.split("data: ")[1]) for x in r.body.decode().split("\n\n") if "data: " in x]
+
+
+@test
+def tools_of_responses_that_are_no_functions():
+    grammar = says(("apply_patch", {"input": "*** Begin \u00e9\U0001f6a2 \"x\"\n\\d\t"}), ("mcp__git__log", {"n": 3}), ("apply_patch", {"other": "Hm"}))
+    wanted = [("custom_tool_call", "apply_patch", None, "*** Begin \u00e9\U0001f6a2 \"x\"\n\\d\t"), ("function_call", "log", "mcp__git", '{"n": 3}'), ("custom_tool_call", "apply_patch", None, "Hm")]
+    short = lambda i: (i["type"], i["name"], i.get("namespace"), i.get("input", i.get("arguments")))
+    with Server() as s:
+        tools = [PATCH, GIT, *HOSTED]
+        r = ask(s, "/v1/responses", input="Hi", tools=tools, grammar=grammar, max_output_tokens=300)
+        expect([short(i) for i in r.json()["output"]], wanted)
+        for t in HOSTED[:4]:
+            check("tools." + t["type"] in r.headers["x-plimsoll-ignored"], r.headers["x-plimsoll-ignored"])
+        found = response_events(s, tools=tools, grammar=grammar)
+        expect([short(e["item"]) for e in found if e["type"] == "response.output_item.done"], wanted)
+        expect("".join(e["delta"] for e in found if e["type"] == "response.custom_tool_call_input.delta"), wanted[0][3] + "Hm")
+        expect([e["input"] for e in found if e["type"] == "response.custom_tool_call_input.done"], [wanted[0][3], "Hm"])
+        expect([short(i) for i in found[-1]["response"]["output"]], wanted)
+        check("of it is left out" not in s.log() and s.log().count("tools.web_search") == 1, "one line in the log")
+        # the model is told of what it can call, and of nothing else
+        n = lambda t: ask(s, "/v1/responses", input="Hi", tools=t, max_output_tokens=1).json()["usage"]["input_tokens"]
+        expect(n(HOSTED), n([]))
+        check(n([PATCH]) > n([]) + 30 and n([GIT]) > n([]) + 30, "told of")
+        # which of them
+        for choice in ({"type": "custom", "name": "apply_patch"}, {"type": "allowed_tools", "mode": "required", "tools": [{"type": "custom", "name": "apply_patch"}]}):
+            out = ask(s, "/v1/responses", input="Hi", tools=tools, tool_choice=choice, max_output_tokens=60).json()["output"]
+            expect(out[-1]["name"], "apply_patch")
+        out = ask(s, "/v1/responses", input="Hi", tools=tools, tool_choice={"type": "function", "name": "log", "namespace": "mcp__git"}, max_output_tokens=60).json()["output"]
+        expect((out[-1]["name"], out[-1]["namespace"]), ("log", "mcp__git"))
+        ask(s, "/v1/responses", 400, input="Hi", tools=tools, tool_choice={"type": "web_search"})
+        ask(s, "/v1/responses", 400, input="Hi", tools=HOSTED, tool_choice="required")
+        ask(s, "/v1/responses", 400, input="Hi", tools=[{"type": "functoin", "name": "f"}])
+        # cut off within the input
+        half = json.dumps("<tool_call>\n" + json.dumps({"name": "apply_patch", "arguments": {"input": "*** Begin"}})[:-4])
+        r = ask(s, "/v1/responses", input="Hi", tools=tools, grammar="root ::= " + half, max_output_tokens=300).json()
+        expect((r["status"], r["output"][-1]["status"], r["output"][-1]["input"]), ("incomplete", "incomplete", "*** Begi"))
+
+
+@test
+def items_that_other_servers_leave_in_a_conversation():
+    items = [{"role": "user", "content": "Hi"}, {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "x"}, {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search", "query": "x"}},
+             {"type": "item_reference", "id": "msg_1"}, {"type": "local_shell_call", "id": "l", "call_id": "c0", "status": "completed", "action": {"type": "exec", "command": ["ls"], "env": {}}},
+             {"type": "local_shell_call_output", "call_id": "c0", "output": "x"}, {"type": "tool_search_call", "call_id": "t", "arguments": {"query": "x"}}, {"type": "tool_search_output", "call_id": "t", "tools": []},
+             {"type": "image_generation_call", "id": "i", "result": "AAAA"}, {"type": "compaction", "encrypted_content": "x"},
+             {"type": "custom_tool_call", "call_id": "c1", "name": "apply_patch", "input": "x \"y\""}, {"type": "custom_tool_call_output", "call_id": "c1", "output": "ok"},
+             {"type": "function_call", "call_id": "c2", "name": "log", "namespace": "mcp__git", "arguments": "{\"n\": 1}"},
+             {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "seen"}, {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}, {"role": "user", "content": "Go on"}]
+    with Server() as s:
+        r = ask(s, "/v1/responses", input=items, tools=[PATCH, GIT], max_output_tokens=4)
+        for name in ("web_search_call", "item_reference", "local_shell_call"):
+            check("input." + name in r.headers["x-plimsoll-ignored"], r.headers["x-plimsoll-ignored"])
+        kept = [items[0]] + items[10:]
+        expect(ask(s, "/v1/responses", input=kept, tools=[PATCH, GIT], max_output_tokens=4).json()["usage"]["input_tokens"], r.json()["usage"]["input_tokens"])
+        r = ask(s, "/v1/responses", 400, input=[{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}])
+        check("input_image" in r.json()["error"]["message"], r.body)
+        ask(s, "/v1/responses", 400, input=[{"type": "mesage", "role": "user", "content": "x"}])
+
+
+@test
+def custom_tools_of_chats():
+    tool = {"type": "custom", "custom": {"name": "apply_patch", "description": "d", "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "x+"}}}}
+    grammar = says(("apply_patch", {"input": "a\n\u00e9" + "b" * 700}), ("look_up", {"word": "w"}))
+    wanted = "a\n\u00e9" + "b" * 700
+    talk = USER + [{"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "apply_patch", "input": "x"}}]},
+                   {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "ok"}, {"type": "image_url", "image_url": {"url": "data:,x"}}]}]
+    with Server("-c", "4096") as s:
+        body = {"messages": talk, "tools": [tool, TOOL, {"type": "web_search"}], "grammar": grammar, "max_tokens": 2000}
+        calls = chat(s, **body)["choices"][0]["message"]["tool_calls"]
+        expect(calls[0]["custom"], {"name": "apply_patch", "input": wanted})
+        expect((calls[0]["type"], calls[1]["type"], calls[1]["function"]["arguments"]), ("custom", "function", '{"word": "w"}'))
+        deltas = [d for c in chunks(s, **body) if c["choices"] for d in c["choices"][0]["delta"].get("tool_calls", [])]
+        expect("".join(d["custom"]["input"] for d in deltas if d["index"] == 0), wanted)
+        expect((deltas[0]["type"], deltas[0]["custom"]["name"]), ("custom", "apply_patch"))
+        expect(ask(s, "/v1/chat/completions", **body).headers["x-plimsoll-ignored"], "tools.web_search")
+        forced = chat(s, tools=[tool, TOOL], tool_choice={"type": "custom", "custom": {"name": "apply_patch"}}, max_tokens=200)
+        expect(forced["choices"][0]["message"]["tool_calls"][0]["type"], "custom")
+        only = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "look_up"}}]}}
+        forced = chat(s, tools=[tool, TOOL], tool_choice=only, max_tokens=200)
+        expect(forced["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "look_up")
+
+
+@test
+def anthropics_own_tools_and_blocks():
+    cached = {"cache_control": {"type": "ephemeral"}}
+    talk = [{"role": "user", "content": [{"type": "text", "text": "U", **cached}, {"type": "document", "title": "Notes", "source": {"type": "text", "media_type": "text/plain", "data": "the keel"}}]},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "T", "signature": "s"}, {"type": "redacted_thinking", "data": "x"}, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
+                                              {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"type": "web_search_result", "url": "u", "title": "t", "encrypted_content": "e"}]},
+                                              {"type": "text", "text": "A", "citations": []}, {"type": "tool_use", "id": "1", "name": "bash", "input": {"command": "ls"}, **cached}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", **cached, "content": [
+                {"type": "text", "text": "R", **cached}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}, {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}},
+                {"type": "tool_reference", "tool_name": "other"}, {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "found"}]}]}, {"type": "text", "text": "Go on"}]}]
+    tools = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}, {"type": "code_execution_20250522", "name": "code_execution"}, {"type": "computer_20250124", "name": "computer", "display_width_px": 1, "display_height_px": 1},
+             {"type": "mcp_toolset", "mcp_server_name": "x"}, {"type": "bash_20250124", "name": "bash"}, {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+             {"name": "other", "input_schema": TOOL["function"]["parameters"], "defer_loading": True, **cached}]
+    body = {"model": "plimsoll-tiny", "max_tokens": 4, "messages": talk, "tools": tools, "system": [{"type": "text", "text": "x-anthropic-billing-header: a=1;"}, {"type": "text", "text": "S", **cached}],
+            "metadata": {"user_id": "u"}}
+    with Server() as s:
+        r = ask(s, "/v1/messages", headers={"anthropic-beta": "mcp-client-2025-04-04,x"}, **body)
+        for name in ("tools.web_search_20250305", "tools.code_execution_20250522", "tools.computer_20250124"):
+            check(name in r.headers["x-plimsoll-ignored"], r.headers["x-plimsoll-ignored"])
+        body.update(context_management={"edits": []}, mcp_servers=[{"type": "url", "url": "https://x.invalid", "name": "x"}], container="c", service_tier="auto")
+        body["system"][0]["text"] = "x-anthropic-billing-header: a=2; more of it"
+        again = ask(s, "/v1/messages", **body).json()["usage"]
+        check(again["cache_read_input_tokens"] >= 0.95 * (again["cache_read_input_tokens"] + again["input_tokens"]), again)
+        for name in ("bash", "str_replace_based_edit_tool"):
+            use = ask(s, "/v1/messages", **{**body, "tool_choice": {"type": "tool", "name": name}, "max_tokens": 600}).json()["content"]
+            check(all(b["name"] == name for b in use if b["type"] == "tool_use"), use)
+        ask(s, "/v1/messages", 400, **{**body, "tool_choice": {"type": "tool", "name": "web_search"}})
+        ask(s, "/v1/messages", 400, **{**body, "tools": [{"type": "costum", "name": "x", "input_schema": {"type": "object"}}]})
+        r = ask(s, "/v1/messages", 400, **{**body, "messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]}]})
+        check("'image'" in r.json()["error"]["message"], r.body)
+
+
 BODIES = {
     "/v1/chat/completions": {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "U"}]},
                                           {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{\"word\": \"keel\"}"}}]},
