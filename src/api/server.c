@@ -27,9 +27,7 @@ static void put_health_memory(api *a, json_writer *w) {
     json_put_uint(w, "available_bytes", b.available_bytes);
     json_put_uint(w, "reclaimable_bytes", b.reclaimable_bytes);
     json_put_uint(w, "used_bytes", b.kernel_bytes);
-    json_key(w, "line_bytes");
-    if (b.ledger.line_bytes == UINT64_MAX) json_null(w);
-    else json_uint(w, b.ledger.line_bytes);
+    mem_line_json(b.ledger.line_bytes, &b.ledger.line, w);
     json_object_end(w);
 }
 

@@ -329,7 +329,7 @@ int cli_bench(const cli_options *o, mem_ledger *l) {
     err e = {0};
     static bench b;
     b = (bench){.o = o, .start_ns = clock_now_ns()};
-    if (!read_options(&b, &e) || !cli_set_line(o, l, &e) || !cli_check_machine(l, &e)) return cli_fail(&e);
+    if (!read_options(&b, &e) || !cli_set_line(o, l, true, &e)) return cli_fail(&e);
     engine_plan plan;
     cli_plan_begin(&plan, l);
     engine_config c = config_of(&b);

@@ -29,10 +29,9 @@ engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions);
 /* The engine's, with --window and --keep. */
 kv_terms cli_terms(const cli_options *o, const engine *en);
 bool cli_check_window(const cli_options *o, uint32_t n_context, err *e);
-/* False when the line is below what the program itself takes. */
-bool cli_set_line(const cli_options *o, mem_ledger *l, err *e);
-/* False when the machine is smaller than the line: for commands that hold to it here (a plan may be for another). */
-bool cli_check_machine(mem_ledger *l, err *e);
+/* By --memory, and no more than the control groups give. machine: nor than this machine has available (a plan may be
+ * for another). False when the line is below what the program itself takes, or the machine is smaller than it. */
+bool cli_set_line(const cli_options *o, mem_ledger *l, bool machine, err *e);
 /* The plan so far: the line and what the process holds already. */
 void cli_plan_begin(engine_plan *plan, mem_ledger *l);
 void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out);

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "base/log.h"
 #include "engine/speculate.h"
-#include "mem/books.h"
+#include "mem/line.h"
 #include "plat/kernel.h"
 
 int cli_fail(const err *e) {
@@ -48,40 +48,35 @@ bool cli_check_window(const cli_options *o, uint32_t n_context, err *e) {
            err_set(e, ERR_USAGE, "--window is %u; the context has %u tokens", o->window, n_context);
 }
 
-bool cli_set_line(const cli_options *o, mem_ledger *l, err *e) {
-    plat_system_memory system = {0};
-    uint64_t line = o->memory_bytes;
-    if (o->memory_percent > 0 && plat_system_memory_read(&system))
-        line = (uint64_t)((double)system.total_bytes * o->memory_percent / 100);
-    if (!line) line = mem_line_default();
-    mem_ledger_view v;
-    mem_ledger_read(l, &v);
-    if (line <= v.now_bytes) {
-        char asked[BYTES_TEXT_BYTES], own[BYTES_TEXT_BYTES];
-        return err_set_memory(e, v.now_bytes, line,
-                              "the line of %s is below the %s that the program itself takes: raise --memory",
-                              bytes_text(line, asked), bytes_text(v.now_bytes, own));
-    }
-    mem_ledger_set_line(l, line);
-    return true;
+static bool within_machine(uint64_t line, const plat_system_memory *system, err *e) {
+    char asked[BYTES_TEXT_BYTES], there[BYTES_TEXT_BYTES];
+    if (!system->total_bytes || line <= system->total_bytes) return true;
+    return err_set(e, ERR_USAGE, "--memory is %s; this machine has %s", bytes_text(line, asked),
+                   bytes_text(system->total_bytes, there));
 }
 
-bool cli_check_machine(mem_ledger *l, err *e) {
-    plat_system_memory system;
+static void say_unreadable(void) {
     plat_cgroup_memory cgroup;
-    mem_ledger_view v;
-    char asked[BYTES_TEXT_BYTES], there[BYTES_TEXT_BYTES];
-    mem_ledger_read(l, &v);
-    bytes_text(v.line_bytes, asked);
-    if (v.line_bytes == UINT64_MAX || !plat_system_memory_read(&system)) return true;
-    if (v.line_bytes > system.total_bytes)
-        return err_set(e, ERR_USAGE, "--memory is %s; this machine has %s", asked,
-                       bytes_text(system.total_bytes, there));
     plat_cgroup_memory_read(&cgroup);
-    if (cgroup.limited && v.line_bytes > cgroup.limit_bytes)
-        log_warn("memory", "the line of %s is above the control group's limit of %s", asked,
-                 bytes_text(cgroup.limit_bytes, there));
     if (cgroup.unreadable) log_warn("memory", "the control group's limit cannot be read: it is not looked at");
+}
+
+bool cli_set_line(const cli_options *o, mem_ledger *l, bool machine, err *e) {
+    plat_system_memory system = {0};
+    uint64_t line = o->memory_bytes;
+    if (plat_system_memory_read(&system) && o->memory_percent > 0)
+        line = (uint64_t)((double)system.total_bytes * o->memory_percent / 100);
+    if (machine && !within_machine(line, &system, e)) return false;
+    mem_line_start(l, line, machine);
+    mem_ledger_view v;
+    mem_ledger_read(l, &v);
+    if (v.line_bytes <= v.now_bytes) {
+        char asked[BYTES_TEXT_BYTES], own[BYTES_TEXT_BYTES];
+        return err_set_memory(e, v.now_bytes, v.line_bytes,
+                              "the line of %s is below the %s that the program itself takes: raise --memory",
+                              bytes_text(v.line_bytes, asked), bytes_text(v.now_bytes, own));
+    }
+    if (machine) say_unreadable();
     return true;
 }
 
@@ -91,12 +86,22 @@ void cli_plan_begin(engine_plan *plan, mem_ledger *l) {
     mem_books_read(l, &books);
     memset(plan, 0, sizeof *plan);
     plan->rows.line_bytes = books.ledger.line_bytes;
+    plan->rows.line = books.ledger.line;
     mem_plan_set(&plan->rows, MEM_RUNTIME, books.ledger.rows[MEM_RUNTIME].now_bytes);
 }
 
 static void print_row(FILE *out, const char *name, uint64_t bytes, const char *help) {
     char text[BYTES_TEXT_BYTES];
     fprintf(out, "  %-12s %10s  %s\n", name, bytes_text(bytes, text), help);
+}
+
+static void print_line(const mem_plan *rows, FILE *out) {
+    char words[128] = "never passed", asked[BYTES_TEXT_BYTES];
+    if (rows->line_bytes < rows->line.asked_bytes)
+        snprintf(words, sizeof words, "never passed; asked were %s, the %s gives no more",
+                 bytes_text(rows->line.asked_bytes, asked),
+                 strcmp(rows->line.bound, "cgroup") ? "machine" : "control group");
+    print_row(out, "line", rows->line_bytes, words);
 }
 
 void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
@@ -106,7 +111,7 @@ void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
     for (mem_account i = 0; i < MEM_ACCOUNT_COUNT; i++)
         if (plan->rows.bytes[i]) print_row(out, mem_account_name(i), plan->rows.bytes[i], mem_account_help(i));
     print_row(out, "total", plan->rows.total_bytes, plan->rows.line_bytes == UINT64_MAX ? "" : "of a line of");
-    if (plan->rows.line_bytes != UINT64_MAX) print_row(out, "line", plan->rows.line_bytes, "never passed");
+    if (plan->rows.line_bytes != UINT64_MAX) print_line(&plan->rows, out);
     fprintf(out, "context %u tokens a request; KV pool %u pages of %s = %llu tokens, %s a token (%s)\n",
             plan->n_context, plan->n_pages, bytes_text(plan->page_bytes, a),
             (unsigned long long)plan->n_pages * KV_PAGE_TOKENS, bytes_text(plan->kv_bytes_per_token, b),

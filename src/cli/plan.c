@@ -58,7 +58,7 @@ static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l)
 
 int cli_plan(const cli_options *o, mem_ledger *l) {
     err e = {0};
-    if (!cli_set_line(o, l, &e)) return cli_fail(&e);
+    if (!cli_set_line(o, l, false, &e)) return cli_fail(&e);
     server_parts parts = server_parts_of(o);
     engine *en = engine_prepare(&parts.engine, l, &e);
     if (!en) return cli_fail(&e);

@@ -87,7 +87,7 @@ int cli_run(const cli_options *o, mem_ledger *l) {
     err e = {0};
     str prompt;
     if (!cli_text_argument(o, &prompt, &e)) return cli_fail(&e);
-    if (!cli_set_line(o, l, &e) || !cli_check_machine(l, &e)) return cli_fail(&e);
+    if (!cli_set_line(o, l, true, &e)) return cli_fail(&e);
     engine_plan plan;
     cli_plan_begin(&plan, l);
     /* A window that rotates writes beside what it still sees: as much room again, where there is any. */

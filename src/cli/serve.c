@@ -123,6 +123,13 @@ static uint64_t planned_beside_pool(const server *s) {
     return s->plan.rows.total_bytes - (uint64_t)s->plan.n_pages * s->plan.page_bytes;
 }
 
+/* The pool is what gives way to a line that has been lowered. */
+static void pass_on_line(void *ctx, uint64_t line_bytes) {
+    const server *s = ctx;
+    uint64_t beside = planned_beside_pool(s);
+    sched_limit_pool(s->sched, line_bytes > beside ? line_bytes - beside : 0);
+}
+
 /* The line must leave room for requests above the level that refuses them. */
 static bool check_levels(const server *s, err *e) {
     uint64_t line = s->plan.rows.line_bytes, room = line - planned_beside_pool(s);
@@ -142,6 +149,7 @@ static bool watch_memory(server *s, err *e) {
                           .ctx = s,
                           .lent = lent,
                           .level = pass_on_level,
+                          .line = pass_on_line,
                           .rungs = ladder,
                           .n_rungs = sizeof ladder / sizeof *ladder};
     memcpy(c.threshold_bytes, s->options->level_bytes, sizeof c.threshold_bytes);
@@ -248,7 +256,7 @@ int cli_serve(const cli_options *o, mem_ledger *l) {
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: only the waits below see them */
     signal(SIGPIPE, SIG_IGN);
-    if (!cli_set_line(o, l, &e) || !cli_check_machine(l, &e)) return cli_fail(&e);
+    if (!cli_set_line(o, l, true, &e)) return cli_fail(&e);
     if (o->engine_kind) return server_echo(o, l);
     server s = {.options = o, .parts = server_parts_of(o), .ledger = l};
     bool ok = start(&s, &e);

@@ -6,8 +6,8 @@
 
 #include "engine/generation.h"
 #include "mem/arena.h"
-#include "mem/books.h"
 #include "mem/heap.h"
+#include "mem/line.h"
 
 struct plimsoll {
     mem_arena self;
@@ -64,8 +64,9 @@ plimsoll *plimsoll_open(const plimsoll_config *config, plimsoll_status *status, 
     if (mem_arena_init(&self, &unlimited, MEM_WORKSPACE, sizeof *p, false, &e)) {
         p = mem_arena_take(&self, sizeof *p, 64);
         memset(p, 0, sizeof *p);
-        mem_ledger_init(&p->ledger, config->memory_bytes ? config->memory_bytes : mem_line_default());
+        mem_ledger_init(&p->ledger, UINT64_MAX);
         mem_books_start(&p->ledger);
+        mem_line_start(&p->ledger, config->memory_bytes, true);
         mem_heap_init(&p->heap, &p->ledger, MEM_QUEUE);
         p->self = self;
         p->self.ledger = NULL;

@@ -108,6 +108,7 @@ static bool commit(kv_pool *p, page_class *k, uint32_t index, err *e) {
         mem_ledger_release(p->ledger, MEM_KV, k->page_bytes);
         return false;
     }
+    mem_ledger_arrived(p->ledger, MEM_KV, k->page_bytes);
     k->pages[index].committed = 1;
     p->counts.committed_bytes += k->page_bytes;
     p->counts.committed_pages++;

@@ -23,6 +23,7 @@ bool mem_arena_init(mem_arena *a, mem_ledger *l, mem_account account, size_t byt
         mem_ledger_release(l, account, bytes);
         return false;
     }
+    mem_ledger_arrived(l, account, bytes);
     *a = (mem_arena){.base = base, .size = bytes, .ledger = l, .account = account};
     return true;
 }

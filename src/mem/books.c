@@ -46,6 +46,7 @@ void mem_books_read(mem_ledger *l, mem_books *out) {
     plat_heap_read(&out->heap);
 
     out->kernel_bytes = kernel_bytes(&out->process);
+    mem_ledger_seen(l, &out->ledger, out->kernel_bytes);
     out->unexplained_bytes = (int64_t)(out->kernel_bytes - out->ledger.now_bytes);
     uint64_t off = (uint64_t)(out->unexplained_bytes < 0 ? -out->unexplained_bytes : out->unexplained_bytes);
     uint64_t two_percent = out->kernel_bytes / 50;
@@ -83,22 +84,6 @@ mem_level mem_level_of(uint64_t available_bytes, uint64_t line_bytes) {
     if (available_bytes >= span / 12) return MEM_WARNING;
     if (available_bytes >= span / 24) return MEM_CRITICAL;
     return MEM_EMERGENCY;
-}
-
-/* The buffer is for a machine (or a container: its limit is all the machine it has) that can spare it. */
-uint64_t mem_line_for(const plat_system_memory *system, const plat_cgroup_memory *cgroup) {
-    uint64_t available = least(system->available_bytes, plat_cgroup_room(cgroup));
-    uint64_t machine = least(system->total_bytes, cgroup->limited ? cgroup->limit_bytes : UINT64_MAX);
-    uint64_t line = available / 100 * 80;
-    return machine >= 8 * GIB ? less(line, GIB) : line;
-}
-
-uint64_t mem_line_default(void) {
-    plat_system_memory system;
-    plat_cgroup_memory cgroup;
-    if (!plat_system_memory_read(&system)) return UINT64_MAX; /* nothing to go by: no line */
-    plat_cgroup_memory_read(&cgroup);
-    return mem_line_for(&system, &cgroup);
 }
 
 static void put_or_null(json_writer *w, const char *key, uint64_t bytes) {
@@ -181,7 +166,7 @@ static void heap_json(const plat_heap *h, json_writer *w) {
 
 void mem_books_json(const mem_books *b, json_writer *w) {
     json_object_start(w);
-    put_or_null(w, "line_bytes", b->ledger.line_bytes);
+    mem_line_json(b->ledger.line_bytes, &b->ledger.line, w);
     json_put_uint(w, "kernel_bytes", b->kernel_bytes);
     json_put_uint(w, "ledger_bytes", b->ledger.now_bytes);
     json_put_uint(w, "ledger_peak_bytes", b->ledger.peak_bytes);

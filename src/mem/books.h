@@ -41,9 +41,4 @@ uint64_t mem_books_room(const mem_books *b);
 uint64_t mem_books_under_line(const mem_books *b);
 void mem_books_json(const mem_books *b, json_writer *w);
 
-/* The line when the operator names none: 80 % of the smaller of MemAvailable and of the room under the
- * cgroup's limit, less 1 GiB where the machine (or that limit) is 8 GiB or more. */
-uint64_t mem_line_default(void);
-uint64_t mem_line_for(const plat_system_memory *system, const plat_cgroup_memory *cgroup); /* pure */
-
 #endif

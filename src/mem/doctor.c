@@ -104,8 +104,8 @@ static void look_at_level(const mem_snapshot *s, mem_diagnosis *d) {
     figure(f, "reclaimable_bytes", (double)b->reclaimable_bytes);
     if (!b->ledger.watched.pressed) return;
     f = add(d, MEM_WARN, "pressed", NULL,
-            "programs on this machine wait for memory: the level stands one higher for it");
-    advise(f, "the machine as a whole is short: end what else runs, or lower --memory here");
+            "programs wait for memory: the level stands one higher for it");
+    advise(f, "the control group or the machine is short: end what else runs there, or lower --memory here");
     figure(f, "machine_available_bytes", (double)left.machine);
 }
 
@@ -135,8 +135,8 @@ static void look_at_line(const mem_snapshot *s, mem_diagnosis *d) {
     if (b->cgroup.limited && b->cgroup.limit_bytes < line) {
         mem_finding *f =
             add(d, MEM_WARN, "cgroup_below_line", NULL,
-                "the control group's limit of %s is below the line of %s: the kernel kills before the line "
-                "is reached",
+                "the control group's limit of %s is below the line of %s: what it does not give is refused before "
+                "the line is reached",
                 BYTES(b->cgroup.limit_bytes), BYTES(line));
         advise(f, "serve with --memory below the container's limit, or raise that limit");
         figure(f, "cgroup_limit_bytes", (double)b->cgroup.limit_bytes);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 static const struct {
@@ -26,10 +27,31 @@ void mem_ledger_init(mem_ledger *l, uint64_t line_bytes) {
     for (int a = 0; a < MEM_ACCOUNT_COUNT; a++) l->rows[a].limit_bytes = UINT64_MAX;
 }
 
-void mem_ledger_set_line(mem_ledger *l, uint64_t line_bytes) {
-    pthread_mutex_lock(&l->lock);
+void mem_ledger_set_line(mem_ledger *l, uint64_t line_bytes, const mem_line_terms *terms) {
+    lock(l);
     l->line_bytes = line_bytes;
-    pthread_mutex_unlock(&l->lock);
+    l->line = terms ? *terms : (mem_line_terms){.asked_bytes = line_bytes};
+    unlock(l);
+}
+
+static void put_line(json_writer *w, const char *key, uint64_t bytes) {
+    json_key(w, key);
+    if (bytes == UINT64_MAX) json_null(w);
+    else json_uint(w, bytes);
+}
+
+void mem_line_json(uint64_t line_bytes, const mem_line_terms *terms, json_writer *w) {
+    put_line(w, "line_bytes", line_bytes);
+    if (!terms->bound) return;
+    put_line(w, "line_asked_bytes", terms->asked_bytes);
+    json_put_string(w, "line_bound", str_of(terms->bound));
+}
+
+void mem_ledger_set_room(mem_ledger *l, mem_room_fn *room) {
+    lock(l);
+    l->room = room;
+    l->room_read_ns = 0;
+    unlock(l);
 }
 
 void mem_ledger_set_limit(mem_ledger *l, mem_account a, uint64_t limit_bytes) {
@@ -41,6 +63,8 @@ void mem_ledger_set_limit(mem_ledger *l, mem_account a, uint64_t limit_bytes) {
 
 static uint64_t below(uint64_t limit, uint64_t now) { return limit > now ? limit - now : 0; }
 
+static void forget_unseen(mem_ledger_row *row, uint64_t bytes) { row->unseen_bytes = below(row->unseen_bytes, bytes); }
+
 static void add(mem_ledger *l, mem_ledger_row *row, uint64_t bytes) {
     row->now_bytes += bytes;
     l->now_bytes += bytes;
@@ -48,29 +72,78 @@ static void add(mem_ledger *l, mem_ledger_row *row, uint64_t bytes) {
     if (l->now_bytes > l->peak_bytes) l->peak_bytes = l->now_bytes;
 }
 
+/* ---- what the kernel would still give ---- */
+
+enum { ROOM_LASTS_NS = 2000000 };
+
+/* At least `bytes`, or all there is. What is reserved and not resident yet is not free, though the kernel counts it
+ * so. */
+static uint64_t room_left(mem_ledger *l, uint64_t bytes) {
+    if (!l->room) return UINT64_MAX;
+    uint64_t now = clock_now_ns();
+    if (bytes > l->room_left_bytes || now - l->room_read_ns >= ROOM_LASTS_NS) {
+        uint64_t awaited = l->pending_bytes;
+        for (int a = 0; a < MEM_ACCOUNT_COUNT; a++) awaited += l->rows[a].unseen_bytes;
+        l->room_left_bytes = below(l->room(bytes + awaited), awaited);
+        l->room_read_ns = now;
+    }
+    return l->room_left_bytes;
+}
+
+static void take_room(mem_ledger *l, mem_ledger_row *row, uint64_t bytes) {
+    if (!l->room) return;
+    l->room_left_bytes -= bytes;
+    row->unseen_bytes += bytes;
+}
+
+void mem_ledger_arrived(mem_ledger *l, mem_account a, uint64_t bytes) {
+    CHECK(a < MEM_ACCOUNT_COUNT);
+    lock(l);
+    forget_unseen(&l->rows[a], bytes);
+    unlock(l);
+}
+
+void mem_ledger_seen(mem_ledger *l, const mem_ledger_view *v, uint64_t kernel_bytes) {
+    lock(l);
+    for (int a = 0; a < MEM_ACCOUNT_COUNT; a++) forget_unseen(&l->rows[a], v->rows[a].unseen_bytes);
+    l->pending_bytes = below(v->now_bytes, kernel_bytes);
+    unlock(l);
+}
+
 static bool counted_down(mem_ledger *l) { return l->fail_countdown > 0 && --l->fail_countdown == 0; }
+
+typedef struct bound { /* what stands in the way of a reservation */
+    uint64_t available_bytes, of_bytes;
+    const char *words;
+} bound;
+
+static bound tightest(mem_ledger *l, const mem_ledger_row *row, uint64_t bytes) {
+    bound b = {below(l->line_bytes, l->now_bytes), l->line_bytes, "under the line of "};
+    uint64_t under_limit = below(row->limit_bytes, row->now_bytes);
+    if (under_limit < b.available_bytes) b = (bound){under_limit, row->limit_bytes, "under the limit of "};
+    if (bytes > b.available_bytes) return b;
+    uint64_t room = room_left(l, bytes);
+    if (room < bytes) b = (bound){room, 0, "in this machine and its control groups"};
+    return b;
+}
 
 bool mem_ledger_reserve(mem_ledger *l, mem_account a, uint64_t bytes, err *e) {
     CHECK(a < MEM_ACCOUNT_COUNT);
     lock(l);
     mem_ledger_row *row = &l->rows[a];
-    uint64_t line = l->line_bytes, limit = row->limit_bytes;
-    uint64_t under_line = below(line, l->now_bytes), under_limit = below(limit, row->now_bytes);
-    bool staged = counted_down(l), fits = bytes <= under_line && bytes <= under_limit;
-    if (fits && !staged) add(l, row, bytes);
+    bound b = tightest(l, row, bytes);
+    bool staged = counted_down(l), good = bytes <= b.available_bytes && !staged;
+    if (good) add(l, row, bytes), take_room(l, row, bytes);
     else row->refused++;
     unlock(l);
-    if (fits && !staged) return true;
+    if (good) return true;
 
-    char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES], bound[BYTES_TEXT_BYTES];
-    uint64_t available = under_line < under_limit ? under_line : under_limit;
-    bool by_limit = under_limit < under_line;
+    char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES], of[BYTES_TEXT_BYTES] = "";
     bytes_text(bytes, need);
-    bytes_text(available, have);
-    bytes_text(by_limit ? limit : line, bound);
-    return err_set_memory(e, bytes, available, "needs %s, %s available under the %s of %s (account %s)%s", need,
-                          have, by_limit ? "limit" : "line", bound, mem_account_name(a),
-                          staged ? ", refused for a test" : "");
+    bytes_text(b.available_bytes, have);
+    if (b.of_bytes) bytes_text(b.of_bytes, of);
+    return err_set_memory(e, bytes, b.available_bytes, "needs %s, %s available %s%s (account %s)%s", need, have,
+                          b.words, of, mem_account_name(a), staged ? ", refused for a test" : "");
 }
 
 void mem_ledger_release(mem_ledger *l, mem_account a, uint64_t bytes) {
@@ -80,6 +153,7 @@ void mem_ledger_release(mem_ledger *l, mem_account a, uint64_t bytes) {
     CHECK(row->now_bytes >= bytes);
     row->now_bytes -= bytes;
     l->now_bytes -= bytes;
+    forget_unseen(row, bytes);
     unlock(l);
 }
 
@@ -109,6 +183,7 @@ uint64_t mem_ledger_available(mem_ledger *l) {
 void mem_ledger_read(mem_ledger *l, mem_ledger_view *out) {
     lock(l);
     out->line_bytes = l->line_bytes;
+    out->line = l->line;
     out->now_bytes = l->now_bytes;
     out->peak_bytes = l->peak_bytes;
     memcpy(out->rows, l->rows, sizeof out->rows);

@@ -24,18 +24,34 @@ static bool not_below(int step, uint64_t bytes, uint64_t bound, err *e) {
 }
 
 /* A threshold that was not given keeps its distance below one that was. */
+static void fill_in(mem_levels *l, uint64_t line_bytes) {
+    for (int i = 0; i < MEM_LEVEL_STEPS; i++) {
+        if (l->given[i]) continue;
+        l->threshold_bytes[i] = least(line_bytes, 12 * GIB) / parts[i];
+        if (i == 0) continue;
+        uint64_t above = l->threshold_bytes[i - 1] * parts[i - 1] / parts[i];
+        l->threshold_bytes[i] = least(l->threshold_bytes[i], above);
+    }
+}
+
 bool mem_levels_init(mem_levels *l, uint64_t line_bytes, const uint64_t given[MEM_LEVEL_STEPS], err *e) {
     *l = (mem_levels){0};
+    for (int i = 0; i < MEM_LEVEL_STEPS; i++) {
+        l->given[i] = given && given[i];
+        if (l->given[i]) l->threshold_bytes[i] = given[i];
+    }
+    fill_in(l, line_bytes);
     uint64_t above = line_bytes;
     for (int i = 0; i < MEM_LEVEL_STEPS; i++) {
-        uint64_t bytes = least(line_bytes, 12 * GIB) / parts[i];
-        if (i > 0) bytes = least(bytes, l->threshold_bytes[i - 1] * parts[i - 1] / parts[i]);
-        l->given[i] = given && given[i];
-        if (l->given[i]) bytes = given[i];
-        if (l->given[i] && bytes >= above) return not_below(i, bytes, above, e);
-        l->threshold_bytes[i] = above = bytes;
+        if (l->given[i] && l->threshold_bytes[i] >= above) return not_below(i, l->threshold_bytes[i], above, e);
+        above = l->threshold_bytes[i];
     }
     return true;
+}
+
+void mem_levels_set_line(mem_levels *l, uint64_t line_bytes) {
+    fill_in(l, line_bytes);
+    l->most_bytes[MEM_UNDER_LINE] = 0;
 }
 
 uint64_t mem_levels_threshold(const mem_levels *l, mem_bound b, int step) {

@@ -42,6 +42,8 @@ typedef struct mem_levels {
 
 /* given: 0 for the default. ERR_USAGE unless they descend and lie below the line. */
 bool mem_levels_init(mem_levels *l, uint64_t line_bytes, const uint64_t given[MEM_LEVEL_STEPS], err *e);
+/* The line has moved: thresholds that were not given follow it, and the most room under it is learnt anew. */
+void mem_levels_set_line(mem_levels *l, uint64_t line_bytes);
 mem_level mem_levels_update(mem_levels *l, const mem_rooms *rooms, uint64_t now_ms);
 
 /* What applies to a bound now. */

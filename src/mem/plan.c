@@ -38,9 +38,7 @@ bool mem_plan_check(const mem_plan *p, err *e) {
 
 void mem_plan_json(const mem_plan *p, json_writer *w) {
     json_object_start(w);
-    json_key(w, "line_bytes");
-    if (p->line_bytes == UINT64_MAX) json_null(w);
-    else json_uint(w, p->line_bytes);
+    mem_line_json(p->line_bytes, &p->line, w);
     json_put_uint(w, "total_bytes", p->total_bytes);
     json_put_bool(w, "fits", mem_plan_check(p, NULL));
     json_key(w, "accounts");

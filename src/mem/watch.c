@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "plat/psi.h"
+#include "mem/line.h"
 #include "plat/thread.h"
 
 enum { LOOK_MS = 200, LOOK_IN_NEED_MS = 100, IDLE_TRIM_MS = 1000, HEAP_TRIM_EVERY_MS = 1000 };
@@ -48,6 +48,13 @@ void mem_rooms_of(const mem_books *b, const mem_lent *lent, uint64_t planned_byt
                                  [MEM_OF_MACHINE] = plus(machine_room(b), lent->reclaimable_bytes),
                                  [MEM_IN_CGROUP] = plus(plat_cgroup_room(&b->cgroup), lent->reclaimable_bytes)},
                        .idle = lent->requests == 0};
+}
+
+enum { MACHINE_SHORT_PART = 16 };
+
+bool mem_pressed_by(const mem_books *b, const mem_levels *l, plat_pressed stalls) {
+    uint64_t caution = mem_levels_threshold(l, MEM_OF_MACHINE, 0), part = b->system.total_bytes / MACHINE_SHORT_PART;
+    return stalls.group || (stalls.machine && machine_room(b) < (caution > part ? caution : part));
 }
 
 uint64_t mem_trim_heap(void) {
@@ -143,15 +150,25 @@ static void trim_when_idle(mem_watch *w, uint64_t now_ms) {
     }
 }
 
+static void follow_line(mem_watch *w) {
+    const mem_watch_config *c = &w->config;
+    if (!mem_line_follow(c->ledger)) return;
+    mem_ledger_view v;
+    mem_ledger_read(c->ledger, &v);
+    mem_levels_set_line(&w->levels, v.line_bytes);
+    if (c->line) c->line(c->ctx, v.line_bytes);
+}
+
 static void look(mem_watch *w) {
     const mem_watch_config *c = &w->config;
     uint64_t now_ms = clock_now_ns() / 1000000;
     mem_rooms rooms;
     mem_level before = w->levels.level;
+    follow_line(w);
     mem_books_read(c->ledger, &w->books);
     c->lent(c->ctx, &w->lent);
     mem_rooms_of(&w->books, &w->lent, c->planned_bytes, &rooms);
-    rooms.pressed = plat_psi_pressed(&w->psi, now_ms);
+    rooms.pressed = mem_pressed_by(&w->books, &w->levels, plat_psi_pressed(&w->psi, now_ms));
     mem_levels_update(&w->levels, &rooms, now_ms);
     say_level(w, before, &rooms);
     note(w, &rooms);

@@ -11,6 +11,7 @@
 #define MEM_WATCH_H
 
 #include "mem/levels.h"
+#include "plat/psi.h"
 
 /* What the process holds that is not missing. */
 typedef struct mem_lent {
@@ -34,6 +35,8 @@ typedef struct mem_watch_config {
     void (*lent)(void *ctx, mem_lent *out);
     /* After each look. hold: what can be reclaimed must not grow: the kernel's own room would be Caution. */
     void (*level)(void *ctx, mem_level level, bool hold, uint64_t room_bytes);
+    /* The line, whenever it has moved; NULL is fine. */
+    void (*line)(void *ctx, uint64_t line_bytes);
     const mem_rung *rungs;
     uint32_t n_rungs;
 } mem_watch_config;
@@ -46,6 +49,9 @@ void mem_watch_stop(mem_watch *w); /* NULL is fine */
 
 /* Pure, for tests: the room under each bound out of one reading. */
 void mem_rooms_of(const mem_books *b, const mem_lent *lent, uint64_t planned_bytes, mem_rooms *out);
+/* Pure: do stalls count? Our own group's do. The machine's may be a stranger's at its own limit, which nothing that we
+ * give back relieves: they count while the machine itself has little left. */
+bool mem_pressed_by(const mem_books *b, const mem_levels *l, plat_pressed stalls);
 
 /* Trims the general heap; returns by how much the kernel's figure fell. */
 uint64_t mem_trim_heap(void);

@@ -6,14 +6,7 @@
 
 #include "plat/proc.h"
 
-/* A kernel writes "no limit" in v1 as a number near 2^63; nothing real is that large. */
-#define NO_LIMIT_FROM (UINT64_C(1) << 60)
-
-typedef struct group {
-    int version;
-    size_t mount_length;     /* dir never gets shorter: that is the hierarchy's root as we see it */
-    char dir[PLAT_PATH_BYTES];
-} group;
+typedef plat_group group;
 
 /* "a,b,c" names it */
 static bool listed(const char *list, size_t length, const char *name) {
@@ -110,20 +103,19 @@ static bool find_version(group *g, const char *root, const char *controller, int
 }
 
 /* Where v1 still holds a controller, v2 does not have it. */
-static bool find(group *g, const char *root, const char *controller) {
+bool plat_group_find(group *g, const char *root, const char *controller) {
     return find_version(g, root, controller, 1) || find_version(g, root, "", 2);
 }
 
 bool plat_cgroup_dir_at(const char *root, char out[PLAT_PATH_BYTES], int *version) {
     group g;
-    if (!find(&g, root, "memory")) return false;
+    if (!plat_group_find(&g, root, "memory")) return false;
     memcpy(out, g.dir, sizeof g.dir);
     *version = g.version;
     return true;
 }
 
-/* To the parent group; false when this was the root. */
-static bool ascend(group *g) {
+bool plat_group_ascend(group *g) {
     char *slash = strrchr(g->dir + g->mount_length, '/');
     if (!slash) return false;
     *slash = 0;
@@ -173,7 +165,7 @@ static bool read_bound(const group *g, plat_cgroup_memory *out) {
     out->unreadable = !read_number(g, file, &limit) && exists(g, file);
     if (v2) (void)read_number(g, "memory.high", &high);
     if (high < limit) limit = high;
-    if (limit >= NO_LIMIT_FROM) return false;
+    if (limit >= PLAT_NO_LIMIT_FROM) return false;
     *out = (plat_cgroup_memory){
         .limited = true, .unreadable = out->unreadable, .version = g->version, .limit_bytes = limit};
     (void)read_number(g, v2 ? "memory.current" : "memory.usage_in_bytes", &out->used_bytes);
@@ -184,7 +176,7 @@ static bool read_bound(const group *g, plat_cgroup_memory *out) {
 void plat_cgroup_memory_at(const char *root, plat_cgroup_memory *out) {
     *out = (plat_cgroup_memory){0};
     group g;
-    if (!find(&g, root, "memory")) return;
+    if (!plat_group_find(&g, root, "memory")) return;
     out->version = g.version;
     uint64_t least = UINT64_MAX;
     do {
@@ -198,7 +190,7 @@ void plat_cgroup_memory_at(const char *root, plat_cgroup_memory *out) {
             least = room;
             *out = here;
         }
-    } while (ascend(&g));
+    } while (plat_group_ascend(&g));
 }
 
 uint64_t plat_cgroup_room(const plat_cgroup_memory *c) {
@@ -221,13 +213,13 @@ static bool read_quota(const group *g, uint64_t *quota, uint64_t *period) {
 
 int plat_cgroup_cores_at(const char *root) {
     group g;
-    if (!find(&g, root, "cpu")) return 0;
+    if (!plat_group_find(&g, root, "cpu")) return 0;
     uint64_t least = 0;
     do {
         uint64_t quota, period;
-        if (!read_quota(&g, &quota, &period) || quota >= NO_LIMIT_FROM || period == 0) continue;
+        if (!read_quota(&g, &quota, &period) || quota >= PLAT_NO_LIMIT_FROM || period == 0) continue;
         uint64_t cores = quota / period + (quota % period != 0);
         if (least == 0 || cores < least) least = cores;
-    } while (ascend(&g));
+    } while (plat_group_ascend(&g));
     return least > 1 << 20 ? 0 : (int)least;
 }

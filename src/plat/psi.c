@@ -36,24 +36,32 @@ static int open_trigger(const char *path) {
 }
 
 /* real: a plain file would take the trigger's words, and not tell. */
-static void add_source(plat_psi *p, const char *dir, const char *file, bool real) {
+static void add_source(plat_psi *p, const char *dir, const char *file, bool group, bool real) {
     plat_psi_source *s = &p->sources[p->n_sources];
-    *s = (plat_psi_source){.trigger_fd = -1};
+    *s = (plat_psi_source){.trigger_fd = -1, .group = group};
     int n = snprintf(s->path, sizeof s->path, "%s/%s", dir, file);
     if (n >= (int)sizeof s->path || !plat_psi_total(s->path, "some", &s->total_us)) return;
     if (real) s->trigger_fd = open_trigger(s->path);
     p->n_sources++;
 }
 
-/* "Medium" is where the kernel finds little that it can take without harm. */
+static bool ask_for_events(int control, int event, int level, const char *mode) {
+    char text[64];
+    int n = snprintf(text, sizeof text, "%d %d %s", event, level, mode);
+    return write(control, text, (size_t)n + 1) == n + 1;
+}
+
+/* "Medium" is where the kernel finds little that it can take without harm; "local": of groups below ours nothing is
+ * told, their limits are their own (kernels before 4.13 tell all the same). */
 static int open_event(const char *dir) {
-    char path[PLAT_PATH_BYTES + 64], text[64];
+    char path[PLAT_PATH_BYTES + 64];
     snprintf(path, sizeof path, "%s/memory.pressure_level", dir);
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), level = open(path, O_RDONLY | O_CLOEXEC);
     snprintf(path, sizeof path, "%s/cgroup.event_control", dir);
     int control = open(path, O_WRONLY | O_CLOEXEC);
-    int n = snprintf(text, sizeof text, "%d %d medium", event, level);
-    bool told = event >= 0 && level >= 0 && control >= 0 && write(control, text, (size_t)n + 1) == n + 1;
+    bool told = event >= 0 && level >= 0 && control >= 0;
+    told = told && (ask_for_events(control, event, level, "medium,local") ||
+                    ask_for_events(control, event, level, "medium"));
     if (control >= 0) close(control);
     if (level >= 0) close(level);
     if (told || event < 0) return event;
@@ -61,15 +69,15 @@ static int open_event(const char *dir) {
     return -1;
 }
 
+/* The root of v2's hierarchy is the machine: what it says of everyone is no group's of ours. */
 void plat_psi_open(plat_psi *p, const char *root) {
     *p = (plat_psi){.event_fd = -1};
-    char dir[PLAT_PATH_BYTES];
-    int version = 0;
+    plat_group g;
     bool real = !*root;
-    add_source(p, root, "proc/pressure/memory", real);
-    if (!plat_cgroup_dir_at(root, dir, &version)) return;
-    if (version == 2) add_source(p, dir, "memory.pressure", real);
-    else if (real) p->event_fd = open_event(dir);
+    add_source(p, root, "proc/pressure/memory", false, real);
+    if (!plat_group_find(&g, root, "memory")) return;
+    if (g.version == 2) add_source(p, g.dir, "memory.pressure", strlen(g.dir) > g.mount_length, real);
+    else if (real) p->event_fd = open_event(g.dir);
 }
 
 static void close_fd(int *fd) {
@@ -101,13 +109,16 @@ static bool stalled(plat_psi_source *s, uint64_t now_ms) {
     return much;
 }
 
-bool plat_psi_pressed(plat_psi *p, uint64_t now_ms) {
+static bool lasts(uint64_t raised_ms, uint64_t now_ms) { return raised_ms && now_ms - raised_ms < PLAT_PSI_LASTS_MS; }
+
+plat_pressed plat_psi_pressed(plat_psi *p, uint64_t now_ms) {
     uint64_t events;
-    bool now = p->event_fd >= 0 && read(p->event_fd, &events, sizeof events) == sizeof events;
+    if (p->event_fd >= 0 && read(p->event_fd, &events, sizeof events) == sizeof events) p->event_ms = now_ms;
+    plat_pressed now = {.group = lasts(p->event_ms, now_ms)};
     for (uint32_t i = 0; i < p->n_sources; i++) {
         plat_psi_source *s = &p->sources[i];
-        now |= s->trigger_fd >= 0 ? triggered(s) : stalled(s, now_ms);
+        if (s->trigger_fd >= 0 ? triggered(s) : stalled(s, now_ms)) s->raised_ms = now_ms;
+        if (lasts(s->raised_ms, now_ms)) *(s->group ? &now.group : &now.machine) = true;
     }
-    if (now) p->raised_ms = now_ms;
-    return p->raised_ms && now_ms - p->raised_ms < PLAT_PSI_LASTS_MS;
+    return now;
 }

@@ -15,7 +15,9 @@ enum { PLAT_PSI_STALL_MS = 150, PLAT_PSI_WINDOW_MS = 2000, PLAT_PSI_LASTS_MS = 1
 
 typedef struct plat_psi_source {
     int trigger_fd;             /* −1: readings are compared */
+    bool group;                 /* else the machine */
     uint64_t total_us, read_ms; /* at the start of the window being looked at */
+    uint64_t raised_ms;         /* last time; 0: never */
     char path[1088];
 } plat_psi_source;
 
@@ -23,14 +25,18 @@ typedef struct plat_psi {
     plat_psi_source sources[PLAT_PSI_SOURCES];
     uint32_t n_sources;
     int event_fd;       /* v1's; −1: none */
-    uint64_t raised_ms; /* last time; 0: never */
+    uint64_t event_ms;  /* last time; 0: never */
 } plat_psi;
 
 /* root: "" is this machine; tests give a folder with proc/… and the control group's files in it. */
 void plat_psi_open(plat_psi *p, const char *root);
 void plat_psi_close(plat_psi *p);
-/* True from a stall on, until none has come for PLAT_PSI_LASTS_MS. */
-bool plat_psi_pressed(plat_psi *p, uint64_t now_ms);
+/* Each true from a stall on, until none has come for PLAT_PSI_LASTS_MS. The machine's stalls may be those of another
+ * group at its own limit: whoever asks looks whether the machine is short. */
+typedef struct plat_pressed {
+    bool machine, group;
+} plat_pressed;
+plat_pressed plat_psi_pressed(plat_psi *p, uint64_t now_ms);
 
 /* Microseconds for which tasks have waited for memory, out of such a file: kind "some" or "full" of them at once. */
 bool plat_psi_total(const char *path, const char *kind, uint64_t *total_us);

@@ -107,6 +107,7 @@ void sched_fit_pool(sched *s) {
             if (worst > wanted) wanted = worst;
         }
     }
+    if (wanted > s->pool_limit_bytes) wanted = s->pool_limit_bytes; /* more is not there, for the first neither */
     if (wanted != now.budget_bytes) kv_pool_resize(pool, wanted);
 }
 

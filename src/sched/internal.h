@@ -68,6 +68,7 @@ struct sched {
     sched_tenant *tenants;
     mem_level pressure;
     uint64_t pressed_room_bytes;
+    uint64_t pool_limit_bytes; /* what the line leaves for the pool */
     bool park_due;    /* one, for memory's sake */
     bool cleanup_due; /* a request has ended, with cleanup_after_request */
     uint32_t turn; /* of choices that alternate */

@@ -105,6 +105,7 @@ sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
     s->arena = arena;
     s->config = *c;
     s->en = en;
+    s->pool_limit_bytes = UINT64_MAX;
     memset(s->jobs, 0, s->n_jobs * sizeof *s->jobs);
     mem_buddy_init(&s->blocks, p.region, region_bytes(c, n_context), p.state);
     pthread_mutex_init(&s->lock, NULL);
@@ -479,6 +480,14 @@ void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_byte
     kv_cache_hold(engine_kv(s->en), hold || level >= MEM_CAUTION);
     sched_fit_pool(s);
     if (changed) pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sched_limit_pool(sched *s, uint64_t bytes) {
+    pthread_mutex_lock(&s->lock);
+    s->pool_limit_bytes = bytes;
+    sched_fit_pool(s);
+    pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -156,6 +156,8 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e);
 /* The level now, and the room it comes from (for those who are refused). hold: nothing more is remembered, even if the
  * level is Safe, because that counts what is remembered as room. */
 void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_bytes);
+/* The pool holds no more than that, whatever its budget is: the line has moved. */
+void sched_limit_pool(sched *s, uint64_t bytes);
 typedef struct sched_memory {
     uint64_t held_bytes, reclaimable_bytes; /* of KV pages: all; those that no request holds */
     uint32_t requests;                      /* queued and active */

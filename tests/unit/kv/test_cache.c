@@ -743,7 +743,7 @@ static void the_line_is_near(void **state) {
     seq_close(&w, &q, NULL);
     mem_ledger_view v;
     mem_ledger_read(&w.ledger, &v);
-    mem_ledger_set_line(&w.ledger, v.now_bytes);
+    mem_ledger_set_line(&w.ledger, v.now_bytes, NULL);
     seq_open(&w, &q, sharing());
     seq_feed(&w, &q, other, 96); /* 6 · 32 KiB in place of 10 · 20 KiB */
     assert_int_equal(counts(&w).evicted_pages, 0);

@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "mem/arena.h"
-#include "mem/books.h"
+#include "mem/line.h"
 #include "plat/vm.h"
 
 #define MIB (INT64_C(1) << 20)
@@ -227,10 +227,48 @@ static void as_json(void **state) {
     assert_int_equal(alloc.outstanding_bytes, 0);
 }
 
+static uint64_t clamped(uint64_t asked, uint64_t in_groups, uint64_t in_machine, uint64_t limit, const char *bound) {
+    mem_line_terms t;
+    uint64_t line = mem_line_clamp(asked, 8 * MIB, in_groups, in_machine, limit, &t);
+    assert_string_equal(t.bound, bound);
+    assert_true(t.asked_bytes == asked);
+    return line;
+}
+
+static void a_line_is_no_more_than_there_is(void **state) {
+    (void)state;
+    const uint64_t none = UINT64_MAX;
+    assert_true(clamped(GIB, none, none, none, "asked") == GIB);
+    assert_true(clamped(GIB, 64 * MIB, none, 90 * MIB, "cgroup") == 72 * MIB);
+    assert_true(clamped(GIB, 64 * MIB, 32 * MIB, 90 * MIB, "machine") == 40 * MIB);
+    assert_true(clamped(72 * MIB, 64 * MIB, none, 90 * MIB, "asked") == 72 * MIB);
+    assert_true(clamped(GIB, 0, none, 90 * MIB, "cgroup") == 8 * MIB); /* no room: what is there already */
+    assert_true(clamped(none, none, none, none, "asked") == none);
+}
+
+/* In this process's own group, whatever that is. */
+static void the_line_of_this_process(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    mem_ledger_view v;
+    mem_ledger_init(&l, UINT64_MAX);
+    mem_line_start(&l, UINT64_MAX / 2, true);
+    mem_ledger_read(&l, &v);
+    plat_system_memory machine;
+    plat_system_memory_read(&machine);
+    assert_true(v.line_bytes < machine.total_bytes && v.line.asked_bytes == UINT64_MAX / 2);
+    assert_string_not_equal(v.line.bound, "asked");
+    assert_ok(mem_ledger_reserve(&l, MEM_KV, MIB, &e), e);
+    assert_false(mem_ledger_reserve(&l, MEM_KV, v.line_bytes, &e));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(level_edges),
         cmocka_unit_test(default_lines),
+        cmocka_unit_test(a_line_is_no_more_than_there_is),
+        cmocka_unit_test(the_line_of_this_process),
 #ifndef PLIMSOLL_SANITIZED
         cmocka_unit_test(books_balance_and_show_what_they_do_not_hold),
         cmocka_unit_test(runtime_follows_the_image),

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/rng.h"
@@ -212,6 +213,79 @@ static void every_account_has_a_name_and_help(void **state) {
     assert_string_equal(mem_account_name(MEM_ACCOUNT_COUNT), "?");
 }
 
+/* ---- what the kernel would still give ---- */
+
+static uint64_t kernel_room, room_readings;
+
+static uint64_t told_room(uint64_t enough_bytes) {
+    (void)enough_bytes;
+    room_readings++;
+    return kernel_room;
+}
+
+static void wait_for_a_new_reading(void) { nanosleep(&(struct timespec){0, 3000000}, NULL); }
+
+static void no_reservation_passes_what_the_kernel_has_left(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    mem_ledger_init(&l, GIB);
+    mem_ledger_set_room(&l, told_room);
+    kernel_room = 100;
+    assert_false(mem_ledger_reserve(&l, MEM_KV, 101, &e));
+    assert_int_equal(e.code, ERR_MEMORY);
+    assert_true(e.need_bytes == 101 && e.have_bytes == 100);
+    assert_non_null(strstr(e.message, "in this machine and its control groups"));
+    assert_ok(mem_ledger_reserve(&l, MEM_KV, 60, &e), e);
+    assert_false(mem_ledger_reserve(&l, MEM_KV, 60, &e)); /* not there yet: the kernel counts it as free */
+    mem_ledger_arrived(&l, MEM_KV, 60);
+    kernel_room = 40;
+    assert_ok(mem_ledger_reserve(&l, MEM_KV, 40, &e), e);
+    mem_ledger_arrived(&l, MEM_KV, 40);
+    kernel_room = 1000; /* somebody else has left: seen at once where it is needed */
+    assert_ok(mem_ledger_reserve(&l, MEM_KV, 900, &e), e);
+    kernel_room = 5; /* somebody else has come: seen at the next reading */
+    wait_for_a_new_reading();
+    assert_false(mem_ledger_reserve(&l, MEM_HTTP, 6, &e));
+    mem_ledger_release(&l, MEM_KV, 1000);
+    kernel_room = 1000;
+    assert_ok(mem_ledger_reserve(&l, MEM_HTTP, 1000, &e), e); /* what was released is not awaited */
+    assert_true(mem_ledger_available(&l) == GIB - 1000);
+}
+
+/* Blocks of the heap become resident when they are used: until then the books' comparison counts them. */
+static void what_is_reserved_and_not_resident_is_not_free(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    mem_ledger_init(&l, GIB);
+    mem_ledger_set_room(&l, told_room);
+    kernel_room = 1000;
+    assert_ok(mem_ledger_reserve(&l, MEM_QUEUE, 600, &e), e);
+    mem_ledger_view v = view(&l);
+    mem_ledger_seen(&l, &v, 250); /* 350 of it are still to come */
+    kernel_room = 750;
+    assert_false(mem_ledger_reserve(&l, MEM_KV, 401, &e));
+    assert_true(e.have_bytes == 400);
+    v = view(&l);
+    mem_ledger_seen(&l, &v, 600);
+    assert_ok(mem_ledger_reserve(&l, MEM_KV, 700, &e), e);
+}
+
+static void a_reading_serves_many_reservations(void **state) {
+    (void)state;
+    mem_ledger l;
+    err e = {0};
+    mem_ledger_init(&l, GIB);
+    mem_ledger_set_room(&l, told_room);
+    kernel_room = MIB;
+    room_readings = 0;
+    for (int i = 0; i < 1000; i++) assert_ok(mem_ledger_reserve(&l, MEM_KV, 1000, &e), e);
+    assert_true(room_readings < 500);
+    for (int i = 0; i < 48; i++) assert_ok(mem_ledger_reserve(&l, MEM_KV, 1000, &e), e);
+    assert_false(mem_ledger_reserve(&l, MEM_KV, 1000, &e)); /* and never more than it said */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_and_peaks),
@@ -221,6 +295,9 @@ int main(void) {
         cmocka_unit_test(releasing_what_is_not_held_stops),
         cmocka_unit_test(the_nth_is_refused_once),
         cmocka_unit_test(eight_threads),
+        cmocka_unit_test(no_reservation_passes_what_the_kernel_has_left),
+        cmocka_unit_test(what_is_reserved_and_not_resident_is_not_free),
+        cmocka_unit_test(a_reading_serves_many_reservations),
         cmocka_unit_test(every_account_has_a_name_and_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -297,6 +297,37 @@ static void the_watch_climbs(void **state) {
     assert_int_equal(e.code, ERR_USAGE);
 }
 
+/* Of the machine's stalls only those count that its lack of memory explains: not a stranger's at its own limit. */
+static void stalls_of_strangers_raise_nothing(void **state) {
+    (void)state;
+    mem_levels l = levels_for(2 * GIB); /* caution at 512 MiB */
+    mem_books b = {.system = {32 * GIB, 17 * GIB}};
+    at(&l, 17 * GIB, 1000);
+    assert_false(mem_pressed_by(&b, &l, (plat_pressed){.machine = true}));
+    assert_true(mem_pressed_by(&b, &l, (plat_pressed){.group = true}));
+    b.system.available_bytes = 2 * GIB + 1;
+    assert_false(mem_pressed_by(&b, &l, (plat_pressed){.machine = true}));
+    b.system.available_bytes = 2 * GIB - 1; /* less than a sixteenth of the machine */
+    assert_true(mem_pressed_by(&b, &l, (plat_pressed){.machine = true}));
+    assert_false(mem_pressed_by(&b, &l, (plat_pressed){.machine = false}));
+    b.system = (plat_system_memory){4 * GIB, 511 * MIB}; /* less than where caution begins */
+    assert_true(mem_pressed_by(&b, &l, (plat_pressed){.machine = true}));
+}
+
+static void thresholds_follow_the_line(void **state) {
+    (void)state;
+    mem_levels l;
+    err e = {0};
+    assert_ok(mem_levels_init(&l, 12 * GIB, (uint64_t[]){0, 300 * MIB, 0, 0}, &e), e);
+    mem_rooms rooms = {.bytes = {8 * GIB, UINT64_MAX, UINT64_MAX}};
+    assert_int_equal(mem_levels_update(&l, &rooms, 1000), MEM_SAFE);
+    mem_levels_set_line(&l, 6 * GIB);
+    assert_true(l.threshold_bytes[0] == 3 * GIB / 2 && l.threshold_bytes[1] == 300 * MIB);
+    assert_true(l.threshold_bytes[2] == 150 * MIB); /* by the one that was given */
+    rooms.bytes[MEM_UNDER_LINE] = GIB; /* what a lower line leaves with the same plan: no distress */
+    assert_int_equal(mem_levels_update(&l, &rooms, 2000), MEM_SAFE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(thresholds_are_the_designs),
@@ -310,6 +341,8 @@ int main(void) {
         cmocka_unit_test(the_line_alone_refuses_nobody_when_idle),
         cmocka_unit_test(pressure_is_one_level_more_while_it_lasts),
         cmocka_unit_test(rooms_count_what_is_lent),
+        cmocka_unit_test(stalls_of_strangers_raise_nothing),
+        cmocka_unit_test(thresholds_follow_the_line),
         cmocka_unit_test(the_watch_climbs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
