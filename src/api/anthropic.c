@@ -555,6 +555,8 @@ void anthropic_count(api *a, http_request *r) {
     http_set_header(r, "request-id", http_request_id(r));
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
     bool good = begun && read_request(a, http_body(r), &x, &c, &e);
+    if (e.need_tokens) good = true; /* more than the context holds is a number, too */
+    uint32_t n = e.need_tokens ? e.need_tokens : x.q.job.n_prompt;
     request_name_ignored(&x.q, r);
     request_end(&x.q);
     if (begun) chat_end(&c);
@@ -563,6 +565,6 @@ void anthropic_count(api *a, http_request *r) {
         return;
     }
     API_PAGE(body, 256);
-    buf_printf(&body, "{\"input_tokens\":%u}", x.q.job.n_prompt);
+    buf_printf(&body, "{\"input_tokens\":%u}", n);
     api_reply_json(r, 200, &body);
 }

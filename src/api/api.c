@@ -400,8 +400,7 @@ bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e) {
     uint32_t most = engine_context(a->en);
     bool ok = quoted ? text_encode_quoted(v, a->scratch, text, !begun, a->tokens, most, &n_tokens, e)
                      : text_encode(v, a->scratch, text, !begun, true, a->tokens, most, &n_tokens, e);
-    if (!ok && e->code == ERR_TOO_LARGE)
-        err_set(e, ERR_TOO_LARGE, "the prompt has more tokens than the context of %u", most);
+    if (!ok && e->code == ERR_TOO_LARGE) err_set_tokens(e, n_tokens, most);
     *n = (uint32_t)n_tokens;
     if (text.len > SCRATCH_KEEP_BYTES / 16) { /* a rare large prompt must not stay paid for */
         text_scratch_free(a->scratch);
@@ -415,9 +414,11 @@ bool api_add_token(api *a, const char *name, int64_t id, uint32_t *n, err *e) {
     if (id < 0 || id >= n_vocab)
         return err_set(e, ERR_INVALID, "'%s' as an array must hold token ids from 0 to %u", name,
                        n_vocab - 1);
-    if (*n == engine_context(a->en))
-        return err_set(e, ERR_TOO_LARGE, "'%s' has more tokens than the context of %u", name,
-                       engine_context(a->en));
-    a->tokens[(*n)++] = (int32_t)id;
+    if (*n < engine_context(a->en)) a->tokens[*n] = (int32_t)id;
+    ++*n;
     return true;
+}
+
+bool api_check_prompt(const api *a, uint32_t n, err *e) {
+    return n <= engine_context(a->en) || err_set_tokens(e, n, engine_context(a->en));
 }

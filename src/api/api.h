@@ -14,7 +14,8 @@
 typedef struct api api;
 
 typedef struct api_config {
-    const char *model_alias; /* names, separated by commas; NULL: the model's own */
+    const char *model_alias; /* names beside the model's own, separated by commas; NULL: none */
+    bool any_model;          /* other names are as good */
     uint32_t max_active;     /* answers in work at once: the http slots */
     size_t body_limit_bytes;
     uint32_t default_max_tokens; /* UINT32_MAX: to the end of the context */

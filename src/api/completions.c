@@ -254,7 +254,8 @@ static bool read_prompt(completion_request *x, uint32_t k, err *e) {
         return false;
     }
     request_truncate(&x->q);
-    return x->q.job.n_prompt > 0 || err_set(e, ERR_INVALID, "'prompt' is empty");
+    if (!x->q.job.n_prompt) return err_set(e, ERR_INVALID, "'prompt' is empty");
+    return api_check_prompt(x->q.a, x->q.job.n_prompt, e);
 }
 
 static bool next_prompt(void *ctx, uint32_t k, sched_request *request, err *e) {

@@ -111,7 +111,10 @@ static bool on_id(void *ctx, const field_item *item, err *e) {
 
 static bool add_ids(text_reader *t, const char *path, str json, err *e) {
     t->n_ids = 0;
-    return chat_each(t->c, path, json, on_id, t, e) && add_text(t->x, path, t->n_ids, e);
+    uint32_t most = engine_context(t->x->a->en);
+    if (!chat_each(t->c, path, json, on_id, t, e)) return false;
+    if (t->cut && t->n_ids > most) t->n_ids = most;
+    return api_check_prompt(t->x->a, t->n_ids, e) && add_text(t->x, path, t->n_ids, e);
 }
 
 static bool on_input(void *ctx, const field_item *item, err *e) {

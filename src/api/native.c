@@ -25,7 +25,8 @@ static bool on_prompt(void *target, const json_event *ev, int depth, err *e) {
     }
     if (depth == 0 && ev->kind == JSON_ARRAY_START) return x->has_prompt = true;
     if (depth == 0 && ev->kind == JSON_ARRAY_END)
-        return x->q.job.n_prompt > 0 || err_set(e, ERR_INVALID, "'prompt' is an empty array");
+        return x->q.job.n_prompt > 0 ? api_check_prompt(a, x->q.job.n_prompt, e)
+                                     : err_set(e, ERR_INVALID, "'prompt' is an empty array");
     if (depth == 0) return err_set(e, ERR_INVALID, "'prompt' must be a string or an array of token ids");
     if (depth != 1 || ev->kind != JSON_INT)
         return err_set(e, ERR_INVALID, "'prompt' as an array must hold token ids from 0 to %u",
@@ -253,8 +254,7 @@ static void put_fit(api *a, const api_request *q, const sched_fit *fit, json_wri
     json_object_end(w);
 }
 
-/* A prompt over the context was not read to its end: n_prompt is what it has at least. */
-static void fits_never(api *a, api_request *q, const err *e, sched_fit *fit) {
+static void fits_never(api *a, const err *e, sched_fit *fit) {
     kv_cache_counts kv;
     engine_counters unused;
     sched_counts jobs;
@@ -264,7 +264,6 @@ static void fits_never(api *a, api_request *q, const err *e, sched_fit *fit) {
                        .available_bytes = kv.pool.budget_bytes - kv.pool.used_bytes + kv.pool.evictable_bytes,
                        .queued = jobs.queued,
                        .reason = *e};
-    if (q->job.n_prompt < engine_context(a->en)) q->job.n_prompt = engine_context(a->en);
 }
 
 /* For one answer; when a request asks for n, each by itself. */
@@ -276,7 +275,7 @@ void native_fit(api *a, http_request *r) {
     if (good)
         good = sched_would_fit(a->sched, &x.q.job, &fit, &e);
     else if (e.code == ERR_TOO_LARGE)
-        fits_never(a, &x.q, &e, &fit), good = true;
+        fits_never(a, &e, &fit), good = true;
     request_end(&x.q);
     if (!good) {
         api_refuse(a, r, &native, &e);

@@ -18,9 +18,13 @@ static int status_of(const err *e, int status) { return e->code == ERR_TOO_LARGE
 
 static void error_words(const answer_failure *f, buf *to) {
     json_writer w;
+    char words[128];
+    if (f->e->need_tokens)
+        snprintf(words, sizeof words, "the input length exceeds the context length: %u tokens, and %u fit",
+                 f->e->need_tokens, f->e->have_tokens);
     json_begin(&w, to);
     json_object_start(&w);
-    json_put_string(&w, "error", str_of(f->e->message));
+    json_put_string(&w, "error", str_of(f->e->need_tokens ? words : f->e->message));
     json_object_end(&w);
 }
 
@@ -552,8 +556,7 @@ static bool put_context_before(ollama_request *x, err *e) {
     if (!chat_each(x->c, "context", x->context, on_context_id, x, e)) return false;
     uint32_t from = x->n_context && n && bos != TEXT_NO_TOKEN && prompt[0] == (int32_t)bos; /* it begins but once */
     if (x->n_context + n - from > context)
-        return err_set(e, ERR_TOO_LARGE, "'context' and 'prompt' have %u tokens; the context holds %u",
-                       x->n_context + n - from, context);
+        return err_set_tokens(e, x->n_context + n - from, context);
     memcpy(a->tokens + x->n_context, prompt + from, (n - from) * sizeof *prompt);
     x->q.job.n_prompt = x->n_context + n - from;
     return true;

@@ -18,12 +18,20 @@ const char *openai_error_type(int status) {
 }
 
 void openai_error(const answer_failure *f, buf *to) {
-    char name[FIELD_PATH_BYTES];
+    char name[FIELD_PATH_BYTES], words[160];
+    const char *message = f->e->message;
+    if (f->e->need_tokens) { /* what clients look for in it: both figures */
+        snprintf(words, sizeof words,
+                 "This model's maximum context length is %u tokens. However, your messages resulted in %u tokens. "
+                 "Please shorten them.",
+                 f->e->have_tokens, f->e->need_tokens);
+        message = words;
+    }
     const char *code = f->e->code == ERR_NOT_FOUND   ? "model_not_found"
                        : f->e->code == ERR_TOO_LARGE ? "context_length_exceeded"
                        : f->status == 429            ? "rate_limit_exceeded"
                                                      : NULL;
-    http_error_json(to, f->e->message, openai_error_type(f->status), api_error_param(f->e, name, sizeof name),
+    http_error_json(to, message, openai_error_type(f->status), api_error_param(f->e, name, sizeof name),
                     code);
 }
 

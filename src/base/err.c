@@ -15,6 +15,7 @@ bool err_set(err *e, err_code code, const char *format, ...) {
     if (!e) return false;
     e->code = code;
     e->need_bytes = e->have_bytes = 0;
+    e->need_tokens = e->have_tokens = 0;
     va_list args;
     va_start(args, format);
     word(e, format, args);
@@ -27,10 +28,20 @@ bool err_set_memory(err *e, uint64_t need_bytes, uint64_t have_bytes, const char
     e->code = ERR_MEMORY;
     e->need_bytes = need_bytes;
     e->have_bytes = have_bytes;
+    e->need_tokens = e->have_tokens = 0;
     va_list args;
     va_start(args, format);
     word(e, format, args);
     va_end(args);
+    return false;
+}
+
+bool err_set_tokens(err *e, uint64_t need_tokens, uint32_t have_tokens) {
+    if (!e) return false;
+    err_set(e, ERR_TOO_LARGE, "prompt is too long: %llu tokens > %u maximum", (unsigned long long)need_tokens,
+            have_tokens);
+    e->need_tokens = need_tokens < UINT32_MAX ? (uint32_t)need_tokens : UINT32_MAX;
+    e->have_tokens = have_tokens;
     return false;
 }
 

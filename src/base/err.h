@@ -34,6 +34,8 @@ typedef struct err {
     err_code code;
     uint64_t need_bytes; /* with ERR_MEMORY: what it would have taken, and what there was */
     uint64_t have_bytes;
+    uint32_t need_tokens; /* with ERR_TOO_LARGE of a prompt: what it has, and what there may be; otherwise 0 */
+    uint32_t have_tokens;
     char message[ERR_MESSAGE_BYTES];
 } err;
 
@@ -43,6 +45,9 @@ bool err_set(err *e, err_code code, const char *format, ...) __attribute__((form
 /* As err_set for ERR_MEMORY, carrying the two figures. */
 bool err_set_memory(err *e, uint64_t need_bytes, uint64_t have_bytes, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* A prompt over what there may be, in words that do; whoever has words of his own takes the two figures. */
+bool err_set_tokens(err *e, uint64_t need_tokens, uint32_t have_tokens);
 
 /* Puts text in front of a message: "file.gguf: " + "…". Returns false. */
 bool err_prefix(err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));

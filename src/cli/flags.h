@@ -13,6 +13,7 @@
 
 typedef struct cli_options {
     const char *model, *host, *alias, *config, *logits, *token_file, *log_level, *spill_file, *api_keys;
+    bool any_model;
     const char *allowed_hosts, *cors_origins;
     uint64_t memory_bytes; /* 0: by itself */
     double memory_percent; /* 0: not given as a percentage */

@@ -43,6 +43,7 @@ server_parts server_parts_of(const cli_options *o) {
         p.http.body_pool_bytes = o->body_limit_bytes + BODY_SLOT_BYTES;
     uint32_t predict = o->predict < 0 ? UINT32_MAX : o->predict ? (uint32_t)o->predict : 1;
     p.api = (api_config){.model_alias = o->alias,
+                         .any_model = o->any_model,
                          .max_active = o->max_active,
                          .body_limit_bytes = o->body_limit_bytes,
                          .default_max_tokens = predict,

@@ -76,6 +76,7 @@ void engine_free(engine *en); /* at any stage; everything is back in the ledger 
 const text_vocab *engine_vocab(const engine *en);
 const model_hparams *engine_hparams(const engine *en);
 const char *engine_model_name(const engine *en); /* general.name, else the file's name */
+str engine_model_stem(const engine *en);         /* the file's name without its ending; empty: built in */
 /* Of the model's file. */
 typedef struct engine_about {
     uint64_t file_bytes, parameters;

@@ -8,6 +8,15 @@
 const text_vocab *engine_vocab(const engine *en) { return en->vocab; }
 const model_hparams *engine_hparams(const engine *en) { return &en->hparams; }
 const char *engine_model_name(const engine *en) { return en->name; }
+
+str engine_model_stem(const engine *en) {
+    const char *path = en->config.model_path ? en->config.model_path : "";
+    const char *slash = strrchr(path, '/'), *dot;
+    str stem = str_of(slash ? slash + 1 : path);
+    dot = stem.len ? strrchr(stem.data, '.') : NULL;
+    if (dot && dot > stem.data) stem.len = (size_t)(dot - stem.data);
+    return stem;
+}
 const engine_about *engine_about_file(const engine *en) { return &en->about; }
 uint32_t engine_context(const engine *en) { return en->n_context; }
 uint32_t engine_batch(const engine *en) { return en->config.n_batch; }

@@ -157,10 +157,9 @@ static bool check_request(const sched *s, const sched_request *r, err *e) {
     uint32_t n_context = engine_context(s->en), n_vocab = text_vocab_size(engine_vocab(s->en));
     if (r->n_prompt == 0) return err_set(e, ERR_INVALID, "the prompt is empty");
     if (r->pooling && r->n_prompt > n_context)
-        return err_set(e, ERR_TOO_LARGE, "the text has %u tokens; the context holds %u", r->n_prompt, n_context);
-    if (!r->pooling && r->n_prompt >= n_context)
-        return err_set(e, ERR_TOO_LARGE, "the prompt has %u tokens; with one to answer, the context of %u holds %u",
-                       r->n_prompt, n_context, n_context - 1);
+        return err_set_tokens(e, r->n_prompt, n_context);
+    if (!r->pooling && r->n_prompt >= n_context) /* one token must be left to answer with */
+        return err_set_tokens(e, r->n_prompt, n_context - 1);
     if (r->terms.window > n_context)
         return err_set(e, ERR_INVALID, "'window' is %u; the context has %u tokens", r->terms.window, n_context);
     if (r->terms.window ? r->terms.keep >= r->terms.window : r->terms.keep > 0)

@@ -116,7 +116,7 @@ static bool encode_word(encoder *x, str word) {
     }
     s->symbols[word.len - 1].next = MERGE_NONE;
     if (word.len > 1 && !merge_symbols(v, s, word, word.len, x->e)) return false;
-    for (uint32_t i = 0; i != MERGE_NONE && !encoder_full(x); i = s->symbols[i].next) {
+    for (uint32_t i = 0; i != MERGE_NONE; i = s->symbols[i].next) {
         text_token t = s->symbols[i].token != TEXT_NO_TOKEN ? s->symbols[i].token : v->unk;
         if (t != TEXT_NO_TOKEN) encoder_push(x, t);
     }
@@ -128,7 +128,7 @@ bool bpe_encode(encoder *x, str text) {
     split_begin(&words, x->vocab, x->scratch, text, x->e);
     str word;
     int more;
-    while (!encoder_full(x) && (more = split_next(&words, &word)) != 0) {
+    while ((more = split_next(&words, &word)) != 0) {
         if (more < 0 || !encode_word(x, word)) return false;
     }
     return true;

@@ -50,7 +50,7 @@ static bool encode_all(encoder *x, str text, bool parse_special, bool quotes) {
     bool with_prefix = v->add_space_prefix; /* at the start and behind each special token */
     size_t plain = 0, at = 0, quote = sizeof TEXT_QUOTE - 1;
     bool quoted = false;
-    while (at < text.len && !encoder_full(x)) {
+    while (at < text.len) {
         if (quotes && str_starts((str){text.data + at, text.len - at}, STR(TEXT_QUOTE))) {
             if (!encode_plain(x, (str){text.data + plain, at - plain}, with_prefix)) return false;
             if (at > plain) with_prefix = false;
@@ -75,7 +75,7 @@ static bool encode_all(encoder *x, str text, bool parse_special, bool quotes) {
         at += special_space_behind(v, t, (str){text.data + at, text.len - at});
         plain = at;
     }
-    if (encoder_full(x) || plain >= text.len) return true;
+    if (plain >= text.len) return true;
     return encode_plain(x, (str){text.data + plain, text.len - plain}, with_prefix);
 }
 
@@ -102,7 +102,7 @@ static bool encode(const text_vocab *v, text_scratch *s, str text, bool add_spec
     if (ok && add_special && v->add_eos && v->eos != TEXT_NO_TOKEN) encoder_push(&x, v->eos);
     *n = x.n;
     if (!ok || x.n <= max_tokens) return ok;
-    return err_set(e, ERR_TOO_LARGE, "the text has more than %zu tokens", max_tokens);
+    return err_set(e, ERR_TOO_LARGE, "the text has %zu tokens, more than %zu", x.n, max_tokens);
 }
 
 bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special,

@@ -91,7 +91,7 @@ static bool encode_stretch(encoder *x, str word) {
     }
     s->symbols[n - 1].next = MERGE_NONE;
     if (!merge_symbols(v, s, word, n, x->e)) return false;
-    for (uint32_t i = 0; i != MERGE_NONE && !encoder_full(x); i = s->symbols[i].next) {
+    for (uint32_t i = 0; i != MERGE_NONE; i = s->symbols[i].next) {
         const merge_symbol *m = &s->symbols[i];
         size_t end = m->next == MERGE_NONE ? word.len : s->symbols[m->next].start;
         if (m->token != TEXT_NO_TOKEN) encoder_push(x, m->token);
@@ -126,7 +126,7 @@ bool spm_encode(encoder *x, str text, bool with_prefix) {
     const str mark = STR(SPACE_MARK);
     buf_clear(&x->scratch->word);
     if (with_prefix && !add_character(x, mark)) return false;
-    for (size_t i = 0, bytes; i < text.len && !encoder_full(x); i += bytes) {
+    for (size_t i = 0, bytes; i < text.len; i += bytes) {
         bytes = text_character_bytes((str){text.data + i, text.len - i});
         if (!add_character(x, text.data[i] == ' ' ? mark : (str){text.data + i, bytes})) return false;
     }

@@ -69,8 +69,8 @@ size_t text_find_control(const text_vocab *v, str text, size_t from);
 
 /* Text (any bytes; malformed UTF-8 is taken byte by byte) to ids. add_special: put bos (eos, cls, sep)
  * where the model wants them. parse_special: text that spells a control token becomes that token;
- * otherwise it is plain text. Fails with ERR_TOO_LARGE when more than max_tokens would come out (*n then
- * holds at least max_tokens + 1), ERR_MEMORY when scratch cannot grow. Linear-ish time: n log n. */
+ * otherwise it is plain text. Fails with ERR_TOO_LARGE when more than max_tokens come out (*n then says how
+ * many; the first max_tokens stand in tokens), ERR_MEMORY when scratch cannot grow. Linear-ish time: n log n. */
 bool text_encode(const text_vocab *v, text_scratch *s, str text, bool add_special, bool parse_special,
                  text_token *tokens, size_t max_tokens, size_t *n, err *e);
 

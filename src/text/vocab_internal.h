@@ -108,7 +108,7 @@ typedef struct encoder {
     err *e;
 } encoder;
 
-static inline bool encoder_full(const encoder *x) { return x->n > x->max_tokens; }
+/* What does not fit is counted all the same. */
 static inline void encoder_push(encoder *x, text_token t) {
     if (x->n < x->max_tokens) x->tokens[x->n] = t;
     x->n++;

@@ -113,7 +113,7 @@ static void word_end(encoder *x, wpm_word *w) {
 bool wpm_encode(encoder *x, str text) {
     wpm_word word;
     word_start(&word);
-    for (size_t i = 0; i < text.len && !encoder_full(x);) {
+    for (size_t i = 0; i < text.len;) {
         uint32_t c = 0, folded[3];
         int bytes = utf8_decode(text.data + i, text.len - i, &c);
         i += bytes > 0 ? (size_t)bytes : 1;
@@ -132,6 +132,6 @@ bool wpm_encode(encoder *x, str text) {
         }
         if (alone) word_end(x, &word);
     }
-    if (!encoder_full(x)) word_end(x, &word);
+    word_end(x, &word);
     return true;
 }

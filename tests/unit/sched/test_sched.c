@@ -346,7 +346,7 @@ static void refused_at_the_door(void **state) {
     engine_up(&w, model_path, 4, 64, 0);
     sched_up(&w, &c);
     request *q = plain_request(&w, 64, 1, true);
-    refuse(&w, q, ERR_TOO_LARGE, "the prompt has 64 tokens");
+    refuse(&w, q, ERR_TOO_LARGE, "prompt is too long: 64 tokens > 63 maximum");
     q->r.n_prompt = 0;
     refuse(&w, q, ERR_INVALID, "empty");
     q->r.n_prompt = 5, q->r.max_tokens = 0;
