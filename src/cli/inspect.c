@@ -38,8 +38,10 @@ static void print_value(const gguf_kv *kv) {
 
 static void print_text(const gguf *g, const char *name) {
     char bytes[BYTES_TEXT_BYTES];
-    printf("%s: GGUF v%u, %llu keys, %llu tensors of %s\n\n", name, g->version, (unsigned long long)g->n_kvs,
+    printf("%s: GGUF v%u, %llu keys, %llu tensors of %s", name, g->version, (unsigned long long)g->n_kvs,
            (unsigned long long)g->n_tensors, bytes_text(g->tensor_bytes, bytes));
+    if (g->n_parts) printf(", in %u files", g->n_parts + 1);
+    printf("\n\n");
     for (uint64_t i = 0; i < g->n_kvs; i++) {
         printf("%-44.*s ", STR_ARG(g->kvs[i].key));
         print_value(&g->kvs[i]);
@@ -84,6 +86,7 @@ static void print_json(const gguf *g, mem_heap *heap) {
     json_object_start(&w);
     json_put_uint(&w, "version", g->version);
     json_put_uint(&w, "tensor_bytes", g->tensor_bytes);
+    json_put_uint(&w, "files", g->n_parts + 1);
     json_key(&w, "metadata");
     json_object_start(&w);
     for (uint64_t i = 0; i < g->n_kvs; i++) {

@@ -78,31 +78,38 @@ static bool read_name_and_template(engine *en, err *e) {
 
 enum { IDENTITY_SAMPLES = 64, IDENTITY_SAMPLE_BYTES = 16 * 1024 };
 
-/* What tells this model from another, also for pages that outlive the process: its header, its size, and samples of
- * its tensors. */
-static bool read_identity(engine *en, err *e) {
-    const gguf *g = &en->file;
+static XXH128_hash_t hash_file(const gguf *g, XXH128_hash_t before, bool *read, err *e) {
     const uint8_t *bytes = g->base;
-    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes, g->data_offset, g->bytes);
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes, g->data_offset, g->bytes ^ before.low64 ^ before.high64);
     uint64_t data = g->bytes - g->data_offset;
-    for (uint64_t i = 0; i < IDENTITY_SAMPLES; i++) {
+    *read = true;
+    for (uint64_t i = 0; *read && i < IDENTITY_SAMPLES; i++) {
         static _Thread_local uint8_t sample[IDENTITY_SAMPLE_BYTES];
         uint64_t at = g->data_offset + data / IDENTITY_SAMPLES * i, left = g->bytes - at;
         size_t n = left < sizeof sample ? (size_t)left : sizeof sample;
         if (g->file.fd < 0) memcpy(sample, bytes + at, n);
-        else if (!plat_file_read(&g->file, at, sample, n, e)) return false;
+        else *read = plat_file_read(&g->file, at, sample, n, e);
         hash = XXH3_128bits_withSeed(sample, n, hash.low64 ^ hash.high64); /* each on top of those before */
     }
+    return hash;
+}
+
+/* What tells this model from another, also for pages that outlive the process: its header, its size, and samples of
+ * its tensors, of each file that it is in. */
+static bool read_identity(engine *en, err *e) {
+    XXH128_hash_t hash = {0};
+    bool read = true;
+    for (uint32_t i = 0; read && i <= en->file.n_parts; i++) hash = hash_file(gguf_part(&en->file, i), hash, &read, e);
     en->about.identity[0] = hash.low64;
     en->about.identity[1] = hash.high64;
-    return true;
+    return read;
 }
 
 static bool read_about(engine *en, err *e) {
     const gguf *g = &en->file;
     uint64_t bytes[DTYPE_COUNT] = {0};
     dtype most = DTYPE_F32;
-    en->about.file_bytes = g->bytes;
+    for (uint32_t i = 0; i <= g->n_parts; i++) en->about.file_bytes += gguf_part(g, i)->bytes;
     for (uint64_t i = 0; i < g->n_tensors; i++) {
         const gguf_tensor *t = &g->tensors[i];
         en->about.parameters += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
@@ -126,10 +133,11 @@ static bool read_header(engine *en, bool whole, err *e) {
     if (!read_name_and_template(en, e)) return false;
     if (whole && !read_about(en, e)) return false;
     /* The strings have been copied out: the header's pages need not stay resident. */
-    if (en->file.file.fd >= 0)
-        plat_file_forget(&en->file.file, 0, en->file.data_offset);
-    else
-        plat_vm_forget(en->file.base, en->file.bytes);
+    for (uint32_t i = 0; i <= en->file.n_parts; i++) {
+        const gguf *part = gguf_part(&en->file, i);
+        if (part->file.fd >= 0) plat_file_forget(&part->file, 0, part->data_offset);
+        else plat_vm_forget(part->base, part->bytes);
+    }
     return true;
 }
 

@@ -1,4 +1,4 @@
-#include "format/gguf.h"
+#include "format/gguf_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,8 +12,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF is read on littl
  * vocabulary of 20 MB), so that a sparse file of terabytes can cost neither memory nor time. */
 enum {
     HEADER_BYTES_MAX = 128 << 20,
-    KVS_MAX = 1 << 16,
-    TENSORS_MAX = 1 << 17,
+    KVS_MAX = GGUF_KVS_MAX,
+    TENSORS_MAX = GGUF_TENSORS_MAX,
     NAME_BYTES_MAX = 65535,
     ALIGNMENT_MIN = 8, /* so that every scalar type is aligned */
     ALIGNMENT_MAX = 65536,
@@ -283,7 +283,7 @@ static uint32_t *kv_order(const gguf *g) { return (uint32_t *)(void *)(g->tensor
 static uint32_t *tensor_order(const gguf *g) { return kv_order(g) + g->n_kvs; }
 
 /* One block holds everything: keys, tensors, and the two orders. */
-static bool take_directory(gguf *g, err *e) {
+bool gguf_take_directory(gguf *g, err *e) {
     g->index_bytes = (size_t)(g->n_kvs * (sizeof *g->kvs + sizeof(uint32_t)) +
                               g->n_tensors * (sizeof *g->tensors + sizeof(uint32_t)));
     g->index = alloc_bytes(g->alloc, g->index_bytes);
@@ -295,7 +295,7 @@ static bool take_directory(gguf *g, err *e) {
     return true;
 }
 
-static bool index_keys(gguf *g, err *e) {
+bool gguf_index_keys(gguf *g, err *e) {
     uint32_t *order = kv_order(g);
     sort_positions(g, order, g->n_kvs, by_key);
     for (uint64_t i = 1; i < g->n_kvs; i++)
@@ -304,7 +304,7 @@ static bool index_keys(gguf *g, err *e) {
     return true;
 }
 
-static bool index_tensors(gguf *g, err *e) {
+bool gguf_index_tensors(gguf *g, err *e) {
     uint32_t *order = tensor_order(g);
     sort_positions(g, order, g->n_tensors, by_tensor_name);
     for (uint64_t i = 1; i < g->n_tensors; i++)
@@ -359,28 +359,28 @@ static bool place_tensors(gguf *g, uint64_t header_bytes, err *e) {
 static bool read_directory(gguf *g, err *e) {
     reader r = {
         .base = g->base, .end = g->bytes < HEADER_BYTES_MAX ? g->bytes : HEADER_BYTES_MAX, .file_bytes = g->bytes};
-    if (!read_fixed_header(&r, g, e) || !take_directory(g, e)) return false;
+    if (!read_fixed_header(&r, g, e) || !gguf_take_directory(g, e)) return false;
     r.part = "key";
     for (r.number = 0; r.number < g->n_kvs; r.number++)
         if (!read_kv(&r, &g->kvs[r.number], e)) return false;
-    if (!index_keys(g, e)) return false;
+    if (!gguf_index_keys(g, e)) return false;
     r.part = "tensor";
     for (r.number = 0; r.number < g->n_tensors; r.number++)
         if (!read_tensor(&r, &g->tensors[r.number], e)) return false;
-    return read_alignment(g, e) && place_tensors(g, r.at, e) && index_tensors(g, e);
+    return read_alignment(g, e) && place_tensors(g, r.at, e) && gguf_index_tensors(g, e);
 }
 
 /* ---- open and close ---- */
 
 /* A path may be longer than a message: its end says most. */
-static bool name_file(err *e, const char *path) {
+bool gguf_name_file(err *e, const char *path) {
     enum { SHOWN_PATH_BYTES = 160 };
     size_t len = strlen(path);
     if (len <= SHOWN_PATH_BYTES) return err_prefix(e, "%s: ", path);
     return err_prefix(e, "...%s: ", path + len - SHOWN_PATH_BYTES);
 }
 
-bool gguf_open(gguf *g, const char *path, const base_alloc *alloc, err *e) {
+bool gguf_open_one(gguf *g, const char *path, const base_alloc *alloc, err *e) {
     *g = (gguf){.alloc = alloc, .file = {.fd = -1}};
     plat_file file;
     if (!plat_file_open(&file, path, e)) return false;
@@ -389,17 +389,19 @@ bool gguf_open(gguf *g, const char *path, const base_alloc *alloc, err *e) {
     g->bytes = file.bytes;
     if (read_directory(g, e)) return true;
     gguf_close(g);
-    return name_file(e, path);
+    return gguf_name_file(e, path);
 }
 
 bool gguf_open_memory(gguf *g, const void *bytes, size_t len, const char *name, const base_alloc *alloc, err *e) {
     *g = (gguf){.alloc = alloc, .file = {.fd = -1}, .base = bytes, .bytes = len};
-    if (read_directory(g, e)) return true;
+    if (read_directory(g, e) && gguf_check_whole(g, e)) return true;
     gguf_close(g);
-    return name_file(e, name);
+    return gguf_name_file(e, name);
 }
 
 void gguf_close(gguf *g) {
+    for (uint32_t i = 0; i < g->n_parts; i++) gguf_close(&g->parts[i]);
+    if (g->parts) alloc_free(g->alloc, g->parts, g->n_parts * sizeof *g->parts);
     if (g->alloc) alloc_free(g->alloc, g->index, g->index_bytes);
     if (g->file.fd >= 0) plat_file_close(&g->file);
     *g = (gguf){.file = {.fd = -1}};
@@ -568,7 +570,8 @@ int32_t gguf_i32_at(const uint8_t *items, uint64_t i) { return (int32_t)load_u32
 
 bool gguf_tensor_read(const gguf *g, const gguf_tensor *t, uint64_t offset, void *out, size_t bytes, err *e) {
     CHECK(offset <= t->bytes && bytes <= t->bytes - offset);
-    if (g->file.fd >= 0) return plat_file_read(&g->file, t->offset + offset, out, bytes, e);
-    if (bytes) memcpy(out, g->base + t->offset + offset, bytes);
+    const gguf *part = gguf_part(g, t->part);
+    if (part->file.fd >= 0) return plat_file_read(&part->file, t->offset + offset, out, bytes, e);
+    if (bytes) memcpy(out, part->base + t->offset + offset, bytes);
     return true;
 }

@@ -4,7 +4,8 @@
  * and arrays are views into the mapping and live until gguf_close. gguf_open checks everything a later
  * reader relies on (the list in docs/formats.md): counts, lengths, offsets, alignment, overflow,
  * duplicates, nesting, that every tensor's data lies inside the file. What it accepts can be read
- * without further bounds checks; what it refuses is one line naming the file and the reason.
+ * without further bounds checks; what it refuses is one line naming the file and the reason. A model in several files
+ * (PREFIX-00001-of-00003.gguf, …) is opened by the first, and is one directory then.
  * Knows no architectures: which keys a model needs is model/'s business.
  */
 #ifndef FORMAT_GGUF_H
@@ -37,8 +38,9 @@ typedef struct gguf_tensor {
     dtype type;
     uint32_t n_dims;
     uint64_t dims[4]; /* dims[0] runs fastest; unused are 1 */
-    uint64_t offset;  /* from the start of the file */
+    uint64_t offset;  /* from the start of its file */
     uint64_t bytes;
+    uint32_t part; /* which file: gguf_part */
 } gguf_tensor;
 
 typedef struct gguf {
@@ -55,6 +57,8 @@ typedef struct gguf {
     const base_alloc *alloc;
     void *index; /* name → position tables */
     size_t index_bytes;
+    struct gguf *parts; /* of a model in several files those behind the first, without directories of their own */
+    uint32_t n_parts;
 } gguf;
 
 /* Files whose tensor data is a hole (forge --header-only) open like any other. */
@@ -62,6 +66,9 @@ bool gguf_open(gguf *g, const char *path, const base_alloc *alloc, err *e);
 /* Over bytes that outlive the directory (the embedded model; fuzzing). name appears in errors. */
 bool gguf_open_memory(gguf *g, const void *bytes, size_t len, const char *name, const base_alloc *alloc, err *e);
 void gguf_close(gguf *g);
+
+/* The i-th file, from 0 to n_parts; the first is g itself, whose bytes and data_offset are those of that file alone. */
+static inline const gguf *gguf_part(const gguf *g, uint32_t i) { return i ? &g->parts[i - 1] : g; }
 
 const gguf_kv *gguf_find(const gguf *g, const char *key);
 const gguf_tensor *gguf_find_tensor(const gguf *g, str name);

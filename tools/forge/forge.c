@@ -36,6 +36,7 @@ typedef struct job {
     uint32_t layers;
     uint64_t seed;
     bool header_only;
+    uint32_t split; /* into so many files; 0: one */
     const char *path;
 } job;
 
@@ -68,6 +69,13 @@ static const base_alloc heap = {heap_resize, NULL};
 _Noreturn static void die(const char *what, const char *path) {
     fprintf(stderr, "forge: %s: %s: %s\n", path, what, strerror(errno));
     exit(EXIT_FAILURE);
+}
+
+_Noreturn static void usage(const char *format, const char *value) {
+    fprintf(stderr, "forge: ");
+    fprintf(stderr, format, value);
+    fprintf(stderr, " (--help explains)\n");
+    exit(EXIT_USAGE);
 }
 
 /* ---- the tensors of a shape ---- */
@@ -253,11 +261,16 @@ static void write_hparams(out *o, const job *j) {
     }
 }
 
-static void write_header(buf *header, const job *j, const model *m) {
+/* m: what is in this file; part: its number, from 0; n_all: tensors of all files. */
+static void write_header(buf *header, const job *j, const model *m, uint32_t part, size_t n_all) {
     out o = {.n_kvs = 0};
     buf_init(&o.bytes, &heap, HEADER_BYTES_MAX);
-    write_hparams(&o, j);
-    vocab_write(&o, j->shape);
+    if (part == 0) write_hparams(&o, j), vocab_write(&o, j->shape);
+    if (j->split) {
+        out_kv_u16(&o, "split.no", (uint16_t)part);
+        out_kv_u16(&o, "split.count", (uint16_t)j->split);
+        out_kv_u32(&o, "split.tensors.count", (uint32_t)n_all);
+    }
 
     buf_init(header, &heap, HEADER_BYTES_MAX);
     out head = {.n_kvs = 0};
@@ -345,30 +358,52 @@ static void write_tensor(target *file, const tensor *t, uint64_t seed, uint8_t *
     target_write(file, (char[ALIGNMENT]){0}, (ALIGNMENT - t->bytes % ALIGNMENT) % ALIGNMENT);
 }
 
-static void write_file(const job *j) {
-    uint64_t start_ns = clock_now_ns();
-    model m = {0};
+/* The tensors of m, whose offsets are those of this file. */
+static void write_part(const job *j, const model *m, uint32_t part, size_t n_all, const char *path) {
     buf header;
-    list_tensors(&m, j);
-    write_header(&header, j, &m);
-
     target file;
-    target_open(&file, j->path, header.len + m.data_bytes);
+    write_header(&header, j, m, part, n_all);
+    target_open(&file, path, header.len + m->data_bytes);
     target_write(&file, header.data, header.len);
     if (j->header_only) {
         if (ftruncate(file.fd, (off_t)file.whole) != 0) abandon(&file, "cannot make a hole for the data");
     } else {
         uint8_t *chunk = malloc(CHUNK_BYTES + 8);
         if (!chunk) abandon(&file, "no memory");
-        for (size_t i = 0; i < m.n; i++) write_tensor(&file, &m.tensors[i], j->seed, chunk);
+        for (size_t i = 0; i < m->n; i++) write_tensor(&file, &m->tensors[i], j->seed, chunk);
         CHECK(file.written == file.whole);
         free(chunk);
     }
     target_close(&file);
+    buf_free(&header);
+}
+
+/* PREFIX.gguf becomes PREFIX-00001-of-00003.gguf and so on. */
+static void write_split(const job *j, const model *m) {
+    size_t prefix = strlen(j->path);
+    if (prefix > 5 && !strcmp(j->path + prefix - 5, ".gguf")) prefix -= 5;
+    for (uint32_t part = 0; part < j->split; part++) {
+        size_t from = m->n * part / j->split, to = m->n * (part + 1) / j->split;
+        uint64_t start = m->tensors[from].offset, end = to < m->n ? m->tensors[to].offset : m->data_bytes;
+        model own = {m->tensors + from, to - from, 0, end - start};
+        char *path;
+        for (size_t i = from; i < to; i++) m->tensors[i].offset -= start;
+        if (asprintf(&path, "%.*s-%05u-of-%05u.gguf", (int)prefix, j->path, part + 1, j->split) < 0) die("no memory", j->path);
+        write_part(j, &own, part, m->n, path);
+        free(path);
+    }
+}
+
+static void write_file(const job *j) {
+    uint64_t start_ns = clock_now_ns();
+    model m = {0};
+    list_tensors(&m, j);
+    if (j->split > m.n) usage("--split: more files than tensors in %s", j->shape->name);
+    if (j->split) write_split(j, &m);
+    else write_part(j, &m, 0, m.n, j->path);
     printf("%s: %s %s, %" PRIu32 " layers, %zu tensors of %" PRIu64 " bytes%s, %.1f s\n", j->path, j->shape->name,
            dtype_get(j->type)->name, j->layers, m.n, m.data_bytes, j->header_only ? " (a hole)" : "",
            clock_ms_since(start_ns) / 1e3);
-    buf_free(&header);
     free(m.tensors);
 }
 
@@ -394,7 +429,7 @@ static void print_types(FILE *f) {
 }
 
 static void print_help(void) {
-    printf("forge --shape NAME --type TYPE [--layers N] [--seed N] [--header-only] -o FILE\n"
+    printf("forge --shape NAME --type TYPE [--layers N] [--seed N] [--split N] [--header-only] -o FILE\n"
            "forge --list\n\n"
            "Writes a synthetic model as GGUF: random weights, a real shape, a vocabulary that tokenizes.\n"
            "The same arguments give the same bytes.\n\n"
@@ -406,18 +441,12 @@ static void print_help(void) {
            "                  Q5_1 (Q5_K), Q8_0 (Q6_K) or F16.\n"
            "  --layers N      layers instead of the shape's own number, 1 to %d; those that remain are the same\n"
            "  --seed N        another model of the same shape (default 0)\n"
+           "  --split N       into N files, FILE-00001-of-0000N.gguf and so on, as llama.cpp splits models\n"
            "  --header-only   leave the tensor data a hole in a sparse file\n"
            "  -o FILE         where to; written as FILE.tmp first\n"
            "  --list          print the shapes\n"
            "  --help          print this\n",
            LAYERS_MAX);
-}
-
-_Noreturn static void usage(const char *format, const char *value) {
-    fprintf(stderr, "forge: ");
-    fprintf(stderr, format, value);
-    fprintf(stderr, " (--help explains)\n");
-    exit(EXIT_USAGE);
 }
 
 static uint64_t parse_number(const char *text, uint64_t least, uint64_t most, const char *complaint) {
@@ -439,10 +468,11 @@ static dtype parse_type(const char *text) {
 }
 
 static job parse_arguments(int argc, char **argv) {
-    enum { SHAPE = 256, TYPE, LAYERS, SEED, HEADER_ONLY, LIST };
+    enum { SHAPE = 256, TYPE, LAYERS, SEED, SPLIT, HEADER_ONLY, LIST };
     static const struct option options[] = {
         {"shape", required_argument, NULL, SHAPE}, {"type", required_argument, NULL, TYPE},
         {"layers", required_argument, NULL, LAYERS}, {"seed", required_argument, NULL, SEED},
+        {"split", required_argument, NULL, SPLIT},
         {"header-only", no_argument, NULL, HEADER_ONLY}, {"output", required_argument, NULL, 'o'},
         {"list", no_argument, NULL, LIST}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
@@ -456,6 +486,7 @@ static job parse_arguments(int argc, char **argv) {
         case TYPE: j.type = parse_type(optarg); break;
         case LAYERS: j.layers = (uint32_t)parse_number(optarg, 1, LAYERS_MAX, "--layers %s: a number from 1 to 512 is needed"); break;
         case SEED: j.seed = parse_number(optarg, 0, UINT64_MAX, "--seed %s: a number from 0 to 2^64 - 1 is needed"); break;
+        case SPLIT: j.split = (uint32_t)parse_number(optarg, 2, 999, "--split %s: a number from 2 to 999 is needed"); break;
         case HEADER_ONLY: j.header_only = true; break;
         case 'o': j.path = optarg; break;
         case LIST: list_shapes(); exit(EXIT_SUCCESS);

@@ -29,6 +29,10 @@ static inline void out_kv_u32(out *o, const char *key, uint32_t v) {
     out_key(o, key, GGUF_U32);
     out_u32(o, v);
 }
+static inline void out_kv_u16(out *o, const char *key, uint16_t v) {
+    out_key(o, key, GGUF_U16);
+    buf_append(&o->bytes, &v, 2);
+}
 static inline void out_kv_f32(out *o, const char *key, float v) {
     out_key(o, key, GGUF_F32);
     out_f32(o, v);

@@ -650,6 +650,51 @@ static void every_byte_flipped(void **state) {
     }
 }
 
+static void write_part(const char *path, uint32_t no, const char *tensor) {
+    build_header(&b, 3, 1, 3);
+    build_key(&b, "split.no", GGUF_U16), build_u16(&b, (uint16_t)no);
+    build_key(&b, "split.count", GGUF_U16), build_u16(&b, 2);
+    build_key(&b, "split.tensors.count", GGUF_I32), build_u32(&b, 2);
+    build_tensor(&b, tensor, 4, 2, DTYPE_F32, 0);
+    build_data(&b, 32, 32 + no); /* of another size each */
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(b.bytes, 1, b.len, f), b.len);
+    fclose(f);
+}
+
+/* A model in two files is one directory, wherever memory runs out while it is opened. */
+static void two_files_in_any_memory(void **state) {
+    (void)state;
+    char paths[2][96];
+    for (int i = 0; i < 2; i++)
+        snprintf(paths[i], sizeof paths[i], "/tmp/plimsoll-%d-0000%d-of-00002.gguf", (int)getpid(), i + 1);
+    write_part(paths[0], 0, "b");
+    write_part(paths[1], 1, "a");
+    bool opened = false;
+    for (size_t n = 1; !opened; n++) {
+        test_alloc t;
+        test_alloc_init(&t, n);
+        gguf g;
+        err e = {0};
+        opened = gguf_open(&g, paths[0], &t.alloc, &e);
+        if (!opened) assert_int_equal(e.code, ERR_MEMORY);
+        if (opened) {
+            assert_true(n > 4 && g.n_parts == 1 && g.n_tensors == 2 && g.tensor_bytes == 64);
+            for (uint32_t i = 0; i < 2; i++) {
+                uint8_t last;
+                const gguf_tensor *found = gguf_find_tensor(&g, i ? STR("a") : STR("b"));
+                assert_true(found && found->part == i);
+                assert_ok(gguf_tensor_read(&g, found, 31, &last, 1, &e), e);
+                assert_int_equal(last, 31);
+            }
+        }
+        gguf_close(&g);
+        assert_int_equal(t.outstanding_bytes, 0);
+    }
+    for (int i = 0; i < 2; i++) unlink(paths[i]);
+}
+
 static void out_of_memory(void **state) {
     (void)state;
     build_sample(&b, 3);
@@ -697,6 +742,7 @@ int main(void) {
         cmocka_unit_test(a_long_path_does_not_hide_the_reason),
         cmocka_unit_test(every_byte_flipped),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(two_files_in_any_memory),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(copy);

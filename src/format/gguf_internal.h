@@ -1,0 +1,18 @@
+/* format/gguf_internal — what gguf.c (one file) and gguf_split.c (a model in several) share. Not for other rooms. */
+#ifndef FORMAT_GGUF_INTERNAL_H
+#define FORMAT_GGUF_INTERNAL_H
+
+#include "format/gguf.h"
+
+enum { GGUF_KVS_MAX = 1 << 16, GGUF_TENSORS_MAX = 1 << 17 };
+
+bool gguf_open_one(gguf *g, const char *path, const base_alloc *alloc, err *e);
+/* For n_kvs and n_tensors: the block that holds both lists and their orders. */
+bool gguf_take_directory(gguf *g, err *e);
+bool gguf_index_keys(gguf *g, err *e);
+bool gguf_index_tensors(gguf *g, err *e);
+bool gguf_name_file(err *e, const char *path); /* puts it before the message; returns false */
+/* False when the file is one of several: for those that cannot look for the others. */
+bool gguf_check_whole(const gguf *g, err *e);
+
+#endif

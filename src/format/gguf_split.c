@@ -1,0 +1,138 @@
+/* A model in several files, as llama.cpp's gguf-split writes them.
+ *
+ * Names end in -00001-of-00003.gguf, counted from 1; the key split.no counts from 0, split.count says how many there
+ * are, and split.tensors.count how many tensors they hold together. The first has all other keys, the rest only the
+ * tensors, each in a data section of its own. Every file is validated as any other; here they are held together and
+ * their tensors put into one directory. */
+#include <stdio.h>
+
+#include "format/gguf_internal.h"
+
+enum { PARTS_MAX = 512, PATH_BYTES = 4096, SUFFIX_BYTES = 32 };
+
+typedef struct split {
+    uint32_t no, count, n_tensors; /* count 0: the file is whole */
+} split;
+
+static bool read_split(const gguf *g, split *s, err *e) {
+    *s = (split){.n_tensors = UINT32_MAX};
+    if (!gguf_u32(g, "split.count", false, &s->count, e)) return false;
+    if (s->count <= 1) return s->count = 0, true;
+    return gguf_u32(g, "split.no", true, &s->no, e) &&
+           gguf_u32(g, "split.tensors.count", false, &s->n_tensors, e);
+}
+
+bool gguf_check_whole(const gguf *g, err *e) {
+    split s;
+    if (!read_split(g, &s, e)) return false;
+    return !s.count ||
+           err_set(e, ERR_UNSUPPORTED, "is one of %u parts of a model, and the others are not here", s.count);
+}
+
+/* The file of part no (from 0), by the name of another. False when that is not named like a part. */
+static bool part_path(const char *path, const split *s, uint32_t no, char out[PATH_BYTES]) {
+    char suffix[SUFFIX_BYTES];
+    snprintf(suffix, sizeof suffix, "-%05u-of-%05u.gguf", s->no + 1, s->count);
+    size_t len = strlen(path), end = strlen(suffix);
+    if (len < end || strcmp(path + len - end, suffix) != 0) return false;
+    int n = snprintf(out, PATH_BYTES, "%.*s-%05u-of-%05u.gguf", (int)(len - end), path, no + 1, s->count);
+    return n > 0 && n < PATH_BYTES;
+}
+
+static bool check_first(const char *path, const split *s, err *e) {
+    char first[PATH_BYTES];
+    bool named = part_path(path, s, 0, first);
+    if (s->no >= s->count)
+        return err_set(e, ERR_FORMAT, "says that it is part %u of %u", s->no + 1, s->count);
+    if (s->count > PARTS_MAX)
+        return err_set(e, ERR_UNSUPPORTED, "is one of %u parts; at most %d are possible", s->count, PARTS_MAX);
+    const char *slash = strrchr(first, '/');
+    if (s->no)
+        return err_set(e, ERR_INVALID, "is part %u of %u: give the first, %.200s", s->no + 1, s->count,
+                       !named ? "whose name ends in -00001-of-…" : slash ? slash + 1 : first);
+    return named || err_set(e, ERR_FORMAT, "is the first of %u parts, so its name must end in -00001-of-%05u.gguf, and "
+                            "the others lie beside it", s->count, s->count);
+}
+
+static bool same_text(const gguf *a, const gguf *b, const char *key) {
+    str x = STR(""), y = STR("");
+    err unused;
+    if (!gguf_str(a, key, false, &x, &unused) || !gguf_str(b, key, false, &y, &unused)) return false;
+    return y.len == 0 || str_eq(x, y); /* most parts do not say */
+}
+
+/* Against the first; so that a part of another model is not taken for one of this. */
+static bool check_part(const gguf *first, const split *s, const gguf *part, uint32_t no, err *e) {
+    split is;
+    if (!read_split(part, &is, e)) return false;
+    if (!is.count) return err_set(e, ERR_FORMAT, "is no part of a split model");
+    if (is.no != no || is.count != s->count)
+        return err_set(e, ERR_FORMAT, "is part %u of %u, not part %u of %u", is.no + 1, is.count, no + 1, s->count);
+    if (is.n_tensors != s->n_tensors || !same_text(first, part, "general.architecture") ||
+        !same_text(first, part, "general.name"))
+        return err_set(e, ERR_FORMAT, "is a part of another model than the first");
+    return true;
+}
+
+/* No more in all than one file may have: each part alone could claim that. */
+static bool open_parts(gguf *g, const split *s, const char *path, uint64_t *n_tensors, err *e) {
+    uint64_t n_kvs = g->n_kvs;
+    *n_tensors = g->n_tensors;
+    for (uint32_t no = 1; no < s->count; no++) {
+        char name[PATH_BYTES];
+        gguf *part = &g->parts[no - 1];
+        if (!part_path(path, s, no, name)) return err_set(e, ERR_INVALID, "%.160s: the path is too long", path);
+        if (!gguf_open_one(part, name, g->alloc, e)) return err_prefix(e, "part %u of %u: ", no + 1, s->count);
+        if (!check_part(g, s, part, no, e)) return gguf_name_file(e, name);
+        *n_tensors += part->n_tensors;
+        n_kvs += part->n_kvs;
+        if (*n_tensors > GGUF_TENSORS_MAX || n_kvs > GGUF_KVS_MAX)
+            return err_set(e, ERR_UNSUPPORTED,
+                           "%.160s: the parts up to this have %llu tensors and %llu keys, more than is possible", name,
+                           (unsigned long long)*n_tensors, (unsigned long long)n_kvs);
+    }
+    if (s->n_tensors == UINT32_MAX || *n_tensors == s->n_tensors) return true;
+    err_set(e, ERR_FORMAT, "its %u parts hold %llu tensors together, not %u", s->count, (unsigned long long)*n_tensors,
+            s->n_tensors);
+    return gguf_name_file(e, path);
+}
+
+/* One directory over all files; those of the parts go. */
+static bool join(gguf *g, uint64_t n_tensors, err *e) {
+    gguf all = *g;
+    all.n_tensors = n_tensors;
+    if (!gguf_take_directory(&all, e)) return false;
+    memcpy(all.kvs, g->kvs, g->n_kvs * sizeof *g->kvs);
+    gguf_tensor *to = all.tensors;
+    for (uint32_t i = 0; i <= g->n_parts; i++) {
+        gguf *part = i ? &g->parts[i - 1] : g;
+        for (uint64_t k = 0; k < part->n_tensors; k++, to++) {
+            *to = part->tensors[k];
+            to->part = i;
+        }
+        if (i) all.tensor_bytes += part->tensor_bytes; /* no file has 2^54 bytes */
+        alloc_free(part->alloc, part->index, part->index_bytes);
+        part->index = NULL;
+        part->index_bytes = part->n_kvs = part->n_tensors = 0;
+    }
+    *g = all;
+    return gguf_index_keys(g, e) && gguf_index_tensors(g, e);
+}
+
+static bool open_rest(gguf *g, const split *s, const char *path, err *e) {
+    uint64_t n_tensors;
+    g->parts = alloc_bytes(g->alloc, (s->count - 1) * sizeof *g->parts);
+    if (!g->parts) return err_set_memory(e, s->count * sizeof *g->parts, 0, "no memory for %u parts", s->count);
+    g->n_parts = s->count - 1;
+    for (uint32_t i = 0; i < g->n_parts; i++) g->parts[i] = (gguf){.file = {.fd = -1}};
+    return open_parts(g, s, path, &n_tensors, e) && (join(g, n_tensors, e) || gguf_name_file(e, path));
+}
+
+bool gguf_open(gguf *g, const char *path, const base_alloc *alloc, err *e) {
+    split s = {0};
+    if (!gguf_open_one(g, path, alloc, e)) return false;
+    bool good = (read_split(g, &s, e) && (!s.count || check_first(path, &s, e))) || gguf_name_file(e, path);
+    if (good && (!s.count || open_rest(g, &s, path, e))) return true;
+    gguf_close(g);
+    return false;
+}
