@@ -75,6 +75,7 @@ bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e) {
     a->ready_ms = clock_wall_ms();
     make_fingerprint(a);
     if (!chat_model_begin(a, e)) return false;
+    api_log_notes(a);
     atomic_store(&a->state, API_READY);
     return true;
 }

@@ -21,6 +21,7 @@ typedef struct api_config {
     uint32_t default_max_tokens; /* UINT32_MAX: to the end of the context */
     uint32_t most_answers;       /* of one request: what the queue can hold; at most 16 */
     uint32_t keep_alive_ms;  /* a stream that is silent for so long says so; 0: never */
+    uint32_t asked_context;      /* 0: nobody asked, the plan chose */
     uint32_t window, keep;       /* of requests that name none; 0: no window */
     size_t reply_limit_bytes;    /* of one answer that is not generated text; 0: none */
     const char *keys;            /* who may ask, separated by commas; NULL: everyone */

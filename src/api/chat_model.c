@@ -7,12 +7,10 @@
 
 enum { CONTEXT_BYTES = 8192, OUTPUT_BYTES = 1 << 20 };
 
-/* For models that bring none: by their vocabulary, one that most speak; else the texts alone. */
+/* For models that bring none: what other servers take then, too. */
 static const char im_template[] =
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-static const char plain_template[] =
-    "{% for m in messages %}{{ m.content }}{% if not loop.last %}\n\n{% endif %}{% endfor %}";
 
 /* Texts that no template holds. */
 #define SYSTEM "{\"role\":\"system\",\"content\":\"zqsystem\"}"
@@ -95,9 +93,7 @@ bool chat_model_begin(api *a, err *e) {
     chat_model *m = &a->model;
     m->template = engine_template(a->en);
     if (!m->template) {
-        bool im = text_vocab_find(engine_vocab(a->en), STR("<|im_start|>")) != TEXT_NO_TOKEN;
-        m->template = m->own =
-            text_template_new(im ? str_of(im_template) : str_of(plain_template), &a->heap.alloc, e);
+        m->template = m->own = text_template_new(str_of(im_template), &a->heap.alloc, e);
         if (!m->own) return false;
     }
     chat_model_probe(a);

@@ -274,6 +274,9 @@ void timeline_request_ended(
 void timeline_json(api *a, http_request *r);
 void timeline_svg(api *a, http_request *r);
 void timeline_doctor(api *a, http_request *r);
+/* notes.c: what was started is not what one may expect. */
+void api_log_notes(const api *a);
+void api_put_notes(const api *a, json_writer *w); /* a member "warnings" */
 /* server.c */
 void server_health(api *a, http_request *r);
 void server_live(api *a, http_request *r);

@@ -48,6 +48,7 @@ void server_health(api *a, http_request *r) {
     json_put_uint(&w, "queued_jobs", counts.queued);
     json_put_string(&w, "model", str_of(api_model_name(a)));
     put_health_memory(a, &w);
+    api_put_notes(a, &w);
     json_put_bool(&w, "gpu_available", false);
     json_key(&w, "gpu_memory");
     json_null(&w);

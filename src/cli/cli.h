@@ -25,6 +25,9 @@ int cli_top(const cli_options *o, mem_ledger *l);
 /* Prints "plimsoll: message" and gives the exit status for it. */
 int cli_fail(const err *e);
 
+/* chat_templates.c: the text of --chat-template, by name or from a file; empty without it. Static storage. */
+bool cli_chat_template(const cli_options *o, str *out, err *e);
+
 engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions);
 /* The engine's, with --window and --keep. */
 kv_terms cli_terms(const cli_options *o, const engine *en);

@@ -40,6 +40,9 @@ static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order
 static const row rows[] = {
     {"model", "m", KIND_TEXT, AT(model), CLI_MODEL, 0, 0, NULL, "FILE",
      "model to load (GGUF), which may also be given bare; without it, the built-in one"},
+    {"chat-template", NULL, KIND_TEXT, AT(chat_template), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "NAME|FILE",
+     "write conversations so, not as the model's file says: chatml, llama3, llama2, mistral, gemma, phi3, zephyr, "
+     "vicuna, plain, or a file that holds a template (Jinja). A model without one gets chatml"},
     {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_LOADS, 0, 0, NULL, "SIZE|PERCENT",
      "the line: never hold more than this (8G, 1500M, 60%). Default: 80% of what is available, less 1 GiB on 8 GiB "
      "and up"},

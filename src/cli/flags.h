@@ -14,7 +14,7 @@
 typedef struct cli_options {
     const char *model, *host, *alias, *config, *logits, *token_file, *log_level, *spill_file, *api_keys;
     bool any_model;
-    const char *allowed_hosts, *cors_origins;
+    const char *allowed_hosts, *cors_origins, *chat_template;
     uint64_t memory_bytes; /* 0: by itself */
     double memory_percent; /* 0: not given as a percentage */
     uint64_t body_limit_bytes, cache_bytes, spill_bytes;

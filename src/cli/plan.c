@@ -60,6 +60,7 @@ int cli_plan(const cli_options *o, mem_ledger *l) {
     err e = {0};
     if (!cli_set_line(o, l, false, &e)) return cli_fail(&e);
     server_parts parts = server_parts_of(o);
+    if (!cli_chat_template(o, &parts.engine.chat_template, &e)) return cli_fail(&e);
     engine *en = engine_prepare(&parts.engine, l, &e);
     if (!en) return cli_fail(&e);
     engine_plan plan;

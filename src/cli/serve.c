@@ -49,6 +49,7 @@ server_parts server_parts_of(const cli_options *o) {
                          .default_max_tokens = predict,
                          .most_answers = p.sched.max_concurrent + p.sched.max_queue,
                          .keep_alive_ms = o->keep_alive_s * 1000,
+                         .asked_context = o->context,
                          .window = o->window,
                          .keep = o->keep,
                          .reply_limit_bytes = p.http.body_pool_bytes / 2,
@@ -161,6 +162,7 @@ static bool watch_memory(server *s, err *e) {
 /* Before anything is taken or the port opened: a file that is no model, or a line too low for it, is refused whole. */
 static bool plan(server *s, err *e) {
     const char *path = s->parts.engine.model_path;
+    if (!cli_chat_template(s->options, &s->parts.engine.chat_template, e)) return false;
     s->en = engine_prepare(&s->parts.engine, s->ledger, e);
     if (!s->en) return false;
     if (path) log_info("serve", "model: %s, from %s", engine_model_name(s->en), path);

@@ -39,6 +39,7 @@ typedef struct engine_config {
     uint32_t n_logits;      /* logits rows of one step; 0: n_sessions */
     uint32_t n_drafts;      /* guessed tokens of one step, each with a row of its own; 0: nothing is guessed */
     int n_threads;          /* 0: all usable cores */
+    str chat_template;      /* instead of the file's; empty: that. Outlives the engine */
     size_t grammar_bytes;   /* for compiled grammars; 0: none can be used */
 } engine_config;
 

@@ -54,6 +54,7 @@ static bool compile_template(engine *en, err *e) {
     str source = {en->chat_template, en->chat_template_bytes};
     en->compiled_template = text_template_new(source, &en->tokenizer_heap.alloc, e);
     if (en->compiled_template || e->code == ERR_MEMORY) return en->compiled_template != NULL;
+    if (en->config.chat_template.len) return err_prefix(e, "--chat-template: ");
     log_warn("engine", "the model's chat template is not used: %s", e->message);
     *e = (err){0};
     return true;
@@ -68,6 +69,7 @@ static bool read_name_and_template(engine *en, err *e) {
     snprintf(en->name, sizeof en->name, "%.*s", (int)(name.len < sizeof en->name ? name.len : sizeof en->name - 1),
              name.data);
     str_make_printable(en->name);
+    if (en->config.chat_template.len) chat = en->config.chat_template;
     if (chat.len == 0) return true;
     en->chat_template = mem_heap_take(&en->tokenizer_heap, chat.len, e);
     if (!en->chat_template) return false;

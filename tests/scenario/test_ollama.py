@@ -329,7 +329,7 @@ def what_cannot_be_done_is_said():
         expect(json.loads(r.body), {"status": "success"})
         expect(r.headers["content-type"].split(";")[0], "application/x-ndjson")
         r = o.server.get("/api/generate")
-        expect((r.status, r.headers["allow"]), (405, "POST"))
+        expect((r.status, r.headers["allow"]), (405, "POST, OPTIONS"))
         check(isinstance(r.json()["error"], str), r.body)
         r = o.server.get("/api/nothing")
         expect(r.status, 404)
