@@ -217,7 +217,7 @@ uint32_t doors_fields(const api_config *c, const http_request *r, const char *me
     if (doors_is_preflight(r)) return n + put_preflight(r, methods, out + n);
     put(&out[n++], "Access-Control-Expose-Headers", /* the star: whatever else there may be, but not all take it */
         STR("x-request-id, request-id, Retry-After, X-Memory-Status, X-Memory-Available-Bytes, "
-            "X-Memory-Required-Bytes, *"));
+            "X-Memory-Required-Bytes, X-Plimsoll-Ignored, *"));
     return n;
 }
 

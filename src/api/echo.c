@@ -196,6 +196,7 @@ void echo_handle(void *ctx, http_request *r) {
         if (!str_is(http_path(r), routes[i].path)) continue;
         if (str_eq(method, str_of(routes[i].method))) return routes[i].handle(a, r);
         http_set_header(r, "Allow", routes[i].method);
+        if (str_is(method, "OPTIONS")) return http_reply(r, 204, "", STR(""));
         err_set(&e, ERR_USAGE, "%s takes %s", routes[i].path, routes[i].method);
         return api_refuse_plainly(a, r, &e);
     }

@@ -41,8 +41,8 @@ static const row rows[] = {
     {"model", "m", KIND_TEXT, AT(model), CLI_MODEL, 0, 0, NULL, "FILE",
      "model to load (GGUF), which may also be given bare; without it, the built-in one"},
     {"chat-template", NULL, KIND_TEXT, AT(chat_template), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "NAME|FILE",
-     "write conversations so, not as the model's file says: chatml, llama3, llama2, mistral, gemma, phi3, zephyr, "
-     "vicuna, plain, or a file that holds a template (Jinja). A model without one gets chatml"},
+     "how conversations are written, if not as the model's file says: chatml, llama3, llama2, mistral, gemma, phi3, "
+     "zephyr, vicuna, plain, or a Jinja file. Without either: chatml"},
     {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_LOADS, 0, 0, NULL, "SIZE|PERCENT",
      "the line: never hold more than this (8G, 1500M, 60%). Default: 80% of what is available, less 1 GiB on 8 GiB "
      "and up"},
@@ -97,8 +97,8 @@ static const row rows[] = {
     {"host", NULL, KIND_TEXT, AT(host), CLI_SERVE, 0, 0, "127.0.0.1", "ADDRESS",
      "address or name to listen on (127.0.0.1, ::1, 0.0.0.0, localhost)"},
     {"allowed-host", NULL, KIND_TEXT, AT(allowed_hosts), CLI_SERVE, 0, 0, NULL, "NAME[,NAME]",
-     "names beside local ones that clients may call this server by (chat.example.com, *.example.com, *); a request "
-     "with another Host is refused with 403. Addresses, localhost and this machine's name are local"},
+     "other names of this server (chat.example.com, *.example.com, *). Addresses, localhost and the machine's own name "
+     "are local; a Host that is none of these gets 403"},
     {"cors-origin", NULL, KIND_TEXT, AT(cors_origins), CLI_SERVE, 0, 0, NULL, "ORIGIN[,ORIGIN]",
      "pages of these origins (https://chat.example.com, https://*.example.com, *) may use this server from a browser. "
      "Without it, only pages on this machine may"},

@@ -86,7 +86,7 @@ static void print_json(const gguf *g, mem_heap *heap) {
     json_object_start(&w);
     json_put_uint(&w, "version", g->version);
     json_put_uint(&w, "tensor_bytes", g->tensor_bytes);
-    json_put_uint(&w, "files", g->n_parts + 1);
+    if (g->n_parts) json_put_uint(&w, "files", g->n_parts + 1);
     json_key(&w, "metadata");
     json_object_start(&w);
     for (uint64_t i = 0; i < g->n_kvs; i++) {

@@ -25,6 +25,14 @@ static void print_kv_types(const engine_plan *plan) {
         if (cli_kv_costs_more(plan, (kv_type)t, words, sizeof words)) printf("warning: %s\n", words);
 }
 
+static void print_context(const cli_options *o, const engine *en, const engine_plan *plan) {
+    uint32_t trained = engine_hparams(en)->n_context_train;
+    if (plan->n_context > trained)
+        printf("warning: the model was trained on %u tokens: answers get worse beyond that\n", trained);
+    else if (plan->n_context < trained && !o->context)
+        printf("warning: the model has %u tokens of context, and more does not fit under the line\n", trained);
+}
+
 static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l) {
     mem_heap heap;
     mem_heap_init(&heap, l, MEM_QUEUE);
@@ -68,7 +76,12 @@ int cli_plan(const cli_options *o, mem_ledger *l) {
     server_parts_plan(&parts, en, &plan);
     bool fits = engine_plan_make(en, &plan, &e) && cli_check_window(o, plan.n_context, &e);
     if (fits && o->json) print_json(en, &plan, l);
-    else if (fits) cli_print_plan(en, &plan, stdout), print_kv_types(&plan), print_books(l);
+    else if (fits) {
+        cli_print_plan(en, &plan, stdout);
+        print_context(o, en, &plan);
+        print_kv_types(&plan);
+        print_books(l);
+    }
     engine_free(en);
     return fits ? 0 : cli_fail(&e);
 }

@@ -194,6 +194,12 @@ def bodies_and_heads():
         expect(s.get("/health").status, 200, "and on it goes")
 
 
+def ask_v6(s, raw):
+    with socket.create_connection(("::1", s.port), 10) as c:
+        c.sendall(raw)
+        return c.recv(4096)
+
+
 @test
 def where_to_listen():
     with Server("--host", "localhost") as s:
@@ -204,6 +210,7 @@ def where_to_listen():
         except OSError:
             skip("no IPv6 here")
         with Server("--host", flag, "--engine", "echo") as s:
+            expect(ask_v6(s, b"OPTIONS /generate HTTP/1.1\r\nHost: [::1]\r\n\r\n")[:12], b"HTTP/1.1 204", "OPTIONS of the echo engine")
             check("http://[::1]:%d" % s.port in s.log(), "the log's URL has no brackets")
             url = "http://[::1]:%d" % s.port
             check(b"plimsoll" in run_plimsoll("top", "--once", url, rc=0).out.lower(), "top of " + url)

@@ -81,6 +81,8 @@ def templates_by_name_and_file():
 @test
 def contexts():
     trained = plan_of()["context"]
+    check(b"trained on %d" % trained in run_plimsoll("plan", "-c", str(2 * trained), rc=0).out, "plan does not say so")
+    check(b"warning: the model" not in run_plimsoll("plan", rc=0).out, "nothing to say")
     with Server("-c", str(4 * trained)) as s:
         check(any("trained on %d" % trained in w and str(4 * trained) in w for w in s.health()["warnings"]), lambda: "/health says %r" % s.health()["warnings"])
         check("warn" in s.log() and "trained on" in s.log(), "the log does not say so")
