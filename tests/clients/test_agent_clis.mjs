@@ -76,7 +76,9 @@ class Door {
 
 // ---- the agents ----
 
-const bin = name => path.join(import.meta.dirname, 'node_modules/.bin', name);
+// opencode's program comes without the package that chooses one for the machine: registries do not have all of its choices.
+const modules = path.join(import.meta.dirname, 'node_modules');
+const bin = name => path.join(modules, name === 'opencode' ? 'opencode-linux-x64-baseline/bin/opencode' : '.bin/' + name);
 
 function run(command, args, env, cwd) {
   return new Promise(done => {
