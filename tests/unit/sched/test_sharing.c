@@ -587,11 +587,15 @@ typedef struct neighbour {
     _Atomic uint64_t left_at, alone_at; /* steps by then */
 } neighbour;
 
+/* Called while the lock is let go: other threads submit and release meanwhile. */
 static bool has_it_all(const neighbour *n) {
     kv_cache_counts kv;
+    pthread_mutex_lock(&n->w->s->lock);
     kv_cache_read(engine_kv(n->w->en), &kv);
-    return kv.sequences == 1 && kv.pool.used_bytes == engine_session_bytes(n->w->en, n->stays->gen.session) &&
-           n->w->s->blocks.used_bytes == n->stays->block_bytes;
+    bool all = kv.sequences == 1 && kv.pool.used_bytes == engine_session_bytes(n->w->en, n->stays->gen.session) &&
+               n->w->s->blocks.used_bytes == n->stays->block_bytes;
+    pthread_mutex_unlock(&n->w->s->lock);
+    return all;
 }
 
 static void look_around(void *ctx) {
