@@ -412,6 +412,7 @@ static void on_wake_whole(void *ctx) {
 static bool submit(answer *x, const sched_request *request, uint32_t n, const answer_prompts *prompts,
                    err *e) {
     sched_request one = *request;
+    one.id = http_request_id(x->request);
     bool good = true;
     x->n_jobs = 0;
     for (uint32_t k = 0; good && k < prompts->n; k++) {

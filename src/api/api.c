@@ -74,7 +74,7 @@ bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e) {
     a->http = http;
     a->ready_ms = clock_wall_ms();
     make_fingerprint(a);
-    if (!chat_model_begin(a, e)) return false;
+    if (!chat_model_begin(a, e) || !watchdog_start(a, e)) return false;
     api_log_notes(a);
     atomic_store(&a->state, API_READY);
     return true;
@@ -84,6 +84,7 @@ void api_draining(api *a) { atomic_store(&a->state, API_DRAINING); }
 
 void api_stop(api *a) {
     if (!a) return;
+    watchdog_stop(a);
     text_scratch_free(a->scratch);
     text_template_free(a->model.own);
     if (a->tokens) mem_heap_give(&a->heap, a->tokens, engine_context(a->en) * sizeof *a->tokens);
@@ -224,7 +225,11 @@ void api_handle(void *ctx, http_request *r) {
         return;
     }
     if (way && (way->while_loading || atomic_load(&a->state) != API_LOADING)) {
+        bool prepares = str_is(method, "POST");
+        plat_pulse_attach(&a->preparing);
+        if (prepares) plat_pulse_begin("prepare", http_request_id(r), 0);
         way->handle(a, r);
+        if (prepares) plat_pulse_end();
         return;
     }
     if (way) {

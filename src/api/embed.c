@@ -265,6 +265,7 @@ static bool check_size(const embed_answer *x, uint32_t number_bytes, err *e) {
 
 static bool prepare(embed_answer *x, const api_request *q, uint32_t dimensions, uint32_t number_bytes, err *e) {
     x->job = q->job;
+    x->job.id = http_request_id(x->request);
     x->job.max_tokens = 0;
     x->job.whole = true;
     x->job.remember = false; /* nobody goes on with such a text */

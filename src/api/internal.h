@@ -157,6 +157,13 @@ struct api {
     char fingerprint[16]; /* of all that decides what is said */
 
     uint64_t ready_ms;      /* since 1970 */
+    plat_pulse preparing;   /* of the thread that calls the handler */
+    struct {
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t stop;
+        bool started, stopping;
+    } watchdog;
     mem_timeline *timeline; /* in the arena */
     uint64_t sampled_ms;    /* the sampler's own, as is: */
     uint32_t known_leaks;   /* a bit for each account, and for the unexplained, that has been reported */
@@ -277,6 +284,11 @@ void timeline_doctor(api *a, http_request *r);
 /* notes.c: what was started is not what one may expect. */
 void api_log_notes(const api *a);
 void api_put_notes(const api *a, json_writer *w); /* a member "warnings" */
+/* watchdog.c */
+bool watchdog_start(api *a, err *e);
+void watchdog_stop(api *a);
+bool watchdog_stuck(api *a, plat_pulse_view *out); /* something has not moved on for long: what, and whose */
+void watchdog_put(api *a, json_writer *w);         /* the same as a member: "stuck", null where nothing is */
 /* server.c */
 void server_health(api *a, http_request *r);
 void server_live(api *a, http_request *r);

@@ -10,8 +10,10 @@
 
 enum { PAGE_BYTES = 16 * 1024 };
 
-static const char *status_name(const api *a) {
-    switch (atomic_load(&((api *)(uintptr_t)a)->state)) {
+static const char *status_name(api *a) {
+    plat_pulse_view unused;
+    if (watchdog_stuck(a, &unused)) return "stuck";
+    switch (atomic_load(&a->state)) {
     case API_LOADING: return "loading";
     case API_DRAINING: return "draining";
     default: return "ok";
@@ -31,6 +33,11 @@ static void put_health_memory(api *a, json_writer *w) {
     json_object_end(w);
 }
 
+static bool is_ready(api *a) {
+    plat_pulse_view unused;
+    return atomic_load(&a->state) == API_READY && !watchdog_stuck(a, &unused);
+}
+
 static void say_later(api *a, http_request *r) { api_put_error_headers(a, r, 503, &(err){.code = ERR_BUSY}); }
 
 void server_health(api *a, http_request *r) {
@@ -38,11 +45,12 @@ void server_health(api *a, http_request *r) {
     json_writer w;
     char stamp[CLOCK_STAMP_BYTES];
     sched_counts counts = {0};
-    bool ready = atomic_load(&a->state) == API_READY;
+    bool ready = is_ready(a);
     if (a->sched) sched_read(a->sched, &counts);
     json_begin(&w, &body);
     json_object_start(&w);
     json_put_string(&w, "status", str_of(status_name(a)));
+    watchdog_put(a, &w);
     json_put_string(&w, "timestamp", str_of(clock_stamp(clock_wall_ms(), stamp)));
     json_put_uint(&w, "active_jobs", counts.active);
     json_put_uint(&w, "queued_jobs", counts.queued);
@@ -63,7 +71,7 @@ void server_live(api *a, http_request *r) {
 }
 
 void server_ready(api *a, http_request *r) {
-    bool ready = atomic_load(&a->state) == API_READY;
+    bool ready = is_ready(a);
     if (!ready) say_later(a, r);
     http_reply(r, ready ? 200 : 503, "text/plain", ready ? STR("ready\n") : STR("not ready\n"));
 }

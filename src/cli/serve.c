@@ -1,6 +1,4 @@
 /* plimsoll serve: bring up, answer, drain. */
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 #include "mem/watch.h"
 #include "plat/address.h"
 
+enum { LAST_BYTES_MS = 400 };
 enum { BODY_SLOT_BYTES = 256 * 1024 }; /* the pool is cut into these; one more leaves room for rounding */
 
 server_parts server_parts_of(const cli_options *o) {
@@ -185,6 +184,7 @@ static bool start(server *s, err *e) {
     if (!s->http || !engine_load(s->en, &s->plan, NULL, NULL, e)) return false;
     s->sched = sched_start(&s->parts.sched, s->en, s->ledger, e);
     if (!s->sched || !watch_memory(s, e)) return false;
+    server_will_wait();
     return api_ready(s->api, s->en, s->sched, s->http, e);
 }
 
@@ -192,6 +192,7 @@ static void stop(server *s) {
     mem_watch_stop(s->watch);
     if (s->http) http_server_stop(s->http); /* every answer is gone now */
     sched_stop(s->sched);
+    server_has_drained();
     api_stop(s->api);
     engine_free(s->en);
 }
@@ -208,34 +209,14 @@ static void say_ready(const server *s) {
             host, port, host, port, host, port);
 }
 
-void server_wait_for_signal(void) {
-    sigset_t set;
-    int signal_number;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigwait(&set, &signal_number);
-    log_info("serve", "signal %d: draining", signal_number);
-}
-
-/* A second signal does not wait for the drain. */
-static void *exit_at_second_signal(void *unused) {
-    (void)unused;
-    server_wait_for_signal();
-    _exit(1);
-}
-
 static void drain(server *s, uint32_t timeout_ms) {
-    pthread_t second;
-    pthread_create(&second, NULL, exit_at_second_signal, NULL);
-    pthread_detach(second);
     api_draining(s->api);
     sched_drain(s->sched);
     if (!sched_wait_idle(s->sched, timeout_ms))
         log_warn("serve", "requests still running after %u ms are cancelled", timeout_ms);
     http_server_drain(s->http);
     http_counts counts;
-    for (int i = 0; i < 200; i++) { /* the last bytes of the last answers */
+    for (int i = 0; i < LAST_BYTES_MS / 10; i++) { /* of the last answers */
         http_server_counts(s->http, &counts);
         if (!counts.active) break;
         usleep(10000);
@@ -253,12 +234,7 @@ static void check_books(mem_ledger *l) {
 
 int cli_serve(const cli_options *o, mem_ledger *l) {
     err e = {0};
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: only the waits below see them */
-    signal(SIGPIPE, SIG_IGN);
+    if (!plat_pulse_read_debug_hang(&e) || !server_take_signals(o->drain_timeout_s * 1000, &e)) return cli_fail(&e);
     if (!cli_set_line(o, l, true, &e)) return cli_fail(&e);
     if (o->engine_kind) return server_echo(o, l);
     server s = {.options = o, .parts = server_parts_of(o), .ledger = l};

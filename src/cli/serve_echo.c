@@ -53,7 +53,7 @@ static mem_watch *watch_memory(const cli_options *o, const server_parts *p, http
 
 static void wait_for_last_answers(http_server *http) {
     http_counts counts = {.active = 1};
-    for (int i = 0; i < 200 && counts.active; i++) {
+    for (int i = 0; i < 40 && counts.active; i++) {
         http_server_counts(http, &counts);
         if (counts.active) usleep(10000);
     }
@@ -64,6 +64,7 @@ int server_echo(const cli_options *o, mem_ledger *l) {
     server_parts p = server_parts_of(o);
     http_server *http = NULL;
     mem_watch *watch = NULL;
+    server_will_wait();
     api *a = check_line(o, &p, l, &e) ? echo_start(&p.api, l, &e) : NULL;
     if (a) http = http_server_start(&p.http, l, echo_handle, a, &e);
     if (http) watch = watch_memory(o, &p, http, l, &e);

@@ -13,8 +13,13 @@ typedef struct server_parts {
 } server_parts;
 
 server_parts server_parts_of(const cli_options *o);
-/* serve.c: until SIGTERM or SIGINT, which the caller has blocked. */
+/* stopping.c: before any other thread. SIGTERM or SIGINT then ends the process at once until somebody will wait for
+ * it, and from then on within the drain's timeout and a second, whatever hangs; a second one at once. SIGHUP does
+ * nothing. */
+bool server_take_signals(uint32_t drain_timeout_ms, err *e);
+void server_will_wait(void);
 void server_wait_for_signal(void);
+void server_has_drained(void); /* all answers are out: to end now is no failure */
 /* serve_echo.c: --engine echo. The line is set. */
 int server_echo(const cli_options *o, mem_ledger *l);
 /* Sets the rows http and queue. */

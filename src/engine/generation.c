@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "plat/pulse.h"
 
 void engine_generation_start(engine_generation *g) {
     CHECK(g->n_prompt > 0 && (g->embedding.pooling ? !g->max_tokens : g->max_tokens > 0));
@@ -121,6 +122,7 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
             return false;
         }
     }
+    plat_pulse_turn("sampling");
     engine_sample_next(g->en, g->sampling, &g->sampler, result, allowed, g->tokens, all, sample);
     if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, sample->token);
     bool guessed = g->n_draft && g->tokens[all] == sample->token;

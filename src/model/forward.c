@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "model/routes.h"
+#include "plat/pulse.h"
 
 static void attention_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
     size_t n = w->max_tokens;
@@ -83,7 +84,11 @@ typedef struct step {
     const _Atomic bool *cancel;
 } step;
 
-static bool cancelled(const step *s) { return s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed); }
+/* Asked several times a layer: so it is, too, where a step shows that it moves on. */
+static bool cancelled(const step *s) {
+    plat_pulse_beat();
+    return s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed);
+}
 
 /* Norms of single heads, where the family has them. */
 static void norm_heads(const step *s, float *x, const float *weight, uint32_t n_heads, size_t stride) {

@@ -29,7 +29,7 @@ void sched_rank_running(sched *s) {
 
 /* ---- bytes ---- */
 
-static uint32_t known_tokens(const sched_job *j) { return j->gen.n_prompt + j->gen.n_generated; }
+static uint32_t known_tokens(const sched_job *j) { return j->gen.n_prompt + j->n_generated; }
 
 static uint64_t bytes_with(const sched *s, const sched_job *j, uint32_t more_tokens) {
     uint32_t most = j->gen.n_prompt + j->gen.max_tokens, n = known_tokens(j) + more_tokens;

@@ -15,10 +15,12 @@ struct sched_job {
     job_state state;
     bool cancelled; /* the consumer has let go */
     uint64_t number;
+    char id[PLAT_PULSE_WHO_BYTES]; /* the request's */
     engine_sampling sampling;
     engine_stop *stops;
     bool whole;
-    engine_generation gen;
+    engine_generation gen; /* of a running one n_fed and n_generated belong to the engine thread */
+    uint32_t n_generated;  /* as last handed out, for others to read */
     void *block;
     size_t block_bytes;
     sched_ring ring;
@@ -78,6 +80,7 @@ struct sched {
     sched_counts counts;
     double mean_job_ms;
     engine_counters counters;
+    plat_pulse pulse; /* of the engine thread */
 };
 
 /* sched.c */

@@ -42,7 +42,9 @@ static bool wake_consumers(sched *s) {
         j->wake_due = false;
         j->waking = woke = true;
         pthread_mutex_unlock(&s->lock);
+        plat_pulse_begin("wording", j->id, 0);
         wake(wake_ctx);
+        plat_pulse_end();
         pthread_mutex_lock(&s->lock);
         j->waking = false;
         pthread_cond_broadcast(&s->idle);
@@ -294,6 +296,18 @@ static void serve_tenants(sched *s) {
     for (uint32_t f = 0; f < s->n_feeds; f++) s->tenants[s->feed_jobs[f]->tenant].served += s->feeds[f].n_tokens;
 }
 
+/* Without the lock: what may come next, and which of it does, takes its time; others come, go and read meanwhile. */
+static bool sample_next(sched *s, sched_job *j, engine_feed *feed, const float *result, engine_sample *sample,
+                        str *text) {
+    pthread_mutex_unlock(&s->lock);
+    plat_pulse_begin(j->sampling.grammar ? "mask" : "sampling", j->id, 0);
+    bool said = engine_generation_accept(&j->gen, feed, result, sample, text);
+    plat_pulse_end();
+    pthread_mutex_lock(&s->lock);
+    j->n_generated = j->gen.n_generated;
+    return said;
+}
+
 /* Rows from `row` on: as many as hold what was guessed, and as the reader has room for. Or the states of the step's
  * tokens from `token` on. */
 static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t token, uint32_t row) {
@@ -302,7 +316,7 @@ static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t toke
     bool said = false;
     do {
         const float *result = engine_feed_result(s->en, feed, token, row++);
-        if (!engine_generation_accept(&j->gen, feed, result, &sample, &text)) break;
+        if (!sample_next(s, j, feed, result, &sample, &text)) break;
         CHECK(sched_ring_put(&j->ring, &sample, text)); /* compose saw room for the largest */
         said = true;
     } while (j->gen.holds && !stalled(j));
@@ -333,9 +347,11 @@ static bool step(sched *s) {
     pthread_mutex_unlock(&s->lock);
     err e = {0};
     uint64_t start = clock_now_ns();
+    plat_pulse_begin("step", s->feed_jobs[0]->id, s->n_feeds - 1);
     if (s->n_drafting) draft(s);
     bool ran = engine_step(s->en, s->feeds, s->n_feeds, &s->abort_step, &e);
     double ms = (double)(clock_now_ns() - start) / 1e6;
+    plat_pulse_end();
     pthread_mutex_lock(&s->lock);
     if (!ran) return true; /* cancelled: the sweep takes out who asked, and the others' tokens are run again */
     measure(s, ms);
@@ -398,6 +414,7 @@ static void rest(sched *s) {
 void *sched_loop(void *ctx) {
     sched *s = ctx;
     plat_thread_touch_stack();
+    plat_pulse_attach(&s->pulse);
     pthread_mutex_lock(&s->lock);
     s->chunk = FIRST_CHUNK;
     for (;;) {

@@ -1,6 +1,7 @@
 /* The doors of the scheduler: start, submit, read, release, stop. */
 #include "sched/sched.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +228,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->memory = r->memory;
     j->submit_ns = j->read_ns = clock_now_ns();
     j->number = ++s->last_number;
+    snprintf(j->id, sizeof j->id, "%s", r->id ? r->id : "");
     j->state = JOB_QUEUED;
 }
 
@@ -383,7 +385,7 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
     uint64_t end = j->end_ns ? j->end_ns : clock_now_ns();
     *out = (sched_usage){
         .prompt_tokens = j->gen.n_prompt,
-        .completion_tokens = j->gen.n_generated,
+        .completion_tokens = j->n_generated,
         .drafted_tokens = j->gen.n_drafted,
         .accepted_tokens = j->gen.n_accepted,
         .queue_ms = ms_between(j->submit_ns, j->admit_ns ? j->admit_ns : end),
@@ -419,6 +421,8 @@ void sched_job_release(sched *s, sched_job *j) {
 }
 
 /* ---- readings ---- */
+
+const plat_pulse *sched_pulse(const sched *s) { return &s->pulse; }
 
 void sched_read(sched *s, sched_counts *out) {
     pthread_mutex_lock(&s->lock);

@@ -33,6 +33,7 @@
 
 #include "engine/generation.h"
 #include "mem/books.h"
+#include "plat/pulse.h"
 
 typedef struct sched_config {
     uint32_t max_concurrent;   /* jobs running at once; at most the engine's sessions; 1: strictly one after another */
@@ -66,6 +67,7 @@ typedef model_pooling sched_pooling; /* engine_pooling says what the model asks 
 #define SCHED_POOL_CLS MODEL_POOL_CLS
 
 typedef struct sched_request {
+    const char *id; /* what to call it when it hangs; NULL: nothing */
     const int32_t *prompt;
     uint32_t n_prompt;
     uint32_t max_tokens; /* clipped to what the context leaves; 0 with pooling */
@@ -131,6 +133,9 @@ str sched_job_stop_text(sched *s, const sched_job *j, uint32_t which); /* valid 
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out);
 /* The consumer lets go; a job that has not ended is cancelled. j is dead afterwards. Not from wake. */
 void sched_job_release(sched *s, sched_job *j);
+
+/* What the engine thread is at: "step", "mask", "sampling" or "wording", in none of which it holds a lock. */
+const plat_pulse *sched_pulse(const sched *s);
 
 typedef struct sched_counts {
     uint32_t queued, active, parked; /* parked ones are active, too */

@@ -1,0 +1,114 @@
+"""What takes long, or never comes back: others are served, it is named, and SIGTERM ends the process all the same."""
+from harness import *
+
+HANG = {"PLIMSOLL_TESTS": "1"}
+KILLERS = [
+    {"json_schema": {"type": "string", "pattern": "^((){2,}|}c3d)*\n", "maxLength": 73}},
+    {"json_schema": {"type": "string", "pattern": "^((a?|b?){0,100000}){0,100000}$"}},
+    {"json_schema": {"type": "string", "pattern": "^(" + "(|a?)" * 40 + ")+$"}},
+    {"json_schema": {"type": "array", "items": {"pattern": "^(((((a|){3,})*|b)+){2,9})*$"}}},
+    {"grammar": "root ::= ((\"\" | \"a\"?){2,}){2,} \"b\""},
+    {"grammar": "root ::= ((\"a\"{0,100000}){0,100000}){0,100000}"},
+    {"grammar": "root ::= (x | y)*\nx ::= (y | \"\"){0,3}\ny ::= (\"a\"? | z){2,}\nz ::= \"\""},
+    {"grammar": "root ::= x*\nx ::= y | root\ny ::= \"a\"?"},
+    {"grammar": "root ::= ((\"a\" | \"aa\"){1,2000}){1,2000}"},
+    {"grammar": "root ::= (([ab] | [ab] [ab]){1,1000} | [a-c]{2,9}){1,1000}"},
+]
+
+
+def longest_gap(server, n, meanwhile=None):
+    """Of a stream of n tokens, in seconds; meanwhile is run beside it, from its first tokens on."""
+    beside, longest, last, count = None, 0.0, None, 0
+    for e in server.stream("Once upon a time", max_tokens=n, ignore_end=True, temperature=0):
+        now = time.monotonic()
+        longest = max(longest, now - last) if last else 0.0
+        last, count = now, count + 1
+        if count == 5 and meanwhile:
+            beside = threading.Thread(target=meanwhile)
+            beside.start()
+    if beside:
+        beside.join()
+    return longest
+
+
+@test
+def no_request_kills():
+    with Server("-c", "4096", "-np", "4") as s:
+        quiet = max(longest_gap(s, 600) for _ in range(2))
+        took = []
+
+        def ask_all():
+            for body in KILLERS:
+                start = time.monotonic()
+                r = s.post("x", max_tokens=60, temperature=1, seed=3, **body)
+                took.append(time.monotonic() - start)
+                check(r.status in (200, 400), lambda: "%d for %r: %s" % (r.status, body, r.body[:200]))
+
+        gap = longest_gap(s, 3000, ask_all)
+        expect(len(took), len(KILLERS), "requests answered or refused")
+        note("longest gap of a stream: %.0f ms quiet, %.0f ms beside; the slowest of %d took %.2f s" % (
+            quiet * 1e3, gap * 1e3, len(took), max(took)))
+        check(gap < 20 * quiet + 0.5, "a neighbour waited %.2f s" % gap)
+        check(max(took) < 20, "one took %.1f s" % max(took))
+        expect(s.get("/livez").status, 200)
+        expect(s.health()["status"], "ok")
+
+
+def hung(what, body=None):
+    """A server in which that hangs, with the request's id; the client's connection stays open."""
+    s = Server("--drain-timeout", "1", env=dict(HANG, PLIMSOLL_DEBUG_HANG=what))
+    client = s.open_request("x", max_tokens=5, stream=True, **(body or {}))
+    wait_until(lambda: s.health()["status"] == "stuck", "/health to say so", 60, 0.05)
+    return s, client
+
+
+def ends_in_time(s, number=signal.SIGTERM):
+    start = time.monotonic()
+    s.signal(number)
+    check(s.wait(30) != 0, "exit status 0 though a request was cut")
+    note("ended %.2f s after the signal" % (time.monotonic() - start))
+
+
+@test
+def a_hung_step_is_named_and_ends():
+    for what in ("step", "sampling"):
+        s, client = hung(what)
+        stuck = s.health()["stuck"]
+        expect(stuck["in"], what)
+        check(stuck["request"].startswith("req_"), lambda: repr(stuck))
+        wait_until(lambda: "the %s of request %s" % (what, stuck["request"]) in s.log(), "the log to name it")
+        expect((s.get("/livez").status, s.get("/readyz").status, s.get("/health").status), (200, 503, 503))
+        expect(s.get("/memory").status, 200)
+        s.signal(signal.SIGHUP)
+        ends_in_time(s)
+        client.close()
+
+
+@test
+def a_hung_mask_is_named_and_ends():
+    s, client = hung("mask", {"grammar": "root ::= [a-z]+"})
+    expect(s.health()["stuck"]["in"], "mask")
+    expect(s.get("/livez").status, 200)
+    client.close()  # nobody waits any longer: it goes on hanging, and is named
+    time.sleep(0.3)
+    expect(s.health()["status"], "stuck")
+    s.signal()
+    time.sleep(0.2)
+    ends_in_time(s)  # the second one
+
+
+@test
+def hup_does_nothing():
+    with Server() as s:
+        s.signal(signal.SIGHUP)
+        expect(s.generate("Once", max_tokens=4)["usage"]["completion_tokens"], 4)
+        check(s.process.poll() is None, "it ended")
+
+
+@test
+def hanging_is_for_tests():
+    done = run_plimsoll("serve", "--port", "0", env={"PLIMSOLL_DEBUG_HANG": "step"})
+    check(done.rc != 0 and "PLIMSOLL_TESTS=1" in done.err, lambda: "%d: %s" % (done.rc, done.err))
+
+
+main()
