@@ -192,7 +192,7 @@ static bool begin_field(reader *r, const json_event *ev, err *e) {
     uint64_t bit = 1ull << r->index % 64, *seen = &r->seen[r->index / 64];
     if (*seen & bit) return err_set(e, ERR_INVALID, "'%s%s' is there twice", r->in->path, r->now->name);
     *seen |= bit;
-    if (r->now->kind == FIELD_CUSTOM) r->text_depth = JSON_MAX_DEPTH;
+    if (r->now->kind == FIELD_CUSTOM || r->now->use == FIELD_REFUSED) r->text_depth = JSON_MAX_DEPTH;
     return true;
 }
 

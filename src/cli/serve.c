@@ -164,12 +164,12 @@ static bool plan(server *s, err *e) {
     if (!cli_chat_template(s->options, &s->parts.engine.chat_template, e)) return false;
     s->en = engine_prepare(&s->parts.engine, s->ledger, e);
     if (!s->en) return false;
-    if (path) log_info("serve", "model: %s, from %s", engine_model_name(s->en), path);
-    else log_info("serve", "model: %s, the built-in toy: no file was given", engine_model_name(s->en));
     cli_plan_begin(&s->plan, s->ledger);
     server_parts_plan(&s->parts, s->en, &s->plan);
     if (!engine_plan_make(s->en, &s->plan, e)) return false;
     if (!cli_check_window(s->options, s->plan.n_context, e) || !check_levels(s, e)) return false;
+    if (path) log_info("serve", "model: %s, from %s", engine_model_name(s->en), path);
+    else log_info("serve", "model: %s, the built-in toy: no file was given", engine_model_name(s->en));
     cli_print_plan(s->en, &s->plan, stderr);
     char words[160];
     if (cli_kv_costs_more(&s->plan, s->parts.engine.kv_type, words, sizeof words)) log_warn("serve", "%s", words);

@@ -89,7 +89,9 @@ static void ask_all_alone(void) {
         sched_usage usage;
         vector_of(&w, submit_ask(&w, q), alone[i], &usage);
         assert_true(sched_wait_idle(w.s, 1000));
-        direct_vector(w.en, &q->r, wanted); /* nothing else steps the engine now */
+        pthread_mutex_lock(&w.s->lock); /* the engine thread looks through the cache even when nothing runs */
+        direct_vector(w.en, &q->r, wanted);
+        pthread_mutex_unlock(&w.s->lock);
         for (uint32_t k = 0; k < WIDTH; k++) assert_true(fabs((double)alone[i][k] - wanted[k]) < 1e-6);
         assert_int_equal(usage.prompt_tokens, tokens_of(i));
         assert_int_equal(usage.completion_tokens, 0);
@@ -209,7 +211,7 @@ static void bounds(void **state) {
     world w;
     hall_up(&w, (hall){.n_concurrent = 2, .n_batch = 64, .n_threads = 1});
     ask *q = new_text(&w, 1, N_CONTEXT + 1, SCHED_POOL_MEAN);
-    assert_refused(&w, &q->r, ERR_TOO_LARGE, "the context holds 256");
+    assert_refused(&w, &q->r, ERR_TOO_LARGE, "257 tokens > 256 maximum");
     q->r.n_prompt = N_CONTEXT; /* there is nothing to answer: the whole context */
     memset(&q->r.sampling, 0xff, sizeof q->r.sampling); /* nor to sample */
     q->r.sampling.logprobs = false;
