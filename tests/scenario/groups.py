@@ -192,7 +192,7 @@ class StormClient:
         self.judge(self.s.post(**self.fields()))
 
     def send(self, c, body):
-        c.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        c.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
     def streamed(self):
         with self.s.connect() as c:
