@@ -13,6 +13,7 @@
  * GBNF is llama.cpp's notation: rules `name ::= …`, "literals", [classes], ( ) | * + ? {m,n}, # comments. The text is
  * what `root` stands for. Wherever a rule's name can stand, so can
  *   %json{ … }            a value of that JSON schema; %json{}: any value
+ *   %regex"…"             a text that matches the pattern from end to end; escapes as in a literal
  *   <|name|> or <[123]>   that one token; a name that is no token of the vocabulary stands for its bytes.
  *                         <|[NAME]|>: the token [NAME]
  *

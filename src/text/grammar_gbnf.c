@@ -197,10 +197,47 @@ static void token(parser *p) {
         grammar_emit(p->b, OP_TOKEN, (uint32_t)t, 0);
 }
 
+/* Without the anchors at both ends, which say nothing of a whole text. */
+static str without_anchors(str pattern) {
+    size_t slashes = 0;
+    if (pattern.len && pattern.data[0] == '^') pattern = (str){pattern.data + 1, pattern.len - 1};
+    if (!pattern.len || pattern.data[pattern.len - 1] != '$') return pattern;
+    while (slashes + 1 < pattern.len && pattern.data[pattern.len - 2 - slashes] == '\\') slashes++;
+    return (str){pattern.data, pattern.len - (slashes % 2 == 0)};
+}
+
+/* Behind %regex: the pattern as a literal. */
+static void pattern(parser *p) {
+    uint32_t line = line_of(p), cp;
+    size_t n = 0, room = (size_t)(p->end - p->at) + 4;
+    char *text = alloc_bytes(p->b->alloc, room);
+    if (!text) {
+        grammar_fail(p->b, ERR_MEMORY, "no memory for a pattern");
+        return;
+    }
+    while (!p->b->failed && peek(p) != '"') {
+        if (peek(p) < 0) wrong(p, "%regex\" lacks its closing quote");
+        else if (take_character(p, &cp)) n += (size_t)utf8_encode(cp, text + n);
+    }
+    p->at++;
+    p->b->plain = true;
+    if (!p->b->failed && !grammar_regex_bare(p->b, without_anchors((str){text, n})))
+        err_prefix(p->b->e, "line %u: %%regex: ", line);
+    p->b->plain = false;
+    alloc_free(p->b->alloc, text, room);
+}
+
+/* Behind %. */
 static void schema(parser *p) {
     uint32_t line = line_of(p);
-    if (!str_starts((str){p->at, (size_t)(p->end - p->at)}, STR("json{"))) {
-        wrong(p, "after % comes json{…}");
+    str rest = {p->at, (size_t)(p->end - p->at)};
+    if (str_starts(rest, STR("regex\""))) {
+        p->at += 6;
+        pattern(p);
+        return;
+    }
+    if (!str_starts(rest, STR("json{"))) {
+        wrong(p, "after % comes json{…} or regex\"…\"");
         return;
     }
     p->at += 4;

@@ -71,6 +71,7 @@ typedef struct grammar_builder {
     const text_vocab *vocab;
     err *e;
     bool failed;
+    bool plain; /* regular expressions are of texts, not of the insides of JSON strings */
     uint32_t steps; /* of compiling: bounds its time */
     grammar_op *ops;
     size_t n_ops, ops_cap;
@@ -130,7 +131,7 @@ typedef struct grammar_lengths {
  * at both ends. ERR_INVALID says what about the pattern is not supported; the caller puts the place in front. */
 bool grammar_regex(grammar_builder *b, str pattern, bool whole, grammar_lengths lengths);
 
-/* Our own patterns, of characters that need no escape, outside of strings. */
+/* The whole of a text outside of strings: our own patterns, without escapes; any, where b is plain. */
 bool grammar_regex_bare(grammar_builder *b, str pattern);
 
 /* ---- grammar_format.c ---- */

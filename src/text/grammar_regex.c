@@ -159,6 +159,12 @@ static bool holds(const char_set *s, uint32_t cp) {
 
 /* A character as it is, or behind a backslash where it must be. Other control characters are left out. */
 static void emit_set(regex *x, const char_set *s) {
+    if (x->b->plain) {
+        char_set all = *s;
+        all.n = grammar_ranges_tidy(all.r, all.n, false);
+        grammar_class(x->b, all.r, all.n);
+        return;
+    }
     static const grammar_range plain[] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, 0x10FFFF}};
     static const struct {
         uint32_t cp;

@@ -84,6 +84,11 @@ static void notation(void **state) {
          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab");
     GBNF("root ::= (\"a\"*)* (\"b\"?)+ \"c\"", "c", "aabc", "abbc");
     GBNF("root ::= %json{}", "1", "{\"a\": [1,2,null]}", "[]", "\"x\"", "--", "{a:1}", "[1,]");
+    GBNF("root ::= %regex\"[a-c]+\\\\d{2}\"", "a12", "cab00", "--", "a1", "a123", "d12", "xa12", "a12\n");
+    GBNF("root ::= %regex\"^(yes|no)$\" \"!\"", "yes!", "no!", "--", "yesno!", "ye!");
+    GBNF("root ::= %regex\"\\\"\\\\\\\\.\\n?\\\\$\"", "\"\\x$", "\"\\x\n$", "--", "\\\"x$", "\"\\x", "\"\\\n$");
+    GBNF("root ::= %regex\"[^a]\"*", "", "\"\n\t\\", "\xC3\xA9", "--", "a");
+    GBNF("root ::= %json{\"type\":\"string\",\"pattern\":\"^[^a]$\"} %regex\"\\\"\"", "\"\\\"\"\"", "--", "\"\"\"\"");
     GBNF("root ::= \"<\" %json{\"type\":\"integer\"} \">\"", "<12>", "--", "<1.5>");
     GBNF("root ::= <|im_start|> \"x\"", "<|im_start|>x");
     GBNF("root ::= \"a\" {2,3}", "aa", "aaa", "--", "a");
@@ -106,6 +111,10 @@ static void notation_refused(void **state) {
     refused(TEXT_GRAMMAR_GBNF, "root ::= \"a\" root", "nothing satisfies it");
     refused(TEXT_GRAMMAR_GBNF, "root ::= %json{\"type\":1}", "line 1: %json: at /: 'type' must be");
     refused(TEXT_GRAMMAR_GBNF, "root ::= %json{", "%json{ lacks its }");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %regex\"a", "%regex\" lacks its closing quote");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %regex\"a(\"", "line 1: %regex: ( lacks its )");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %regex\"a\\q\"", "this escape is not known");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %other", "after % comes");
     refused(TEXT_GRAMMAR_GBNF, "root ::= <[5]>", "outside the vocabulary");
     refused(TEXT_GRAMMAR_GBNF, "root ::= \"a\" )", "here a rule cannot go on");
 }
