@@ -22,7 +22,7 @@ typedef struct reader {
         uint64_t number;
     } nowhere;
     size_t from;      /* where that value begins in source */
-    int text_depth;   /* only FIELD_CUSTOM looks into what its value holds */
+    int text_depth;   /* only FIELD_CUSTOM and FIELD_REFUSED look into what a value holds */
     bool skipping;    /* the value of an unknown or ignored field */
 } reader;
 
