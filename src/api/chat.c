@@ -244,10 +244,22 @@ static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
 
 /* ---- how the answer is to look ---- */
 
+static bool set_rule(chat *c, api_request *q, err *e) {
+    buf b;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    const text_reply_format *f = &c->a->model.reply;
+    bool among = text_reply_answer_grammar(f, c->style.tools, !c->no_parallel, c->style.prompt_tail, &b);
+    buf_append_str(&b, among ? STR("answer ::= ") : STR("root ::= "));
+    buf_append_str(&b, c->format_source);
+    if (b.failed) return chat_no_room(c, e);
+    return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), c->format_name, e);
+}
+
 static bool set_format(chat *c, api_request *q, err *e) {
     buf b;
     buf_init(&b, &c->alloc, SIZE_MAX / 2);
     if (!c->format_source.len && c->format != TEXT_GRAMMAR_JSON_OBJECT) return true;
+    if (c->format_is_rule) return set_rule(c, q, e);
     if (c->format == TEXT_GRAMMAR_GBNF ||
         !text_reply_answer_grammar(&c->a->model.reply, c->style.tools, !c->no_parallel, c->style.prompt_tail, &b))
         return request_set_grammar(q, c->format, c->format_source, c->format_name, e);
@@ -330,6 +342,18 @@ static bool read_shared(chat *c, const shared_values *v, err *e) {
     return true;
 }
 
+static bool take_form(chat *c, request_form *f, err *e) {
+    if (!f->name) return true;
+    if (c->format_source.len)
+        return err_set(e, ERR_INVALID, "'%s' and '%s' are both given; one is possible", c->format_name, f->name);
+    c->format = TEXT_GRAMMAR_GBNF;
+    c->format_source = f->source;
+    c->format_name = f->name;
+    c->format_is_rule = !f->is_grammar;
+    f->name = NULL;
+    return true;
+}
+
 static bool check_begun(const chat *c, err *e) {
     if (!c->continue_name || begun_answer(c)) return true;
     return err_set(e, ERR_INVALID,
@@ -340,7 +364,7 @@ static bool check_begun(const chat *c, err *e) {
 bool chat_finish(chat *c, api_request *q, err *e) {
     api *a = c->a;
     buf prompt;
-    if (!read_shared(c, &q->also, e)) return false;
+    if (!read_shared(c, &q->also, e) || !take_form(c, &q->form, e)) return false;
     if (!c->first) return err_set(e, ERR_INVALID, "'messages' is empty; there must be one at least");
     if (!check_begun(c, e)) return false;
     /* A form is asked for at once: thoughts before it only where someone wants them. */

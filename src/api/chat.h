@@ -58,6 +58,7 @@ typedef struct chat {
     text_grammar_kind format; /* of format_source */
     str format_source;        /* empty: free text */
     const char *format_name;  /* of the field it came in */
+    bool format_is_rule;      /* GBNF that is not all of a grammar, but what a rule is */
     chat_thinking thinking;
     str effort;          /* "low", "medium", "high"; empty: unsaid */
     str template_values; /* JSON object: more for the template */

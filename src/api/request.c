@@ -134,6 +134,18 @@ static bool only_chat(const api_request *q, err *e) {
     return !name || err_set(e, ERR_INVALID, "'%s' is given; this route has no conversation: use one of chats", name);
 }
 
+/* Without a conversation the answer is the form alone. */
+static bool set_form(api_request *q, const fields_in *in, err *e) {
+    request_form *f = &q->form;
+    buf b;
+    if (!f->name) return true;
+    buf_init(&b, in->texts, SIZE_MAX / 2);
+    if (!f->is_grammar) buf_append_str(&b, STR("root ::= "));
+    buf_append_str(&b, f->source);
+    if (b.failed) return err_set_memory(e, b.len, 0, "no memory for the form of the answer");
+    return request_set_grammar(q, TEXT_GRAMMAR_GBNF, buf_str(&b), f->name, e);
+}
+
 bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e) {
     const shared_values *v = &q->also;
     engine_sampling *s = &q->job.sampling;
@@ -145,7 +157,8 @@ bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e)
     set_repetition(q);
     if (v->detokenize == 1) return err_set(e, ERR_INVALID, "'detokenize' is false; answers have texts here, not ids");
     s->show_special = v->skip_special == 1;
-    if (!request_set_sampling(q, in, e)) return false;
+    if (!request_set_sampling(q, in, e) || !request_read_form(q, in, e)) return false;
+    if (!(route & ROUTE_CHAT) && !set_form(q, in, e)) return false;
     if (!q->job.max_tokens && v->n_predict > 0) q->job.max_tokens = (uint32_t)v->n_predict;
     if (!q->job.max_tokens) q->job.max_tokens = v->max_new_tokens;
     return true;
@@ -208,6 +221,8 @@ bool request_finish(api_request *q, uint32_t default_tokens, err *e) {
 
 bool request_set_grammar(api_request *q, text_grammar_kind kind, str source, const char *name, err *e) {
     if (!source.len) return true;
+    if (q->job.sampling.grammar && q->form.name)
+        return err_set(e, ERR_INVALID, "'%s' and '%s' are both given; one is possible", name, q->form.name);
     q->job.sampling.grammar = engine_grammar_get(q->a->en, kind, source, e);
     return q->job.sampling.grammar || (e->code == ERR_INVALID ? err_prefix(e, "'%s': ", name) : false);
 }

@@ -10,6 +10,13 @@
 #include "api/shared_fields.h"
 #include "engine/grammars.h"
 
+/* What the answer is to look like, as the shared fields say it. */
+typedef struct request_form {
+    const char *name; /* of the field; NULL: nothing is said, or somebody has taken it */
+    str source;       /* GBNF: what a rule is, or where is_grammar all of a grammar */
+    bool is_grammar;
+} request_form;
+
 typedef struct api_request {
     api *a;
     sched_request job;
@@ -19,6 +26,7 @@ typedef struct api_request {
     str adapter;
     str stops; /* JSON: a string or an array of them */
     shared_values also;
+    request_form form;
     ignored_names ignored;
 } api_request;
 
@@ -70,6 +78,8 @@ void request_begin(api *a, api_request *q);
 bool request_read(api_request *q, const fields_in *in, const char *path, str json, const field *rows, size_t n, err *e);
 /* What the shared fields say, once all is read; before the prompt is made. */
 bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e);
+/* forms.c: into q->form. */
+bool request_read_form(api_request *q, const fields_in *in, err *e);
 /* sampling_fields.c: the shared fields that are lists, into the job. */
 bool request_set_sampling(api_request *q, const fields_in *in, err *e);
 /* Of a prompt in a->tokens that is to be cut, the end. */

@@ -45,11 +45,20 @@ const field shared_fields[] = {
     {"chat_template_kwargs", FIELD_OBJECT, ALSO(template_values)},
     {"enable_thinking", FIELD_YES_NO, ALSO(thinking)},
     /* not yet */
-    REFUSED("guided_json", NOT_YET), REFUSED("guided_regex", NOT_YET), REFUSED("guided_choice", NOT_YET),
-    REFUSED("guided_grammar", NOT_YET), REFUSED("guided_json_object", NOT_YET), REFUSED("structured_outputs", NOT_YET),
-    REFUSED("regex", NOT_YET), REFUSED("ebnf", NOT_YET), REFUSED("choice", NOT_YET), REFUSED("json_schema", NOT_YET),
+    REFUSED("response_format", "is given: this route has no such field; use 'json_schema', 'regex' or 'grammar'"),
     REFUSED_BUT("thinking_budget_tokens", -1, -1, NOT_YET),
     REFUSED_BUT("thinking_token_budget", -1, -1, NOT_YET),
+    /* the answer's form */
+    {"guided_json", FIELD_ANY, ALSO(guided_json)},
+    {"guided_json_object", FIELD_BOOL, ALSO(guided_json_object)},
+    {"guided_regex", FIELD_STRING, ALSO(guided_regex)},
+    {"guided_choice", FIELD_ARRAY, ALSO(guided_choice)},
+    {"guided_grammar", FIELD_STRING, ALSO(guided_grammar)},
+    {"structured_outputs", FIELD_OBJECT, ALSO(structured)},
+    {"json_schema", FIELD_ANY, ALSO(json_schema)},
+    {"regex", FIELD_STRING, ALSO(regex)},
+    {"choice", FIELD_ARRAY, ALSO(choice)},
+    {"ebnf", FIELD_STRING, ALSO(ebnf)},
     /* the next token */
     {"min_tokens", FIELD_U32, SAMPLING(min_tokens), 0, UINT32_MAX},
     {"min_new_tokens", FIELD_U32, SAMPLING(min_tokens), 0, UINT32_MAX},

@@ -222,4 +222,23 @@ def what_may_come_and_when_it_ends():
         expect(said(ask(s, "/generate", samplers="kt", top_k=3, top_p=0.1, **hot)), said(ask(s, "/generate", top_k=3, top_p=1, min_p=0, **hot)))
 
 
+@test
+def forms_of_other_servers():
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9, "minimum": 0}}, "required": ["n"], "additionalProperties": False}
+    forms = [({"guided_json": schema}, r'\{"n": ?\d\}'), ({"guided_json": json.dumps(schema)}, r'\{"n": ?\d\}'), ({"guided_regex": r"[ab]{3}-\d\."}, r"[ab]{3}-\d\."),
+             ({"guided_choice": ['a "b"', "c\\d\n"]}, r'a "b"|c\\d\n'), ({"guided_grammar": 'root ::= "x" [0-9]'}, "x[0-9]"), ({"regex": "^(no|yes)$"}, "no|yes"),
+             ({"choice": ["one", "two"]}, "one|two"), ({"ebnf": 'root ::= "y" "z"'}, "yz"), ({"structured_outputs": {"choice": ["p", "q"]}}, "p|q"),
+             ({"structured_outputs": {"regex": "k+l"}, "max_tokens": 300}, "k+l?"), ({"structured_outputs": {"json": schema}}, r'\{"n": ?\d\}')]
+    with Server() as s:
+        for path in ROUTES:
+            size = {"options": {"num_predict": 40}} if "options" in ROUTES[path] else {"max_output_tokens" if path == "/v1/responses" else "max_tokens": 40}
+            for form, pattern in forms:
+                text = said(ask(s, path, **{**size, **{k: v for k, v in form.items() if k != "max_tokens"}}))
+                check(re.fullmatch(pattern, text), "%s with %s: %r" % (path, form, text))
+            for wrong, name in (({"guided_regex": "a("}, "guided_regex"), ({"guided_json": 5}, "guided_json"), ({"guided_choice": []}, "guided_choice"),
+                                ({"choice": [5]}, "choice"), ({"regex": "a", "choice": ["b"]}, "choice"), ({"guided_regex": "a", "grammar": 'root ::= "x"'}, "guided_regex"),
+                                ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"), ({"structured_outputs": 5}, "structured_outputs")):
+                check("'%s'" % name in refusal(ask(s, path, 400, **wrong)), "%s does not name %s" % (wrong, name))
+
+
 main()

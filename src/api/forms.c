@@ -1,0 +1,123 @@
+/* What an answer is to look like, by the names that vLLM and SGLang have for it: a JSON schema, a regular expression,
+ * one of several texts, a grammar. */
+#include <stdio.h>
+
+#include "api/internal.h"
+#include "api/request.h"
+
+typedef enum form_kind { FORM_JSON, FORM_JSON_OBJECT, FORM_REGEX, FORM_CHOICE, FORM_GBNF } form_kind;
+
+typedef struct outputs {
+    str json, regex, choice, grammar;
+    bool json_object;
+} outputs;
+
+#define AT(member) offsetof(outputs, member)
+static const field outputs_rows[] = {
+    {"json", FIELD_ANY, AT(json)},
+    {"regex", FIELD_STRING, AT(regex)},
+    {"choice", FIELD_ARRAY, AT(choice)},
+    {"grammar", FIELD_STRING, AT(grammar)},
+    {"json_object", FIELD_BOOL, AT(json_object)},
+    {"structural_tag", FIELD_ANY, .use = FIELD_REFUSED, .why = "is given: this server has no structural tags"},
+    {"whitespace_pattern", FIELD_ANY, .use = FIELD_REFUSED, .why = "is given: JSON is written without blanks here"},
+    {"disable_any_whitespace", FIELD_BOOL, .use = FIELD_CHECKED},
+    {"disable_fallback", FIELD_BOOL, .use = FIELD_CHECKED},
+    {"disable_additional_properties", FIELD_BOOL, .use = FIELD_CHECKED},
+};
+
+typedef struct form_reader {
+    const fields_in *in;
+    request_form *form;
+    buf text;
+    const char *name;
+    uint32_t n_choices;
+} form_reader;
+
+/* As a literal of GBNF. */
+static void put_literal(buf *to, str text) {
+    buf_append_str(to, STR("\""));
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        if (c == '\n' || c == '\r') buf_append_str(to, c == '\n' ? STR("\\n") : STR("\\r"));
+        else if (c == '"' || c == '\\') buf_append(to, (char[]){'\\', c}, 2);
+        else buf_append(to, &c, 1);
+    }
+    buf_append_str(to, STR("\""));
+}
+
+static bool on_choice(void *ctx, const field_item *item, err *e) {
+    form_reader *x = ctx;
+    if (item->kind != JSON_STRING || !item->text.len)
+        return err_set(e, ERR_INVALID, "'%s' must be an array of strings that are not empty", x->name);
+    buf_append_str(&x->text, x->n_choices++ ? STR(" | ") : STR("("));
+    put_literal(&x->text, item->text);
+    return true;
+}
+
+/* A schema is an object, or a text that holds one. */
+static bool put_schema(form_reader *x, str json, err *e) {
+    str text = json;
+    if (fields_kind(json) == JSON_STRING && !fields_text(x->in, json, &text, e)) return false;
+    size_t at = 0;
+    while (at < text.len && strchr(" \t\r\n", text.data[at])) at++;
+    if (at == text.len || text.data[at] != '{')
+        return err_set(e, ERR_INVALID, "'%s' must be a JSON schema: an object, or a string that holds one", x->name);
+    buf_append_str(&x->text, STR("%json"));
+    buf_append(&x->text, text.data + at, text.len - at);
+    return true;
+}
+
+static bool put_form(form_reader *x, form_kind kind, str value, err *e) {
+    fields_in items = {x->in->parser, x->in->texts, x->name, NULL};
+    switch (kind) {
+    case FORM_JSON: return put_schema(x, value, e);
+    case FORM_JSON_OBJECT: buf_append_str(&x->text, STR("%json{\"type\":\"object\"}")); return true;
+    case FORM_GBNF: buf_append_str(&x->text, value); return true;
+    case FORM_REGEX:
+        buf_append_str(&x->text, STR("%regex"));
+        put_literal(&x->text, value);
+        return true;
+    default:
+        if (!fields_each(&items, value, on_choice, x, e)) return false;
+        if (!x->n_choices) return err_set(e, ERR_INVALID, "'%s' is empty; there must be one text at least", x->name);
+        buf_append_str(&x->text, STR(")"));
+        return true;
+    }
+}
+
+static bool take(form_reader *x, const char *name, form_kind kind, str value, err *e) {
+    request_form *f = x->form;
+    if (!value.len) return true;
+    if (f->name) return err_set(e, ERR_INVALID, "'%s' and '%s' are both given; one is possible", f->name, name);
+    f->name = x->name = name;
+    f->is_grammar = kind == FORM_GBNF;
+    buf_init(&x->text, x->in->texts, SIZE_MAX / 2);
+    if (!put_form(x, kind, value, e)) return false;
+    if (x->text.failed) return err_set_memory(e, x->text.len, 0, "no memory for the form of the answer");
+    f->source = buf_str(&x->text);
+    return true;
+}
+
+bool request_read_form(api_request *q, const fields_in *in, err *e) {
+    const shared_values *v = &q->also;
+    outputs o = {.json_object = false};
+    form_reader x = {.in = in, .form = &q->form};
+    fields_in inner = {in->parser, in->texts, "structured_outputs.", NULL};
+    str any = STR("{}"), none = STR("");
+    if (v->structured.len && !fields_parse_in(&inner, v->structured, outputs_rows,
+                                              sizeof outputs_rows / sizeof *outputs_rows, true, &o, NULL, e))
+        return false;
+    return take(&x, "guided_json", FORM_JSON, v->guided_json, e) &&
+           take(&x, "guided_json_object", FORM_JSON_OBJECT, v->guided_json_object ? any : none, e) &&
+           take(&x, "guided_regex", FORM_REGEX, v->guided_regex, e) &&
+           take(&x, "guided_choice", FORM_CHOICE, v->guided_choice, e) &&
+           take(&x, "guided_grammar", FORM_GBNF, v->guided_grammar, e) &&
+           take(&x, "json_schema", FORM_JSON, v->json_schema, e) && take(&x, "regex", FORM_REGEX, v->regex, e) &&
+           take(&x, "choice", FORM_CHOICE, v->choice, e) && take(&x, "ebnf", FORM_GBNF, v->ebnf, e) &&
+           take(&x, "structured_outputs.json", FORM_JSON, o.json, e) &&
+           take(&x, "structured_outputs.json_object", FORM_JSON_OBJECT, o.json_object ? any : none, e) &&
+           take(&x, "structured_outputs.regex", FORM_REGEX, o.regex, e) &&
+           take(&x, "structured_outputs.choice", FORM_CHOICE, o.choice, e) &&
+           take(&x, "structured_outputs.grammar", FORM_GBNF, o.grammar, e);
+}
