@@ -359,7 +359,7 @@ size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text) {
     for (const char *in = text; *in;) {
         int high = *in == '%' ? hex_value(in[1]) : -1, low = high >= 0 ? hex_value(in[2]) : -1;
         if (low >= 0) {
-            *out++ = high + low ? (char)(high << 4 | low) : '\1';
+            *out++ = (char)(high + low ? high << 4 | low : 1);
             in += 3;
         } else {
             *out++ = *in++;
