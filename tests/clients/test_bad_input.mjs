@@ -46,7 +46,7 @@ const own = {
   priority: ['one zero negative null', ''], kv_type: ['null', ''], window: ['zero null', 'one'], keep: ['zero null', 'one'], cache: 'bool', speculate: 'bool',
   cache_ttl: ['one zero null', ''], pin: 'bool', adapter: ['null', 'text empty'],
 };
-const sampler = { min_p: 'share', typical_p: 'share', repeat_penalty: ['one fraction null', ''], repeat_last_n: ['one zero null', ''], top_k: ['one zero null', ''], ignore_end: 'bool' };
+const sampler = { min_p: 'share', typical_p: 'share', repeat_penalty: ['one fraction null', ''], repeat_last_n: ['one zero negative null', ''], top_k: ['one zero negative null', ''], ignore_end: 'bool' };
 
 const routes = {
   'openai /v1/chat/completions': {
@@ -241,7 +241,7 @@ test('a message of a role that nobody has; tools that are named but not there; t
     ['/v1/chat/completions', { ...chat(s), messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, 'image'],
     ['/v1/messages', { ...messages(s), messages: [{ role: 'wizard', content: 'x' }] }, 'role'],
     ['/v1/messages', { ...messages(s), tools: [anthropicTool], tool_choice: { type: 'tool', name: 'g' } }, 'g'],
-    ['/v1/messages', { ...messages(s), messages: [{ role: 'user', content: long }] }, 'context'],
+    ['/v1/messages', { ...messages(s), messages: [{ role: 'user', content: long }] }, 'prompt is too long'],
     ['/api/chat', { ...ollama(s), messages: [{ role: 'wizard', content: 'x' }] }, 'role'],
     ['/api/chat', { ...ollama(s), messages: [{ role: 'user', content: long }] }, 'context'],
   ]) {

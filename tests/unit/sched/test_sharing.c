@@ -344,7 +344,7 @@ static sched_job *submit_lasting(world *w, uint64_t own, uint32_t n_prompt) {
 
 static uint32_t said(world *w, const sched_job *j) {
     pthread_mutex_lock(&w->s->lock);
-    uint32_t n = j->gen.n_generated;
+    uint32_t n = j->n_generated; /* j->gen is the engine thread's own */
     pthread_mutex_unlock(&w->s->lock);
     return n;
 }
