@@ -339,7 +339,7 @@ def health_live_ready():
     with Server("--alias", "a-name", "-c", "16384", "-np", "1") as s:
         h = s.health()
         expect(set(h), {"status", "timestamp", "active_jobs", "queued_jobs", "model", "memory", "gpu_available", "gpu_memory", "warnings", "stuck"})
-        expect(set(h["memory"]), {"level", "available_bytes", "reclaimable_bytes", "used_bytes", "line_bytes"})
+        expect(set(h["memory"]), {"level", "available_bytes", "reclaimable_bytes", "used_bytes", "line_bytes", "line_asked_bytes", "line_bound"})
         expect((h["status"], h["active_jobs"], h["queued_jobs"], h["model"]), ("ok", 0, 0, "a-name"))
         expect((h["gpu_available"], h["gpu_memory"]), (False, None))
         at = datetime.datetime.fromisoformat(h["timestamp"].replace("Z", "+00:00")).timestamp()
