@@ -83,7 +83,7 @@ static void in_escape(custom_input *s, char c, buf *to) {
 
 static void in_unit(custom_input *s, char c, buf *to) {
     unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a' + 10);
-    s->unit = (uint16_t)(s->unit << 4 | (digit & 15));
+    s->unit = (uint16_t)((unsigned)s->unit << 4 | (digit & 15));
     if (++s->n < 4) return;
     s->state = TEXT;
     unit_ended(s, to);
