@@ -212,6 +212,7 @@ static void say_ready(const server *s) {
 static void drain(server *s, uint32_t timeout_ms) {
     api_draining(s->api);
     sched_drain(s->sched);
+    log_info("serve", "draining: new requests are refused, those accepted go on");
     if (!sched_wait_idle(s->sched, timeout_ms))
         log_warn("serve", "requests still running after %u ms are cancelled", timeout_ms);
     http_server_drain(s->http);

@@ -73,6 +73,7 @@ int server_echo(const cli_options *o, mem_ledger *l) {
         log_info("serve", "ready: echo on http://%s:%u", plat_url_host(p.http.host, text), http_server_port(http));
         server_wait_for_signal();
         api_draining(a);
+        log_info("serve", "draining: new requests are refused, those accepted go on");
         http_server_drain(http);
         wait_for_last_answers(http);
         mem_watch_stop(watch);

@@ -47,7 +47,7 @@ static void *take_signals(void *unused) {
         log_info("serve", "signal %d: ends before it was ready", number);
         _exit(0);
     }
-    log_info("serve", "signal %d: draining", number);
+    log_info("serve", "signal %d", number);
     tell();
     struct timespec left = time_of((uint64_t)stopping.drain_timeout_ms + AFTER_DRAIN_MS);
     while ((number = sigtimedwait(&set, NULL, &left)) < 0 && errno == EINTR) {} /* a second one does not wait */

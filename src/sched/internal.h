@@ -21,6 +21,7 @@ struct sched_job {
     bool whole;
     engine_generation gen; /* of a running one n_fed and n_generated belong to the engine thread */
     uint32_t n_generated;  /* as last handed out, for others to read */
+    uint32_t n_fed;        /* as n_generated */
     void *block;
     size_t block_bytes;
     sched_ring ring;

@@ -304,7 +304,7 @@ static bool sample_next(sched *s, sched_job *j, engine_feed *feed, const float *
     bool said = engine_generation_accept(&j->gen, feed, result, sample, text);
     plat_pulse_end();
     pthread_mutex_lock(&s->lock);
-    j->n_generated = j->gen.n_generated;
+    j->n_generated = j->gen.n_generated, j->n_fed = j->gen.n_fed;
     return said;
 }
 

@@ -88,6 +88,15 @@ void grammar_set_target(grammar_builder *b, uint32_t at, bool second, uint32_t t
     *(second ? &b->ops[at].b : &b->ops[at].a) = target - at;
 }
 
+void grammar_jumps_land(grammar_builder *b, uint32_t begin, const uint32_t *places) {
+    for (size_t i = begin; i < b->n_ops && !b->failed; i++) {
+        grammar_op *o = &b->ops[i];
+        if (o->kind != OP_JUMP || !o->b) continue;
+        grammar_set_target(b, (uint32_t)i, false, places[o->b - 1]);
+        o->b = 0;
+    }
+}
+
 void grammar_text(grammar_builder *b, str text) {
     if (!text.len || !grammar_grow(b, (void **)&b->texts, &b->texts_cap, b->n_texts + text.len,
                                    GRAMMAR_TEXT_BYTES_MAX, 1, "bytes of text"))

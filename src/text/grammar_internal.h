@@ -3,8 +3,12 @@
  * grammar.c          any JSON; the doors       grammar_build.c    code, and what is proved of it
  * grammar_gbnf.c     the notation              grammar_json.c     a schema as a tree
  * grammar_keywords.c its keywords              grammar_schema.c   its values
- * grammar_object.c   its objects and arrays
- * grammar_values.c   its enums                 grammar_regex.c    its patterns
+ * grammar_combine.c  not, if, overlapping oneOf  grammar_valid.c  whether a value satisfies one
+ * grammar_object.c   its objects               grammar_array.c    its arrays
+ * grammar_string.c   its strings               grammar_values.c   its enums
+ * grammar_regex.c    its patterns              grammar_property.c \\p{…} of them
+ * grammar_pattern.c  patterns as sets of strings, made of derivatives in grammar_language.c, to code by
+ * grammar_automaton.c
  * grammar_number.c   its bounds, as patterns   grammar_format.c   its formats, as patterns
  * grammar_machine.c  states                    grammar_mask.c     masks
  * grammar_cursor.c   texts on their way
@@ -107,6 +111,8 @@ void grammar_repeat(grammar_builder *b, uint32_t start, uint32_t least, uint32_t
 /* As grammar_repeat, but the first time begins at `first`: what lies before it is a separator. */
 void grammar_repeat_list(grammar_builder *b, uint32_t start, uint32_t first, uint32_t least, uint32_t most);
 void grammar_set_target(grammar_builder *b, uint32_t at, bool second, uint32_t target);
+/* Jumps since begin that have a number + 1 in b get their targets. */
+void grammar_jumps_land(grammar_builder *b, uint32_t begin, const uint32_t *places);
 
 /* One of several: alternatives_begin; code; alternatives_next; code; …; alternatives_end. */
 typedef struct grammar_alternatives {
@@ -147,6 +153,7 @@ typedef struct grammar_bounds { /* literals of JSON numbers; empty: none */
 bool grammar_number(grammar_builder *b, const grammar_bounds *bounds, bool whole); /* emits numbers within them */
 bool grammar_number_is_whole(str literal);
 int grammar_number_compare(str a, str b); /* of literals, exactly: −1, 0, 1 */
+bool grammar_number_is_multiple(str of, str step);
 
 /* ---- grammar_schema.c ---- */
 /* Emits the rule: values of the schema, and all that it refers to. */

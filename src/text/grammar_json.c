@@ -72,6 +72,9 @@ void schema_free(schema *s) {
     }
     alloc_free(s->b->alloc, s->nodes, s->nodes_cap * sizeof *s->nodes);
     alloc_free(s->b->alloc, s->pending, s->pending_cap * sizeof *s->pending);
+    alloc_free(s->b->alloc, s->sets, s->sets_cap * sizeof *s->sets);
+    alloc_free(s->b->alloc, s->members, s->members_cap * sizeof *s->members);
+    if (s->words.b) language_free(&s->words);
 }
 
 uint32_t schema_member_str(const schema *s, uint32_t node, str key) {
@@ -86,6 +89,8 @@ uint32_t schema_member(const schema *s, uint32_t node, const char *key) {
 }
 
 static size_t place_of(const schema *s, uint32_t node, char *out, size_t size) {
+    node = schema_original(s, node);
+    while (s->nodes[node].made) node = schema_original(s, s->nodes[node].parent);
     const schema_node *n = &s->nodes[node];
     if (!n->parent) return 0;
     size_t len = place_of(s, n->parent, out, size);
@@ -140,14 +145,23 @@ static uint32_t item_at(const schema *s, uint32_t node, str index) {
     return i;
 }
 
-uint32_t schema_pointer(schema *s, uint32_t node, str pointer) {
-    uint32_t at = 1;
-    int shown = (int)(pointer.len < 96 ? pointer.len : 96);
-    if (!pointer.len || pointer.data[0] != '#' || (pointer.len > 1 && pointer.data[1] != '/'))
-        return schema_fail(s, node, "'$ref' is '%.*s'; only places in the same schema, #/…, can be referred to",
-                           shown, pointer.data),
-               0;
-    for (size_t i = 1; i < pointer.len && at;) {
+static uint32_t id_of(const schema *s, uint32_t node) {
+    uint32_t id = schema_member(s, node, "$id");
+    if (!id) id = schema_member(s, node, "id");
+    return s->nodes[id].kind == JSON_STRING ? id : 0;
+}
+
+/* The nearest schema around it that has a name of its own: pointers begin there. */
+static uint32_t base_of(const schema *s, uint32_t node) {
+    for (uint32_t at = schema_original(s, node); at > 1; at = schema_original(s, s->nodes[at].parent)) {
+        uint32_t id = id_of(s, at);
+        if (id && s->nodes[id].text.len && s->nodes[id].text.data[0] != '#') return at;
+    }
+    return 1;
+}
+
+static uint32_t follow(const schema *s, uint32_t at, str pointer) {
+    for (size_t i = 0; i < pointer.len && at;) {
         char name[256];
         size_t end = ++i;
         while (end < pointer.len && pointer.data[end] != '/') end++;
@@ -155,8 +169,51 @@ uint32_t schema_pointer(schema *s, uint32_t node, str pointer) {
         at = s->nodes[at].kind == JSON_ARRAY_START ? item_at(s, at, key) : schema_member_str(s, at, key);
         i = end;
     }
-    if (!at) schema_fail(s, node, "'$ref' is '%.*s', which is not there", shown, pointer.data);
     return at;
+}
+
+static str last_name(str url) {
+    size_t at = url.len;
+    while (at && url.data[at - 1] != '/') at--;
+    return (str){url.data + at, url.len - at};
+}
+
+/* A schema that has this name: all of it, or its last part where the reference is relative. */
+static uint32_t named(schema *s, str name, bool anchor) {
+    for (uint32_t i = 1; i < s->n_nodes && grammar_step(s->b); i++) {
+        if (s->nodes[i].kind != JSON_OBJECT_START || s->nodes[i].same) continue;
+        uint32_t id = id_of(s, i), mark = schema_member(s, i, "$anchor");
+        if (!mark) mark = schema_member(s, i, "$dynamicAnchor");
+        str own = id ? s->nodes[id].text : STR("");
+        if (own.len && own.data[own.len - 1] == '#') own.len--;
+        if (anchor && ((mark && str_eq(s->nodes[mark].text, name)) ||
+                       (own.len > 1 && own.data[0] == '#' && str_eq((str){own.data + 1, own.len - 1}, name))))
+            return i;
+        if (!anchor && own.len && (str_eq(own, name) || str_eq(last_name(own), last_name(name)))) return i;
+    }
+    return 0;
+}
+
+uint32_t schema_pointer(schema *s, uint32_t node, str pointer) {
+    size_t hash = 0;
+    while (hash < pointer.len && pointer.data[hash] != '#') hash++;
+    str file = {pointer.data, hash}, place = {pointer.data + hash, pointer.len - hash};
+    if (place.len) place.data++, place.len--;
+    uint32_t base = file.len ? named(s, file, false) : base_of(s, node), at = base;
+    if (!pointer.len) at = 1;
+    if (place.len && place.data[0] != '/')
+        at = base ? named(s, place, true) : 0;
+    else if (at)
+        at = follow(s, at, place);
+    if (!at && !file.len && place.len && place.data[0] == '/') at = follow(s, 1, place);
+    if (at) return schema_original(s, at);
+    int shown = (int)(pointer.len < 96 ? pointer.len : 96);
+    if (file.len && !base)
+        schema_fail(s, node, "'$ref' is '%.*s'; only places in the same schema, #/…, can be referred to", shown,
+                    pointer.data);
+    else
+        schema_fail(s, node, "'$ref' is '%.*s', which is not there", shown, pointer.data);
+    return 0;
 }
 
 static void write_string(str text, buf *out) {
@@ -183,4 +240,55 @@ void schema_write_value(const schema *s, uint32_t node, buf *out) {
         schema_write_value(s, i, out);
     }
     buf_append_str(out, object ? STR("}") : STR("]"));
+}
+
+/* ---- nodes that are made ---- */
+
+static uint32_t new_node(schema *s, schema_node n) {
+    if (!grammar_step(s->b) || !grammar_grow(s->b, (void **)&s->nodes, &s->nodes_cap, s->n_nodes + 1,
+                                             SCHEMA_NODES_MAX, sizeof *s->nodes, "values"))
+        return 0;
+    s->nodes[s->n_nodes] = n;
+    return (uint32_t)s->n_nodes++;
+}
+
+uint32_t schema_make(schema *s, uint32_t of, uint8_t kind) {
+    return new_node(s, (schema_node){.kind = kind, .made = true, .parent = of});
+}
+
+uint32_t schema_make_bool(schema *s, uint32_t of, bool value) {
+    return new_node(s, (schema_node){.kind = JSON_BOOL, .boolean = value, .made = true, .parent = of});
+}
+
+uint32_t schema_put_str(schema *s, uint32_t into, str key, uint32_t node) {
+    schema_node n = s->nodes[node];
+    n.same = schema_original(s, node);
+    n.key = key;
+    n.next = 0;
+    uint32_t id = into && node ? new_node(s, n) : 0;
+    if (!id) return 0;
+    schema_node *p = &s->nodes[into];
+    *(p->last ? &s->nodes[p->last].next : &p->child) = id;
+    p->last = id;
+    p->n++;
+    return id;
+}
+
+uint32_t schema_put(schema *s, uint32_t into, const char *key, uint32_t node) {
+    return schema_put_str(s, into, str_of(key), node);
+}
+
+uint32_t schema_put_text(schema *s, uint32_t into, const char *key, str text) {
+    uint32_t node = schema_make(s, into, JSON_STRING);
+    if (node) s->nodes[node].text = text;
+    return schema_put(s, into, key, node);
+}
+
+uint32_t schema_put_count(schema *s, uint32_t into, const char *key, uint32_t n) {
+    char digits[16];
+    str kept;
+    uint32_t node = schema_make(s, into, JSON_INT);
+    if (!node || !keep(s, (str){digits, (size_t)snprintf(digits, sizeof digits, "%u", n)}, &kept)) return 0;
+    s->nodes[node].text = kept;
+    return schema_put(s, into, key, node);
 }

@@ -12,8 +12,7 @@ enum {
     IS_NAMES = 128,
     IS_MAP = 256,
     IS_ANY = 512,
-    IS_FALSE = 1024,
-    IS_NOTHING = 2048 /* {} or true */
+    IS_DEPENDENCIES = 1024, /* an object of schemas and lists of names */
 };
 
 /* Which types a keyword is about, when the schema names none. */
@@ -43,7 +42,7 @@ static const struct keyword {
     {"additionalItems", IS_SCHEMA, TYPE_ARRAY},
     {"minItems", IS_COUNT, TYPE_ARRAY},
     {"maxItems", IS_COUNT, TYPE_ARRAY},
-    {"uniqueItems", IS_FALSE, TYPE_ARRAY},
+    {"uniqueItems", IS_BOOL, TYPE_ARRAY},
     {"minLength", IS_COUNT, TYPE_STRING},
     {"maxLength", IS_COUNT, TYPE_STRING},
     {"pattern", IS_STRING, TYPE_STRING},
@@ -54,16 +53,18 @@ static const struct keyword {
     {"exclusiveMinimum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
     {"exclusiveMaximum", IS_NUMBER | IS_BOOL, TYPE_NUMBER},
     {"multipleOf", IS_NUMBER, TYPE_NUMBER},
-    {"not", IS_NOTHING, 0},
-    {"minProperties", 0, TYPE_OBJECT},
-    {"maxProperties", 0, TYPE_OBJECT},
-    {"dependencies", 0, TYPE_OBJECT},
-    {"dependentRequired", 0, TYPE_OBJECT},
-    {"dependentSchemas", 0, TYPE_OBJECT},
-    {"if", 0, 0},
-    {"then", 0, 0},
-    {"else", 0, 0},
-    {"contains", 0, TYPE_ARRAY},
+    {"not", IS_SCHEMA, 0},
+    {"if", IS_SCHEMA, 0},
+    {"then", IS_SCHEMA, 0},
+    {"else", IS_SCHEMA, 0},
+    {"minProperties", IS_COUNT, TYPE_OBJECT},
+    {"maxProperties", IS_COUNT, TYPE_OBJECT},
+    {"dependencies", IS_DEPENDENCIES, TYPE_OBJECT},
+    {"dependentRequired", IS_DEPENDENCIES, TYPE_OBJECT},
+    {"dependentSchemas", IS_MAP, TYPE_OBJECT},
+    {"contains", IS_SCHEMA, TYPE_ARRAY},
+    {"minContains", 0, TYPE_ARRAY},
+    {"maxContains", 0, TYPE_ARRAY},
     {"unevaluatedItems", 0, TYPE_ARRAY},
     {"$dynamicRef", 0, 0},
     {"$recursiveRef", 0, 0},
@@ -108,6 +109,14 @@ static bool is_count(const schema_node *n) {
     return true;
 }
 
+static bool are_dependencies(const schema *s, uint32_t node) {
+    for (uint32_t i = s->nodes[node].child; i; i = s->nodes[i].next)
+        if (s->nodes[i].kind == JSON_ARRAY_START ? !all_of_kind(s, i, KIND_STRING)
+                                                 : !(KIND_SCHEMA >> s->nodes[i].kind & 1))
+            return false;
+    return true;
+}
+
 static bool fits(const schema *s, uint32_t node, unsigned takes) {
     const schema_node *n = &s->nodes[node];
     if (takes & IS_ANY) return true;
@@ -115,10 +124,10 @@ static bool fits(const schema *s, uint32_t node, unsigned takes) {
     case JSON_STRING: return takes & IS_STRING;
     case JSON_INT: return (takes & IS_NUMBER) || ((takes & IS_COUNT) && is_count(n));
     case JSON_DOUBLE: return takes & IS_NUMBER;
-    case JSON_BOOL: return (takes & (IS_BOOL | IS_SCHEMA)) || (takes & (n->boolean ? IS_NOTHING : IS_FALSE));
+    case JSON_BOOL: return takes & (IS_BOOL | IS_SCHEMA);
     case JSON_OBJECT_START:
-        return (takes & IS_SCHEMA) || ((takes & IS_NOTHING) && !n->child) ||
-               ((takes & IS_MAP) && all_of_kind(s, node, KIND_SCHEMA));
+        return (takes & IS_SCHEMA) || ((takes & IS_MAP) && all_of_kind(s, node, KIND_SCHEMA)) ||
+               ((takes & IS_DEPENDENCIES) && are_dependencies(s, node));
     case JSON_ARRAY_START:
         return (takes & IS_LIST) || ((takes & IS_NAMES) && all_of_kind(s, node, KIND_STRING)) ||
                ((takes & IS_SCHEMAS) && all_of_kind(s, node, KIND_SCHEMA));
@@ -134,6 +143,7 @@ static const char *wanted(unsigned takes) {
            : takes & IS_SCHEMA  ? "a schema"
            : takes & IS_SCHEMAS ? "a list of schemas"
            : takes & IS_MAP     ? "an object of schemas"
+           : takes & IS_DEPENDENCIES ? "an object of schemas or lists of strings"
            : takes & IS_BOOL    ? "true or false"
                                 : "a list";
 }
@@ -148,8 +158,7 @@ bool schema_check(schema *s, uint32_t node) {
         const struct keyword *k = find_keyword(name);
         if (!k) continue; /* an annotation */
         int shown = (int)(name.len < 64 ? name.len : 64);
-        bool other = (k->takes & (IS_FALSE | IS_NOTHING)) && !fits(s, i, k->takes); /* only one value is */
-        if (other || !k->takes) return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
+        if (!k->takes) return schema_fail(s, node, "'%.*s' is not supported", shown, name.data);
         if (!fits(s, i, k->takes))
             return schema_fail(s, node, "'%.*s' must be %s", shown, name.data, wanted(k->takes));
     }
@@ -220,7 +229,11 @@ bool schema_says_more(const schema *s, const schema_part *part, const char *but)
         str name = s->nodes[i].key;
         const struct keyword *k = find_keyword(name);
         if (!k || k - keywords >= FIRST_REMARK || str_is(name, "$defs") || str_is(name, "definitions")) continue;
-        bool done = (part->ref_done && str_is(name, "$ref")) || (part->all_done && str_is(name, "allOf")) ||
+        bool more = str_is(name, "if") || str_is(name, "then") || str_is(name, "else") ||
+                    str_is(name, "dependencies") || str_is(name, "dependentRequired") ||
+                    str_is(name, "dependentSchemas") || (str_is(name, "not") && !schema_is_leaf(s, i));
+        bool done = (part->more_done && more) || (part->ref_done && str_is(name, "$ref")) ||
+                    (part->all_done && str_is(name, "allOf")) ||
                     (part->any_done && str_is(name, "anyOf")) || (part->one_done && str_is(name, "oneOf"));
         if (!done && !(but && str_is(name, but))) return true;
     }

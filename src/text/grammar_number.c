@@ -69,6 +69,20 @@ bool grammar_number_is_whole(str x) {
     return !d.n || (d.exponent >= d.n && !d.cut);
 }
 
+/* Remainders digit by digit, both scaled to whole numbers. */
+bool grammar_number_is_multiple(str of, str step) {
+    decimal a = read_decimal(of), b = read_decimal(step);
+    if (!a.n) return true;
+    int64_t unit = (b.exponent - b.n < a.exponent - a.n ? b.exponent - b.n : a.exponent - a.n), zeros;
+    uint64_t divisor = 0, rest = 0;
+    zeros = b.exponent - b.n - unit;
+    if (!b.n || a.cut || b.cut || b.n + zeros > 17 || a.exponent - unit > 400) return false;
+    for (int64_t i = 0; i < b.n + zeros; i++) divisor = divisor * 10 + (uint64_t)(i < b.n ? b.digits[i] - '0' : 0);
+    for (int64_t i = 0; i < a.exponent - unit; i++)
+        rest = (uint64_t)(((unsigned __int128)rest * 10 + (unsigned)(i < a.n ? a.digits[i] - '0' : 0)) % divisor);
+    return rest == 0;
+}
+
 /* A bound without its sign: a whole part and the digits of a fraction, which end in no 0. */
 typedef struct split_number {
     uint64_t whole;

@@ -1,16 +1,20 @@
-/* Objects and arrays of schemas. */
+/* Objects of schemas. */
 #include "text/grammar_schema.h"
 
 /* ---- members ---- */
 
+enum { PATTERNS_MAX = 24, ALL_SETS_OF_PATTERNS = 3 };
+
 typedef struct members {
     str *names;
     bool *required;
-    size_t n, names_cap, required_cap;
-    schema_parts others; /* of members that are not named */
-    bool others_come;    /* they are asked for, not only allowed */
-    uint32_t pattern;    /* one of patternProperties that names those members */
-    uint32_t key;        /* propertyNames */
+    size_t n, names_cap, required_cap, n_required;
+    uint32_t least, most;           /* of minProperties, maxProperties */
+    uint32_t patterns[PATTERNS_MAX]; /* of patternProperties, different ones */
+    uint32_t n_patterns;
+    schema_parts keys;   /* propertyNames */
+    bool others_come;    /* members that nobody names are asked for, not only allowed */
+    bool patterns_come;
 } members;
 
 static size_t find_name(const members *m, str name) {
@@ -31,6 +35,7 @@ static void add_name(schema *s, members *m, str name, bool required) {
         m->names[m->n] = name;
         m->required[m->n++] = false;
     }
+    m->n_required += required && !m->required[i];
     m->required[i] |= required;
 }
 
@@ -47,52 +52,69 @@ static void gather_names(schema *s, const schema_parts *p, members *m) {
     }
 }
 
+static void gather_patterns(schema *s, members *m, uint32_t map) {
+    for (uint32_t c = s->nodes[map].child; c; c = s->nodes[c].next) {
+        bool known = false;
+        for (uint32_t i = 0; i < m->n_patterns; i++) known |= str_eq(s->nodes[m->patterns[i]].key, s->nodes[c].key);
+        if (!known && m->n_patterns == PATTERNS_MAX)
+            schema_fail(s, map, "more than %d 'patternProperties' are not supported", PATTERNS_MAX);
+        else if (!known) m->patterns[m->n_patterns++] = c;
+    }
+}
+
 /* Members without a name are written where a schema speaks of them: with `properties` alone they would only be
  * allowed. */
 static bool gather_others(schema *s, const schema_parts *p, members *m) {
-    bool speaks = false, properties = false, closed = false;
-    for (uint32_t i = 0; i < p->n; i++) {
+    bool speaks = false, named = false, closed = false, wanted = false;
+    m->most = GRAMMAR_UNBOUNDED;
+    for (uint32_t i = 0, n; i < p->n; i++) {
         uint32_t node = p->at[i].node, more = schema_member(s, node, "additionalProperties"),
                  patterns = schema_member(s, node, "patternProperties"),
                  names = schema_member(s, node, "propertyNames"),
                  unevaluated = schema_member(s, node, "unevaluatedProperties");
-        properties |= schema_member(s, node, "properties") != 0;
-        if (more) speaks = true, schema_add(s, &m->others, more);
+        named |= schema_member(s, node, "properties") != 0 && !s->nodes[schema_original(s, node)].made;
+        if (more) speaks = true, closed |= s->nodes[more].kind == JSON_BOOL && !s->nodes[more].boolean;
         if (unevaluated && !s->nodes[unevaluated].boolean) closed = true;
-        if (names && s->nodes[names].kind == JSON_OBJECT_START) {
-            if (m->key) return schema_fail(s, node, "'propertyNames' twice for one object is not supported");
-            m->key = names;
-        }
-        if (!patterns || !s->nodes[patterns].child) continue;
-        if (m->pattern || s->nodes[patterns].n > 1 || m->n)
-            return schema_fail(
-                s, node, "'patternProperties' beside other members, or of several patterns, is not supported");
-        m->pattern = s->nodes[patterns].child;
+        if (names) schema_add(s, &m->keys, names);
+        if (schema_count(s, node, "minProperties", &n) && n > m->least) m->least = n;
+        if (schema_count(s, node, "maxProperties", &n) && n < m->most) m->most = n;
+        gather_patterns(s, m, patterns);
     }
-    if (m->pattern) { /* others than these may be forbidden, or be anything: there are none */
-        if (m->n || m->key)
-            return schema_fail(s, p->at[0].node, "'patternProperties' beside other members is not supported");
-        m->others = (schema_parts){0};
-        schema_add(s, &m->others, m->pattern);
-        m->others_come = true;
-    } else {
-        m->others_come = (speaks || !properties) && !m->others.never && !closed;
-    }
+    wanted = m->least > m->n && !m->n_patterns; /* as many are not named */
+    m->patterns_come = m->n_patterns && !m->keys.never;
+    m->others_come = (speaks || wanted || (!named && !m->n_patterns)) && !closed && !m->keys.never;
     return !s->b->failed;
 }
 
+/* What a part says of a member by its key: its patterns that are found there; if nothing names it, the others. */
+static void parts_of_part(schema *s, uint32_t node, const members *m, uint64_t found, bool named, schema_parts *out) {
+    uint32_t patterns = schema_member(s, node, "patternProperties"),
+             more = schema_member(s, node, "additionalProperties");
+    bool known = named;
+    for (uint32_t c = s->nodes[patterns].child; c && !s->b->failed; c = s->nodes[c].next)
+        for (uint32_t i = 0; i < m->n_patterns; i++)
+            if ((found >> i & 1) && str_eq(s->nodes[m->patterns[i]].key, s->nodes[c].key))
+                known = true, schema_add(s, out, c);
+    if (!known && more) schema_add(s, out, more);
+}
+
 /* All that the parts say of one member. */
-static void parts_of(schema *s, const schema_parts *p, str name, schema_parts *out) {
+static void parts_of(schema *s, const schema_parts *p, const members *m, str name, schema_parts *out) {
+    uint64_t found = 0;
     *out = (schema_parts){0};
+    for (uint32_t i = 0; i < m->n_patterns && !s->b->failed; i++)
+        if (schema_finds(s, m->patterns[i], s->nodes[m->patterns[i]].key, name)) found |= UINT64_C(1) << i;
     for (uint32_t i = 0; i < p->n; i++) {
-        uint32_t properties = schema_member(s, p->at[i].node, "properties"),
-                 own = schema_member_str(s, properties, name),
-                 more = schema_member(s, p->at[i].node, "additionalProperties");
-        if (own)
-            schema_add(s, out, own);
-        else if (more)
-            schema_add(s, out, more);
+        uint32_t node = p->at[i].node, own = schema_member_str(s, schema_member(s, node, "properties"), name);
+        if (own) schema_add(s, out, own);
+        parts_of_part(s, node, m, found, own != 0, out);
     }
+    for (uint32_t i = 0; i < m->keys.n && !s->b->failed; i++) {
+        uint32_t key = schema_make(s, m->keys.at[i].node, JSON_STRING);
+        if (key) s->nodes[key].text = name;
+        out->never |= !key || !schema_accepts(s, m->keys.at[i], key, 0);
+    }
+    out->never |= m->keys.never;
 }
 
 /* ---- keys ---- */
@@ -160,36 +182,75 @@ static void emit_other_key(schema *s, const str *names, size_t n, size_t at) {
     grammar_alternatives_end(s->b, &a);
 }
 
-static bool emit_member_of_others(schema *s, const members *m) {
-    if (m->pattern) {
-        grammar_text(s->b, STR("\""));
-        if (!grammar_regex(s->b, s->nodes[m->pattern].key, false, (grammar_lengths){0, GRAMMAR_UNBOUNDED})) {
-            err why = *s->b->e;
-            if (why.code != ERR_INVALID) return false;
-            s->b->failed = false;
-            return schema_fail(s, m->pattern, "the pattern: %s", why.message);
-        }
-    } else if (m->key) {
-        schema_parts key = {.n = 0};
-        schema_add(s, &key, m->key);
-        schema_emit_key(s, &key);
-    } else {
-        grammar_text(s->b, STR("\""));
-        if (m->n)
-            emit_other_key(s, m->names, m->n, 0);
-        else
-            grammar_emit(s->b, OP_STRING, 0, GRAMMAR_UNBOUNDED);
+/* Keys as a set of strings: those in which these patterns are found, and no others, and that are no name. */
+static expression keys_of(schema *s, const members *m, uint64_t found) {
+    language *l = &s->words;
+    expression e = LANGUAGE_ALL, names = LANGUAGE_NONE;
+    if (!schema_words_begin(s)) return LANGUAGE_NONE;
+    for (uint32_t i = 0; i < m->keys.n; i++)
+        e = language_and(l, e, schema_strings(s, m->keys.at[i].node, false, 0));
+    for (uint32_t i = 0; i < m->n_patterns && !s->b->failed; i++) {
+        str pattern = s->nodes[m->patterns[i]].key;
+        bool has = found >> i & 1;
+        expression own = schema_words(s, m->patterns[i], pattern, false, !has);
+        e = language_and(l, e, has ? own : language_not(l, own));
     }
+    for (size_t i = 0; i < m->n && grammar_step(s->b); i++)
+        names = language_or(l, names, language_text(l, m->names[i]));
+    return language_and(l, e, language_not(l, names));
+}
+
+/* One kind of them: which of the patterns are found in the key. false: there are none. */
+static bool emit_kind_of_others(schema *s, const schema_parts *p, const members *m, uint64_t found) {
+    schema_parts own = {0};
+    grammar_lengths any = {0, GRAMMAR_UNBOUNDED};
+    bool none = false, plain = !m->n_patterns && !m->keys.n;
+    for (uint32_t i = 0; i < p->n; i++) parts_of_part(s, p->at[i].node, m, found, false, &own);
+    if (own.never || s->b->failed) return false;
+    uint32_t start = grammar_here(s->b);
+    grammar_text(s->b, STR("\""));
+    if (plain && m->n) emit_other_key(s, m->names, m->n, 0);
+    else if (plain) grammar_emit(s->b, OP_STRING, 0, GRAMMAR_UNBOUNDED);
+    else language_emit(&s->words, keys_of(s, m, found), any, &none);
+    if (none && !s->b->failed) s->b->n_ops = start;
+    if (none || s->b->failed) return false;
     grammar_json_separator(s->b, ':');
-    return schema_emit(s, &m->others);
+    schema_emit(s, &own);
+    return true;
+}
+
+static void emit_member_of_others(schema *s, const schema_parts *p, const members *m) {
+    grammar_alternatives a = grammar_alternatives_begin(s->b);
+    uint64_t sets = m->n_patterns <= ALL_SETS_OF_PATTERNS ? (UINT64_C(1) << m->n_patterns) - 1 : m->n_patterns;
+    for (uint64_t i = m->others_come ? 0 : 1; i <= (m->patterns_come ? sets : 0) && !s->b->failed; i++) {
+        uint64_t found = m->n_patterns <= ALL_SETS_OF_PATTERNS ? i : i ? UINT64_C(1) << (i - 1) : 0;
+        if (emit_kind_of_others(s, p, m, found)) grammar_alternatives_next(s->b, &a);
+    }
+    if (s->b->failed && m->n_patterns && s->b->e->code == ERR_INVALID && strncmp(s->b->e->message, "at ", 3)) {
+        err why = *s->b->e;
+        s->b->failed = false;
+        schema_fail(s, schema_original(s, m->patterns[0]), "the pattern: %s", why.message);
+    }
+    grammar_emit(s->b, OP_FAIL, 0, 0);
+    grammar_alternatives_end(s->b, &a);
 }
 
 /* ---- objects ---- */
+
+static void emit_member(schema *s, const schema_parts *p, const members *m, size_t i, bool called) {
+    schema_parts own;
+    parts_of(s, p, m, m->names[i], &own);
+    emit_key(s, m->names[i]);
+    grammar_json_separator(s->b, ':');
+    if (called) schema_call(s, &own);
+    else schema_emit(s, &own);
+}
 
 /* Two ways lead through the members: one before the first is written, one behind it, where a comma comes first.
  * Each member stands once and both ways pass through it: bare 0:  SPLIT member 0, bare 1          at 0:  SPLIT
  * comma 0, at 1 bare 1:  …                                comma 0: ","  member 0: "name": value, on to `at 1` */
 static void emit_members(schema *s, const schema_parts *p, const members *m) {
+    bool more = m->others_come || m->patterns_come, some = m->least > 0;
     uint32_t bare = grammar_here(s->b), before = 0;
     for (size_t i = 0; i <= m->n && !before; i++) { /* SPLITs, the last a JUMP; targets follow */
         bool last = i == m->n || m->required[i];
@@ -203,22 +264,20 @@ static void emit_members(schema *s, const schema_parts *p, const members *m) {
             skip = grammar_emit(s->b, OP_SPLIT, 0, 0), grammar_set_target(s->b, skip, false, skip + 1);
         grammar_json_separator(s->b, ',');
         if (i < before) grammar_set_target(s->b, bare + (uint32_t)i, false, grammar_here(s->b));
-        schema_parts own;
-        parts_of(s, p, m->names[i], &own);
-        emit_key(s, m->names[i]);
-        grammar_json_separator(s->b, ':');
-        schema_emit(s, &own);
+        emit_member(s, p, m, i, false);
         if (!m->required[i]) grammar_set_target(s->b, skip, true, grammar_here(s->b));
     }
     if (s->b->failed) return;
-    if (!m->others_come) {
+    if (!more) {
+        uint32_t over = some && before > m->n ? grammar_emit(s->b, OP_JUMP, 0, 0) : 0;
         if (before > m->n) grammar_set_target(s->b, bare + (uint32_t)m->n, false, grammar_here(s->b));
+        if (over) grammar_emit(s->b, OP_FAIL, 0, 0), grammar_set_target(s->b, over, false, grammar_here(s->b));
         return;
     }
     uint32_t start = grammar_here(s->b);
     grammar_json_separator(s->b, ',');
     uint32_t first = grammar_here(s->b);
-    emit_member_of_others(s, m);
+    emit_member_of_others(s, p, m);
     if (before <= m->n) { /* something is always there before */
         grammar_repeat(s->b, start, 0, GRAMMAR_UNBOUNDED);
         return;
@@ -227,89 +286,111 @@ static void emit_members(schema *s, const schema_parts *p, const members *m) {
     uint32_t over = grammar_emit(s->b, OP_JUMP, 0, 0), enter = grammar_emit(s->b, OP_SPLIT, 0, 0);
     grammar_set_target(s->b, over, false, enter + 1);
     grammar_set_target(s->b, enter, false, first + 1);
-    grammar_set_target(s->b, enter, true, enter + 1);
+    grammar_set_target(s->b, enter, true, some ? first + 1 : enter + 1); /* one at least */
     grammar_set_target(s->b, bare + (uint32_t)m->n, false, enter);
+}
+
+/* ---- objects of so many members ---- */
+
+enum { COUNTED_MAX = 1500 };
+
+/* All that is behind the named ones, when so many are written. */
+static void emit_counted_others(schema *s, const schema_parts *p, const members *m, uint32_t count) {
+    uint32_t least = count < m->least ? m->least - count : 0,
+             most = m->most == GRAMMAR_UNBOUNDED ? m->most : m->most - count;
+    if (!m->others_come && !m->patterns_come) most = 0;
+    bool never = least > most || least > 1; /* two of them may be the same: they count as one */
+    if (never) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (never || !most) return;
+    uint32_t start = grammar_here(s->b);
+    grammar_json_separator(s->b, ',');
+    uint32_t first = count ? start : grammar_here(s->b);
+    emit_member_of_others(s, p, m);
+    grammar_repeat_list(s->b, start, first, least, most);
+}
+
+static void jump_to(schema *s, uint32_t label) {
+    uint32_t at = grammar_emit(s->b, OP_JUMP, 0, 0);
+    if (!s->b->failed) s->b->ops[at].b = label + 1; /* until all places are known */
+}
+
+/* Each member stands once for each count of those before it, up to where it no longer matters. */
+static void emit_counted(schema *s, const schema_parts *p, const members *m, uint32_t counts, uint32_t *places) {
+    uint32_t begin = grammar_here(s->b), end = (uint32_t)(m->n + 1) * counts;
+    for (uint32_t i = 0; i <= m->n && !s->b->failed; i++)
+        for (uint32_t c = 0; c < counts && c <= i && grammar_step(s->b); c++) {
+            places[i * counts + c] = grammar_here(s->b);
+            if (i == m->n) {
+                emit_counted_others(s, p, m, c);
+                jump_to(s, end);
+                continue;
+            }
+            uint32_t skip = 0, next = c + 1 < counts ? c + 1 : c;
+            if (!m->required[i]) {
+                skip = grammar_emit(s->b, OP_SPLIT, 0, 0);
+                grammar_set_target(s->b, skip, false, skip + 1);
+            }
+            if (c) grammar_json_separator(s->b, ',');
+            if (c == m->most) grammar_emit(s->b, OP_FAIL, 0, 0);
+            else emit_member(s, p, m, i, counts > 2);
+            jump_to(s, (i + 1) * counts + next);
+            if (!m->required[i]) {
+                grammar_set_target(s->b, skip, true, grammar_here(s->b));
+                jump_to(s, (i + 1) * counts + c);
+            }
+        }
+    places[end] = grammar_here(s->b);
+    grammar_jumps_land(s->b, begin, places);
+}
+
+static bool emit_counted_members(schema *s, const schema_parts *p, members *m) {
+    uint32_t counts = (m->most == GRAMMAR_UNBOUNDED ? m->least : m->most < m->n ? m->most : (uint32_t)m->n) + 1;
+    if (counts > m->n + 1) counts = (uint32_t)m->n + 1;
+    for (size_t i = 0; i < m->n && m->n * counts > COUNTED_MAX && m->most == GRAMMAR_UNBOUNDED; i++)
+        if (!m->required[i] && m->n_required < m->least) m->required[i] = true, m->n_required++; /* fewer choices */
+    if (m->n_required >= m->least && m->most == GRAMMAR_UNBOUNDED) return emit_members(s, p, m), !s->b->failed;
+    if (m->n * counts > COUNTED_MAX)
+        return schema_fail(s, p->at[0].node, "'maxProperties' with more than %d members is not supported",
+                           COUNTED_MAX / (int)counts);
+    size_t bytes = ((m->n + 1) * counts + 1) * sizeof(uint32_t);
+    uint32_t *places = alloc_zeroed(s->b->alloc, bytes);
+    if (!places) return grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
+    emit_counted(s, p, m, counts, places);
+    alloc_free(s->b->alloc, places, bytes);
+    return !s->b->failed;
+}
+
+/* {} itself, or other objects, may be excluded. */
+static bool excludes_objects(const schema *s, const schema_parts *p, members *m) {
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t no = schema_member(s, p->at[i].node, "not"), one = schema_member(s, no, "const"),
+                 list = schema_member(s, no, "enum");
+        for (uint32_t v = one ? one : s->nodes[list].child; no && v; v = one ? 0 : s->nodes[v].next) {
+            if (s->nodes[v].kind != JSON_OBJECT_START) continue;
+            if (s->nodes[v].n) return true;
+            if (!m->least) m->least = 1;
+        }
+    }
+    return false;
 }
 
 bool schema_emit_object(schema *s, const schema_parts *p) {
     members m = {0};
     gather_names(s, p, &m);
     if (!s->b->failed && gather_others(s, p, &m)) {
+        bool more = m.others_come || m.patterns_come, excluded = excludes_objects(s, p, &m),
+             counted = (m.least > m.n_required && m.least > 1) || m.most < m.n || (more && m.most < GRAMMAR_UNBOUNDED);
+        if (more && m.least > m.n + 1 && m.least <= m.most)
+            schema_fail(s, p->at[0].node,
+                        "'minProperties' is supported up to one more than the members that are named");
         grammar_text(s->b, STR("{"));
-        emit_members(s, p, &m);
+        if (excluded || m.n_required > m.most || m.least > m.most) grammar_emit(s->b, OP_FAIL, 0, 0);
+        else if (!m.n) emit_counted_others(s, p, &m, 0);
+        else if (counted) emit_counted_members(s, p, &m);
+        else emit_members(s, p, &m);
         grammar_text(s->b, STR("}"));
     }
     alloc_free(s->b->alloc, m.names, m.names_cap * sizeof *m.names);
     alloc_free(s->b->alloc, m.required, m.required_cap);
-    return !s->b->failed;
-}
-
-/* ---- arrays ---- */
-
-typedef struct items {
-    uint32_t least, most;
-    size_t n_first;  /* those that have schemas of their own */
-    bool rest_named; /* there is a schema for the others */
-} items;
-
-/* Draft 7 puts the first ones into `items` as a list, and the others into additionalItems. */
-static uint32_t first_items(const schema *s, uint32_t node) {
-    uint32_t list = schema_member(s, node, "prefixItems"), items_at = schema_member(s, node, "items");
-    return list ? list : s->nodes[items_at].kind == JSON_ARRAY_START ? items_at : 0;
-}
-
-static uint32_t other_items(const schema *s, uint32_t node) {
-    uint32_t items_at = schema_member(s, node, "items");
-    return s->nodes[items_at].kind == JSON_ARRAY_START ? schema_member(s, node, "additionalItems") : items_at;
-}
-
-static void parts_of_item(schema *s, const schema_parts *p, size_t index, schema_parts *out) {
-    *out = (schema_parts){0};
-    for (uint32_t i = 0; i < p->n; i++) {
-        uint32_t list = first_items(s, p->at[i].node), at = list ? s->nodes[list].child : 0;
-        for (size_t k = 0; at && k < index; k++) at = s->nodes[at].next;
-        if (!at) at = other_items(s, p->at[i].node);
-        if (at) schema_add(s, out, at);
-    }
-}
-
-static void emit_rest(schema *s, const schema_parts *p, const items *it) {
-    schema_parts own;
-    uint32_t least = it->least > it->n_first ? it->least - (uint32_t)it->n_first : 0,
-             most = it->most == GRAMMAR_UNBOUNDED ? it->most : it->most - (uint32_t)it->n_first;
-    parts_of_item(s, p, it->n_first, &own);
-    if (own.never)
-        most = 0;
-    else if (it->n_first && !it->rest_named)
-        most = least;
-    if (least > most) grammar_emit(s->b, OP_FAIL, 0, 0);
-    if (!most || least > most) return;
-    uint32_t start = grammar_here(s->b);
-    grammar_json_separator(s->b, ',');
-    uint32_t first = it->n_first ? start : grammar_here(s->b);
-    schema_emit(s, &own);
-    grammar_repeat_list(s->b, start, first, least, most);
-}
-
-bool schema_emit_array(schema *s, const schema_parts *p) {
-    items it = {.most = GRAMMAR_UNBOUNDED};
-    for (uint32_t i = 0, n; i < p->n; i++) {
-        uint32_t node = p->at[i].node, list = first_items(s, node);
-        if (schema_count(s, node, "minItems", &n) && n > it.least) it.least = n;
-        if (schema_count(s, node, "maxItems", &n) && n < it.most) it.most = n;
-        if (list && s->nodes[list].n > it.n_first) it.n_first = s->nodes[list].n;
-        it.rest_named |= other_items(s, node) != 0;
-    }
-    if (it.n_first > it.most) it.n_first = it.most;
-    grammar_text(s->b, STR("["));
-    if (it.least > it.most) grammar_emit(s->b, OP_FAIL, 0, 0);
-    for (size_t i = 0; i < it.n_first && grammar_step(s->b); i++) {
-        schema_parts own;
-        if (i) grammar_json_separator(s->b, ',');
-        parts_of_item(s, p, i, &own);
-        schema_emit(s, &own);
-    }
-    emit_rest(s, p, &it);
-    grammar_text(s->b, STR("]"));
     return !s->b->failed;
 }

@@ -1,31 +1,16 @@
 /* Regular expressions of schemas (ECMA-262, as far as they are regular) to the insides of JSON strings. */
-#include "text/grammar_internal.h"
+#include "text/grammar_regex.h"
 
-enum { RANGES_MAX = 160, NESTING_MAX = 24, DIGITS_MOST = 16 };
+enum { DIGITS_MOST = 16 };
 
-typedef struct regex {
-    grammar_builder *b;
-    str pattern;
-    size_t at;
-    int nesting;
-    bool whole;
-    uint32_t most_times; /* repetitions are cut to these */
-    uint32_t more_times; /* and these are added to the least of the first that can bear it */
-} regex;
+bool regex_wrong(regex *x, const char *what) { return grammar_fail(x->b, ERR_INVALID, "%s", what); }
 
-typedef struct char_set {
-    grammar_range r[RANGES_MAX + 2];
-    size_t n;
-} char_set;
-
-static bool wrong(regex *x, const char *what) { return grammar_fail(x->b, ERR_INVALID, "%s", what); }
-
-static int peek_at(const regex *x, size_t ahead) {
+int regex_peek(const regex *x, size_t ahead) {
     return x->at + ahead < x->pattern.len ? (unsigned char)x->pattern.data[x->at + ahead] : -1;
 }
-static int peek(const regex *x) { return peek_at(x, 0); }
-static bool take(regex *x, char c) { return peek(x) == c ? x->at++, true : false; }
-static bool take_text(regex *x, const char *s) {
+
+bool regex_take(regex *x, char c) { return regex_peek(x, 0) == (unsigned char)c ? x->at++, true : false; }
+bool regex_take_text(regex *x, const char *s) {
     size_t n = strlen(s);
     if (x->pattern.len - x->at < n || memcmp(x->pattern.data + x->at, s, n) != 0) return false;
     x->at += n;
@@ -35,40 +20,44 @@ static bool take_text(regex *x, const char *s) {
 /* ---- sets of characters ---- */
 
 static void add(regex *x, char_set *s, uint32_t low, uint32_t high) {
-    if (s->n == RANGES_MAX)
-        wrong(x, "a class has too many characters");
+    if (s->n == REGEX_RANGES_MAX)
+        regex_wrong(x, "a class has too many characters");
     else
         s->r[s->n++] = (grammar_range){low, high};
 }
 
-static void add_all(regex *x, char_set *s, const grammar_range *r, size_t n, bool inverted) {
+void regex_add_ranges(regex *x, char_set *s, const grammar_range *r, size_t n, bool inverted) {
     char_set other = {.n = n};
     memcpy(other.r, r, n * sizeof *r);
     other.n = grammar_ranges_tidy(other.r, n, inverted);
     for (size_t i = 0; i < other.n; i++) add(x, s, other.r[i].low, other.r[i].high);
 }
 
-/* \d \w \s and their opposites. */
-static bool named_set(regex *x, int c, char_set *s) {
+/* Behind a backslash: \d \w \s \p and their opposites. inverted: the set is going to be. */
+static bool take_named_set(regex *x, char_set *s, bool inverted) {
     static const grammar_range digits[] = {{'0', '9'}}, words[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}},
                                blanks[] = {{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
                                            {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
                                            {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+    int c = regex_peek(x, 0);
+    x->at++;
     switch (c) {
     case 'd':
-    case 'D': add_all(x, s, digits, 1, c == 'D'); return true;
+    case 'D': regex_add_ranges(x, s, digits, 1, c == 'D'); return true;
     case 'w':
-    case 'W': add_all(x, s, words, 4, c == 'W'); return true;
+    case 'W': regex_add_ranges(x, s, words, 4, c == 'W'); return true;
     case 's':
-    case 'S': add_all(x, s, blanks, 10, c == 'S'); return true;
-    default: return false;
+    case 'S': regex_add_ranges(x, s, blanks, 10, c == 'S'); return true;
+    case 'p':
+    case 'P': return regex_take_property(x, s, c == 'P', x->wide != inverted);
+    default: x->at--; return false;
     }
 }
 
 static bool take_hex(regex *x, int least, int most, uint32_t *cp) {
     int n = 0;
     for (*cp = 0; n < most; n++, x->at++) {
-        int c = peek(x), low = c | 0x20;
+        int c = regex_peek(x, 0), low = c | 0x20;
         if (c >= '0' && c <= '9')
             *cp = *cp << 4 | (uint32_t)(c - '0');
         else if (low >= 'a' && low <= 'f')
@@ -76,13 +65,13 @@ static bool take_hex(regex *x, int least, int most, uint32_t *cp) {
         else
             break;
     }
-    if (n < least || *cp > 0x10FFFF) return wrong(x, "an escape lacks hexadecimal digits");
+    if (n < least || *cp > 0x10FFFF) return regex_wrong(x, "an escape lacks hexadecimal digits");
     return true;
 }
 
 /* Behind a backslash: one character. */
 static bool take_escape(regex *x, uint32_t *cp) {
-    int c = peek(x);
+    int c = regex_peek(x, 0);
     x->at++;
     switch (c) {
     case 't': *cp = '\t'; return true;
@@ -93,23 +82,22 @@ static bool take_escape(regex *x, uint32_t *cp) {
     case '0': *cp = 0; return true;
     case 'x': return take_hex(x, 2, 2, cp);
     case 'u':
-        if (take(x, '{')) return take_hex(x, 1, 6, cp) && (take(x, '}') || wrong(x, "\\u{ lacks its }"));
+        if (regex_take(x, '{'))
+            return take_hex(x, 1, 6, cp) && (regex_take(x, '}') || regex_wrong(x, "\\u{ lacks its }"));
         if (!take_hex(x, 4, 4, cp)) return false;
-        if (*cp >= 0xD800 && *cp <= 0xDBFF && take_text(x, "\\u")) {
+        if (*cp >= 0xD800 && *cp <= 0xDBFF && regex_take_text(x, "\\u")) {
             uint32_t low;
             if (!take_hex(x, 4, 4, &low)) return false;
             *cp = 0x10000 + ((*cp - 0xD800) << 10) + (low - 0xDC00);
         }
-        return *cp <= 0x10FFFF || wrong(x, "an escape names no character");
+        return *cp <= 0x10FFFF || regex_wrong(x, "an escape names no character");
     case 'b':
-    case 'B': return wrong(x, "word boundaries (\\b) are not supported");
-    case 'k': return wrong(x, "backreferences are not supported");
-    case 'p':
-    case 'P': return wrong(x, "classes of Unicode properties (\\p) are not supported");
-    case -1: return wrong(x, "it ends in a backslash");
+    case 'B': return regex_wrong(x, "word boundaries (\\b) are not supported");
+    case 'k': return regex_wrong(x, "backreferences are not supported");
+    case -1: return regex_wrong(x, "it ends in a backslash");
     default:
-        if (c >= '1' && c <= '9') return wrong(x, "backreferences are not supported");
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return wrong(x, "an escape is not known");
+        if (c >= '1' && c <= '9') return regex_wrong(x, "backreferences are not supported");
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return regex_wrong(x, "an escape is not known");
         *cp = (uint32_t)c;
         return true;
     }
@@ -118,29 +106,30 @@ static bool take_escape(regex *x, uint32_t *cp) {
 static bool take_character(regex *x, uint32_t *cp) {
     int n = utf8_decode(x->pattern.data + x->at, x->pattern.len - x->at, cp);
     x->at += n > 0 ? (size_t)n : 1;
-    return n > 0 || wrong(x, "it is not valid UTF-8");
+    return n > 0 || regex_wrong(x, "it is not valid UTF-8");
 }
 
 /* One end of a range; named: it was a set, which is added. */
-static bool class_atom(regex *x, char_set *s, uint32_t *cp, bool *named) {
+static bool class_atom(regex *x, char_set *s, bool inverted, uint32_t *cp, bool *named) {
     *named = false;
-    if (!take(x, '\\')) return take_character(x, cp);
-    if (named_set(x, peek(x), s)) return x->at++, *named = true;
-    if (take(x, 'b')) return *cp = '\b', true;
+    if (!regex_take(x, '\\')) return take_character(x, cp);
+    if (take_named_set(x, s, inverted)) return *named = true;
+    if (x->b->failed) return false;
+    if (regex_take(x, 'b')) return *cp = '\b', true;
     return take_escape(x, cp);
 }
 
 static bool take_class(regex *x, char_set *s) {
-    bool inverted = take(x, '^'), named;
-    while (!x->b->failed && peek(x) != ']') {
+    bool inverted = regex_take(x, '^'), named;
+    while (!x->b->failed && regex_peek(x, 0) != ']') {
         uint32_t low, high;
-        if (peek(x) < 0) return wrong(x, "a class lacks its ]");
-        if (!class_atom(x, s, &low, &named)) return false;
+        if (regex_peek(x, 0) < 0) return regex_wrong(x, "a class lacks its ]");
+        if (!class_atom(x, s, inverted, &low, &named)) return false;
         high = low;
-        if (!named && peek(x) == '-' && peek_at(x, 1) != ']' && peek_at(x, 1) >= 0) {
+        if (!named && regex_peek(x, 0) == '-' && regex_peek(x, 1) != ']' && regex_peek(x, 1) >= 0) {
             x->at++;
-            if (!class_atom(x, s, &high, &named)) return false;
-            if (named || high < low) return wrong(x, "a range of a class goes backwards");
+            if (!class_atom(x, s, inverted, &high, &named)) return false;
+            if (named || high < low) return regex_wrong(x, "a range of a class goes backwards");
         }
         if (!named) add(x, s, low, high);
     }
@@ -158,7 +147,7 @@ static bool holds(const char_set *s, uint32_t cp) {
 }
 
 /* A character as it is, or behind a backslash where it must be. Other control characters are left out. */
-static void emit_set(regex *x, const char_set *s) {
+void regex_emit_set(regex *x, const char_set *s) {
     if (x->b->plain) {
         char_set all = *s;
         all.n = grammar_ranges_tidy(all.r, all.n, false);
@@ -170,7 +159,7 @@ static void emit_set(regex *x, const char_set *s) {
         uint32_t cp;
         char letter;
     } escapes[] = {{'"', '"'}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}};
-    grammar_range own[4 * RANGES_MAX], letters[8];
+    grammar_range own[4 * REGEX_RANGES_MAX], letters[8];
     size_t n = 0, n_letters = 0;
     for (size_t i = 0; i < s->n; i++)
         for (size_t p = 0; p < 4; p++) {
@@ -224,88 +213,95 @@ static grammar_lengths anything(regex *x) {
     static const grammar_range surrogates = {0xD800, 0xDFFF};
     char_set all = {.n = 0};
     uint32_t start = grammar_here(x->b);
-    add_all(x, &all, &surrogates, 1, true);
-    emit_set(x, &all);
+    regex_add_ranges(x, &all, &surrogates, 1, true);
+    regex_emit_set(x, &all);
     return repeat(x, start, (grammar_lengths){1, 1}, 0, GRAMMAR_UNBOUNDED);
 }
 
 static bool take_count(regex *x, uint32_t *n) {
     uint32_t digits = 0;
-    for (*n = 0; peek(x) >= '0' && peek(x) <= '9' && digits < 7; digits++)
+    for (*n = 0; regex_peek(x, 0) >= '0' && regex_peek(x, 0) <= '9' && digits < 7; digits++)
         *n = *n * 10 + (uint32_t)(x->pattern.data[x->at++] - '0');
     return digits > 0 && digits < 7;
 }
 
-static bool take_times(regex *x, uint32_t *least, uint32_t *most) {
+bool regex_take_times(regex *x, uint32_t *least, uint32_t *most) {
     *least = 0;
     *most = GRAMMAR_UNBOUNDED;
-    if (take(x, '*')) {
-    } else if (take(x, '+')) {
+    if (regex_take(x, '*')) {
+    } else if (regex_take(x, '+')) {
         *least = 1;
-    } else if (take(x, '?')) {
+    } else if (regex_take(x, '?')) {
         *most = 1;
-    } else if (take(x, '{')) {
+    } else if (regex_take(x, '{')) {
         bool ok = take_count(x, least);
         *most = *least;
-        if (ok && take(x, ',')) {
+        if (ok && regex_take(x, ',')) {
             *most = GRAMMAR_UNBOUNDED;
-            ok = peek(x) == '}' || take_count(x, most);
+            ok = regex_peek(x, 0) == '}' || take_count(x, most);
         }
-        if (!ok || !take(x, '}') || *most < *least) return wrong(x, "a repetition {m,n} is malformed");
+        if (!ok || !regex_take(x, '}') || *most < *least) return regex_wrong(x, "a repetition {m,n} is malformed");
     } else {
         return false;
     }
-    take(x, '?'); /* as few as can be: the same texts */
+    regex_take(x, '?'); /* as few as can be: the same texts */
     return true;
 }
 
 static grammar_lengths group(regex *x) {
-    if (take_text(x, "?=") || take_text(x, "?!") || take_text(x, "?<=") || take_text(x, "?<!"))
-        wrong(x, "looking around ((?=, (?!, (?<=, (?<!) is not supported");
-    if (take_text(x, "?<"))
-        while (peek(x) >= 0 && !take(x, '>')) x->at++;
-    else if (!take_text(x, "?:") && peek(x) == '?')
-        wrong(x, "a group (?… is not known");
-    if (++x->nesting > NESTING_MAX) wrong(x, "groups go too deep");
+    if (regex_take_text(x, "?=") || regex_take_text(x, "?!") || regex_take_text(x, "?<=") || regex_take_text(x, "?<!"))
+        regex_wrong(x, "looking around ((?=, (?!, (?<=, (?<!) is not supported");
+    if (regex_take_text(x, "?<"))
+        while (regex_peek(x, 0) >= 0 && !regex_take(x, '>')) x->at++;
+    else if (!regex_take_text(x, "?:") && regex_peek(x, 0) == '?')
+        regex_wrong(x, "a group (?… is not known");
+    if (++x->nesting > REGEX_NESTING_MAX) regex_wrong(x, "groups go too deep");
     grammar_lengths l = x->b->failed ? (grammar_lengths){0, 0} : alternation(x, false);
     x->nesting--;
-    if (!x->b->failed && !take(x, ')')) wrong(x, "( lacks its )");
+    if (!x->b->failed && !regex_take(x, ')')) regex_wrong(x, "( lacks its )");
     return l;
 }
 
-static grammar_lengths atom(regex *x) {
+bool regex_take_set(regex *x, char_set *s) {
     static const grammar_range line_ends[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
-    char_set s = {.n = 0};
     uint32_t cp = 0;
-    if (take(x, '(')) return group(x);
-    if (take(x, '[')) {
-        take_class(x, &s);
-    } else if (take(x, '.')) {
-        add_all(x, &s, line_ends, 3, true);
-    } else if (take(x, '\\')) {
-        if (named_set(x, peek(x), &s))
-            x->at++;
-        else if (take_escape(x, &cp))
-            add(x, &s, cp, cp);
-    } else if (peek(x) == '^' || peek(x) == '$') {
-        wrong(x, "anchors (^, $) are supported only at both ends");
-    } else if (strchr("*+?{", peek(x))) {
-        wrong(x, "a repetition repeats nothing");
+    s->n = 0;
+    int c = regex_peek(x, 0);
+    if (c < 0 || c == '(' || c == '^' || c == '$') return false;
+    if (regex_take(x, '[')) return take_class(x, s);
+    if (regex_take(x, '.')) {
+        regex_add_ranges(x, s, line_ends, 3, true);
+    } else if (regex_take(x, '\\')) {
+        if (!take_named_set(x, s, false) && !x->b->failed && take_escape(x, &cp)) add(x, s, cp, cp);
+    } else if (strchr("*+?{", c)) {
+        regex_wrong(x, "a repetition repeats nothing");
     } else if (take_character(x, &cp)) {
-        add(x, &s, cp, cp);
+        add(x, s, cp, cp);
     }
-    if (!x->b->failed) emit_set(x, &s);
+    return !x->b->failed;
+}
+
+static grammar_lengths atom(regex *x) {
+    char_set s;
+    if (regex_take(x, '(')) return group(x);
+    if (regex_take_set(x, &s))
+        regex_emit_set(x, &s);
+    else
+        regex_wrong(x, "anchors (^, $) are supported only at both ends");
     return (grammar_lengths){1, 1};
 }
 
-static bool ends_here(const regex *x) { return peek(x) < 0 || peek(x) == '|' || peek(x) == ')'; }
+static bool ends_here(const regex *x) {
+    int c = regex_peek(x, 0);
+    return c < 0 || c == '|' || c == ')';
+}
 
 static grammar_lengths sequence(regex *x, bool top) {
     grammar_lengths sum = {0, 0};
     bool ended = x->whole || !top;
-    if (top && !x->whole && !take(x, '^')) sum = anything(x);
+    if (top && !x->whole && !regex_take(x, '^')) sum = anything(x);
     while (!ends_here(x) && grammar_step(x->b)) {
-        if (top && !x->whole && peek(x) == '$' && (peek_at(x, 1) < 0 || peek_at(x, 1) == '|')) {
+        if (top && !x->whole && regex_peek(x, 0) == '$' && (regex_peek(x, 1) < 0 || regex_peek(x, 1) == '|')) {
             x->at++;
             ended = true;
             break;
@@ -314,7 +310,7 @@ static grammar_lengths sequence(regex *x, bool top) {
         size_t begins = x->at;
         grammar_lengths l = atom(x);
         str said = {x->pattern.data + begins, x->at - begins};
-        if (!x->b->failed && take_times(x, &least, &most)) {
+        if (!x->b->failed && regex_take_times(x, &least, &most)) {
             bool digits = str_is(said, "\\d") || str_is(said, "[0-9]"); /* as numbers: a model may go on for ever */
             if (digits && most == GRAMMAR_UNBOUNDED) most = least > DIGITS_MOST ? least : DIGITS_MOST;
             l = repeat(x, start, l, least, most);
@@ -329,7 +325,7 @@ static grammar_lengths sequence(regex *x, bool top) {
 static grammar_lengths alternation(regex *x, bool top) {
     grammar_alternatives a = grammar_alternatives_begin(x->b);
     grammar_lengths all = sequence(x, top);
-    while (!x->b->failed && take(x, '|')) {
+    while (!x->b->failed && regex_take(x, '|')) {
         grammar_alternatives_next(x->b, &a);
         grammar_lengths l = sequence(x, top);
         if (l.least < all.least) all.least = l.least;
@@ -343,7 +339,7 @@ static grammar_lengths compile(grammar_builder *b, str pattern, bool whole, uint
                                uint32_t more_times) {
     regex x = {.b = b, .pattern = pattern, .whole = whole, .most_times = most_times, .more_times = more_times};
     grammar_lengths l = alternation(&x, true);
-    if (!b->failed && x.at < pattern.len) wrong(&x, ") has no (");
+    if (!b->failed && x.at < pattern.len) regex_wrong(&x, ") has no (");
     return l;
 }
 

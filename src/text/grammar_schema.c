@@ -1,53 +1,5 @@
-/* JSON schemas to code: strings, numbers, references, combinations. */
+/* JSON schemas to code: numbers, references, combinations. */
 #include "text/grammar_schema.h"
-
-/* ---- strings ---- */
-
-/* The one value of a keyword that takes a string; two that differ cannot be joined. */
-static uint32_t only_one(schema *s, const schema_parts *p, const char *keyword) {
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < p->n; i++) {
-        uint32_t at = schema_member(s, p->at[i].node, keyword);
-        if (found && at && !str_eq(s->nodes[at].text, s->nodes[found].text))
-            schema_fail(s, p->at[i].node, "two different '%s' for one value are not supported", keyword);
-        if (at) found = at;
-    }
-    return found;
-}
-
-static bool emit_pattern(schema *s, uint32_t node, const char *keyword, str pattern, bool whole,
-                         grammar_lengths lengths) {
-    if (grammar_regex(s->b, pattern, whole, lengths)) return true;
-    err why = *s->b->e;
-    if (why.code != ERR_INVALID) return false;
-    s->b->failed = false;
-    return schema_fail(s, s->nodes[node].parent, "'%s': %s", keyword, why.message);
-}
-
-static bool emit_string(schema *s, const schema_parts *p) {
-    grammar_lengths lengths = {0, GRAMMAR_UNBOUNDED};
-    for (uint32_t i = 0, n; i < p->n; i++) {
-        if (schema_count(s, p->at[i].node, "minLength", &n) && n > lengths.least) lengths.least = n;
-        if (schema_count(s, p->at[i].node, "maxLength", &n) && n < lengths.most) lengths.most = n;
-    }
-    uint32_t pattern = only_one(s, p, "pattern"), format = only_one(s, p, "format"),
-             encoding = only_one(s, p, "contentEncoding");
-    if (s->b->failed) return false;
-    if (lengths.least > lengths.most) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
-    if (!format) format = encoding;
-    const char *of_format = format ? grammar_format_pattern(s->nodes[format].text) : NULL;
-    if (!of_format) format = 0; /* one that nobody knows is an annotation */
-    str name = format ? s->nodes[format].text : STR("");
-    const char *same = pattern ? grammar_format_both(name, s->nodes[pattern].text) : NULL;
-    if (pattern && !same && format && !grammar_format_is_its_pattern(name))
-        return schema_fail(s, s->nodes[pattern].parent, "'pattern' beside 'format' is not supported");
-    grammar_text(s->b, STR("\""));
-    if (same) return emit_pattern(s, pattern, "pattern", str_of(same), true, lengths);
-    if (pattern) return emit_pattern(s, pattern, "pattern", s->nodes[pattern].text, false, lengths);
-    if (format && *of_format) return emit_pattern(s, format, "format", str_of(of_format), true, lengths);
-    grammar_emit(s->b, OP_STRING, lengths.least, lengths.most);
-    return !s->b->failed;
-}
 
 /* ---- numbers ---- */
 
@@ -65,35 +17,93 @@ static void bound(schema *s, uint32_t node, const char *keyword, const char *exc
     }
 }
 
-static bool emit_number(schema *s, const schema_parts *p, bool whole) {
-    grammar_bounds bounds = {0};
-    uint32_t multiple = only_one(s, p, "multipleOf"), format = only_one(s, p, "format");
-    for (uint32_t i = 0; i < p->n; i++) {
-        bound(s, p->at[i].node, "minimum", "exclusiveMinimum", 1, &bounds.low, &bounds.low_open);
-        bound(s, p->at[i].node, "maximum", "exclusiveMaximum", -1, &bounds.high, &bounds.high_open);
-    }
-    str kind = format ? s->nodes[format].text : STR("");
-    if (str_is(kind, "int32") && !bounds.low.len) bounds.low = STR("-2147483648");
-    if (str_is(kind, "int32") && !bounds.high.len) bounds.high = STR("2147483647");
-    if ((str_is(kind, "uint32") || str_is(kind, "uint64")) && !bounds.low.len) bounds.low = STR("0");
-    if (str_is(kind, "uint32") && !bounds.high.len) bounds.high = STR("4294967295");
-    if (multiple) bounds.multiple = s->nodes[multiple].text;
-    if (grammar_number(s->b, &bounds, whole)) return true;
+static bool emit_bounded(schema *s, const schema_parts *p, const grammar_bounds *bounds, bool whole) {
+    if (grammar_number(s->b, bounds, whole)) return true;
     err why = *s->b->e;
     if (why.code != ERR_INVALID) return false;
     s->b->failed = false;
     return schema_fail(s, p->at[0].node, "%s", why.message);
 }
 
+enum { EXCLUDED_MAX = 64 };
+
+/* Numbers that it must not be, in their order, each once. */
+static uint32_t excluded_numbers(schema *s, const schema_parts *p, str out[EXCLUDED_MAX]) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t no = schema_member(s, p->at[i].node, "not"), one = schema_member(s, no, "const"),
+                 list = schema_member(s, no, "enum");
+        if (!no || !schema_is_leaf(s, no)) continue;
+        for (uint32_t v = one ? one : s->nodes[list].child; v && grammar_step(s->b); v = one ? 0 : s->nodes[v].next) {
+            if (s->nodes[v].kind != JSON_INT && s->nodes[v].kind != JSON_DOUBLE) continue;
+            str text = s->nodes[v].text;
+            uint32_t at = 0;
+            while (at < n && grammar_number_compare(out[at], text) < 0) at++;
+            if (at < n && grammar_number_compare(out[at], text) == 0) continue;
+            if (n == EXCLUDED_MAX)
+                return schema_fail(s, no, "more than %d numbers are excluded", EXCLUDED_MAX), n;
+            memmove(out + at + 1, out + at, (n++ - at) * sizeof *out);
+            out[at] = text;
+        }
+    }
+    return n;
+}
+
+/* Around what is excluded: from each to the next. */
+static bool emit_number_between(schema *s, const schema_parts *p, const grammar_bounds *bounds, bool whole) {
+    str no[EXCLUDED_MAX + 1];
+    uint32_t n = excluded_numbers(s, p, no);
+    if (s->b->failed) return false;
+    grammar_alternatives a = grammar_alternatives_begin(s->b);
+    for (uint32_t i = 0; i <= n && !s->b->failed; i++) {
+        grammar_bounds own = *bounds;
+        if (i && (!own.low.len || grammar_number_compare(no[i - 1], own.low) >= 0))
+            own.low = no[i - 1], own.low_open = true;
+        if (i < n && (!own.high.len || grammar_number_compare(no[i], own.high) <= 0))
+            own.high = no[i], own.high_open = true;
+        if (i) grammar_alternatives_next(s->b, &a);
+        int order = own.low.len && own.high.len ? grammar_number_compare(own.low, own.high) : -1;
+        if (order > 0 || (order == 0 && (own.low_open || own.high_open)))
+            grammar_emit(s->b, OP_FAIL, 0, 0);
+        else
+            emit_bounded(s, p, &own, whole);
+    }
+    grammar_alternatives_end(s->b, &a);
+    return !s->b->failed;
+}
+
+static bool emit_number(schema *s, const schema_parts *p, bool whole) {
+    grammar_bounds bounds = {0};
+    str kind = {0};
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t node = p->at[i].node, format = schema_member(s, node, "format"),
+                 multiple = schema_member(s, node, "multipleOf");
+        bound(s, node, "minimum", "exclusiveMinimum", 1, &bounds.low, &bounds.low_open);
+        bound(s, node, "maximum", "exclusiveMaximum", -1, &bounds.high, &bounds.high_open);
+        if (format) kind = s->nodes[format].text;
+        if (!multiple) continue;
+        str text = s->nodes[multiple].text;
+        if (!bounds.multiple.len || grammar_number_is_multiple(text, bounds.multiple)) bounds.multiple = text;
+        else if (!grammar_number_is_multiple(bounds.multiple, text))
+            return schema_fail(s, node, "two 'multipleOf' for one value, of which neither is a multiple of the other, "
+                                        "are not supported");
+    }
+    if (str_is(kind, "int32") && !bounds.low.len) bounds.low = STR("-2147483648");
+    if (str_is(kind, "int32") && !bounds.high.len) bounds.high = STR("2147483647");
+    if ((str_is(kind, "uint32") || str_is(kind, "uint64")) && !bounds.low.len) bounds.low = STR("0");
+    if (str_is(kind, "uint32") && !bounds.high.len) bounds.high = STR("4294967295");
+    return emit_number_between(s, p, &bounds, whole);
+}
+
 /* ---- references and combinations ---- */
 
 void schema_add(schema *s, schema_parts *p, uint32_t node) {
+    node = schema_original(s, node);
     if (!schema_check(s, node)) return;
     if (s->nodes[node].kind == JSON_BOOL) {
         p->never |= !s->nodes[node].boolean;
         return;
     }
-    if (schema_member(s, node, "not")) p->never = true;
     for (uint32_t i = 0; i < p->n; i++)
         if (p->at[i].node == node) return;
     if (p->n == SCHEMA_PARTS_MAX)
@@ -109,19 +119,100 @@ static void drop_silent(const schema *s, schema_parts *p) {
     p->n = n;
 }
 
-static uint32_t rule_of(schema *s, uint32_t node) {
-    if (s->nodes[node].rule) return s->nodes[node].rule - 1;
+static uint32_t pending_rule(schema *s, uint32_t node, uint32_t set) {
     if (!grammar_grow(s->b, (void **)&s->pending, &s->pending_cap, s->n_pending + 1, GRAMMAR_RULES_MAX,
                       sizeof *s->pending, "references"))
         return 0;
     uint32_t rule = grammar_rule_new(s->b);
-    s->nodes[node].rule = rule + 1;
-    s->pending[s->n_pending++] = node;
+    s->pending[s->n_pending++] = (struct schema_pending){node, set, rule};
     return rule;
 }
 
-/* References and allOf are replaced by what they stand for. */
-static void unfold(schema *s, schema_parts *p) {
+static uint32_t rule_of(schema *s, uint32_t node) {
+    if (s->nodes[node].rule) return s->nodes[node].rule - 1;
+    uint32_t rule = pending_rule(s, node, 0);
+    s->nodes[node].rule = rule + 1;
+    return rule;
+}
+
+/* ---- sets of parts that come again ---- */
+
+static bool same_part(const schema_part *a, const schema_part *b) {
+    return a->node == b->node && a->ref_done == b->ref_done && a->all_done == b->all_done &&
+           a->any_done == b->any_done && a->one_done == b->one_done && a->more_done == b->more_done &&
+           a->forced == b->forced;
+}
+
+static bool same_set(const schema *s, const struct schema_set *set, const schema_parts *p) {
+    if (set->n != p->n) return false;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (!same_part(&s->members[set->first + i], &p->at[i])) return false;
+    return true;
+}
+
+static void sort_parts(schema_parts *p) {
+    for (uint32_t i = 1; i < p->n; i++) {
+        schema_part x = p->at[i];
+        uint32_t at = i;
+        for (; at && p->at[at - 1].node > x.node; at--) p->at[at] = p->at[at - 1];
+        p->at[at] = x;
+    }
+}
+
+enum { SETS_MAX = 1 << 15 };
+
+/* Calls the rule of parts that were compiled before: also where they lead back to themselves. always: of any. */
+static bool call_again(schema *s, schema_parts *p, bool always) {
+    uint32_t hash = p->n;
+    sort_parts(p);
+    for (uint32_t i = 0; i < p->n; i++) hash = (hash ^ p->at[i].node) * 0x9E3779B1u;
+    for (size_t i = s->n_sets; i-- > 0;) {
+        struct schema_set *set = &s->sets[i];
+        if (set->hash != hash || !same_set(s, set, p)) continue;
+        if (!set->rule) {
+            uint32_t rule = pending_rule(s, 0, (uint32_t)i + 1);
+            s->sets[i].rule = rule + 1;
+        }
+        grammar_call(s->b, s->sets[i].rule - 1);
+        return true;
+    }
+    s->b->steps += (uint32_t)(s->n_sets / 64);
+    if (!grammar_grow(s->b, (void **)&s->sets, &s->sets_cap, s->n_sets + 1, SETS_MAX, sizeof *s->sets, "schemas") ||
+        !grammar_grow(s->b, (void **)&s->members, &s->members_cap, s->n_members + p->n, SETS_MAX * 8,
+                      sizeof *s->members, "schemas"))
+        return false;
+    s->sets[s->n_sets++] = (struct schema_set){(uint32_t)s->n_members, p->n, hash, 0};
+    memcpy(s->members + s->n_members, p->at, p->n * sizeof *p->at);
+    s->n_members += p->n;
+    if (!always) return false;
+    s->sets[s->n_sets - 1].rule = 1 + pending_rule(s, 0, (uint32_t)s->n_sets);
+    grammar_call(s->b, s->sets[s->n_sets - 1].rule - 1);
+    return true;
+}
+
+/* ---- what stands for others ---- */
+
+static void unfold_more(schema *s, schema_parts *p, uint32_t node) {
+    static const char *const maps[] = {"dependencies", "dependentRequired", "dependentSchemas"};
+    uint32_t no = schema_member(s, node, "not");
+    if (no && !schema_is_leaf(s, no)) {
+        uint32_t opposite = schema_negate(s, no);
+        if (opposite && s->nodes[no].kind != JSON_BOOL && s->nodes[no].n && s->nodes[opposite].kind == JSON_BOOL &&
+            !s->nodes[opposite].boolean)
+            schema_fail(s, node, "'not' is supported of types, values, members, bounds and what combines them");
+        if (opposite) schema_add(s, p, opposite);
+    }
+    if (schema_member(s, node, "if")) {
+        uint32_t either = schema_conditional(s, node);
+        if (either) schema_add(s, p, either);
+    }
+    for (int i = 0; i < 3; i++) {
+        uint32_t map = schema_member(s, node, maps[i]), all = map ? schema_dependencies(s, node, map) : 0;
+        if (all) schema_add(s, p, all);
+    }
+}
+
+void schema_unfold(schema *s, schema_parts *p) {
     for (uint32_t i = 0; i < p->n && grammar_step(s->b); i++) {
         schema_part *part = &p->at[i];
         uint32_t node = part->node, ref = schema_member(s, node, "$ref"), all = schema_member(s, node, "allOf");
@@ -134,6 +225,9 @@ static void unfold(schema *s, schema_parts *p) {
             part->all_done = true;
             for (uint32_t c = s->nodes[all].child; c && !s->b->failed; c = s->nodes[c].next) schema_add(s, p, c);
         }
+        if (part->more_done) continue;
+        part->more_done = true;
+        unfold_more(s, p, node);
     }
 }
 
@@ -142,7 +236,7 @@ enum { REFERENCES_MAX = 16 };
 uint32_t schema_target(schema *s, uint32_t node) {
     for (int i = 0; i < REFERENCES_MAX && node; i++) {
         uint32_t ref = schema_member(s, node, "$ref");
-        if (!ref || s->nodes[ref].kind != JSON_STRING) return node;
+        if (!ref || s->nodes[ref].kind != JSON_STRING) return schema_original(s, node);
         node = schema_pointer(s, node, s->nodes[ref].text);
     }
     return node;
@@ -175,8 +269,8 @@ static uint32_t tell_apart(schema *s, uint32_t list) {
 static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint32_t list, bool one) {
     uint32_t apart = one ? tell_apart(s, list) : 1;
     if (s->b->failed) return false;
-    if (!apart)
-        return schema_fail(s, p->at[part].node, "'oneOf' whose branches may overlap is not supported; 'anyOf' is");
+    if (!apart) list = schema_exactly_one(s, list), apart = 1;
+    if (!list) return false;
     grammar_alternatives a = grammar_alternatives_begin(s->b);
     if (!s->nodes[list].child) grammar_emit(s->b, OP_FAIL, 0, 0);
     for (uint32_t c = s->nodes[list].child; c && !s->b->failed; c = s->nodes[c].next) {
@@ -193,6 +287,17 @@ static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint3
     return !s->b->failed;
 }
 
+static bool emit_text_unless(schema *s, const schema_parts *p, uint8_t kind, bool boolean, str text) {
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t no = schema_member(s, p->at[i].node, "not"), one = schema_member(s, no, "const"),
+                 list = schema_member(s, no, "enum");
+        for (uint32_t v = one ? one : s->nodes[list].child; no && v; v = one ? 0 : s->nodes[v].next)
+            if (s->nodes[v].kind == kind && s->nodes[v].boolean == boolean)
+                return grammar_emit(s->b, OP_FAIL, 0, 0), false;
+    }
+    return grammar_text(s->b, text), true;
+}
+
 static bool emit_types(schema *s, const schema_parts *p) {
     unsigned types = schema_types_of_parts(s, p);
     if (types & TYPE_NUMBER) types &= ~(unsigned)TYPE_INTEGER;
@@ -203,18 +308,18 @@ static bool emit_types(schema *s, const schema_parts *p) {
         if (any) grammar_alternatives_next(s->b, &a);
         any = true;
         switch (t) {
-        case TYPE_NULL: grammar_text(s->b, STR("null")); break;
+        case TYPE_NULL: emit_text_unless(s, p, JSON_NULL, false, STR("null")); break;
         case TYPE_BOOLEAN: {
             grammar_alternatives both = grammar_alternatives_begin(s->b);
-            grammar_text(s->b, STR("true"));
+            emit_text_unless(s, p, JSON_BOOL, true, STR("true"));
             grammar_alternatives_next(s->b, &both);
-            grammar_text(s->b, STR("false"));
+            emit_text_unless(s, p, JSON_BOOL, false, STR("false"));
             grammar_alternatives_end(s->b, &both);
             break;
         }
         case TYPE_INTEGER: emit_number(s, p, true); break;
         case TYPE_NUMBER: emit_number(s, p, false); break;
-        case TYPE_STRING: emit_string(s, p); break;
+        case TYPE_STRING: schema_emit_string(s, p); break;
         case TYPE_ARRAY: schema_emit_array(s, p); break;
         default: schema_emit_object(s, p);
         }
@@ -224,33 +329,7 @@ static bool emit_types(schema *s, const schema_parts *p) {
     return !s->b->failed;
 }
 
-bool schema_emit_key(schema *s, const schema_parts *p) {
-    schema_parts own = *p;
-    unfold(s, &own);
-    for (uint32_t i = 0; i < own.n; i++) {
-        static const char *const others[] = {"anyOf", "oneOf"};
-        for (int k = 0; k < 2; k++)
-            if (schema_member(s, own.at[i].node, others[k]))
-                return schema_fail(s, own.at[i].node, "'%s' in 'propertyNames' is not supported", others[k]);
-        uint32_t value = schema_member(s, own.at[i].node, "const"), list = schema_member(s, own.at[i].node, "enum");
-        if (value || list) return schema_emit_values(s, &own, value ? value : list, value != 0);
-    }
-    return !s->b->failed && emit_string(s, &own);
-}
-
-static bool emit_parts(schema *s, schema_parts *p) {
-    drop_silent(s, p);
-    uint32_t ref = p->n == 1 && !p->never && !p->at[0].ref_done ? schema_member(s, p->at[0].node, "$ref") : 0;
-    if (ref && !schema_says_more(s, &p->at[0], "$ref")) {
-        uint32_t target = schema_pointer(s, p->at[0].node, s->nodes[ref].text);
-        if (target) grammar_call(s->b, rule_of(s, target));
-        return !s->b->failed;
-    }
-    unfold(s, p);
-    drop_silent(s, p);
-    if (s->b->failed) return false;
-    if (p->never) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
-    if (!p->n) return grammar_any_value(s->b), !s->b->failed;
+static bool emit_unfolded(schema *s, const schema_parts *p) {
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t value = schema_member(s, p->at[i].node, "const"), list = schema_member(s, p->at[i].node, "enum");
         if (value) return schema_emit_values(s, p, value, true);
@@ -264,6 +343,22 @@ static bool emit_parts(schema *s, schema_parts *p) {
     return emit_types(s, p);
 }
 
+static bool emit_parts(schema *s, schema_parts *p) {
+    drop_silent(s, p);
+    uint32_t ref = p->n == 1 && !p->never && !p->at[0].ref_done ? schema_member(s, p->at[0].node, "$ref") : 0;
+    if (ref && !schema_says_more(s, &p->at[0], "$ref")) {
+        uint32_t target = schema_pointer(s, p->at[0].node, s->nodes[ref].text);
+        if (target) grammar_call(s->b, rule_of(s, target));
+        return !s->b->failed;
+    }
+    schema_unfold(s, p);
+    drop_silent(s, p);
+    if (s->b->failed) return false;
+    if (!p->never && p->n > 1 && call_again(s, p, false)) return !s->b->failed;
+    if (p->never) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
+    if (!p->n) return grammar_any_value(s->b), !s->b->failed;
+    return emit_unfolded(s, p);
+}
 bool schema_emit(schema *s, const schema_parts *p) {
     if (s->b->failed || !grammar_step(s->b)) return false;
     if (s->depth == SCHEMA_DEPTH_MAX)
@@ -276,11 +371,27 @@ bool schema_emit(schema *s, const schema_parts *p) {
     return ok;
 }
 
-static void emit_rule(schema *s, uint32_t rule, uint32_t node) {
+bool schema_call(schema *s, const schema_parts *p) {
+    schema_parts own = *p;
+    drop_silent(s, &own);
+    schema_unfold(s, &own);
+    drop_silent(s, &own);
+    if (own.never || own.n == 0) return schema_emit(s, &own);
+    return call_again(s, &own, true);
+}
+
+static void emit_rule(schema *s, struct schema_pending it) {
     schema_parts p = {.n = 0};
-    grammar_rule_begin(s->b, rule);
-    schema_add(s, &p, node);
-    schema_emit(s, &p);
+    grammar_rule_begin(s->b, it.rule);
+    if (it.set) {
+        const struct schema_set *set = &s->sets[it.set - 1];
+        p.n = set->n;
+        memcpy(p.at, s->members + set->first, p.n * sizeof *p.at);
+        emit_unfolded(s, &p);
+    } else {
+        schema_add(s, &p, it.node);
+        schema_emit(s, &p);
+    }
     grammar_emit(s->b, OP_RET, 0, 0);
 }
 
@@ -288,11 +399,11 @@ bool grammar_schema(grammar_builder *b, uint32_t rule, str json) {
     schema s = {.b = b};
     if (schema_read(&s, json)) {
         s.nodes[1].rule = rule + 1;
-        emit_rule(&s, rule, 1);
+        emit_rule(&s, (struct schema_pending){1, 0, rule});
     }
     while (s.n_pending && !b->failed) {
-        uint32_t node = s.pending[--s.n_pending];
-        emit_rule(&s, s.nodes[node].rule - 1, node);
+        struct schema_pending next = s.pending[--s.n_pending];
+        emit_rule(&s, next);
     }
     schema_free(&s);
     return !b->failed;

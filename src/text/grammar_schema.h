@@ -8,7 +8,7 @@
 #define TEXT_GRAMMAR_SCHEMA_H
 
 #include "base/json.h"
-#include "text/grammar_internal.h"
+#include "text/grammar_language.h"
 
 /* ---- grammar_json.c ---- */
 
@@ -17,6 +17,11 @@ enum { SCHEMA_NODES_MAX = 1 << 16, SCHEMA_BYTES_MAX = 1 << 21 };
 typedef struct schema_node { /* number 0 is none */
     uint8_t kind;            /* json_kind; of containers the START */
     bool boolean, checked;
+    bool made;               /* by us, of its parent */
+    uint32_t same;           /* the node that it is a copy of, or 0 */
+    uint32_t negated;        /* its opposite, once it was made */
+    uint32_t apart;          /* of a list of oneOf: the anyOf of it, once it was made */
+    uint32_t words;          /* of patterns: the expression + 1 */
     uint32_t parent, next, child, last;
     uint32_t n;    /* of children */
     uint32_t rule; /* + 1, once something refers to it */
@@ -33,9 +38,18 @@ typedef struct schema {
     schema_node *nodes;
     size_t n_nodes, nodes_cap;
     schema_piece *pieces; /* of texts */
-    uint32_t *pending;    /* nodes whose rules are to be written */
+    struct schema_pending {
+        uint32_t node, set, rule; /* a node, or a set of parts + 1 */
+    } *pending;                   /* rules that are to be written */
     size_t n_pending, pending_cap;
-    int depth; /* of compiling */
+    struct schema_set {
+        uint32_t first, n, hash, rule; /* rule + 1, once it came twice */
+    } *sets;                           /* lists of parts that were compiled */
+    size_t n_sets, sets_cap;
+    struct schema_part *members; /* of the sets */
+    size_t n_members, members_cap;
+    language words; /* of patterns; words.b is NULL until there is one */
+    int depth;      /* of compiling */
 } schema;
 
 bool schema_read(schema *s, str json);
@@ -46,10 +60,20 @@ uint32_t schema_member_str(const schema *s, uint32_t node, str key);
 bool schema_fail(schema *s, uint32_t node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint32_t schema_pointer(schema *s, uint32_t node, str pointer); /* what "#/…" of a $ref names; 0 after a failure */
 void schema_write_value(const schema *s, uint32_t node, buf *out); /* as JSON, without blanks */
+/* Nodes that are made: of a place in the schema, for error messages. 0 after a failure. */
+uint32_t schema_make(schema *s, uint32_t of, uint8_t kind);
+uint32_t schema_make_bool(schema *s, uint32_t of, bool value);
+uint32_t schema_put(schema *s, uint32_t into, const char *key, uint32_t node); /* a copy of it; returns that */
+uint32_t schema_put_str(schema *s, uint32_t into, str key, uint32_t node);
+uint32_t schema_put_text(schema *s, uint32_t into, const char *key, str text); /* kept by the caller */
+uint32_t schema_put_count(schema *s, uint32_t into, const char *key, uint32_t n);
+static inline uint32_t schema_original(const schema *s, uint32_t node) {
+    return s->nodes[node].same ? s->nodes[node].same : node;
+}
 
 /* ---- grammar_schema.c ---- */
 
-enum { SCHEMA_PARTS_MAX = 16, SCHEMA_DEPTH_MAX = 64 }; /* threads that compile have small stacks */
+enum { SCHEMA_PARTS_MAX = 32, SCHEMA_DEPTH_MAX = 64 }; /* threads that compile have small stacks */
 
 enum schema_type {
     TYPE_NULL = 1,
@@ -64,7 +88,7 @@ enum schema_type {
 
 typedef struct schema_part {
     uint32_t node;
-    bool ref_done, all_done, any_done, one_done;
+    bool ref_done, all_done, any_done, one_done, more_done; /* more: not, if, dependencies */
     uint32_t forced; /* a member of its properties that is always there: it tells this branch of a oneOf from the
                         others */
 } schema_part;
@@ -80,7 +104,30 @@ uint32_t schema_target(schema *s, uint32_t node);             /* where its $ref 
 uint32_t schema_property(schema *s, uint32_t node, str name); /* of its target's; 0: none */
 /* Emits values of all the parts. */
 bool schema_emit(schema *s, const schema_parts *p);
-bool schema_emit_key(schema *s, const schema_parts *p); /* strings of all the parts */
+bool schema_call(schema *s, const schema_parts *p);     /* the same, by a rule that others may call */
+/* References, allOf, not, if and dependencies are replaced by what they stand for. */
+void schema_unfold(schema *s, schema_parts *p);
+
+/* ---- grammar_combine.c ---- */
+uint32_t schema_negate(schema *s, uint32_t node);         /* what is surely not of it, as a schema */
+uint32_t schema_conditional(schema *s, uint32_t node);    /* its if, then, else, as a schema */
+uint32_t schema_dependencies(schema *s, uint32_t node, uint32_t list); /* likewise */
+uint32_t schema_exactly_one(schema *s, uint32_t list);    /* a oneOf's list as one of anyOf */
+bool schema_is_leaf(const schema *s, uint32_t not_of);    /* nothing but enum, const or pattern */
+
+/* ---- grammar_valid.c ---- */
+/* Whether a value of the schema's own text satisfies the part (its branches that are done were chosen already). */
+bool schema_accepts(schema *s, schema_part part, uint32_t value, int depth);
+bool schema_equal(const schema *s, uint32_t a, uint32_t b);
+unsigned schema_type_of_value(const schema *s, uint32_t value);
+bool schema_finds(schema *s, uint32_t pattern, str pattern_text, str in); /* node: where the expression is kept */
+
+/* ---- grammar_string.c ---- */
+bool schema_emit_string(schema *s, const schema_parts *p);
+expression schema_words(schema *s, uint32_t node, str pattern, bool whole, bool wide); /* kept at the node */
+bool schema_words_begin(schema *s);
+/* All strings of the schema; where that cannot be said exactly fewer, or more with `wide`. */
+expression schema_strings(schema *s, uint32_t node, bool wide, int depth);
 
 /* ---- grammar_keywords.c ---- */
 bool schema_check(schema *s, uint32_t node);           /* its keywords are known and have values that fit */
@@ -92,6 +139,7 @@ bool schema_says_more(const schema *s, const schema_part *part, const char *but)
 
 /* ---- grammar_object.c ---- */
 bool schema_emit_object(schema *s, const schema_parts *p);
+/* ---- grammar_array.c ---- */
 bool schema_emit_array(schema *s, const schema_parts *p);
 
 /* ---- grammar_values.c ---- */
@@ -101,5 +149,7 @@ bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool si
 bool schema_disjoint(schema *s, uint32_t a, uint32_t b, int depth);
 /* Emits one of these texts, whose order and repetitions do not matter. */
 bool schema_emit_texts(schema *s, str *texts, size_t n);
+/* Emits `least` to `most` of them in their order, with commas. */
+void schema_emit_distinct(schema *s, const str *texts, uint32_t n, uint32_t least, uint32_t most);
 
 #endif

@@ -3,128 +3,6 @@
 
 enum { VALUES_A_STEP = 16 }; /* of values that are compared */
 
-/* ---- comparing ---- */
-
-static bool is_number(const schema_node *n) { return n->kind == JSON_INT || n->kind == JSON_DOUBLE; }
-
-static bool equal(const schema *s, uint32_t a, uint32_t b) {
-    const schema_node *x = &s->nodes[a], *y = &s->nodes[b];
-    if (is_number(x) && is_number(y)) return grammar_number_compare(x->text, y->text) == 0;
-    if (x->kind != y->kind || x->n != y->n || x->boolean != y->boolean) return false;
-    if (x->kind == JSON_STRING) return str_eq(x->text, y->text);
-    if (x->kind == JSON_OBJECT_START) {
-        for (uint32_t i = x->child; i; i = s->nodes[i].next) {
-            uint32_t other = schema_member_str(s, b, s->nodes[i].key);
-            if (!other || !equal(s, i, other)) return false;
-        }
-        return true;
-    }
-    for (uint32_t i = x->child, j = y->child; i; i = s->nodes[i].next, j = s->nodes[j].next)
-        if (!equal(s, i, j)) return false;
-    return true;
-}
-
-static unsigned type_of_value(const schema *s, uint32_t value) {
-    const schema_node *n = &s->nodes[value];
-    switch (n->kind) {
-    case JSON_NULL: return TYPE_NULL;
-    case JSON_BOOL: return TYPE_BOOLEAN;
-    case JSON_STRING: return TYPE_STRING;
-    case JSON_ARRAY_START: return TYPE_ARRAY;
-    case JSON_OBJECT_START: return TYPE_OBJECT;
-    case JSON_INT: return TYPE_INTEGER | TYPE_NUMBER;
-    default: return grammar_number_is_whole(n->text) ? TYPE_INTEGER | TYPE_NUMBER : TYPE_NUMBER;
-    }
-}
-
-/* ---- checking ---- */
-
-static bool number_fits(schema *s, uint32_t node, str v) {
-    static const struct {
-        const char *keyword;
-        int side;
-        bool open;
-    } bounds[] = {
-        {"minimum", 1, false},
-        {"exclusiveMinimum", 1, true},
-        {"maximum", -1, false},
-        {"exclusiveMaximum", -1, true},
-    };
-    for (int i = 0; i < 4; i++) {
-        uint32_t at = schema_member(s, node, bounds[i].keyword);
-        if (!at || !is_number(&s->nodes[at])) continue;
-        int order = grammar_number_compare(v, s->nodes[at].text) * bounds[i].side;
-        if (order < 0 || (order == 0 && bounds[i].open)) return false;
-    }
-    return true;
-}
-
-static bool string_fits(schema *s, uint32_t node, str v) {
-    uint32_t n, characters = 0;
-    for (size_t i = 0; i < v.len; i++) characters += (v.data[i] & 0xC0) != 0x80;
-    if (schema_count(s, node, "minLength", &n) && characters < n) return false;
-    return !schema_count(s, node, "maxLength", &n) || characters <= n;
-}
-
-/* part: its branches that are done were chosen already. */
-static bool value_fits(schema *s, schema_part part, uint32_t value, int depth);
-
-static bool fits_some(schema *s, uint32_t list, uint32_t value, bool all, int depth) {
-    for (uint32_t c = s->nodes[list].child; c && !s->b->failed; c = s->nodes[c].next)
-        if (value_fits(s, (schema_part){.node = c}, value, depth + 1) != all) return !all;
-    return all;
-}
-
-/* Keywords about what is inside an object or array, or about the letters of a string, are not looked at: beside
- * values they are refused. */
-static bool check_beside_values(schema *s, uint32_t node, unsigned type) {
-    static const struct {
-        const char *keyword;
-        unsigned about;
-    } not_beside[] = {
-        {"pattern", TYPE_STRING},           {"format", TYPE_STRING},
-        {"multipleOf", TYPE_NUMBER},        {"items", TYPE_ARRAY},
-        {"prefixItems", TYPE_ARRAY},        {"minItems", TYPE_ARRAY},
-        {"maxItems", TYPE_ARRAY},           {"properties", TYPE_OBJECT},
-        {"required", TYPE_OBJECT},          {"additionalProperties", TYPE_OBJECT},
-        {"patternProperties", TYPE_OBJECT}, {"propertyNames", TYPE_OBJECT},
-    };
-    for (size_t i = 0; i < sizeof not_beside / sizeof *not_beside; i++)
-        if ((type & not_beside[i].about) && schema_member(s, node, not_beside[i].keyword))
-            return schema_fail(s, node, "'%s' beside 'enum' or 'const' is not supported", not_beside[i].keyword);
-    return true;
-}
-
-static bool value_fits(schema *s, schema_part part, uint32_t value, int depth) {
-    uint32_t node = part.node;
-    if (!grammar_step(s->b) || !schema_check(s, node)) return false;
-    if (depth > 32) return schema_fail(s, node, "references go too deep beside 'enum' or 'const'");
-    if (s->nodes[node].kind == JSON_BOOL) return s->nodes[node].boolean;
-    if (schema_member(s, node, "not")) return false; /* of anything */
-    unsigned type = type_of_value(s, value);
-    uint32_t ref = schema_member(s, node, "$ref"), one = schema_member(s, node, "const"),
-             list = schema_member(s, node, "enum"), any = part.any_done ? 0 : schema_member(s, node, "anyOf"),
-             only = part.one_done ? 0 : schema_member(s, node, "oneOf"), all = schema_member(s, node, "allOf");
-    if (!(type & schema_types(s, node)) || (one && !equal(s, one, value))) return false;
-    bool listed = !list || s->nodes[value].parent == list; /* mostly it is of this very list */
-    if (!listed) s->b->steps += s->nodes[list].n / VALUES_A_STEP;
-    for (uint32_t c = s->nodes[list].child; c && list && !listed; c = s->nodes[c].next) listed = equal(s, c, value);
-    if (!listed || !check_beside_values(s, node, type)) return false;
-    if ((type & TYPE_NUMBER) && !number_fits(s, node, s->nodes[value].text)) return false;
-    if (type == TYPE_STRING && !string_fits(s, node, s->nodes[value].text)) return false;
-    if (ref) {
-        uint32_t target = schema_pointer(s, node, s->nodes[ref].text);
-        if (!target || !value_fits(s, (schema_part){.node = target}, value, depth + 1)) return false;
-    }
-    if (only) { /* exactly one: counted */
-        uint32_t n = 0;
-        for (uint32_t c = s->nodes[only].child; c; c = s->nodes[c].next)
-            n += value_fits(s, (schema_part){.node = c}, value, depth + 1);
-        if (n != 1) return false;
-    }
-    return (!any || fits_some(s, any, value, false, depth)) && (!all || fits_some(s, all, value, true, depth));
-}
-
 /* ---- writing ---- */
 
 /* Heapsort in place. */
@@ -218,13 +96,52 @@ bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool si
     for (uint32_t v = single ? list : s->nodes[list].child; v && grammar_step(s->b);
          v = single ? 0 : s->nodes[v].next) {
         bool fits = true;
-        for (uint32_t i = 0; i < p->n && fits; i++) fits = value_fits(s, p->at[i], v, 0);
+        for (uint32_t i = 0; i < p->n && fits; i++) fits = schema_accepts(s, p->at[i], v, 0);
         if (fits && !s->b->failed) keep_value(s, &t, v);
     }
     if (!s->b->failed) emit_kept(s, &t);
     buf_free(&t.all);
     alloc_free(s->b->alloc, t.ends, t.cap * sizeof *t.ends);
     return !s->b->failed;
+}
+
+/* From text i on, when c are written: each stands once for each count that matters. */
+void schema_emit_distinct(schema *s, const str *t, uint32_t n, uint32_t least, uint32_t most) {
+    uint32_t counts = (most < n ? most : least < n ? least : n) + 1, ends = 0;
+    if (least > n) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (counts < 2) counts = 2; /* whether a comma comes first */
+    uint32_t *places = alloc_bytes(s->b->alloc, (size_t)(n + 2) * counts * sizeof *places);
+    if (!places) {
+        grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
+        return;
+    }
+    uint32_t begin = grammar_here(s->b);
+    for (uint32_t i = 0; i <= n; i++)
+        for (uint32_t c = 0; c < counts && grammar_step(s->b); c++) {
+            uint32_t next = c + 1 < counts ? c + 1 : c, split, jump;
+            places[i * counts + c] = grammar_here(s->b);
+            if (i == n) {
+                if (c < least) grammar_emit(s->b, OP_FAIL, 0, 0);
+                else ends = grammar_emit(s->b, OP_JUMP, ends, 0);
+                continue;
+            }
+            split = grammar_emit(s->b, OP_SPLIT, 0, 0);
+            grammar_set_target(s->b, split, false, split + 1);
+            if (c == most) grammar_emit(s->b, OP_FAIL, 0, 0);
+            if (c) grammar_json_separator(s->b, ',');
+            grammar_text(s->b, t[i]);
+            for (int skipped = 0; skipped < 2; skipped++) {
+                if (skipped) grammar_set_target(s->b, split, true, grammar_here(s->b));
+                jump = grammar_emit(s->b, OP_JUMP, 0, 0);
+                if (!s->b->failed) s->b->ops[jump].b = (i + 1) * counts + (skipped ? c : next) + 1;
+            }
+        }
+    grammar_jumps_land(s->b, begin, places);
+    for (uint32_t before; ends && !s->b->failed; ends = before) {
+        before = s->b->ops[ends].a;
+        grammar_set_target(s->b, ends, false, grammar_here(s->b));
+    }
+    alloc_free(s->b->alloc, places, (size_t)(n + 2) * counts * sizeof *places);
 }
 
 /* ---- which values two schemas share ---- */
@@ -240,11 +157,11 @@ static bool values_disjoint(schema *s, uint32_t a, uint32_t b) {
     uint32_t x = values_of(s, a, &a_single), y = values_of(s, b, &b_single);
     if (!x) return false;
     for (uint32_t i = a_single ? x : s->nodes[x].child; i; i = a_single ? 0 : s->nodes[i].next) {
-        if (!y && (type_of_value(s, i) & schema_types(s, b))) return false;
+        if (!y && (schema_type_of_value(s, i) & schema_types(s, b))) return false;
         if (y) s->b->steps += 1 + s->nodes[y].n / VALUES_A_STEP;
         if (!grammar_step(s->b)) return false;
         for (uint32_t j = !y ? 0 : b_single ? y : s->nodes[y].child; j; j = b_single ? 0 : s->nodes[j].next)
-            if (equal(s, i, j)) return false;
+            if (schema_equal(s, i, j)) return false;
     }
     return true;
 }

@@ -614,7 +614,7 @@ static void look_around(void *ctx) {
 
 static bool is_in(world *w, const sched_job *j, job_state when) {
     pthread_mutex_lock(&w->s->lock);
-    bool there = j->state == when && (when == JOB_QUEUED || j->gen.n_fed > 200) && (when != JOB_DECODE || j->first_ns);
+    bool there = j->state == when && (when == JOB_QUEUED || j->n_fed > 200) && (when != JOB_DECODE || j->first_ns);
     pthread_mutex_unlock(&w->s->lock);
     return there;
 }
