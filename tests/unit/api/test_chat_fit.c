@@ -22,6 +22,15 @@ static talk t;
 
 /* A conversation in letters: S, U, A: who speaks; "Ctext" a call with its id, ";arguments" where it wants other than
  * {"n": 1}; "Rid=text" a result. Messages are parted by '/', calls of one message by '+'. */
+/* Texts of the conversation at hand: they outlive its rendering. */
+static char *kept[256];
+static size_t n_kept;
+
+static str keep(const char *text) {
+    assert_true(n_kept < sizeof kept / sizeof *kept);
+    return str_of(kept[n_kept++] = strdup(text));
+}
+
 static void say(const char *line) {
     err e = {0};
     char copy[512], *rest = copy, *part;
@@ -32,12 +41,12 @@ static void say(const char *line) {
         assert_non_null(m);
         char *more = part + 1, *text = strsep(&more, *part == 'R' ? "=" : "+");
         text = *part == 'C' ? part : text;
-        if (*part == 'R') m->call_id = str_of(strdup(text)), text = more, more = NULL;
-        if (*part != 'C') assert_true(chat_add_text(&t.c, &m->text, str_of(strdup(text)), &e));
+        if (*part == 'R') m->call_id = keep(text), text = more, more = NULL;
+        if (*part != 'C') assert_true(chat_add_text(&t.c, &m->text, keep(text), &e));
         for (char *call = *part == 'C' ? text : more ? strsep(&more, "+") : NULL; call; call = more ? strsep(&more, "+") : NULL) {
             char *arguments = call + 1, *id = strsep(&arguments, ";");
-            assert_true(chat_add_call(&t.c, m, str_of(strdup(id)), STR("f"),
-                                      str_of(strdup(arguments ? arguments : "{\"n\": 1}")), &e));
+            assert_true(chat_add_call(&t.c, m, keep(id), STR("f"),
+                                      keep(arguments ? arguments : "{\"n\": 1}"), &e));
         }
     }
 }
@@ -60,6 +69,7 @@ static bool finish(const char *line, bool tools, err *e) {
     t.prompt[n] = 0;
     request_end(&t.q);
     chat_end(&t.c);
+    while (n_kept) free(kept[--n_kept]);
     return ok;
 }
 
