@@ -209,6 +209,9 @@ static void put_context(chat *c, const chat_message *stop, buf *to) {
         json_array_start(&w);
         json_raw(&w, text_of(&c->tools));
         json_array_end(&w);
+    } else if (c->a->model.null_tools) {
+        json_key(&w, "tools");
+        json_null(&w);
     }
     quote_controls(c, to);
     json_put_bool(&w, "add_generation_prompt", !c->no_generation_prompt);
@@ -235,6 +238,7 @@ static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
     put_context(c, stop, &context);
     if (context.failed) return chat_no_room(c, e);
     limits.steps += STEPS_PER_BYTE * context.len;
+    limits.memory_bytes += TEXT_TEMPLATE_MEMORY_PER_BYTE * context.len;
     if (!text_template_render(c->a->model.template, text_of(&context), &limits, &c->alloc, to, e)) {
         if (e->code == ERR_MEMORY) return chat_no_room(c, e);
         return err_prefix(e, "'messages' is a conversation that the chat template of the model refuses: ");

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 
-enum { CONTEXT_BYTES = 8192, OUTPUT_BYTES = 1 << 20 };
+enum { CONTEXT_BYTES = 8192, OUTPUT_BYTES = 1 << 20, PROBE_STEPS = 1000000, PROBE_BYTES = 8 << 20 };
 
 /* For models that bring none: what other servers take then, too. */
 static const char im_template[] =
@@ -53,6 +53,7 @@ static bool writes(trial *t, const char *messages, const char *tools, const char
     json_object_start(&w);
     json_key(&w, "messages");
     json_raw(&w, str_of(messages));
+    if (!tools && t->a->model.null_tools) tools = "null";
     if (tools) json_key(&w, "tools"), json_raw(&w, str_of(tools));
     json_put_bool(&w, "add_generation_prompt", true);
     json_put_string(&w, "bos_token", bos == TEXT_NO_TOKEN ? STR("") : text_vocab_token(v, bos));
@@ -60,6 +61,8 @@ static bool writes(trial *t, const char *messages, const char *tools, const char
     json_object_end(&w);
     buf_init(&out, &alloc, OUTPUT_BYTES);
     text_template_limits_default(&limits);
+    limits.steps = PROBE_STEPS;
+    limits.memory_bytes = PROBE_BYTES;
     if (!text_template_render(t->a->model.template, buf_str(&context), &limits, &alloc, &out, &e))
         return false;
     for (; *wanted; wanted++)
@@ -72,6 +75,8 @@ static bool writes(trial *t, const char *messages, const char *tools, const char
 void chat_model_probe(api *a) {
     chat_model *m = &a->model;
     trial of = {.a = a, .arena = &a->parse}, *t = &of;
+    m->null_tools = false;
+    m->null_tools = WRITES(t, "[" USER "]", "null", "zquser");
     m->system = WRITES(t, "[" SYSTEM "," USER "]", NULL, "zqsystem", "zquser");
     m->late_system = WRITES(t, "[" USER "," SAID "," SYSTEM "," USER "]", NULL, "zqsystem");
     m->tools = WRITES(t, "[" USER "]", TOOLS, "zqcall", "zqword");

@@ -131,6 +131,7 @@ typedef struct chat_model {
     bool arguments_as_text;   /* of calls: not as objects */
     bool turns;               /* insists on user and assistant in turns */
     bool one_call;            /* in a turn */
+    bool null_tools;          /* without tools there is a null, as its makers tried it */
     bool long_ids;            /* of calls: any, not only nine letters and digits */
 } chat_model;
 

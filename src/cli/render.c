@@ -84,6 +84,7 @@ static bool render(str source, str given, const text_vocab *v, const base_alloc 
     buf_init(&context, alloc, 2 * FILE_BYTES_MAX);
     buf_init(&prompt, alloc, PROMPT_BYTES_MAX);
     text_template *t = text_template_new(source, alloc, e);
+    limits.memory_bytes += TEXT_TEMPLATE_MEMORY_PER_BYTE * given.len;
     bool ok = t && make_context(given, v, alloc, &context, e) &&
               text_template_render(t, buf_str(&context), &limits, alloc, &prompt, e);
     if (ok) ok = fwrite(prompt.data ? prompt.data : "", 1, prompt.len, stdout) == prompt.len && fflush(stdout) == 0;

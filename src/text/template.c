@@ -22,7 +22,9 @@ void region_free(region *g) {
 
 static bool add_chunk(region *g, size_t bytes) {
     size_t wanted = g->next_bytes;
-    if (bytes > wanted / 2) wanted = bytes + bytes / 2 + sizeof(region_chunk) + 8; /* texts grow at their end */
+    if (bytes > wanted / 2)
+        wanted = bytes + bytes / 2 + sizeof(region_chunk) + 16; /* texts grow at their end */
+    if (g->most_bytes && wanted > g->most_bytes - g->total_bytes) return g->full = true, false;
     region_chunk *c = alloc_bytes(g->alloc, wanted);
     if (!c) return false;
     *c = (region_chunk){g->chunks, wanted};
@@ -43,10 +45,10 @@ char *region_take_text(region *g, size_t bytes) {
 }
 
 void *region_take(region *g, size_t bytes) {
-    size_t pad = -(uintptr_t)g->at & 7u;
+    size_t pad = -(uintptr_t)g->at & 15u;
     bool fits = g->chunks && (size_t)(g->end - g->at) >= bytes + pad;
     if (bytes > SIZE_MAX / 4 || (!fits && !add_chunk(g, bytes))) return NULL;
-    g->at += -(uintptr_t)g->at & 7u;
+    g->at += -(uintptr_t)g->at & 15u;
     void *p = g->at;
     g->at += bytes;
     return p;
@@ -65,7 +67,8 @@ bool template_fail_at(err *e, place at, err_code code, const char *format, ...) 
 
 void text_template_limits_default(text_template_limits *l) {
     int64_t now_s = (int64_t)(clock_wall_ms() / 1000);
-    *l = (text_template_limits){.steps = 10000000, .output_bytes = 16u << 20, .now_s = now_s};
+    *l = (text_template_limits){
+        .steps = 10000000, .output_bytes = 16u << 20, .memory_bytes = 32u << 20, .now_s = now_s};
 }
 
 static bool compile(text_template *t, str source, err *e) {
@@ -73,8 +76,8 @@ static bool compile(text_template *t, str source, err *e) {
     token *tokens;
     size_t n;
     region_init(&passing, &t->alloc);
-    bool ok = template_lex(source, &t->kept, &passing, &tokens, &n, &t->halves, e) &&
-              template_parse(t, &passing, tokens, n, e);
+    bool ok =
+        template_lex(source, &t->kept, &passing, &tokens, &n, e) && template_parse(t, &passing, tokens, n, e);
     region_free(&passing);
     return ok;
 }
@@ -82,7 +85,8 @@ static bool compile(text_template *t, str source, err *e) {
 text_template *text_template_new(str source, const base_alloc *alloc, err *e) {
     if (source.len > TEXT_TEMPLATE_BYTES_MAX)
         return err_set(e, ERR_TOO_LARGE, "the template has %zu bytes; it may have %d", source.len,
-                       TEXT_TEMPLATE_BYTES_MAX), NULL;
+                       TEXT_TEMPLATE_BYTES_MAX),
+               NULL;
     if (!utf8_valid(source)) return err_set(e, ERR_INVALID, "the template is not valid UTF-8"), NULL;
     text_template *t = alloc_zeroed(alloc, sizeof *t);
     if (!t) return err_set(e, ERR_MEMORY, "no memory for the template"), NULL;
@@ -102,46 +106,28 @@ void text_template_free(text_template *t) {
 
 size_t text_template_bytes(const text_template *t) { return sizeof *t + t->kept.total_bytes; }
 
-static bool set_globals(run *r) {
-    static const function functions[] = {{.kind = CALL_RAISE_EXCEPTION}, {.kind = CALL_RANGE},
-                                         {.kind = CALL_STRFTIME_NOW}};
-    if (!run_take(r, r->template->names.n * sizeof *r->globals, &r->globals)) return false;
-    for (uint32_t i = 0; i < r->template->names.n; i++) r->globals[i] = value_of(MISSING);
-    for (uint32_t i = 0; i < 3; i++)
-        r->globals[SYMBOL_RAISE_EXCEPTION + i] = (value){.kind = FUNCTION, .function = &functions[i]};
-    r->globals[SYMBOL_TRUE] = r->globals[SYMBOL_TRUE_TITLE] = value_boolean(true);
-    r->globals[SYMBOL_FALSE] = r->globals[SYMBOL_FALSE_TITLE] = value_boolean(false);
-    r->globals[SYMBOL_NONE] = r->globals[SYMBOL_NONE_TITLE] = value_of(NONE);
-    return true;
-}
-
 static bool run_template(run *r, str context_json) {
-    if (!set_globals(r) || !template_read_context(r, context_json)) return false;
+    if (!run_take(r, r->template->names.n * sizeof *r->globals, &r->globals)) return false;
+    for (uint32_t i = 0; i < r->template->names.n; i++) r->globals[i] = value_of(UNSET);
     scope outermost = {0};
-    if (run_block(r, &r->template->body, &outermost)) return true;
-    if (r->why != FAILED) run_fail(r, "%s outside of a loop", r->why == BREAK ? "break" : "continue");
-    return false;
+    return template_read_context(r, context_json) && run_block(r, &r->template->body, &outermost);
 }
 
 bool text_template_render(const text_template *t, str context_json, const text_template_limits *limits,
                           const base_alloc *scratch, buf *out, err *e) {
-    run r = {.template = t, .limits = limits, .out = out, .out_start = out->len, .steps_left = limits->steps,
-             .halves = t->halves, .e = e};
+    run r = {.template = t,
+             .limits = limits,
+             .out = out,
+             .out_start = out->len,
+             .steps_left = limits->steps,
+             .e = e};
     region_init(&r.memory, scratch);
+    r.memory.most_bytes = limits->memory_bytes;
     bool ok = run_template(&r, context_json);
     region_free(&r.memory);
-    if (!ok) {
-        out->len = r.out_start;
-        out->failed = false;
-        if (out->data) out->data[out->len] = 0;
-        return false;
-    }
-    if (r.halves) {
-        char *text = out->data + r.out_start;
-        size_t len = text_join_halves(text, out->len - r.out_start);
-        text_replace_halves(text, len);
-        out->len = r.out_start + len;
-        if (out->data) out->data[out->len] = 0;
-    }
-    return true;
+    if (ok) return true;
+    out->len = r.out_start;
+    out->failed = false;
+    if (out->data) out->data[out->len] = 0;
+    return false;
 }

@@ -1,345 +1,367 @@
-/* Filters and tests. Which there are depends on what they are applied to, and on whether arguments are given:
- * `x | f` and `x | f()` are not the same to the reference. */
+/* Filters of single values. */
 #include "text/template_internal.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-static bool no_filter(run *r, str name, const value *v) {
-    return run_fail(r, "no filter '%.*s' for %s", CLIPPED(name), value_kind_name(v));
+static bool as_text(run *r, const value *v, str *out) {
+    value text;
+    if (!text_of_value(r, v, &text)) return false;
+    return *out = value_str(&text), true;
 }
 
-/* ---- without arguments ---- */
+static bool truth_or(const value *v, bool otherwise) { return v->kind == UNSET ? otherwise : value_truth(v); }
 
-static bool item_or_missing(const list *l, bool last, value *v) {
-    *v = l->n ? l->items[last ? l->n - 1 : 0] : value_of(MISSING);
-    return true;
+/* ---- texts ---- */
+
+static bool filter_upper(run *r, const value *v, const value *args, value *out) {
+    str s;
+    (void)args;
+    return as_text(r, v, &s) && text_change_case(r, s, true, out);
 }
 
-static bool reverse(run *r, const list *l, value *v) {
-    value *items;
-    if (!list_new(r, l->n, v, &items)) return false;
-    for (size_t i = 0; i < l->n; i++) items[i] = l->items[l->n - 1 - i];
-    return true;
+static bool filter_lower(run *r, const value *v, const value *args, value *out) {
+    str s;
+    (void)args;
+    return as_text(r, v, &s) && text_change_case(r, s, false, out);
 }
 
-static bool filter_list(run *r, str name, value *v) {
-    static const sort_order order = {0};
-    const list *l = v->list;
-    if (str_is(name, "list")) return true;
-    if (str_is(name, "first") || str_is(name, "last")) return item_or_missing(l, str_is(name, "last"), v);
-    if (str_is(name, "length")) return *v = value_integer((double)l->n), true;
-    if (str_is(name, "reverse")) return reverse(r, l, v);
-    if (str_is(name, "sort")) return list_sort(r, l, &order, v);
-    if (str_is(name, "join")) return text_join_items(r, &(value){.kind = LIST, .list = l}, STR(""), v);
-    if (str_is(name, "string")) return text_of_value(r, &(value){.kind = LIST, .list = l}, v);
-    if (str_is(name, "unique")) return list_unique(r, l, v);
-    return no_filter(r, name, v);
+static bool filter_capitalize(run *r, const value *v, const value *args, value *out) {
+    str s;
+    (void)args;
+    return as_text(r, v, &s) && text_capitalize(r, s, out);
 }
 
-static bool parse_number(run *r, bool whole, value *v, value otherwise) {
-    double d;
-    if (!(whole ? number_parse_int(r, value_str(v), &d) : number_parse_float(r, value_str(v), &d))) return false;
-    *v = isnan(d) ? otherwise : whole ? value_integer(d) : value_float(d);
-    return true;
-}
-
-static bool filter_text(run *r, str name, value *v) {
-    str s = value_str(v);
-    if (str_is(name, "trim")) {
-        *v = value_string(text_trim(s, true, true));
-        return run_spend_bytes(r, s.len - v->bytes);
+/* Words begin behind blanks, hyphens and opening brackets. */
+static bool filter_title(run *r, const value *v, const value *args, value *out) {
+    str s;
+    text_builder b;
+    uint32_t cp;
+    (void)args;
+    if (!as_text(r, v, &s)) return false;
+    build_begin(&b, r, s.len);
+    bool first = true;
+    for (size_t at = 0, n; at < s.len && !b.failed; at += n) {
+        n = (size_t)text_decode(s, at, &cp);
+        text_append_case(&b, s, at, n, first);
+        first = text_is_space(cp) || (cp < 0x80 && strchr("-({[<", (int)cp) && cp);
     }
-    if (str_is(name, "string") || str_is(name, "join")) return true;
-    if (str_is(name, "upper") || str_is(name, "lower")) return text_change_case(r, s, str_is(name, "upper"), v);
-    if (str_is(name, "title")) return text_title(r, s, v);
-    if (str_is(name, "capitalize")) return text_capitalize(r, s, v);
-    if (str_is(name, "indent")) return text_indent(r, s, 4, false, false, v);
-    if (str_is(name, "int")) return parse_number(r, true, v, value_integer(0));
-    if (str_is(name, "float")) return parse_number(r, false, v, value_float(0));
-    if (!str_is(name, "length")) return no_filter(r, name, v);
-    *v = value_integer((double)text_units(s));
-    return run_spend_bytes(r, s.len);
+    return run_spend_bytes(r, 8 * s.len) && build_end(&b, out);
 }
 
-static bool filter_number(run *r, str name, value *v) {
-    if (str_is(name, "abs")) return v->number = fabs(v->number), true;
-    if (str_is(name, "int")) return *v = value_integer(floor(v->number)), true;
-    if (str_is(name, "float")) return *v = value_float(v->number), true;
-    if (str_is(name, "string")) return text_of_value(r, &(value){.kind = v->kind, .number = v->number}, v);
-    return no_filter(r, name, v);
+static bool filter_trim(run *r, const value *v, const value *args, value *out) {
+    str s;
+    if (!as_text(r, v, &s) || !run_spend_bytes(r, s.len)) return false;
+    if (args[0].kind != UNSET && args[0].kind != NONE && args[0].kind != STRING)
+        return run_fail(r, "trim: chars must be a text");
+    *out = value_string(args[0].kind == STRING ? text_trim_set(s, value_str(&args[0]), true, true)
+                                               : text_trim(s, true, true));
+    return true;
 }
 
-static bool filter_boolean(run *r, str name, value *v) {
-    if (str_is(name, "bool")) return true;
-    if (str_is(name, "int")) return *v = value_integer(v->boolean), true;
-    if (str_is(name, "float")) return *v = value_float(v->boolean), true;
-    if (str_is(name, "string")) return *v = value_string(v->boolean ? STR("true") : STR("false")), true;
-    return no_filter(r, name, v);
-}
-
-static bool filter_mapping(run *r, str name, arguments args, value *v) {
-    value found;
-    if (!method_find(r, v, name, &found)) return false;
-    return found.kind == FUNCTION ? method_call(r, found.function, args, v) : no_filter(r, name, v);
-}
-
-static const json_style plain_json = {.undefined_is_null = true};
-
-static bool filter_by_name(run *r, str name, value *v) {
-    value operand = *v;
-    if (str_is(name, "safe")) return true;
-    if (str_is(name, "tojson")) return json_of_value(r, &operand, &plain_json, v);
-    if (is_list(v)) return filter_list(r, name, v);
-    if (v->kind == STRING) return filter_text(r, name, v);
-    if (is_number(v)) return filter_number(r, name, v);
-    if (v->kind == BOOLEAN) return filter_boolean(r, name, v);
-    if (!is_mapping(v)) return no_filter(r, name, v);
-    if (str_is(name, "length")) return *v = value_integer(v->mapping->n), true;
-    return filter_mapping(r, name, (arguments){0}, v);
-}
-
-/* ---- with arguments ---- */
-
-typedef struct call {
-    run *r;
-    str name;
-    arguments args;
-    const mapping *keywords;
-} call;
-
-static value argument(const call *c, size_t i, const char *name, value otherwise) {
-    if (i < c->args.n && c->args.items[i].kind != MISSING) return c->args.items[i];
-    value *named = mapping_get(c->r, c->keywords, str_of(name));
-    return named && named->kind != MISSING ? *named : otherwise;
-}
-enum { BY_NAME_ONLY = 1000 };
-
-static bool wrong(const call *c, const char *name, const char *wanted, const value *v) {
-    return run_fail(c->r, "%.*s: %s must be %s, not %s", CLIPPED(c->name), name, wanted, value_kind_name(v));
-}
-
-static bool flag(const call *c, size_t i, const char *name, bool *out) {
-    value v = argument(c, i, name, value_boolean(false));
-    if (v.kind != BOOLEAN) return wrong(c, name, "a boolean", &v);
-    return *out = v.boolean, true;
-}
-
-static bool call_tojson(const call *c, value *v) {
-    json_style style = plain_json;
-    value operand = *v, indent = argument(c, BY_NAME_ONLY, "indent", value_of(NONE));
-    value separators = argument(c, BY_NAME_ONLY, "separators", value_of(NONE));
-    if (indent.kind != INTEGER && indent.kind != NONE) return wrong(c, "indent", "a whole number", &indent);
-    if (!flag(c, BY_NAME_ONLY, "ensure_ascii", &style.ensure_ascii) ||
-        !flag(c, BY_NAME_ONLY, "sort_keys", &style.sort_keys))
+static bool filter_replace(run *r, const value *v, const value *args, value *out) {
+    str s, old, new;
+    int64_t most = -1;
+    if (args[2].kind != UNSET && args[2].kind != NONE && !value_index(r, "replace: count", &args[2], &most))
         return false;
-    style.indent = indent.kind == INTEGER ? indent.number : 0;
-    if (separators.kind != NONE) {
-        const value *two = is_list(&separators) && separators.list->n == 2 ? separators.list->items : NULL;
+    return as_text(r, v, &s) && as_text(r, &args[0], &old) && as_text(r, &args[1], &new) &&
+           text_replace(r, s, old, new, most, out);
+}
+
+static bool filter_string(run *r, const value *v, const value *args, value *out) {
+    (void)args;
+    return text_of_value(r, v, out);
+}
+
+static bool filter_center(run *r, const value *v, const value *args, value *out) {
+    str s;
+    int64_t width = 80;
+    text_builder b;
+    if (args[0].kind != UNSET && !value_index(r, "center: width", &args[0], &width)) return false;
+    if (!as_text(r, v, &s)) return false;
+    int64_t n = (int64_t)text_characters(s), more = width > n ? width - n : 0,
+            left = more / 2 + (more & width & 1);
+    build_begin(&b, r, s.len);
+    build_pad(&b, STR(" "), (size_t)left);
+    build_append(&b, s);
+    build_pad(&b, STR(" "), (size_t)(more - left));
+    return build_end(&b, out);
+}
+
+static bool filter_indent(run *r, const value *v, const value *args, value *out) {
+    text_builder b;
+    str by = STR("    ");
+    value spaces;
+    if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
+    if (v->kind != STRING) return run_fail(r, "indent is for texts, not %s", value_kind_name(v));
+    if (args[0].kind == STRING)
+        by = value_str(&args[0]);
+    else if (args[0].kind != UNSET) {
+        int64_t width;
+        if (!value_index(r, "indent: width", &args[0], &width) || !text_repeat(r, STR(" "), width, &spaces))
+            return false;
+        by = value_str(&spaces);
+    }
+    bool first = truth_or(&args[1], false), blank = truth_or(&args[2], false), more = false;
+    str s = value_str(v);
+    build_begin(&b, r, s.len);
+    for (size_t at = 0, end, next = 0; !b.failed && (at < s.len || !more); at = next) {
+        end = text_line_end(s, at, &next);
+        str line = {s.data + at, end - at};
+        if (more) build_append(&b, STR("\n"));
+        if (more ? line.len || blank : first) build_append(&b, by);
+        if (!run_spend_bytes(r, by.len) || !run_spend(r, 1)) return false;
+        build_append(&b, line);
+        more = true;
+    }
+    /* What ends in a line's end has one line more, which is empty. */
+    bool ends = s.len && text_line_end(s, s.len - 1, &(size_t){0}) == s.len - 1;
+    if (ends) build_append(&b, STR("\n"));
+    if (ends && blank) build_append(&b, by);
+    return build_end(&b, out);
+}
+
+static bool filter_truncate(run *r, const value *v, const value *args, value *out) {
+    str s, end = STR("...");
+    int64_t length = 255, leeway = 5;
+    if (args[0].kind != UNSET && !value_index(r, "truncate: length", &args[0], &length)) return false;
+    if (args[2].kind != UNSET && !as_text(r, &args[2], &end)) return false;
+    if (args[3].kind != UNSET && args[3].kind != NONE &&
+        !value_index(r, "truncate: leeway", &args[3], &leeway))
+        return false;
+    int64_t n_end = (int64_t)text_characters(end);
+    size_t n;
+    if (v->kind != STRING) {
+        if (!value_length(r, v, &n)) return false;
+        return (int64_t)n <= length + leeway
+               ? *out = *v,
+                 true : run_fail(r, "truncate is for texts, not %s", value_kind_name(v));
+    }
+    if (!as_text(r, v, &s)) return false;
+    if (length < n_end || leeway < 0) return run_fail(r, "truncate: the length must have room for the end");
+    if ((int64_t)text_characters(s) <= length + leeway) return *out = value_string(s), true;
+    s.len = text_offset(s, (size_t)(length - n_end));
+    size_t space = truth_or(&args[1], false) ? SIZE_MAX : text_find_last(s, STR(" "));
+    if (space != SIZE_MAX) s.len = space;
+    return run_spend_bytes(r, s.len) && text_concat(r, s, end, out);
+}
+
+static bool filter_wordcount(run *r, const value *v, const value *args, value *out) {
+    str s;
+    uint32_t cp;
+    int64_t n = 0;
+    bool inside = false;
+    (void)args;
+    if (!as_text(r, v, &s)) return false;
+    for (size_t at = 0; at < s.len;) {
+        at += (size_t)text_decode(s, at, &cp);
+        bool word = cp == '_' || letter_is_alpha(cp) || letter_is_numeric(cp);
+        n += word && !inside;
+        inside = word;
+    }
+    return *out = value_integer(n), run_spend_bytes(r, 8 * s.len);
+}
+
+static bool filter_format(run *r, const value *v, const arguments *args, value *out) {
+    str s;
+    value given, *items;
+    if (!as_text(r, v, &s)) return false;
+    if (args->keywords && args->n) return run_fail(r, "format takes values by place or by name, not both");
+    if (args->keywords)
+        given = value_mapping(args->keywords);
+    else if (!list_tuple(r, args->n, &given, &items))
+        return false;
+    else if (args->n)
+        memcpy(items, args->items, args->n * sizeof *items);
+    return format_percent(r, s, &given, out);
+}
+
+/* ---- numbers ---- */
+
+static bool filter_abs(run *r, const value *v, const value *args, value *out) {
+    (void)args;
+    if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
+    if (!is_number(v)) return run_fail(r, "abs is for numbers, not %s", value_kind_name(v));
+    if (v->kind == FLOAT) return *out = value_float(fabs(v->number)), true;
+    whole w = whole_of(v);
+    return whole_value(r, w < 0 && w != WHOLE_MIN ? -w : w, out);
+}
+
+static bool filter_int(run *r, const value *v, const value *args, value *out) {
+    int64_t base = 10;
+    double d;
+    bool large, ok;
+    whole w;
+    *out = args[0].kind == UNSET ? value_integer(0) : args[0];
+    if (args[1].kind != UNSET && !value_index(r, "int: base", &args[1], &base)) return false;
+    if (base != 0 && (base < 2 || base > 36)) return run_fail(r, "int: base must be 0 or from 2 to 36");
+    if (is_whole(v)) return whole_value(r, whole_of(v), out);
+    if (v->kind == FLOAT) return !isfinite(v->number) || number_to_whole(r, v->number, out);
+    if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
+    if (v->kind != STRING) return true;
+    if (text_to_whole(value_str(v), (unsigned)base, &w, &large)) return whole_value(r, w, out);
+    if (large) return run_fail(r, "a whole number of more than 127 bits");
+    if (!text_to_float(&r->memory, value_str(v), &d, &ok)) return run_refused(r);
+    return !ok || !isfinite(d) || number_to_whole(r, d, out);
+}
+
+static bool filter_float(run *r, const value *v, const value *args, value *out) {
+    double d;
+    bool ok;
+    *out = args[0].kind == UNSET ? value_float(0) : args[0];
+    if (is_number(v)) return *out = value_float(number_of(v)), true;
+    if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
+    if (v->kind != STRING) return true;
+    if (!text_to_float(&r->memory, value_str(v), &d, &ok)) return run_refused(r);
+    if (ok) *out = value_float(d);
+    return true;
+}
+
+static double round_to(double d, int64_t digits) {
+    char text[420];
+    if (!isfinite(d) || digits > 300) return d;
+    if (digits >= 0) return snprintf(text, sizeof text, "%.*f", (int)digits, d), strtod(text, NULL);
+    double scale = pow(10, (double)-digits);
+    return isfinite(scale) ? rint(d / scale) * scale : 0;
+}
+
+static bool round_whole(run *r, whole w, int64_t digits, value *out) {
+    whole scale = 1;
+    for (; digits < 0 && scale <= WHOLE_MAX / 100; digits++) scale *= 10;
+    if (digits < 0) return *out = value_integer(0), true;
+    whole rest = w % scale, base = w - rest, half = scale / 2;
+    if (rest < 0) rest += scale, base -= scale;
+    bool up = scale > 1 && (rest > half || (rest == half && (base / scale) % 2));
+    return whole_value(r, up ? base + scale : base, out);
+}
+
+static bool filter_round(run *r, const value *v, const value *args, value *out) {
+    int64_t digits = 0;
+    str method = args[1].kind == STRING ? value_str(&args[1]) : STR("common");
+    bool ceils = str_is(method, "ceil");
+    if (args[0].kind != UNSET && !value_index(r, "round: precision", &args[0], &digits)) return false;
+    if (!ceils && !str_is(method, "floor") && !str_is(method, "common"))
+        return run_fail(r, "round: method must be common, ceil or floor");
+    if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
+    if (!is_number(v)) return run_fail(r, "round is for numbers, not %s", value_kind_name(v));
+    if (str_is(method, "common")) {
+        if (is_whole(v)) return round_whole(r, whole_of(v), digits, out);
+        return *out = value_float(round_to(v->number, digits)), true;
+    }
+    double scale = pow(10, (double)digits), d = number_of(v) * scale;
+    if (!isfinite(d)) return run_fail(r, "round: this has no whole part");
+    return *out = value_float((ceils ? ceil(d) : floor(d)) / scale), true;
+}
+
+/* ---- whatever it is ---- */
+
+static bool filter_default(run *r, const value *v, const value *args, value *out) {
+    (void)r;
+    bool missing = v->kind == UNDEFINED || (truth_or(&args[1], false) && !value_truth(v));
+    *out = !missing ? *v : args[0].kind == UNSET ? value_string(STR("")) : args[0];
+    return true;
+}
+
+static bool filter_length(run *r, const value *v, const value *args, value *out) {
+    size_t n;
+    (void)args;
+    if (!value_length(r, v, &n)) return false;
+    return *out = value_integer((int64_t)n), true;
+}
+
+static bool filter_safe(run *r, const value *v, const value *args, value *out) {
+    (void)args;
+    return text_of_value(r, v, out);
+}
+
+static bool filter_attr(run *r, const value *v, const value *args, value *out) {
+    str name;
+    if (!as_text(r, &args[0], &name)) return false;
+    if (v->kind != MAPPING || method_find(v, name)) return value_attribute(r, v, name, out);
+    return *out = value_undefined(name), true;
+}
+
+static bool filter_tojson(run *r, const value *v, const value *args, value *out) {
+    json_style style = {.item_separator = STR(", "), .key_separator = STR(": ")};
+    value spaces;
+    style.ensure_ascii = truth_or(&args[0], false);
+    style.sort_keys = truth_or(&args[3], false);
+    if (args[1].kind == STRING) {
+        style.indents = true;
+        style.indent = value_str(&args[1]);
+    } else if (args[1].kind != UNSET && args[1].kind != NONE) {
+        int64_t width;
+        if (!value_index(r, "tojson: indent", &args[1], &width) || !text_repeat(r, STR(" "), width, &spaces))
+            return false;
+        style.indents = true;
+        style.indent = value_str(&spaces);
+    }
+    if (style.indents) style.item_separator = STR(",");
+    if (args[2].kind != UNSET && args[2].kind != NONE) {
+        const value *two = is_list(&args[2]) && args[2].list->n == 2 ? args[2].list->items : NULL;
         if (!two || two[0].kind != STRING || two[1].kind != STRING)
-            return wrong(c, "separators", "two texts", &separators);
-        style.custom = true;
+            return run_fail(r, "tojson: separators must be two texts");
         style.item_separator = value_str(&two[0]);
         style.key_separator = value_str(&two[1]);
     }
-    return json_of_value(c->r, &operand, &style, v);
+    return json_of_value(r, v, &style, out);
 }
 
-static bool call_join(const call *c, value *v) {
-    value operand = *v, separator = argument(c, 0, "separator", value_string(STR("")));
-    if (operand.kind != STRING && !is_list(&operand)) return no_filter(c->r, c->name, v);
-    if (separator.kind != STRING) return wrong(c, "the separator", "a text", &separator);
-    return text_join_items(c->r, &operand, value_str(&separator), v);
-}
-
-static bool call_number(const call *c, value *v) {
-    bool whole = str_is(c->name, "int");
-    value otherwise = argument(c, 0, "default", whole ? value_integer(0) : value_float(0));
-    if (v->kind == STRING) return parse_number(c->r, whole, v, otherwise);
-    if (v->kind == BOOLEAN) return *v = whole ? value_integer(v->boolean) : value_float(v->boolean), true;
-    return is_number(v) || no_filter(c->r, c->name, v);
-}
-
-static bool call_default(const call *c, value *v) {
-    value otherwise = c->args.n && c->args.items[0].kind != MISSING ? c->args.items[0] : value_string(STR(""));
-    bool also_false, truth = true;
-    if (!flag(c, 1, "boolean", &also_false)) return false;
-    if (also_false && v->kind != UNDEFINED && !value_truth(c->r, v, &truth)) return false;
-    if (v->kind == UNDEFINED || !truth) *v = otherwise;
+static bool filter_list(run *r, const value *v, const value *args, value *out) {
+    const list *l;
+    value *items;
+    (void)args;
+    if (!value_iterate(r, v, &l) || !list_new(r, l->n, out, &items)) return false;
+    if (l->n) memcpy(items, l->items, l->n * sizeof *items);
     return true;
 }
 
-static bool call_sort(const call *c, value *v) {
-    sort_order order = {0};
-    value attribute = argument(c, 2, "attribute", value_of(NONE)), path;
-    if (!flag(c, 0, "reverse", &order.reverse) || !flag(c, 1, "case_sensitive", &order.with_case)) return false;
-    if (attribute.kind != STRING && attribute.kind != INTEGER && attribute.kind != NONE)
-        return wrong(c, "attribute", "a text or a whole number", &attribute);
-    if (attribute.kind != NONE) {
-        if (!text_of_value(c->r, &attribute, &path)) return false;
-        order.by_path = true;
-        order.path = value_str(&path);
-    }
-    return list_sort(c->r, v->list, &order, v);
+static bool filter_items(run *r, const value *v, const value *args, value *out) {
+    static const list empty = {0};
+    value pairs;
+    (void)args;
+    if (v->kind == UNDEFINED) return list_generator(r, &empty, out);
+    if (v->kind != MAPPING) return run_fail(r, "items is for mappings, not %s", value_kind_name(v));
+    return mapping_view(r, v->mapping, VIEW_ITEMS, &pairs) && list_generator(r, pairs.view->list, out);
 }
 
-static bool call_map(const call *c, value *v) {
-    value *attribute = mapping_get(c->r, c->keywords, STR("attribute")), *items;
-    value *otherwise = mapping_get(c->r, c->keywords, STR("default"));
-    const list *l = v->list;
-    if (!attribute) return run_fail(c->r, "map wants attribute='…'");
-    if (attribute->kind != STRING) return wrong(c, "attribute", "a text", attribute);
-    if (!list_new(c->r, l->n, v, &items)) return false;
-    for (size_t i = 0; i < l->n; i++) {
-        if (!has_attributes(&l->items[i])) return wrong(c, "each item", "a mapping", &l->items[i]);
-        if (!run_spend(c->r, 1)) return false;
-        items[i] = value_attribute(c->r, &l->items[i], value_str(attribute));
-        if (items[i].kind == UNDEFINED && otherwise) items[i] = *otherwise;
-    }
-    return true;
+static bool filter_pprint(run *r, const value *v, const value *args, value *out) {
+    (void)args;
+    return text_repr(r, v, out);
 }
 
-/* selectattr and rejectattr: their arguments are literals. */
-static bool call_select(const call *c, const node *filter, value *v) {
-    bool select = str_is(c->name, "selectattr"), passed, tests = filter->body.n > 1, compares = filter->body.n > 2;
-    const nodes *args = &filter->body;
-    const list *l = v->list;
-    value *items, other = {0};
-    size_t n = 0;
-    for (size_t i = 0; i < l->n; i++)
-        if (!has_attributes(&l->items[i])) return wrong(c, "each item", "a mapping", &l->items[i]);
-    for (uint32_t i = 0; i < args->n; i++)
-        if (args->at[i]->kind != NODE_STRING) return run_fail(c->r, "the arguments must be texts in quotes");
-    if (l->n && !args->n) return run_fail(c->r, "the name of an attribute is missing");
-    str test_name = tests ? args->at[1]->text : STR("");
-    if (compares) other = value_string(args->at[2]->text);
-    if (!list_new(c->r, l->n, v, &items)) return false;
-    if (tests && !eval_test(c->r, test_name, NULL, NULL, &passed)) return false; /* is there such a test? */
-    for (size_t i = 0; i < l->n; i++) {
-        value *attribute = mapping_get(c->r, l->items[i].mapping, args->at[0]->text);
-        passed = attribute && attribute->kind != MISSING;
-        if (!run_spend(c->r, 1)) return false;
-        if (passed && !(tests ? eval_test(c->r, test_name, attribute, compares ? &other : NULL, &passed)
-                              : value_truth(c->r, attribute, &passed)))
-            return false;
-        if (passed == select) items[n++] = l->items[i];
-    }
-    ((list *)(uintptr_t)v->list)->n = n;
-    return true;
-}
+static const builtin filters[] = {
+    {"abs", "", filter_abs, NULL},
+    {"attr", "name", filter_attr, NULL},
+    {"capitalize", "", filter_capitalize, NULL},
+    {"center", "width?", filter_center, NULL},
+    {"count", "", filter_length, NULL},
+    {"d", "default_value? boolean?", filter_default, NULL},
+    {"default", "default_value? boolean?", filter_default, NULL},
+    {"float", "default?", filter_float, NULL},
+    {"format", NULL, NULL, filter_format},
+    {"indent", "width? first? blank?", filter_indent, NULL},
+    {"int", "default? base?", filter_int, NULL},
+    {"items", "", filter_items, NULL, true},
+    {"length", "", filter_length, NULL},
+    {"list", "", filter_list, NULL},
+    {"lower", "", filter_lower, NULL},
+    {"pprint", "", filter_pprint, NULL},
+    {"replace", "old new count?", filter_replace, NULL},
+    {"round", "precision? method?", filter_round, NULL},
+    {"safe", "", filter_safe, NULL},
+    {"string", "", filter_string, NULL},
+    {"title", "", filter_title, NULL},
+    {"tojson", "ensure_ascii? indent? separators? sort_keys?", filter_tojson, NULL},
+    {"trim", "chars?", filter_trim, NULL},
+    {"truncate", "length? killwords? end? leeway?", filter_truncate, NULL},
+    {"upper", "", filter_upper, NULL},
+    {"wordcount", "", filter_wordcount, NULL},
+};
 
-static bool call_indent(const call *c, value *v) {
-    value width = argument(c, 0, "width", value_integer(4)), no = value_boolean(false);
-    value first = argument(c, 1, "first", no), blank = argument(c, 2, "blank", no);
-    if (width.kind != INTEGER) return wrong(c, "width", "a whole number", &width);
-    return text_indent(c->r, value_str(v), width.number, value_raw_truth(&first), value_raw_truth(&blank), v);
-}
-
-/* As the method, which finds its keywords in a last argument. */
-static bool call_as_method(const call *c, bool always_keywords, value *v) {
-    arguments args = c->args;
-    value self = *v, found, *items;
-    if (!method_find(c->r, &self, c->name, &found)) return false;
-    if (found.kind != FUNCTION) return no_filter(c->r, c->name, v);
-    if (c->keywords->n || always_keywords) {
-        if (!run_take_items(c->r, args.n + 1, &items)) return false;
-        if (args.n) memcpy(items, args.items, args.n * sizeof *items);
-        items[args.n] = (value){.kind = KEYWORDS, .mapping = (mapping *)(uintptr_t)c->keywords};
-        args = (arguments){items, args.n + 1};
-    }
-    return method_call(c->r, found.function, args, v);
-}
-
-static bool filter_by_call(run *r, const node *filter, scope *s, value *v) {
-    static const struct {
-        const char *name;
-        bool (*apply)(const call *c, value *v);
-        bool any, list, text; /* what it is for */
-    } filters[] = {
-        {"tojson", call_tojson, true, false, false}, {"join", call_join, true, false, false},
-        {"int", call_number, true, false, false}, {"float", call_number, true, false, false},
-        {"default", call_default, true, false, false}, {"sort", call_sort, false, true, false},
-        {"map", call_map, false, true, false}, {"indent", call_indent, false, false, true},
-    };
-    call c = {.r = r, .name = filter->a->text};
-    mapping *keywords;
-    bool selects = str_is(c.name, "selectattr") || str_is(c.name, "rejectattr"), is_text = v->kind == STRING;
-    if (selects && is_list(v)) return call_select(&c, filter, v);
-    if (!eval_keywords(r, &filter->body, s, &c.args, &keywords)) return false;
-    c.keywords = keywords;
-    r->at = filter;
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
-        bool fits = filters[i].any || (filters[i].list && is_list(v)) || (filters[i].text && is_text);
-        if (fits && str_is(c.name, filters[i].name)) return filters[i].apply(&c, v);
-    }
-    if (is_mapping(v)) return call_as_method(&c, false, v);
-    if (is_text && str_is(c.name, "replace")) return call_as_method(&c, true, v);
-    return no_filter(r, c.name, v);
-}
-
-bool eval_filter(run *r, const node *filter, scope *s, value *operand_and_result) {
-    r->at = filter;
-    if (filter->kind == NODE_NAME) return filter_by_name(r, filter->text, operand_and_result);
-    if (filter->kind == NODE_CALL && filter->a->kind == NODE_NAME)
-        return filter_by_call(r, filter, s, operand_and_result);
-    return run_fail(r, "this is no filter");
-}
-
-/* ---- tests ---- */
-
-static bool same_case(run *r, const value *v, bool upper, bool *out) {
-    value changed;
-    *out = false;
-    if (v->kind != STRING) return true;
-    if (!text_change_case(r, value_str(v), upper, &changed)) return false;
-    return *out = value_same(v, &changed), true;
-}
-
-typedef enum test {
-    TEST_BOOLEAN, TEST_CALLABLE, TEST_ODD, TEST_EVEN, TEST_FALSE, TEST_TRUE, TEST_NONE, TEST_STRING, TEST_NUMBER,
-    TEST_INTEGER, TEST_ITERABLE, TEST_MAPPING, TEST_SEQUENCE, TEST_LOWER, TEST_UPPER, TEST_DEFINED, TEST_UNDEFINED,
-    TEST_EQUALTO, TEST_EQ, TESTS,
-} test;
-
-static test find_test(str name) {
-    static const char *const names[] = {"boolean", "callable", "odd", "even", "false", "true", "none", "string",
-                                        "number", "integer", "iterable", "mapping", "sequence", "lower", "upper",
-                                        "defined", "undefined", "equalto", "eq"};
-    for (int i = 0; i < TESTS; i++)
-        if (str_is(name, names[i])) return (test)i;
-    return TESTS;
-}
-
-/* operand NULL: only whether there is such a test. */
-bool eval_test(run *r, str name, const value *operand, const value *other, bool *out) {
-    test t = find_test(name);
-    if (t == TESTS) return run_fail(r, "no test '%.*s'", CLIPPED(name));
-    if (!operand) return true;
-    const value *v = operand;
-    if (v->kind == MISSING) return run_fail(r, "nothing is there to be tested");
-    switch (t) {
-    case TEST_BOOLEAN: *out = v->kind == BOOLEAN; break;
-    case TEST_CALLABLE: *out = v->kind == FUNCTION; break;
-    case TEST_ODD:
-    case TEST_EVEN:
-        if (v->kind != INTEGER) return run_fail(r, "only an integer is odd or even, not %s", value_kind_name(v));
-        *out = (fmod(v->number, 2) == 0) == (t == TEST_EVEN);
-        break;
-    case TEST_FALSE:
-    case TEST_TRUE: *out = v->kind == BOOLEAN && v->boolean == (t == TEST_TRUE); break;
-    case TEST_NONE: *out = v->kind == NONE; break;
-    case TEST_STRING: *out = v->kind == STRING; break;
-    case TEST_NUMBER: *out = is_number(v); break;
-    case TEST_INTEGER: *out = v->kind == INTEGER; break;
-    case TEST_ITERABLE: *out = v->kind == LIST || v->kind == STRING; break;
-    case TEST_MAPPING: *out = is_mapping(v); break;
-    case TEST_SEQUENCE: *out = is_list(v) || is_mapping(v) || v->kind == STRING; break;
-    case TEST_LOWER:
-    case TEST_UPPER: return same_case(r, v, t == TEST_UPPER, out);
-    case TEST_DEFINED: *out = v->kind != UNDEFINED; break;
-    case TEST_UNDEFINED: *out = v->kind == UNDEFINED; break;
-    default:
-        if (!other) return run_fail(r, "this test wants something to compare with");
-        *out = value_same(v, other);
-    }
-    return true;
+const builtin *filter_find(str name) {
+    const builtin *b = builtin_find(filters, sizeof filters / sizeof *filters, name);
+    if (!b) b = builtin_find(filters_of_sequences, filters_of_sequences_n, name);
+    return b ? b : builtin_find(filters_of_markup, filters_of_markup_n, name);
 }

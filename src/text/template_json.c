@@ -35,7 +35,6 @@ static bool keep_text(reader *d, str s, str *out) {
 
 static bool set_global(reader *d, str name, value v) {
     uint32_t symbol = symbols_find(&d->r->template->names, name);
-    if (symbol < SYMBOLS_RESERVED) return run_fail(d->r, "the context may not name a member '%.*s'", STR_ARG(name));
     if (symbol != NO_SYMBOL) d->r->globals[symbol] = v;
     return true;
 }
@@ -50,7 +49,7 @@ static bool add(reader *d, value v) {
         d->pending = grown;
         d->cap = cap;
     }
-    d->pending[d->n++] = (entry){d->key, v};
+    d->pending[d->n++] = (entry){value_string(d->key), v};
     return run_spend(d->r, 1);
 }
 
@@ -65,7 +64,7 @@ static bool close_mapping(reader *d, const entry *members, size_t n, value *out)
     mapping *m;
     if (!mapping_new(d->r, (uint32_t)n, &m)) return false;
     for (size_t i = 0; i < n; i++)
-        if (!mapping_set(d->r, m, members[i].key, members[i].value)) return false;
+        if (!mapping_set(d->r, m, &members[i].key, members[i].value)) return false;
     return *out = value_mapping(m), true;
 }
 
@@ -80,26 +79,35 @@ static bool close_one(reader *d) {
     open_container c = d->open[--d->depth];
     const entry *members = d->pending + c.start;
     if (d->depth == 0) return true;
-    if (!(c.is_list ? close_list(d, members, d->n - c.start, &v) : close_mapping(d, members, d->n - c.start, &v)))
+    if (!(c.is_list ? close_list(d, members, d->n - c.start, &v)
+                    : close_mapping(d, members, d->n - c.start, &v)))
         return false;
     d->n = c.start;
     d->key = c.key;
     return add(d, v);
 }
 
-static value number_value(double d) { return isfinite(d) && d == floor(d) ? value_integer(d) : value_float(d); }
+static bool number_value(reader *d, const json_event *ev, value *out) {
+    whole w;
+    bool large, is_whole = true;
+    for (size_t i = 0; i < ev->text.len; i++) is_whole &= !memchr(".eE", ev->text.data[i], 3);
+    if (ev->kind == JSON_INT) return *out = value_integer(ev->integer), true;
+    if (is_whole && text_to_whole(ev->text, 10, &w, &large)) return whole_value(d->r, w, out);
+    return *out = value_float(ev->number), true;
+}
 
 static bool on_event(void *ctx, const json_event *ev, err *e) {
     (void)e;
     reader *d = ctx;
     str text;
+    value number;
     bool container = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
     if (d->depth == 0 && !container) return run_fail(d->r, "the context must be a JSON object");
     switch (ev->kind) {
     case JSON_NULL: return add(d, value_of(NONE));
     case JSON_BOOL: return add(d, value_boolean(ev->boolean));
     case JSON_INT:
-    case JSON_DOUBLE: return add(d, number_value(ev->number));
+    case JSON_DOUBLE: return number_value(d, ev, &number) && add(d, number);
     case JSON_STRING: return keep_text(d, ev->text, &text) && add(d, value_string(text));
     case JSON_KEY: return keep_text(d, ev->text, &d->key);
     case JSON_OBJECT_START:
@@ -118,11 +126,12 @@ bool template_read_context(run *r, str context_json) {
            err_prefix(r->e, "the template's context: ");
 }
 
-/* ---- out ---- */
+/* ---- out, as json.dumps writes ---- */
 
 static void append_unit(text_builder *b, uint32_t unit) {
     static const char hex[] = "0123456789abcdef";
-    char text[6] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
+    char text[6] = {'\\',          'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15],
+                    hex[unit & 15]};
     build_append(b, (str){text, sizeof text});
 }
 
@@ -135,7 +144,7 @@ static bool append_escape(text_builder *b, uint32_t cp, bool ascii) {
     } else if (cp >= 0x10000 && ascii) {
         append_unit(b, 0xD800 + ((cp - 0x10000) >> 10));
         append_unit(b, 0xDC00 + ((cp - 0x10000) & 0x3FF));
-    } else if (cp < 0x20 || (cp >= 0xD800 && cp < 0xE000) || (ascii && cp >= 0x7F)) {
+    } else if (cp < 0x20 || (ascii && cp >= 0x7F)) {
         append_unit(b, cp);
     } else {
         return false;
@@ -151,13 +160,14 @@ static void append_string(text_builder *b, str s, bool ascii) {
     for (size_t at = 0, n; at < s.len; at += n) {
         unsigned char c = (unsigned char)s.data[at];
         n = 1;
-        if (c >= 0x20 && c != '"' && c != '\\' && c < (ascii ? 0x7F : 0xED)) continue;
-        if (!ascii && c > 0xED) continue;
+        if (c >= 0x20 && c != '"' && c != '\\' && (c < 0x7F || !ascii)) continue;
         n = (size_t)text_decode(s, at, &cp);
         size_t len = b->len;
         build_append(b, (str){s.data + from, at - from});
-        if (append_escape(b, cp, ascii)) from = at + n;
-        else b->len = len;
+        if (append_escape(b, cp, ascii))
+            from = at + n;
+        else
+            b->len = len;
     }
     build_append(b, (str){s.data + from, s.len - from});
     build_append(b, STR("\""));
@@ -166,138 +176,108 @@ static void append_string(text_builder *b, str s, bool ascii) {
 typedef struct writer {
     text_builder b;
     const json_style *style;
-    str item_separator, key_separator;
-    int depth;
+    size_t depth;
 } writer;
 
 static bool write_value(writer *w, const value *v);
 
-static bool has_indent(const writer *w) { return w->style->indent != 0 && !isnan(w->style->indent); }
-
 static void break_line(writer *w) {
-    if (!has_indent(w)) return;
+    if (!w->style->indents) return;
     build_append(&w->b, STR("\n"));
-    for (double n = floor(w->style->indent) * w->depth; n > 0 && !w->b.failed; n -= 8)
-        build_append(&w->b, (str){"        ", n < 8 ? (size_t)n : 8});
+    build_pad(&w->b, w->style->indent, w->depth);
 }
 
 static bool write_list(writer *w, const list *l) {
+    if (!l->n) return build_append(&w->b, STR("[]")), true;
     build_append(&w->b, STR("["));
     w->depth++;
     for (size_t i = 0; i < l->n; i++) {
-        if (i) build_append(&w->b, w->item_separator);
+        if (i) build_append(&w->b, w->style->item_separator);
         break_line(w);
         if (!write_value(w, &l->items[i])) return false;
     }
     w->depth--;
-    if (l->n) break_line(w);
+    break_line(w);
     build_append(&w->b, STR("]"));
     return true;
 }
 
-static bool write_member(writer *w, str key, const value *v) {
-    break_line(w);
-    append_string(&w->b, key, w->style->ensure_ascii);
-    build_append(&w->b, w->key_separator);
-    return write_value(w, v);
+static bool write_key(writer *w, const value *key) {
+    char number[NUMBER_TEXT_BYTES];
+    str text;
+    switch (key->kind) {
+    case STRING: text = value_str(key); break;
+    case NONE: text = STR("null"); break;
+    case BOOLEAN: text = key->boolean ? STR("true") : STR("false"); break;
+    case INTEGER:
+    case BIG:
+    case FLOAT: text = number_text(key, number); break;
+    default: return run_fail(w->b.r, "%s cannot be a key in JSON", value_kind_name(key));
+    }
+    append_string(&w->b, text, w->style->ensure_ascii);
+    return true;
+}
+
+static bool key_of_pair(run *r, const void *ctx, const value *pair, value *out) {
+    (void)r;
+    (void)ctx;
+    return *out = pair->list->items[0], true;
 }
 
 static bool write_mapping(writer *w, const mapping *m) {
     value pairs = {0};
-    if (w->style->sort_keys) {
-        sort_order order = {.by_pair = true, .collate = true};
-        if (!mapping_items(w->b.r, m, &pairs) || !list_sort(w->b.r, pairs.list, &order, &pairs)) return false;
-    }
+    sort_order order = {.key = key_of_pair};
+    bool sort = w->style->sort_keys;
+    if (!m->n) return build_append(&w->b, STR("{}")), true;
+    if (sort && (!mapping_view(w->b.r, m, VIEW_ITEMS, &pairs) ||
+                 !list_sort(w->b.r, pairs.view->list, &order, &pairs)))
+        return false;
     build_append(&w->b, STR("{"));
     w->depth++;
     for (uint32_t i = 0; i < m->n; i++) {
-        const value *pair = w->style->sort_keys ? pairs.list->items[i].list->items : NULL;
-        if (i) build_append(&w->b, w->item_separator);
-        if (!write_member(w, pair ? value_str(pair) : m->entries[i].key, pair ? pair + 1 : &m->entries[i].value))
-            return false;
+        const value *pair = sort ? pairs.list->items[i].list->items : NULL;
+        if (i) build_append(&w->b, w->style->item_separator);
+        break_line(w);
+        if (!write_key(w, pair ? pair : &m->entries[i].key)) return false;
+        build_append(&w->b, w->style->key_separator);
+        if (!write_value(w, pair ? pair + 1 : &m->entries[i].value)) return false;
     }
     w->depth--;
-    if (m->n) break_line(w);
+    break_line(w);
     build_append(&w->b, STR("}"));
     return true;
 }
 
-static bool write_container(writer *w, const value *v) {
-    if (w->depth >= VALUE_DEPTH_MAX) return run_fail(w->b.r, "values nested more than %d deep", VALUE_DEPTH_MAX);
-    if (has_indent(w) && (w->style->indent < 0 || isinf(w->style->indent)))
-        return run_fail(w->b.r, "the indent must not be negative");
-    return v->kind == LIST ? write_list(w, v->list) : write_mapping(w, v->mapping);
+static str float_json(double d, char out[NUMBER_TEXT_BYTES]) {
+    str s = float_text(d, out);
+    if (str_is(s, "nan")) return STR("NaN");
+    return str_is(s, "inf") ? STR("Infinity") : str_is(s, "-inf") ? STR("-Infinity") : s;
 }
 
 static bool write_value(writer *w, const value *v) {
     char number[NUMBER_TEXT_BYTES];
     if (w->b.failed || !run_spend(w->b.r, 1)) return false;
+    if (w->depth >= VALUE_DEPTH_MAX)
+        return run_fail(w->b.r, "values nested more than %d deep", VALUE_DEPTH_MAX);
     switch (v->kind) {
-    case NONE: build_append(&w->b, STR("null")); return true;
-    case UNDEFINED: build_append(&w->b, w->style->undefined_is_null ? STR("null") : STR("undefined")); return true;
-    case BOOLEAN: build_append(&w->b, v->boolean ? STR("true") : STR("false")); return true;
+    case NONE: return build_append(&w->b, STR("null")), true;
+    case BOOLEAN: return build_append(&w->b, v->boolean ? STR("true") : STR("false")), true;
     case INTEGER:
-    case FLOAT:
-        build_append(&w->b, isfinite(v->number) ? number_text(v->number, number) : STR("null"));
-        return true;
+    case BIG: return build_append(&w->b, number_text(v, number)), true;
+    case FLOAT: return build_append(&w->b, float_json(v->number, number)), true;
     case STRING:
         append_string(&w->b, value_str(v), w->style->ensure_ascii);
         return run_spend_bytes(w->b.r, v->bytes);
     case LIST:
-    case MAPPING:
-    case NAMESPACE: return write_container(w, v);
+    case TUPLE: return write_list(w, v->list);
+    case MAPPING: return write_mapping(w, v->mapping);
+    case UNDEFINED: return value_fail_undefined(w->b.r, v);
     default: return run_fail(w->b.r, "%s has no JSON form", value_kind_name(v));
     }
 }
 
 bool json_of_value(run *r, const value *v, const json_style *style, value *out) {
-    writer w = {.style = style, .item_separator = style->item_separator, .key_separator = style->key_separator};
-    if (!style->custom) {
-        w.item_separator = has_indent(&w) ? STR(",") : STR(", ");
-        w.key_separator = STR(": ");
-    }
+    writer w = {.style = style};
     build_begin(&w.b, r, v->kind == STRING ? v->bytes + 2 : 0);
     return write_value(&w, v) && build_end(&w.b, out);
-}
-
-/* ---- values as text ---- */
-
-static bool keep_number(run *r, str text, value *out) {
-    text_builder b;
-    build_begin(&b, r, text.len);
-    build_append(&b, text);
-    return build_end(&b, out);
-}
-
-bool text_of_value(run *r, const value *v, value *out) {
-    char number[NUMBER_TEXT_BYTES];
-    static const json_style plain = {0};
-    switch (v->kind) {
-    case STRING: return *out = *v, true;
-    case BOOLEAN: return *out = value_string(v->boolean ? STR("true") : STR("false")), true;
-    case INTEGER: return keep_number(r, number_text(v->number, number), out);
-    case FLOAT: return keep_number(r, number_float_text(v->number, number), out);
-    case LIST:
-    case MAPPING:
-    case NAMESPACE: return json_of_value(r, v, &plain, out);
-    default: return run_fail(r, "%s has no text form", value_kind_name(v));
-    }
-}
-
-bool text_of_raw(run *r, const value *v, value *out) {
-    char number[NUMBER_TEXT_BYTES];
-    if (is_number(v)) return keep_number(r, number_text(v->number, number), out);
-    if (has_attributes(v)) return *out = value_string(STR("[object Map]")), true;
-    if (!is_list(v)) return text_of_value(r, v, out);
-    text_builder b;
-    build_begin(&b, r, 0);
-    for (size_t i = 0; i < v->list->n && !b.failed; i++) {
-        const value *item = &v->list->items[i];
-        value text = value_string(item->kind == MISSING ? STR("") : STR("undefined"));
-        bool plain = item->kind == NONE || item->kind == UNDEFINED || item->kind == MISSING;
-        if (!run_spend(r, 1) || (!plain && !text_of_value(r, item, &text))) return false;
-        if (i) build_append(&b, STR(","));
-        build_append(&b, value_str(&text));
-    }
-    return build_end(&b, out);
 }

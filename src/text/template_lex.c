@@ -1,105 +1,28 @@
-/* White space around tags is settled first (as the reference does, by passes over the text), then the text is cut
- * into tokens. What kind a token is depends on the one before it. */
+/* Text to tokens, by Jinja's rules with trim_blocks and lstrip_blocks: blanks between the start of a line and
+ * a tag go, so does the line's end behind one; {%- and -%} take all white space, {%+ and +%} leave it. */
 #include "text/template_internal.h"
 
+enum { BRACKETS_MAX = 256, TOKENS_MAX = 100000 };
+
 typedef struct lexer {
-    char *text; /* what the passes left, NUL behind it */
+    const char *text; /* NUL behind it; line ends are \n */
     size_t len, at;
-    uint32_t *origin; /* of each byte, its place in the source */
-    str source;
-    size_t counted; /* of the source, into here */
+    size_t counted; /* into here: */
     place here;
     region *kept, *passing;
     token *tokens;
     size_t n, cap;
-    int braces;
-    bool halves;
+    bool line_starting;
+    char open[BRACKETS_MAX];
+    uint32_t n_open;
+    bool failed;
     err *e;
 } lexer;
 
-/* ---- passes over the whole text ---- */
-
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
-
-/* Length of the white space at s, 0 when there is none. */
-static size_t space_at(const char *s, size_t len) {
-    uint32_t cp;
-    if (!len) return 0;
-    int n = text_decode((str){s, len}, 0, &cp);
-    return text_is_space(cp) ? (size_t)n : 0;
-}
-
-static bool starts_line(const char *s, size_t i) {
-    if (i == 0 || s[i - 1] == '\n' || s[i - 1] == '\r') return true;
-    return i >= 3 && !memcmp(s + i - 3, "\xE2\x80", 2) && (s[i - 1] == '\xA8' || s[i - 1] == '\xA9');
-}
-
-/* Blanks between the start of a line and a tag go; so does the newline behind a tag. */
-static void strip_blocks(lexer *l, str s) {
-    size_t out = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        if (is_blank(s.data[i]) && starts_line(s.data, i)) {
-            size_t end = i;
-            while (end < s.len && is_blank(s.data[end])) end++;
-            if (end + 1 < s.len && s.data[end] == '{' && memchr("#%-", s.data[end + 1], 3)) i = end;
-        }
-        if (s.data[i] == '\n' && i >= 2 && s.data[i - 1] == '}' && memchr("#%-", s.data[i - 2], 3)) continue;
-        l->text[out] = s.data[i];
-        l->origin[out++] = (uint32_t)i;
-    }
-    l->len = out;
-}
-
-/* {%- generation -%} and {% endgeneration %} mark what a model is trained on: they go. Returns the tag's length. */
-static size_t generation_tag(const char *s, size_t len, bool *strips_before, bool *strips_behind) {
-    size_t i = 2, n;
-    if (len < 2 || memcmp(s, "{%", 2)) return 0;
-    if ((*strips_before = i < len && s[i] == '-')) i++;
-    while ((n = space_at(s + i, len - i))) i += n;
-    if (len - i >= 3 && !memcmp(s + i, "end", 3)) i += 3;
-    if (len - i < 10 || memcmp(s + i, "generation", 10)) return 0;
-    i += 10;
-    while ((n = space_at(s + i, len - i))) i += n;
-    if ((*strips_behind = i < len && s[i] == '-')) i++;
-    return len - i >= 2 && !memcmp(s + i, "%}", 2) ? i + 2 : 0;
-}
-
-static void cut_generation_tags(lexer *l) {
-    size_t out = 0, space_start = SIZE_MAX; /* where in the new text the white space just copied starts */
-    for (size_t i = 0; i < l->len;) {
-        bool before, behind;
-        size_t tag = generation_tag(l->text + i, l->len - i, &before, &behind), n;
-        if (tag) {
-            if (before && space_start != SIZE_MAX) out = space_start;
-            i += tag;
-            while ((n = space_at(l->text + i, l->len - i))) {
-                for (size_t k = 0; k < n && !behind; k++) {
-                    l->origin[out] = l->origin[i + k];
-                    l->text[out++] = l->text[i + k];
-                }
-                i += n;
-            }
-            space_start = SIZE_MAX; /* that white space belongs to this tag */
-            continue;
-        }
-        n = space_at(l->text + i, l->len - i);
-        if (n && space_start == SIZE_MAX) space_start = out;
-        if (!n) space_start = SIZE_MAX, n = 1;
-        for (; n; n--, i++) {
-            l->origin[out] = l->origin[i];
-            l->text[out++] = l->text[i];
-        }
-    }
-    l->len = out;
-}
-
-/* ---- tokens ---- */
-
-/* Where a byte of the text stands in the source. Places are asked for in ascending order. */
+/* Places are asked for in ascending order. */
 static place place_of(lexer *l, size_t at) {
-    size_t wanted = at < l->len ? l->origin[at] : l->source.len;
-    for (; l->counted < wanted; l->counted++) {
-        char c = l->source.data[l->counted];
+    for (; l->counted < at && l->counted < l->len; l->counted++) {
+        char c = l->text[l->counted];
         l->here.line += c == '\n';
         l->here.column = c == '\n' ? 1 : l->here.column + ((c & 0xC0) != 0x80);
     }
@@ -110,9 +33,14 @@ static bool fail(lexer *l, size_t at, const char *what) {
     return template_fail_at(l->e, place_of(l, at), ERR_INVALID, "%s", what);
 }
 
-static bool refused(lexer *l) { return err_set(l->e, ERR_MEMORY, "no memory for the template"); }
+static bool refused(lexer *l) {
+    l->failed = true;
+    return err_set(l->e, ERR_MEMORY, "no memory for the template");
+}
 
 static bool push(lexer *l, token_kind kind, size_t at, str text) {
+    if (l->n == TOKENS_MAX)
+        return l->failed = true, fail(l, at, "the template has more than 100000 words and marks");
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 256;
         token *grown = region_take(l->passing, cap * sizeof *grown);
@@ -125,79 +53,146 @@ static bool push(lexer *l, token_kind kind, size_t at, str text) {
     return true;
 }
 
-static token_kind last_kind(const lexer *l) { return l->n ? l->tokens[l->n - 1].kind : TOKEN_END; }
-
-static bool looking_at(const lexer *l, const char *s) {
+static bool looking_at(const lexer *l, size_t at, const char *s) {
     size_t n = strlen(s);
-    return l->len - l->at >= n && !memcmp(l->text + l->at, s, n);
+    return l->len >= at && l->len - at >= n && !memcmp(l->text + at, s, n);
 }
 
-static void skip_space(lexer *l) {
-    size_t n;
-    while ((n = space_at(l->text + l->at, l->len - l->at))) l->at += n;
+static size_t space_at(const lexer *l, size_t at) {
+    uint32_t cp;
+    if (at >= l->len) return 0;
+    int n = text_decode((str){l->text, l->len}, at, &cp);
+    return text_is_space(cp) ? (size_t)n : 0;
 }
 
-static void strip_last_text(lexer *l) {
-    if (!l->n || l->tokens[l->n - 1].kind != TOKEN_TEXT) return;
-    token *t = &l->tokens[l->n - 1];
-    t->text = text_trim(t->text, false, true);
-    if (!t->text.len) l->n--;
+static size_t skip_space(const lexer *l, size_t at) {
+    for (size_t n; (n = space_at(l, at));) at += n;
+    return at;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_word(char c) { return is_digit(c) || c == '_' || ((c | 32) >= 'a' && (c | 32) <= 'z'); }
+/* ---- what is outside of tags ---- */
 
-static bool lex_text(lexer *l) {
-    size_t start = l->at;
-    while (l->at < l->len && !(l->text[l->at] == '{' && l->at + 1 < l->len && memchr("%{#", l->text[l->at + 1], 3)))
-        l->at++;
-    return l->at == start || push(l, TOKEN_TEXT, start, (str){l->text + start, l->at - start});
+/* Text before a tag. sign: behind its opening; blocks: not {{. */
+static bool push_text(lexer *l, size_t from, size_t to, char sign, bool blocks) {
+    str s = {l->text + from, to - from};
+    if (sign == '-') {
+        s = text_trim(s, false, true);
+    } else if (sign != '+' && blocks) {
+        size_t line = s.len;
+        while (line && s.data[line - 1] != '\n') line--;
+        if ((line || l->line_starting) && line < s.len &&
+            !text_trim((str){s.data + line, s.len - line}, true, false).len)
+            s.len = line;
+    }
+    return !s.len || push(l, TOKEN_TEXT, from, s);
 }
 
-static bool lex_comment(lexer *l) {
-    size_t start = l->at;
-    l->at += 2;
-    bool strips_before = l->text[l->at] == '-';
-    if (strips_before) l->at++;
-    size_t body = l->at;
-    while (!(l->text[l->at] == '#' && l->text[l->at + 1] == '}' && l->at + 1 < l->len))
-        if (l->at + 2 >= l->len) return fail(l, start, "this comment has no end: #}");
-        else l->at++;
-    bool strips_behind = l->at > body && l->text[l->at - 1] == '-';
-    if (strips_before) strip_last_text(l);
-    if (!push(l, TOKEN_COMMENT, start, STR(""))) return false;
-    l->at += 2;
-    if (strips_behind) skip_space(l);
+/* Behind the end of a tag whose last character but the bracket stood at at: "-", "+" or none. */
+static void close_tag(lexer *l, size_t at, size_t end, bool trims) {
+    size_t from = end;
+    if (l->text[at] == '-')
+        end = skip_space(l, end);
+    else if (l->text[at] != '+' && trims && end < l->len && l->text[end] == '\n')
+        end++;
+    l->line_starting = end > from ? l->text[end - 1] == '\n' : false;
+    l->at = end;
+}
+
+static char sign_at(const lexer *l, size_t at) {
+    return at < l->len && memchr("-+", l->text[at], 2) ? l->text[at] : 0;
+}
+
+static bool lex_comment(lexer *l, size_t start, bool sign) {
+    size_t body = start + 2 + sign, end = body;
+    while (!looking_at(l, end, "#}"))
+        if (end++ >= l->len) return fail(l, start, "this comment has no end: #}");
+    close_tag(l, end > body ? end - 1 : start, end + 2, true);
     return true;
 }
 
+/* A tag {% name %}: its end, 0 when this is another. */
+static size_t simple_tag(const lexer *l, size_t at, const char *name, char *first, size_t *last) {
+    size_t n = strlen(name);
+    if (!looking_at(l, at, "{%")) return 0;
+    *first = sign_at(l, at + 2);
+    at = skip_space(l, at + 2 + (*first != 0));
+    if (!looking_at(l, at, name)) return 0;
+    at = skip_space(l, at + n);
+    *last = at - 1;
+    if (sign_at(l, at)) *last = at++;
+    return looking_at(l, at, "%}") ? at + 2 : 0;
+}
+
+static bool lex_raw(lexer *l, size_t open, size_t start, size_t last) {
+    size_t at, close_last, close;
+    char sign;
+    close_tag(l, last, start, false);
+    if (l->text[last] != '-') l->at = start;
+    for (at = l->at; !(close = simple_tag(l, at, "endraw", &sign, &close_last)); at++)
+        if (at >= l->len) return fail(l, open, "this has no {% endraw %}");
+    if (!push_text(l, l->at, at, sign, true)) return false;
+    close_tag(l, close_last, close, true);
+    return true;
+}
+
+static bool lex_root(lexer *l, token_kind *inside) {
+    size_t from = l->at, at = from, last, raw;
+    while (at < l->len && !(l->text[at] == '{' && at + 1 < l->len && memchr("%{#", l->text[at + 1], 3))) at++;
+    if (at >= l->len) {
+        l->at = l->len;
+        return from == at || push(l, TOKEN_TEXT, from, (str){l->text + from, at - from});
+    }
+    char what = l->text[at + 1], sign = sign_at(l, at + 2), unused;
+    if (!push_text(l, from, at, sign, what != '{')) return false;
+    if (what == '#') return lex_comment(l, at, sign != 0);
+    if (what == '%' && (raw = simple_tag(l, at, "raw", &unused, &last)) && l->text[last] != '+')
+        return lex_raw(l, at, raw, last);
+    *inside = what == '%' ? TOKEN_OPEN_STATEMENT : TOKEN_OPEN_EXPRESSION;
+    l->at = at + 2 + (sign != 0);
+    l->line_starting = false;
+    return push(l, *inside, at, (str){l->text + at, 2});
+}
+
+/* ---- strings ---- */
+
 static int hex_value(char c) {
-    if (is_digit(c)) return c - '0';
+    if (c >= '0' && c <= '9') return c - '0';
     return (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
 }
 
-static bool lex_hex(lexer *l, int digits, char **out) {
+static bool lex_hex(lexer *l, size_t digits, char **out) {
     uint32_t cp = 0;
-    for (int i = 0; i < digits; i++, l->at++) {
+    for (size_t i = 0; i < digits; i++, l->at++) {
         int v = l->at < l->len ? hex_value(l->text[l->at]) : -1;
-        if (v < 0) return fail(l, l->at, "this escape wants hexadecimal digits, two behind \\x, four behind \\u");
+        if (v < 0)
+            return fail(
+                l, l->at,
+                "this escape wants hexadecimal digits: two behind \\x, four behind \\u, eight behind \\U");
+        if (cp > 0x10FFFF) break;
         cp = cp * 16 + (uint32_t)v;
     }
-    if (cp >= 0xD800 && cp < 0xE000) l->halves = true;
-    *out += text_encode_unit(cp, *out);
+    if (cp > 0x10FFFF || (cp >= 0xD800 && cp < 0xE000)) return fail(l, l->at, "this escape is no character");
+    *out += utf8_encode(cp, *out);
     return true;
 }
 
+/* A backslash before what is no escape stays. */
 static bool lex_escape(lexer *l, char **out) {
-    static const char names[] = "ntrbfv'\"\\", meant[] = "\n\t\r\b\f\v'\"\\";
-    l->at++;
-    if (l->at >= l->len) return fail(l, l->at, "the template ends in a string");
-    char c = l->text[l->at++];
-    if (c == 'x' || c == 'u') return lex_hex(l, c == 'x' ? 2 : 4, out);
-    const char *known = memchr(names, c, sizeof names - 1);
-    if (!known)
-        return fail(l, l->at - 2, "no such escape; there are \\n \\t \\r \\b \\f \\v \\' \\\" \\\\ \\x \\u");
-    *(*out)++ = meant[known - names];
+    static const char names[] = "\\'\"abfnrtv", meant[] = "\\'\"\a\b\f\n\r\t\v";
+    char c = l->text[++l->at];
+    const char *known = c ? memchr(names, c, sizeof names - 1) : NULL;
+    if (c == 'x' || c == 'u' || c == 'U') return l->at++, lex_hex(l, c == 'x' ? 2 : c == 'u' ? 4 : 8, out);
+    if (c == 'N') return fail(l, l->at - 1, "characters by name (\\N) are not supported; \\u is");
+    if (c == '\n') return l->at++, true;
+    if (known) return *(*out)++ = meant[known - names], l->at++, true;
+    if (c >= '0' && c <= '7') {
+        uint32_t cp = 0;
+        for (int i = 0; i < 3 && l->text[l->at] >= '0' && l->text[l->at] <= '7'; i++)
+            cp = cp * 8 + (uint32_t)(l->text[l->at++] - '0');
+        *out += utf8_encode(cp, *out);
+        return true;
+    }
+    *(*out)++ = '\\';
     return true;
 }
 
@@ -209,122 +204,129 @@ static bool lex_string(lexer *l, char quote) {
     if (end >= l->len) return fail(l, start, "this string has no end");
     str text = {l->text + l->at, end - l->at};
     if (escapes) {
-        char *into = region_take_text(l->kept, text.len), *out = into; /* no escape is longer than what it means */
+        char *into = region_take_text(l->kept, text.len + 4),
+             *out = into; /* no escape is longer than what it means */
         if (!into) return refused(l);
         while (l->at < end)
-            if (l->text[l->at] != '\\') *out++ = l->text[l->at++];
-            else if (!lex_escape(l, &out)) return false;
-        text = (str){into, text_join_halves(into, (size_t)(out - into))};
+            if (l->text[l->at] != '\\')
+                *out++ = l->text[l->at++];
+            else if (!lex_escape(l, &out))
+                return false;
+        text = (str){into, (size_t)(out - into)};
     }
     l->at = end + 1;
     return push(l, TOKEN_STRING, start, text);
 }
 
-static void skip_number(lexer *l, bool with_fraction) {
-    while (is_digit(l->text[l->at])) l->at++;
-    if (!with_fraction || l->text[l->at] != '.' || !is_digit(l->text[l->at + 1])) return;
-    for (l->at++; is_digit(l->text[l->at]); l->at++) continue;
+/* ---- numbers, names, operators ---- */
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_word(char c) {
+    return is_digit(c) || c == '_' || ((c | 32) >= 'a' && (c | 32) <= 'z') || (c & 0x80);
 }
 
-/* A sign that has nothing to its left is part of the number, or an operator of its own. */
-static bool lex_sign(lexer *l) {
-    size_t start = l->at++;
-    skip_number(l, is_digit(l->text[l->at]));
-    return push(l, l->at > start + 1 ? TOKEN_NUMBER : TOKEN_UNARY, start, (str){l->text + start, l->at - start});
-}
-
-static bool ends_operand(token_kind k) {
-    return k == TOKEN_NAME || k == TOKEN_NUMBER || k == TOKEN_STRING || k == TOKEN_CLOSE_PAREN ||
-           k == TOKEN_CLOSE_BRACKET;
-}
-
-static bool lex_mark(lexer *l, bool *found) {
-    static const struct {
-        const char *text;
-        token_kind kind;
-    } marks[] = { /* in the order they are tried */
-        {"{%", TOKEN_OPEN_STATEMENT}, {"%}", TOKEN_CLOSE_STATEMENT}, {"{{", TOKEN_OPEN_EXPRESSION},
-        {"}}", TOKEN_CLOSE_EXPRESSION}, {"(", TOKEN_OPEN_PAREN}, {")", TOKEN_CLOSE_PAREN}, {"{", TOKEN_OPEN_BRACE},
-        {"}", TOKEN_CLOSE_BRACE}, {"[", TOKEN_OPEN_BRACKET}, {"]", TOKEN_CLOSE_BRACKET}, {",", TOKEN_COMMA},
-        {".", TOKEN_DOT}, {":", TOKEN_COLON}, {"|", TOKEN_PIPE}, {"<=", TOKEN_COMPARISON}, {">=", TOKEN_COMPARISON},
-        {"==", TOKEN_COMPARISON}, {"!=", TOKEN_COMPARISON}, {"<", TOKEN_COMPARISON}, {">", TOKEN_COMPARISON},
-        {"+", TOKEN_ADDITIVE}, {"-", TOKEN_ADDITIVE}, {"~", TOKEN_ADDITIVE}, {"**", TOKEN_POWER},
-        {"*", TOKEN_MULTIPLICATIVE}, {"//", TOKEN_MULTIPLICATIVE}, {"/", TOKEN_MULTIPLICATIVE},
-        {"%", TOKEN_MULTIPLICATIVE}, {"=", TOKEN_EQUALS},
-    };
-    *found = false;
-    for (size_t i = 0; i < sizeof marks / sizeof *marks && !*found; i++) {
-        if (!looking_at(l, marks[i].text)) continue;
-        if (marks[i].kind == TOKEN_CLOSE_EXPRESSION && l->braces > 0) continue; /* ends two mappings */
-        *found = true;
-        if (marks[i].kind == TOKEN_OPEN_EXPRESSION) l->braces = 0;
-        l->braces += (marks[i].kind == TOKEN_OPEN_BRACE) - (marks[i].kind == TOKEN_CLOSE_BRACE);
-        size_t n = strlen(marks[i].text);
-        l->at += n;
-        if (!push(l, marks[i].kind, l->at - n, (str){l->text + l->at - n, n})) return false;
+/* Digits, with single _ between. */
+static size_t digits_end(const lexer *l, size_t at, unsigned base) {
+    for (;; at++) {
+        int v = hex_value(l->text[at]);
+        if (v >= 0 && (unsigned)v < base) continue;
+        int next = l->text[at] == '_' ? hex_value(l->text[at + 1]) : -1;
+        if (next < 0 || (unsigned)next >= base) return at;
     }
+}
+
+static size_t float_end(const lexer *l, size_t at) {
+    if (at && l->text[at - 1] == '.') return 0;
+    size_t whole_end = digits_end(l, at, 10), end = whole_end;
+    if (l->text[end] == '.' && is_digit(l->text[end + 1])) end = digits_end(l, end + 1, 10);
+    if ((l->text[end] | 32) == 'e') {
+        size_t exponent = end + 1 + (l->text[end + 1] == '+' || l->text[end + 1] == '-');
+        if (is_digit(l->text[exponent])) return digits_end(l, exponent, 10);
+    }
+    return end > whole_end ? end : 0;
+}
+
+static size_t integer_end(const lexer *l, size_t at) {
+    const char *s = l->text + at;
+    unsigned base = s[0] != '0'          ? 10
+                    : (s[1] | 32) == 'x' ? 16
+                    : (s[1] | 32) == 'o' ? 8
+                    : (s[1] | 32) == 'b' ? 2
+                                         : 1;
+    if (base == 10) return digits_end(l, at, 10);
+    if (base == 1) return digits_end(l, at, 1); /* 00 */
+    size_t start = at + 2 + (s[2] == '_'), end = digits_end(l, start, base);
+    return end > start ? end : at + 1;
+}
+
+static bool lex_operator(lexer *l) {
+    static const char *const all[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+                                      "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
+    size_t i = 0, start = l->at;
+    while (i < sizeof all / sizeof *all && !looking_at(l, start, all[i])) i++;
+    if (i == sizeof all / sizeof *all) return fail(l, start, "this character has no meaning in a tag");
+    char c = l->text[start];
+    const char *opens = strchr("([{", c);
+    if (opens) {
+        if (l->n_open == BRACKETS_MAX) return fail(l, start, "brackets nested too deep");
+        l->open[l->n_open++] = ")]}"[opens - "([{"];
+    } else if (strchr(")]}", c) && (!l->n_open || l->open[--l->n_open] != c)) {
+        return fail(l, start, "this bracket was not opened");
+    }
+    l->at += strlen(all[i]);
+    return push(l, TOKEN_OPERATOR, start, (str){l->text + start, l->at - start});
+}
+
+static bool close_inside(lexer *l, token_kind *inside) {
+    bool statement = *inside == TOKEN_OPEN_STATEMENT;
+    const char *mark = statement ? "%}" : "}}";
+    size_t sign = l->text[l->at] == '-' || (statement && l->text[l->at] == '+');
+    if (l->n_open || !looking_at(l, l->at + sign, mark)) return false;
+    push(l, statement ? TOKEN_CLOSE_STATEMENT : TOKEN_CLOSE_EXPRESSION, l->at,
+         (str){l->text + l->at + sign, 2});
+    size_t end = l->at + sign + 2;
+    if (statement || sign)
+        close_tag(l, l->at, end, statement);
+    else
+        l->at = end, l->line_starting = false;
+    *inside = TOKEN_TEXT;
     return true;
 }
 
-/* {%- and {{-: what stands before loses the white space at its end. */
-static bool lex_opening(lexer *l, token_kind kind) {
-    strip_last_text(l);
-    if (kind == TOKEN_OPEN_EXPRESSION) l->braces = 0;
-    l->at += 3;
-    return push(l, kind, l->at - 3, (str){l->text + l->at - 3, 2});
-}
-
-static bool lex_closing(lexer *l, token_kind kind) {
-    l->at += 3;
-    if (!push(l, kind, l->at - 3, (str){l->text + l->at - 2, 2})) return false;
-    skip_space(l);
-    return true;
-}
-
-static bool lex_one(lexer *l) {
-    token_kind k = last_kind(l);
-    bool found;
-    if (k == TOKEN_END || k == TOKEN_CLOSE_STATEMENT || k == TOKEN_CLOSE_EXPRESSION || k == TOKEN_COMMENT) {
-        size_t n = l->n;
-        if (!lex_text(l)) return false;
-        if (l->n > n) return true;
-    }
-    if (looking_at(l, "{#")) return lex_comment(l);
-    if (looking_at(l, "{%-")) return lex_opening(l, TOKEN_OPEN_STATEMENT);
-    if (looking_at(l, "{{-")) return lex_opening(l, TOKEN_OPEN_EXPRESSION);
-    skip_space(l);
+static bool lex_inside(lexer *l, token_kind *inside) {
+    l->at = skip_space(l, l->at);
     if (l->at >= l->len) return fail(l, l->at, "the template ends inside a tag");
-    if (looking_at(l, "-%}")) return lex_closing(l, TOKEN_CLOSE_STATEMENT);
-    if (looking_at(l, "-}}")) return lex_closing(l, TOKEN_CLOSE_EXPRESSION);
-    char c = l->text[l->at];
-    if ((c == '-' || c == '+') && !ends_operand(last_kind(l))) return lex_sign(l);
-    if (!lex_mark(l, &found)) return false;
-    if (found) return true;
+    if (close_inside(l, inside)) return true;
+    size_t start = l->at, end;
+    char c = l->text[start];
     if (c == '\'' || c == '"') return lex_string(l, c);
-    size_t start = l->at;
     if (is_digit(c)) {
-        skip_number(l, last_kind(l) != TOKEN_DOT);
-        return push(l, TOKEN_NUMBER, start, (str){l->text + start, l->at - start});
+        bool fraction = (end = float_end(l, start)) != 0;
+        l->at = fraction ? end : (end = integer_end(l, start));
+        return push(l, fraction ? TOKEN_FLOAT : TOKEN_INTEGER, start, (str){l->text + start, end - start});
     }
-    if (!is_word(c)) return fail(l, l->at, "this character has no meaning in a tag");
+    if (!is_word(c)) return lex_operator(l);
     while (is_word(l->text[l->at])) l->at++;
     return push(l, TOKEN_NAME, start, (str){l->text + start, l->at - start});
 }
 
-bool template_lex(str source, region *kept, region *passing, token **tokens, size_t *n, bool *halves, err *e) {
-    lexer l = {.source = source, .here = {1, 1}, .kept = kept, .passing = passing, .e = e};
-    l.text = region_take_text(kept, source.len + 2);
-    l.origin = region_take(passing, (source.len + 1) * sizeof *l.origin);
-    if (!l.text || !l.origin) return refused(&l);
-    if (source.len && source.data[source.len - 1] == '\n') source.len--;
-    strip_blocks(&l, source);
-    cut_generation_tags(&l);
-    l.text[l.len] = l.text[l.len + 1] = 0;
-    while (l.at < l.len)
-        if (!lex_one(&l)) return false;
+bool template_lex(str source, region *kept, region *passing, token **tokens, size_t *n, err *e) {
+    lexer l = {.here = {1, 1}, .kept = kept, .passing = passing, .line_starting = true, .e = e};
+    token_kind inside = TOKEN_TEXT;
+    char *text = region_take_text(kept, source.len + 4);
+    if (!text) return refused(&l);
+    for (size_t i = 0; i < source.len; i++) {
+        if (source.data[i] == '\r' && i + 1 < source.len && source.data[i + 1] == '\n') continue;
+        text[l.len++] = source.data[i] == '\r' ? '\n' : source.data[i];
+    }
+    if (l.len && text[l.len - 1] == '\n') l.len--;
+    memset(text + l.len, 0, 4);
+    l.text = text;
+    while (l.at < l.len || inside != TOKEN_TEXT)
+        if (!(inside == TOKEN_TEXT ? lex_root(&l, &inside) : lex_inside(&l, &inside)) || l.failed)
+            return false;
     if (!push(&l, TOKEN_END, l.len, STR("the end"))) return false;
     *tokens = l.tokens;
     *n = l.n;
-    *halves = l.halves;
     return true;
 }

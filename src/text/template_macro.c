@@ -1,5 +1,5 @@
-/* kwargs and varargs exist in a macro only when its body reads them before it has set them. The order of the walk
- * is Jinja's. */
+/* kwargs and varargs exist in a macro only when its body reads them before it has set them. The order of the
+ * walk is Jinja's. */
 #include "text/template_internal.h"
 
 typedef struct walk {
@@ -8,7 +8,10 @@ typedef struct walk {
 
 static uint8_t special_bit(const node *n) {
     if (n->kind != NODE_NAME) return 0;
-    return n->symbol == SYMBOL_KWARGS ? MACRO_KWARGS : n->symbol == SYMBOL_VARARGS ? MACRO_VARARGS : 0;
+    return n->symbol == SYMBOL_KWARGS    ? MACRO_KWARGS
+           : n->symbol == SYMBOL_VARARGS ? MACRO_VARARGS
+           : n->symbol == SYMBOL_CALLER  ? MACRO_CALLER
+                                         : 0;
 }
 
 static void visit(walk *w, const node *n);
@@ -19,79 +22,54 @@ static void visit_all(walk *w, const nodes *all) {
 
 static void declare(walk *w, const node *target) {
     w->declared |= special_bit(target);
-    for (uint32_t i = 0; target->kind == NODE_TUPLE && i < target->body.n; i++) declare(w, target->body.at[i]);
+    for (uint32_t i = 0; target->kind == NODE_TUPLE && i < target->body.n; i++)
+        declare(w, target->body.at[i]);
 }
 
-static void declare_parameters(walk *w, const nodes *parameters) {
-    for (uint32_t i = 0; i < parameters->n; i++) {
-        const node *n = parameters->at[i];
-        declare(w, n->kind == NODE_KEYWORD ? n->a : n);
-    }
-}
-
-static void visit_macro(walk *w, const node *n) {
-    declare_parameters(w, &n->other);
-    for (uint32_t i = 0; i < n->other.n; i++)
-        if (n->other.at[i]->kind == NODE_KEYWORD) visit(w, n->other.at[i]->b);
-    visit_all(w, &n->body);
-}
-
-static void visit_filter(walk *w, const node *filter) { /* its name is no variable */
-    if (filter->kind == NODE_CALL) visit_all(w, &filter->body);
-}
-
-static void visit_loop(walk *w, const node *n) { /* a loop's condition comes last */
-    bool selects = n->b->kind == NODE_SELECT;
-    declare(w, n->a);
-    visit(w, selects ? n->b->a : n->b);
-    visit_all(w, &n->body);
-    visit_all(w, &n->other);
-    if (selects) visit(w, n->b->b);
+/* A scope's own names are gone behind it. */
+static void visit_scope(walk *w, const node *n) {
+    walk inner = *w;
+    if (n->kind == NODE_FOR) declare(&inner, n->a);
+    for (uint32_t i = 0; n->kind != NODE_FOR && i < n->other.n; i++)
+        if (n->other.at[i]->kind == NODE_KEYWORD) {
+            declare(&inner, n->other.at[i]->a);
+            visit(&inner, n->other.at[i]->b);
+        } else {
+            if (n->other.at[i]->kind == NODE_NAME)
+                declare(&inner, n->other.at[i]);
+            else
+                visit(&inner, n->other.at[i]);
+        }
+    visit_all(&inner, &n->body);
+    if (n->kind == NODE_FOR) visit_all(&inner, &n->other), visit(&inner, n->c);
+    w->read |= inner.read;
 }
 
 static void visit(walk *w, const node *n) {
     if (!n) return;
     switch (n->kind) {
-    case NODE_TEXT:
-    case NODE_COMMENT:
-    case NODE_STRING:
-    case NODE_INTEGER:
-    case NODE_FLOAT:
-    case NODE_BREAK:
-    case NODE_CONTINUE: return;
     case NODE_NAME: w->read |= special_bit(n) & (uint8_t)~w->declared; return;
-    case NODE_FOR: visit_loop(w, n); return;
-    case NODE_SET:
-        declare(w, n->a);
+    case NODE_FOR:
         visit(w, n->b);
-        visit_all(w, &n->body);
+        visit_scope(w, n);
         return;
-    case NODE_MACRO: visit_macro(w, n); return;
     case NODE_CALL_BLOCK:
         visit(w, n->a);
-        visit_macro(w, n);
+        visit_scope(w, n);
         return;
-    case NODE_FILTER_BLOCK:
-        visit_all(w, &n->body);
-        visit_filter(w, n->b);
-        return;
-    case NODE_MEMBER:
-        visit(w, n->a);
-        if (n->op) visit(w, n->b);
-        return;
-    case NODE_FILTER:
-        visit(w, n->a);
-        visit_filter(w, n->b);
-        return;
-    case NODE_TEST: visit(w, n->a); return;
-    case NODE_KEYWORD: visit(w, n->b); return;
-    case NODE_SELECT:
-    case NODE_TERNARY: /* the condition first */
+    case NODE_SET:
         visit(w, n->b);
-        visit(w, n->a);
-        visit(w, n->c);
+        if (n->a->kind == NODE_NAME || n->a->kind == NODE_TUPLE) declare(w, n->a);
+        visit_all(w, &n->body);
         return;
-    default: /* statements with a test, operators, calls, lists */
+    case NODE_MACRO: /* its own kwargs are another's */
+    case NODE_WITH:
+    case NODE_SCOPE:
+    case NODE_FILTER_BLOCK:
+        visit(w, n->b);
+        visit_scope(w, n);
+        return;
+    default:
         visit(w, n->a);
         visit(w, n->b);
         visit(w, n->c);
@@ -102,7 +80,7 @@ static void visit(walk *w, const node *n) {
 
 uint8_t template_special_arguments(const nodes *parameters, const nodes *body) {
     walk w = {0};
-    declare_parameters(&w, parameters);
+    for (uint32_t i = 0; i < parameters->n; i++) declare(&w, parameters->at[i]->a);
     visit_all(&w, body);
     return w.read;
 }

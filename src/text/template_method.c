@@ -1,282 +1,358 @@
-/* Methods of texts and mappings, and the functions every template has. */
+/* Methods of texts. */
 #include "text/template_internal.h"
 
-#include <math.h>
-#include <time.h>
-
-/* ---- finding them ---- */
-
-static const struct {
-    const char *name;
-    function_kind kind;
-} text_methods[] = {
-    {"upper", CALL_UPPER}, {"lower", CALL_LOWER}, {"strip", CALL_STRIP}, {"lstrip", CALL_LSTRIP},
-    {"rstrip", CALL_RSTRIP}, {"title", CALL_TITLE}, {"capitalize", CALL_CAPITALIZE},
-    {"startswith", CALL_STARTSWITH}, {"endswith", CALL_ENDSWITH}, {"split", CALL_SPLIT}, {"replace", CALL_REPLACE},
-}, mapping_methods[] = {
-    {"get", CALL_GET}, {"items", CALL_ITEMS}, {"keys", CALL_KEYS}, {"values", CALL_VALUES},
-    {"dictsort", CALL_DICTSORT},
-};
-
-#define COUNT(table) (sizeof(table) / sizeof *(table))
-
-static bool bind_method(run *r, function_kind kind, const value *self, value *out) {
-    function *f;
-    if (!run_take(r, sizeof *f, &f)) return false;
-    *f = (function){.kind = kind, .self = *self};
-    return *out = (value){.kind = FUNCTION, .function = f}, true;
+static bool text_argument(run *r, const char *what, const value *v, str *out) {
+    *out = STR("");
+    if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
+    if (v->kind != STRING) return run_fail(r, "%s wants a text, not %s", what, value_kind_name(v));
+    return *out = value_str(v), true;
 }
 
-bool method_find(run *r, const value *self, str name, value *out) {
-    *out = value_of(UNDEFINED);
-    if (is_list(self) && str_is(name, "length")) return *out = value_integer((double)self->list->n), true;
-    if (is_mapping(self)) {
-        for (size_t i = 0; i < COUNT(mapping_methods); i++)
-            if (str_is(name, mapping_methods[i].name)) return bind_method(r, mapping_methods[i].kind, self, out);
-    }
-    if (self->kind != STRING) return true;
-    if (str_is(name, "length")) {
-        *out = value_integer((double)text_units(value_str(self)));
-        return run_spend_bytes(r, self->bytes);
-    }
-    for (size_t i = 0; i < COUNT(text_methods); i++)
-        if (str_is(name, text_methods[i].name)) return bind_method(r, text_methods[i].kind, self, out);
-    return true;
+static bool count_argument(run *r, const char *what, const value *v, int64_t otherwise, int64_t *out) {
+    *out = otherwise;
+    return v->kind == UNSET || value_index(r, what, v, out);
 }
 
-/* ---- texts ---- */
+#define SELF value_str(self)
+#define METHOD(name) static bool name(run *r, const value *self, const value *args, value *out)
 
-static value argument(arguments args, size_t i) { return i < args.n ? args.items[i] : value_of(MISSING); }
+METHOD(text_upper) { return (void)args, text_change_case(r, SELF, true, out); }
+METHOD(text_lower) { return (void)args, text_change_case(r, SELF, false, out); }
+METHOD(text_swapcase) { return (void)args, text_swap_case(r, SELF, out); }
+METHOD(text_titled) { return (void)args, text_title(r, SELF, out); }
+METHOD(text_capitalized) { return (void)args, text_capitalize(r, SELF, out); }
 
-static bool starts_or_ends(str s, str part, bool end) {
-    if (!end) return str_starts(s, part);
-    return s.len >= part.len && str_eq((str){s.data + s.len - part.len, part.len}, part);
+/* ---- strip ---- */
+
+static bool strip(run *r, const value *self, const value *args, bool start, bool end, value *out) {
+    str set;
+    if (args[0].kind == UNSET || args[0].kind == NONE)
+        *out = value_string(text_trim(SELF, start, end));
+    else if (!text_argument(r, "strip()", &args[0], &set))
+        return false;
+    else
+        *out = value_string(text_trim_set(SELF, set, start, end));
+    return run_spend_bytes(r, self->bytes);
 }
 
-static bool call_starts_or_ends(run *r, const function *f, arguments args, value *out) {
-    bool end = f->kind == CALL_ENDSWITH, found = false;
-    const char *name = end ? "endswith" : "startswith";
-    value what = argument(args, 0);
-    if (what.kind != STRING && !is_list(&what))
-        return run_fail(r, "%s() wants a text, or a list of texts, not %s", name, value_kind_name(&what));
-    const value *parts = is_list(&what) ? what.list->items : &what;
-    size_t n = is_list(&what) ? what.list->n : 1;
+METHOD(text_strip) { return strip(r, self, args, true, true, out); }
+METHOD(text_lstrip) { return strip(r, self, args, true, false, out); }
+METHOD(text_rstrip) { return strip(r, self, args, false, true, out); }
+
+static bool ends(str s, str part, bool front) {
+    return s.len >= part.len &&
+           (!part.len || !memcmp(front ? s.data : s.data + s.len - part.len, part.data, part.len));
+}
+
+METHOD(text_removeprefix) {
+    str part;
+    if (!text_argument(r, "removeprefix()", &args[0], &part)) return false;
+    bool has = ends(SELF, part, true);
+    return *out = value_string(has ? (str){self->text + part.len, self->bytes - part.len} : SELF), true;
+}
+
+METHOD(text_removesuffix) {
+    str part;
+    if (!text_argument(r, "removesuffix()", &args[0], &part)) return false;
+    return *out = value_string(ends(SELF, part, false) ? (str){self->text, self->bytes - part.len} : SELF),
+           true;
+}
+
+/* ---- searching, in a part of the text: start and end, as slices have them ---- */
+
+static bool window(run *r, const value *self, const value *start, const value *end, str *out, int64_t *from) {
+    int64_t n = (int64_t)text_characters(SELF), to;
+    *from = 0;
+    if (!(start->kind == NONE || count_argument(r, "the start", start, 0, from))) return false;
+    to = n;
+    if (!(end->kind == NONE || count_argument(r, "the end", end, n, &to))) return false;
+    if (*from < 0) *from = *from + n < 0 ? 0 : *from + n;
+    if (to < 0) to = to + n < 0 ? 0 : to + n;
+    if (to > n) to = n;
+    *out = (str){NULL, 0};
+    if (*from > to) return true;
+    size_t a = text_offset(SELF, (size_t)*from), z = text_offset(SELF, (size_t)to);
+    *out = (str){self->text ? self->text + a : "", z - a};
+    return run_spend_bytes(r, self->bytes);
+}
+
+static bool starts_or_ends(run *r, const value *self, const value *args, bool front, value *out) {
+    str s, part;
+    int64_t from;
+    bool found = false;
+    if (!window(r, self, &args[1], &args[2], &s, &from)) return false;
+    size_t n = args[0].kind == TUPLE ? args[0].list->n : 1;
     for (size_t i = 0; i < n && !found; i++) {
-        if (parts[i].kind != STRING)
-            return run_fail(r, "%s() wants texts, not %s", name, value_kind_name(&parts[i]));
-        found = starts_or_ends(value_str(&f->self), value_str(&parts[i]), end);
-        if (!run_spend(r, 1) || !run_spend_bytes(r, parts[i].bytes)) return false;
+        const value *one = args[0].kind == TUPLE ? &args[0].list->items[i] : &args[0];
+        if (!text_argument(r, front ? "startswith()" : "endswith()", one, &part)) return false;
+        found = s.data && ends(s, part, front);
     }
     return *out = value_boolean(found), true;
 }
 
-static bool call_split(run *r, const function *f, arguments args, value *out) {
-    value separator = argument(args, 0), most = argument(args, 1);
-    if (separator.kind != STRING && separator.kind != NONE && separator.kind != MISSING)
-        return run_fail(r, "split() wants a text to split at, not %s", value_kind_name(&separator));
-    if (most.kind != INTEGER && most.kind != MISSING)
-        return run_fail(r, "split() wants a whole number of splits, not %s", value_kind_name(&most));
-    return text_split(r, value_str(&f->self), &separator, most.kind == INTEGER ? most.number : -1, out);
-}
+METHOD(text_startswith) { return starts_or_ends(r, self, args, true, out); }
+METHOD(text_endswith) { return starts_or_ends(r, self, args, false, out); }
 
-static bool call_replace(run *r, const function *f, arguments args, value *out) {
-    value old = argument(args, 0), new = argument(args, 1), count = argument(args, 2);
-    if (old.kind != STRING || new.kind != STRING) return run_fail(r, "replace() wants two texts");
-    if (count.kind == KEYWORDS) {
-        value *named = mapping_get(r, count.mapping, STR("count"));
-        count = named ? *named : value_of(NONE);
-    }
-    if (count.kind != INTEGER && count.kind != NONE && (count.kind != MISSING || args.n > 2))
-        return run_fail(r, "replace() wants a whole number of times, not %s", value_kind_name(&count));
-    double most = count.kind == INTEGER ? count.number : -1;
-    return text_replace(r, value_str(&f->self), value_str(&old), value_str(&new), isnan(most) ? 0 : most, out);
-}
-
-static bool call_text_method(run *r, const function *f, arguments args, value *out) {
-    str s = value_str(&f->self);
-    switch (f->kind) {
-    case CALL_UPPER: return text_change_case(r, s, true, out);
-    case CALL_LOWER: return text_change_case(r, s, false, out);
-    case CALL_STRIP:
-    case CALL_LSTRIP:
-    case CALL_RSTRIP:
-        *out = value_string(text_trim(s, f->kind != CALL_RSTRIP, f->kind != CALL_LSTRIP));
-        return run_spend_bytes(r, s.len - out->bytes);
-    case CALL_TITLE: return text_title(r, s, out);
-    case CALL_CAPITALIZE: return text_capitalize(r, s, out);
-    case CALL_SPLIT: return call_split(r, f, args, out);
-    case CALL_REPLACE: return call_replace(r, f, args, out);
-    default: return call_starts_or_ends(r, f, args, out);
-    }
-}
-
-/* ---- mappings ---- */
-
-static bool call_get(run *r, const mapping *m, arguments args, value *out) {
-    value key = argument(args, 0), otherwise = argument(args, 1);
-    if (key.kind != STRING) return run_fail(r, "get() wants a text, not %s", value_kind_name(&key));
-    value *found = mapping_get(r, m, value_str(&key));
-    if (found && found->kind != MISSING) return *out = *found, true;
-    return *out = otherwise.kind == MISSING ? value_of(NONE) : otherwise, true;
-}
-
-/* The i-th positional argument, or the keyword of that name, or otherwise. */
-static value named_argument(run *r, arguments args, size_t i, const mapping *keywords, str name, value otherwise) {
-    value v = argument(args, i);
-    if (v.kind != MISSING) return v;
-    value *named = keywords ? mapping_get(r, keywords, name) : NULL;
-    return named && named->kind != MISSING ? *named : otherwise;
-}
-
-static bool call_dictsort(run *r, const mapping *m, arguments args, value *out) {
-    const mapping *keywords = NULL;
-    value *positional;
-    size_t n = 0;
-    if (!run_take_items(r, args.n, &positional)) return false;
-    for (size_t i = 0; i < args.n; i++) {
-        if (args.items[i].kind == KEYWORDS) keywords = args.items[i].mapping;
-        else positional[n++] = args.items[i];
-    }
-    args = (arguments){positional, n};
-    value with_case = named_argument(r, args, 0, keywords, STR("case_sensitive"), value_boolean(false));
-    value by = named_argument(r, args, 1, keywords, STR("by"), value_string(STR("key")));
-    value reverse = named_argument(r, args, 2, keywords, STR("reverse"), value_boolean(false)), pairs;
-    if (with_case.kind != BOOLEAN || reverse.kind != BOOLEAN)
-        return run_fail(r, "dictsort's case_sensitive and reverse must be booleans");
-    bool by_key = by.kind == STRING && str_is(value_str(&by), "key");
-    if (!by_key && (by.kind != STRING || !str_is(value_str(&by), "value")))
-        return run_fail(r, "dictsort's by must be 'key' or 'value'");
-    sort_order order = {.by_pair = true, .pair_index = !by_key, .with_case = with_case.boolean,
-                        .reverse = reverse.boolean};
-    return mapping_items(r, m, &pairs) && list_sort(r, pairs.list, &order, out);
-}
-
-static bool call_values(run *r, const mapping *m, value *out) {
-    value *items;
-    if (!list_new(r, m->n, out, &items)) return false;
-    for (uint32_t i = 0; i < m->n; i++) items[i] = m->entries[i].value;
-    return true;
-}
-
-/* ---- functions ---- */
-
-bool function_raise(run *r, arguments args) {
-    value what = argument(args, 0), text;
-    if (what.kind == MISSING || what.kind == UNDEFINED || what.kind == NONE)
-        return run_fail(r, "the template refuses this conversation");
-    if (!text_of_raw(r, &what, &text)) return false;
-    r->why = FAILED;
-    int shown = text.bytes < ERR_MESSAGE_BYTES ? (int)text.bytes : ERR_MESSAGE_BYTES;
-    return err_set(r->e, ERR_INVALID, "%.*s", shown, text.text);
-}
-
-/* What JavaScript makes a number of; NaN is beyond nothing. */
-static bool range_number(run *r, const value *v, double *out) {
-    value text = *v;
-    *out = NAN;
-    if (is_numeric(v)) return *out = value_number(v), true;
-    if (is_list(v) && !text_of_raw(r, v, &text)) return false;
-    return text.kind != STRING || number_of_text(r, value_str(&text), out);
-}
-
-static value number_of_kind(double d) { return isfinite(d) && d == floor(d) ? value_integer(d) : value_float(d); }
-
-static bool is_absent(const value *v) { return v->kind == MISSING || v->kind == UNDEFINED || v->kind == NONE; }
-
-bool function_range(run *r, arguments args, value *out) {
-    value first = argument(args, 0), second = argument(args, 1), third = argument(args, 2), *items;
-    double start = 0, stop, step = 1;
-    if (first.kind == MISSING) first.kind = UNDEFINED;
-    bool one = is_absent(&second), has_step = !is_absent(&third);
-    if (!range_number(r, one ? &first : &second, &stop) || (!one && !range_number(r, &first, &start)) ||
-        (has_step && !range_number(r, &third, &step)))
+static bool find(run *r, const value *self, const value *args, bool last, int64_t *out) {
+    str s, part;
+    int64_t from;
+    if (!text_argument(r, "find()", &args[0], &part) || !window(r, self, &args[1], &args[2], &s, &from))
         return false;
-    if (!one && first.kind >= STRING)
-        return run_fail(r, "range() wants a number to start from, not %s", value_kind_name(&first));
-    if (step == 0) return run_fail(r, "range()'s step must not be zero");
-    size_t n = 0;
-    for (double i = start; (step > 0 ? i < stop : i > stop) && n <= TEXT_TEMPLATE_RANGE_MAX; i += step) n++;
-    if (n > TEXT_TEMPLATE_RANGE_MAX) return run_fail(r, "range() of more than %d numbers", TEXT_TEMPLATE_RANGE_MAX);
-    if (!list_new(r, n, out, &items)) return false;
-    for (size_t k = 0; k < n; k++, start += step) items[k] = number_of_kind(start);
-    if (n && !one && first.kind == BOOLEAN) items[0] = first; /* the reference gives back what it was given */
+    size_t at = !s.data ? SIZE_MAX : last ? text_find_last(s, part) : text_find(s, part, 0);
+    *out = at == SIZE_MAX ? -1 : from + (int64_t)text_characters((str){s.data, at});
+    return run_spend_bytes(r, s.len);
+}
+
+static bool find_value(run *r, const value *self, const value *args, bool last, bool must, value *out) {
+    int64_t at;
+    if (!find(r, self, args, last, &at)) return false;
+    if (must && at < 0) return run_fail(r, "index(): the text is not in it");
+    return *out = value_integer(at), true;
+}
+
+METHOD(text_found) { return find_value(r, self, args, false, false, out); }
+METHOD(text_rfound) { return find_value(r, self, args, true, false, out); }
+METHOD(text_index) { return find_value(r, self, args, false, true, out); }
+METHOD(text_rindex) { return find_value(r, self, args, true, true, out); }
+
+METHOD(text_count) {
+    str s, part;
+    int64_t from, n = 0;
+    if (!text_argument(r, "count()", &args[0], &part) || !window(r, self, &args[1], &args[2], &s, &from))
+        return false;
+    if (!part.len) n = s.data ? (int64_t)text_characters(s) + 1 : 0;
+    for (size_t at = 0; part.len && (at = text_find(s, part, at)) != SIZE_MAX; at += part.len) n++;
+    return *out = value_integer(n), true;
+}
+
+METHOD(text_replaced) {
+    str old, new;
+    int64_t most;
+    return text_argument(r, "replace()", &args[0], &old) && text_argument(r, "replace()", &args[1], &new) &&
+           count_argument(r, "replace(): count", &args[2], -1, &most) &&
+           text_replace(r, SELF, old, new, most, out);
+}
+
+/* ---- taking apart, putting together ---- */
+
+static bool split(run *r, const value *self, const value *args, bool last, value *out) {
+    int64_t most;
+    str unused;
+    if (args[0].kind != UNSET && args[0].kind != NONE && !text_argument(r, "split()", &args[0], &unused))
+        return false;
+    if (!count_argument(r, "split(): maxsplit", &args[1], -1, &most)) return false;
+    return last ? text_split_last(r, SELF, &args[0], most, out) : text_split(r, SELF, &args[0], most, out);
+}
+
+METHOD(text_splits) { return split(r, self, args, false, out); }
+METHOD(text_rsplits) { return split(r, self, args, true, out); }
+METHOD(text_splitlines) {
+    return text_split_lines(r, SELF, args[0].kind != UNSET && value_truth(&args[0]), out);
+}
+
+static bool partition(run *r, const value *self, const value *args, bool last, value *out) {
+    str s = SELF, part;
+    value *three;
+    if (!text_argument(r, "partition()", &args[0], &part)) return false;
+    if (!part.len) return run_fail(r, "the separator is empty");
+    if (!list_tuple(r, 3, out, &three) || !run_spend_bytes(r, s.len)) return false;
+    size_t at = last ? text_find_last(s, part) : text_find(s, part, 0);
+    for (int i = 0; i < 3; i++) three[i] = value_string(STR(""));
+    if (at == SIZE_MAX) return three[last ? 2 : 0] = *self, true;
+    three[0] = value_string((str){s.data, at});
+    three[1] = args[0];
+    three[2] = value_string((str){s.data + at + part.len, s.len - at - part.len});
     return true;
 }
 
-/* Only what the reference knows: %Y %m %d %b %B %H %M %%. */
-bool function_strftime_now(run *r, arguments args, value *out) {
-    value format = argument(args, 0);
-    time_t now = (time_t)r->limits->now_s;
-    struct tm parts;
-    char text[64];
-    if (format.kind != STRING)
-        return run_fail(r, "strftime_now() wants a format, not %s", value_kind_name(&format));
-    gmtime_r(&now, &parts);
-    str s = value_str(&format);
+METHOD(text_partition) { return partition(r, self, args, false, out); }
+METHOD(text_rpartition) { return partition(r, self, args, true, out); }
+
+METHOD(text_join) {
+    const list *l;
     text_builder b;
-    build_begin(&b, r, s.len + 16);
-    for (size_t i = 0; i < s.len; i++) {
-        bool known = s.data[i] == '%' && i + 1 < s.len && memchr("YmdbBHM%", s.data[i + 1], 8);
-        const char one[] = {'%', known ? s.data[i + 1] : '%', 0};
-        if (known) build_append(&b, (str){text, strftime(text, sizeof text, one, &parts)});
-        else build_append(&b, (str){s.data + i, 1});
-        i += known;
+    str part;
+    if (args[0].kind == UNDEFINED) return *out = value_string(STR("")), true;
+    if (!value_iterate(r, &args[0], &l)) return false;
+    build_begin(&b, r, 0);
+    for (size_t i = 0; i < l->n && !b.failed; i++) {
+        if (!run_spend(r, 1) || !text_argument(r, "join()", &l->items[i], &part)) return false;
+        if (i) build_append(&b, SELF);
+        build_append(&b, part);
     }
     return build_end(&b, out);
 }
 
-/* A pair may be a text of two characters. */
-static bool add_pair(run *r, mapping *m, const value *pair) {
-    value first, second;
-    if (is_list(pair) && pair->list->n == 2) {
-        first = pair->list->items[0];
-        second = pair->list->items[1];
-    } else if (pair->kind == STRING && text_characters(value_str(pair)) == 2) {
-        if (!text_slice(r, value_str(pair), 0, 1, 1, &first) || !text_slice(r, value_str(pair), 1, 2, 1, &second))
-            return false;
-    } else {
-        return run_fail(r, "namespace() wants a mapping, or a list of pairs");
-    }
-    if (first.kind != STRING)
-        return run_fail(r, "a namespace's keys must be texts, not %s", value_kind_name(&first));
-    return mapping_set(r, m, value_str(&first), second);
+/* ---- width ---- */
+
+static bool pad(run *r, const value *self, const value *args, char where, value *out) {
+    str with = STR(" ");
+    int64_t width, n = (int64_t)text_characters(SELF);
+    text_builder b;
+    if (!value_index(r, "a width", &args[0], &width)) return false;
+    if (args[1].kind != UNSET && !text_argument(r, "a fill", &args[1], &with)) return false;
+    if (text_characters(with) != 1) return run_fail(r, "a fill has one character");
+    int64_t more = width > n ? width - n : 0, left = where == '>'   ? more
+                                                     : where == '^' ? more / 2 + (more & width & 1)
+                                                                    : 0;
+    build_begin(&b, r, self->bytes);
+    build_pad(&b, with, (size_t)left);
+    build_append(&b, SELF);
+    build_pad(&b, with, (size_t)(more - left));
+    return build_end(&b, out);
 }
 
-static bool add_all(run *r, mapping *to, const mapping *from) {
-    for (uint32_t i = 0; i < from->n; i++)
-        if (!mapping_set(r, to, from->entries[i].key, from->entries[i].value)) return false;
-    return true;
+METHOD(text_ljust) { return pad(r, self, args, '<', out); }
+METHOD(text_rjust) { return pad(r, self, args, '>', out); }
+METHOD(text_centered) { return pad(r, self, args, '^', out); }
+
+METHOD(text_zfill) {
+    str s = SELF;
+    int64_t width, n = (int64_t)text_characters(s);
+    text_builder b;
+    if (!value_index(r, "zfill()", &args[0], &width)) return false;
+    size_t sign = s.len && (s.data[0] == '-' || s.data[0] == '+');
+    build_begin(&b, r, s.len);
+    build_append(&b, (str){s.data, sign});
+    build_pad(&b, STR("0"), width > n ? (size_t)(width - n) : 0);
+    build_append(&b, (str){s.data + sign, s.len - sign});
+    return build_end(&b, out);
 }
 
-bool function_namespace(run *r, arguments args, value *out) {
-    mapping *m;
-    const mapping *keywords = NULL;
-    if (args.n && args.items[args.n - 1].kind == KEYWORDS) keywords = args.items[--args.n].mapping;
-    if (args.n > 1) return run_fail(r, "namespace() wants at most one argument, not %zu", args.n);
-    if (!mapping_new(r, 0, &m)) return false;
-    if (args.n) {
-        const value *source = &args.items[0];
-        if (!is_mapping(source) && !is_list(source))
-            return run_fail(r, "namespace() wants a mapping, or a list of pairs, not %s", value_kind_name(source));
-        if (is_mapping(source) && !add_all(r, m, source->mapping)) return false;
-        for (size_t i = 0; is_list(source) && i < source->list->n; i++)
-            if (!add_pair(r, m, &source->list->items[i])) return false;
+METHOD(text_expandtabs) {
+    int64_t size, column = 0;
+    uint32_t cp;
+    text_builder b;
+    if (!count_argument(r, "expandtabs()", &args[0], 8, &size)) return false;
+    build_begin(&b, r, self->bytes);
+    for (size_t at = 0, n; at < self->bytes && !b.failed; at += n) {
+        n = (size_t)text_decode(SELF, at, &cp);
+        int64_t more = cp == '\t' ? size > 0 ? size - column % size : 0 : 1;
+        if (cp == '\t')
+            build_pad(&b, STR(" "), (size_t)more);
+        else
+            build_append(&b, (str){self->text + at, n});
+        column = cp == '\n' || cp == '\r' ? 0 : column + more;
     }
-    if (keywords && !add_all(r, m, keywords)) return false;
-    return *out = (value){.kind = NAMESPACE, .mapping = m}, true;
+    return build_end(&b, out);
 }
 
-bool method_call(run *r, const function *f, arguments args, value *out) {
-    switch (f->kind) {
-    case CALL_NAMESPACE: return function_namespace(r, args, out);
-    case CALL_RAISE_EXCEPTION: return function_raise(r, args);
-    case CALL_RANGE: return function_range(r, args, out);
-    case CALL_STRFTIME_NOW: return function_strftime_now(r, args, out);
-    case CALL_GET: return call_get(r, f->self.mapping, args, out);
-    case CALL_ITEMS: return mapping_items(r, f->self.mapping, out);
-    case CALL_KEYS: return mapping_keys(r, f->self.mapping, out);
-    case CALL_VALUES: return call_values(r, f->self.mapping, out);
-    case CALL_DICTSORT: return call_dictsort(r, f->self.mapping, args, out);
-    default: return call_text_method(r, f, args, out);
-    }
+static bool text_format(run *r, const value *self, const arguments *args, value *out) {
+    return format_braces(r, SELF, args, out);
 }
+
+METHOD(text_format_map) {
+    if (args[0].kind != MAPPING)
+        return run_fail(r, "format_map() wants a mapping, not %s", value_kind_name(&args[0]));
+    return format_braces(r, SELF, &(arguments){.keywords = args[0].mapping}, out);
+}
+
+/* ---- what its characters are ---- */
+
+static bool all_are(const value *self, bool (*is)(uint32_t cp), bool of_nothing, value *out) {
+    uint32_t cp;
+    bool all = self->bytes > 0 || of_nothing;
+    for (size_t at = 0; at < self->bytes && all;) {
+        at += (size_t)text_decode(SELF, at, &cp);
+        all = is(cp);
+    }
+    return *out = value_boolean(all), true;
+}
+
+static bool alnum(uint32_t cp) { return letter_is_alpha(cp) || letter_is_numeric(cp); }
+static bool ascii(uint32_t cp) { return cp < 0x80; }
+static bool word(uint32_t cp) { return cp == '_' || alnum(cp); }
+
+METHOD(text_isalpha) {
+    return (void)args, run_spend_bytes(r, 8 * self->bytes) && all_are(self, letter_is_alpha, false, out);
+}
+METHOD(text_isalnum) {
+    return (void)args, run_spend_bytes(r, 8 * self->bytes) && all_are(self, alnum, false, out);
+}
+METHOD(text_isdigit) {
+    return (void)args, run_spend_bytes(r, 8 * self->bytes) && all_are(self, letter_is_digit, false, out);
+}
+METHOD(text_isnumeric) {
+    return (void)args, run_spend_bytes(r, 8 * self->bytes) && all_are(self, letter_is_numeric, false, out);
+}
+METHOD(text_isspace) {
+    return (void)args, run_spend_bytes(r, self->bytes) && all_are(self, text_is_space, false, out);
+}
+METHOD(text_isascii) {
+    return (void)args, run_spend_bytes(r, self->bytes) && all_are(self, ascii, true, out);
+}
+METHOD(text_isprintable) {
+    return (void)args, run_spend_bytes(r, 8 * self->bytes) && all_are(self, letter_is_printable, true, out);
+}
+
+METHOD(text_isidentifier) {
+    bool digit = self->bytes && self->text[0] >= '0' && self->text[0] <= '9';
+    (void)args;
+    if (digit) return *out = value_boolean(false), true;
+    return run_spend_bytes(r, 8 * self->bytes) && all_are(self, word, false, out);
+}
+
+METHOD(text_islower) { return (void)args, run_apply(r, test_find(STR("lower")), self, &(arguments){0}, out); }
+METHOD(text_isupper) { return (void)args, run_apply(r, test_find(STR("upper")), self, &(arguments){0}, out); }
+
+METHOD(text_istitle) {
+    value titled;
+    bool some = false;
+    uint32_t cp;
+    (void)args;
+    if (!text_title(r, SELF, &titled)) return false;
+    for (size_t at = 0; at < self->bytes;) {
+        at += (size_t)text_decode(SELF, at, &cp);
+        some |= letter_is_upper(cp);
+    }
+    return *out = value_boolean(some && str_eq(SELF, value_str(&titled))), true;
+}
+
+static const builtin methods[] = {
+    {"capitalize", "", text_capitalized, NULL},
+    {"casefold", "", text_lower, NULL},
+    {"center", "/width fill?", text_centered, NULL},
+    {"count", "/sub start? end?", text_count, NULL},
+    {"endswith", "/suffix start? end?", text_endswith, NULL},
+    {"expandtabs", "tabsize?", text_expandtabs, NULL},
+    {"find", "/sub start? end?", text_found, NULL},
+    {"format", NULL, NULL, text_format},
+    {"format_map", "/mapping", text_format_map, NULL},
+    {"index", "/sub start? end?", text_index, NULL},
+    {"isalnum", "/", text_isalnum, NULL},
+    {"isalpha", "/", text_isalpha, NULL},
+    {"isascii", "/", text_isascii, NULL},
+    {"isdecimal", "/", text_isdigit, NULL},
+    {"isdigit", "/", text_isdigit, NULL},
+    {"isidentifier", "/", text_isidentifier, NULL},
+    {"islower", "/", text_islower, NULL},
+    {"isnumeric", "/", text_isnumeric, NULL},
+    {"isprintable", "/", text_isprintable, NULL},
+    {"isspace", "/", text_isspace, NULL},
+    {"istitle", "/", text_istitle, NULL},
+    {"isupper", "/", text_isupper, NULL},
+    {"join", "/iterable", text_join, NULL},
+    {"ljust", "/width fill?", text_ljust, NULL},
+    {"lower", "/", text_lower, NULL},
+    {"lstrip", "/chars?", text_lstrip, NULL},
+    {"partition", "/sep", text_partition, NULL},
+    {"removeprefix", "/prefix", text_removeprefix, NULL},
+    {"removesuffix", "/suffix", text_removesuffix, NULL},
+    {"replace", "/old new count?", text_replaced, NULL},
+    {"rfind", "/sub start? end?", text_rfound, NULL},
+    {"rindex", "/sub start? end?", text_rindex, NULL},
+    {"rjust", "/width fill?", text_rjust, NULL},
+    {"rpartition", "/sep", text_rpartition, NULL},
+    {"rsplit", "sep? maxsplit?", text_rsplits, NULL},
+    {"rstrip", "/chars?", text_rstrip, NULL},
+    {"split", "sep? maxsplit?", text_splits, NULL},
+    {"splitlines", "keepends?", text_splitlines, NULL},
+    {"startswith", "/prefix start? end?", text_startswith, NULL},
+    {"strip", "/chars?", text_strip, NULL},
+    {"swapcase", "/", text_swapcase, NULL},
+    {"title", "/", text_titled, NULL},
+    {"upper", "/", text_upper, NULL},
+    {"zfill", "/width", text_zfill, NULL},
+};
+const builtin *const methods_of_texts = methods;
+const size_t methods_of_texts_n = sizeof methods / sizeof *methods;

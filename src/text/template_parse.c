@@ -1,6 +1,8 @@
 /* Tokens to nodes, by recursive descent: statements, and the tools that expressions use, too. */
 #include "text/template_parser.h"
 
+#include <stdio.h>
+
 static bool parse_any(parser *p);
 
 /* ---- symbols ---- */
@@ -31,18 +33,25 @@ static bool grow_symbols(symbols *s, region *g) {
     return true;
 }
 
-bool parser_intern(parser *p, const token *name, uint32_t *id) {
+static bool intern(parser *p, str name, place at, uint32_t *id) {
     symbols *s = &p->t->names;
     if (s->n == s->cap && !grow_symbols(s, p->kept)) return parser_refused(p);
-    uint32_t *slot = symbol_slot(s, name->text);
+    uint32_t *slot = symbol_slot(s, name);
     if (!*slot) {
         if (s->n == TEMPLATE_NAMES_MAX)
-            return template_fail_at(p->e, name->at, ERR_INVALID, "more than %d names", TEMPLATE_NAMES_MAX);
-        s->names[s->n] = name->text;
+            return template_fail_at(p->e, at, ERR_INVALID, "more than %d names", TEMPLATE_NAMES_MAX);
+        s->names[s->n] = name;
         *slot = ++s->n;
     }
     *id = *slot - 1;
     return true;
+}
+
+node *parser_name(parser *p, const token *t) {
+    node *n = parser_node(p, NODE_NAME, t->at);
+    if (!n) return NULL;
+    n->text = t->text;
+    return intern(p, t->text, t->at, &n->symbol) ? n : NULL;
 }
 
 /* ---- the tools of the descent ---- */
@@ -51,20 +60,26 @@ void *parser_refused(parser *p) { return err_set(p->e, ERR_MEMORY, "no memory fo
 
 void *parser_unexpected(parser *p, const char *wanted) {
     const token *t = parser_here(p);
-    const char *shown = t->kind == TOKEN_TEXT ? "text" : t->kind == TOKEN_COMMENT ? "a comment" : NULL;
-    template_fail_at(p->e, t->at, ERR_INVALID, "expected %s, not %s%.*s%s", wanted, shown ? "" : "'",
-                     shown ? 40 : (int)(t->text.len < 40 ? t->text.len : 40), shown ? shown : t->text.data,
-                     shown ? "" : "'");
+    bool text = t->kind == TOKEN_TEXT;
+    template_fail_at(p->e, t->at, ERR_INVALID, "expected %s, not %s%.*s%s", wanted, text ? "" : "'",
+                     text ? 4 : (int)(t->text.len < 40 ? t->text.len : 40), text ? "text" : t->text.data,
+                     text ? "" : "'");
     return NULL;
 }
 
-bool parser_expect(parser *p, token_kind kind, const char *wanted) {
-    return parser_accept(p, kind) || parser_unexpected(p, wanted);
+void *parser_wrong(parser *p, place at, const char *what) {
+    return template_fail_at(p->e, at, ERR_INVALID, "%s", what), NULL;
+}
+
+bool parser_expect(parser *p, const char *mark) {
+    char wanted[8];
+    snprintf(wanted, sizeof wanted, "'%s'", mark);
+    return parser_accept(p, mark) || parser_unexpected(p, wanted);
 }
 
 bool parser_enter(parser *p) {
-    return ++p->depth <= PARSE_DEPTH_MAX ||
-           template_fail_at(p->e, parser_here(p)->at, ERR_INVALID, "nested more than %d deep", PARSE_DEPTH_MAX);
+    return ++p->depth <= PARSE_DEPTH_MAX || template_fail_at(p->e, parser_here(p)->at, ERR_INVALID,
+                                                             "nested more than %d deep", PARSE_DEPTH_MAX);
 }
 
 node *parser_node(parser *p, node_kind kind, place at) {
@@ -79,7 +94,8 @@ node *parser_node(parser *p, node_kind kind, place at) {
 bool parser_raise(parser *p, node *n, const node *child) {
     if (child && child->height >= n->height) n->height = (uint16_t)(child->height + 1);
     return n->height <= TEMPLATE_HEIGHT_MAX ||
-           template_fail_at(p->e, n->at, ERR_INVALID, "more than %d operations in each other", TEMPLATE_HEIGHT_MAX);
+           template_fail_at(p->e, n->at, ERR_INVALID, "more than %d operations in each other",
+                            TEMPLATE_HEIGHT_MAX);
 }
 
 /* A node over up to three others, each of which must be there (or is NULL by leave). */
@@ -123,98 +139,173 @@ bool parser_collect(parser *p, size_t mark, node *owner, nodes *out) {
 
 /* ---- statements ---- */
 
-static bool close_tag(parser *p) { return parser_expect(p, TOKEN_CLOSE_STATEMENT, "'%}'"); }
-
-static bool is_tag(const parser *p, const char *name) {
-    return parser_is(p, TOKEN_OPEN_STATEMENT) && parser_is_name(p, 1, name);
+static bool close_tag(parser *p) {
+    if (!parser_is(p, TOKEN_CLOSE_STATEMENT)) return parser_unexpected(p, "'%}'") != NULL;
+    return p->at++, true;
 }
 
-/* Everything up to one of these tags. */
+static bool is_tag(const parser *p, const char *name) {
+    return parser_is(p, TOKEN_OPEN_STATEMENT) && parser_is_text(p, 1, TOKEN_NAME, name);
+}
+
+/* Everything up to one of these tags, whose name is then next. */
 static bool parse_body(parser *p, const char *const *ends, node *owner, nodes *out) {
     size_t mark = p->n_pending;
+    parser_accept(p, ":");
+    if (!close_tag(p)) return false;
     for (;;) {
         for (const char *const *end = ends; *end; end++)
-            if (is_tag(p, *end)) return parser_collect(p, mark, owner, out);
+            if (is_tag(p, *end)) return p->at++, parser_collect(p, mark, owner, out);
         if (parser_is(p, TOKEN_END))
             return template_fail_at(p->e, owner->at, ERR_INVALID, "this has no {%% %s %%}", ends[0]);
         if (!parse_any(p)) return false;
     }
 }
 
-static bool skip_tag(parser *p) { /* {% name %}, whose start is_tag has seen */
-    p->at += 2;
-    return close_tag(p);
+static bool parse_block(parser *p, const char *end, node *owner, nodes *out) {
+    return parse_body(p, (const char *const[]){end, NULL}, owner, out) && (p->at++, close_tag(p));
 }
 
-static bool parse_block(parser *p, const char *end, node *owner, nodes *out) {
-    return parse_body(p, (const char *const[]){end, NULL}, owner, out) && skip_tag(p);
+/* A block with a scope of its own: what is unknown in it is so whether it is reached or not. */
+static bool parse_scope(parser *p, const char *const *ends, node *owner, nodes *out) {
+    bool before = p->conditional;
+    p->conditional = false;
+    bool ok = ends[1] ? parse_body(p, ends, owner, out) : parse_block(p, ends[0], owner, out);
+    p->conditional = before;
+    return ok;
+}
+#define ENDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static node *parse_set_target(parser *p) {
+    const token *t = parser_here(p);
+    if (t->kind != TOKEN_NAME || !parser_is_text(p, 1, TOKEN_OPERATOR, ".")) return parse_target(p, NULL);
+    p->at++;
+    node *name = parser_name(p, t);
+    p->at++;
+    t = parser_here(p);
+    if (t->kind != TOKEN_NAME) return parser_unexpected(p, "a name behind '.'");
+    p->at++;
+    node *n = name ? parser_over(p, NODE_ATTRIBUTE, t->at, 0, name, NULL, NULL) : NULL;
+    if (n) n->text = t->text;
+    return n;
 }
 
 static node *parse_set(parser *p, node *n) {
-    if (!(n->a = parse_sequence(p, parse_expression)) || !parser_raise(p, n, n->a)) return NULL;
-    if (!parser_accept(p, TOKEN_EQUALS)) return close_tag(p) && parse_block(p, "endset", n, &n->body) ? n : NULL;
-    n->b = parse_sequence(p, parse_expression);
-    return n->b && parser_raise(p, n, n->b) && close_tag(p) ? n : NULL;
+    if (!(n->a = parse_set_target(p)) || !parser_raise(p, n, n->a)) return NULL;
+    if (parser_accept(p, "=")) {
+        n->b = parse_tuple(p, TUPLE_PLAIN, NULL);
+        return n->b && parser_raise(p, n, n->b) && close_tag(p) ? n : NULL;
+    }
+    if (parser_is_mark(p, "|") && (!(n->b = parse_filter(p, NULL, false)) || !parser_raise(p, n, n->b)))
+        return NULL;
+    n->op = 1;
+    return parse_scope(p, ENDS("endset"), n, &n->body) ? n : NULL;
 }
 
 /* An elif is an if in the other branch, and its end is ours. */
 static node *parse_if(parser *p, node *n) {
-    if (!(n->a = parse_expression(p)) || !parser_raise(p, n, n->a) || !close_tag(p) ||
-        !parse_body(p, (const char *const[]){"endif", "elif", "else", NULL}, n, &n->body))
+    bool before = p->conditional;
+    p->conditional = true;
+    if (!(n->a = parse_tuple(p, TUPLE_NO_CONDITION, NULL)) || !parser_raise(p, n, n->a) ||
+        !parse_body(p, ENDS("endif", "elif", "else"), n, &n->body))
         return NULL;
-    if (is_tag(p, "endif")) return skip_tag(p) ? n : NULL;
-    if (is_tag(p, "else")) return skip_tag(p) && parse_block(p, "endif", n, &n->other) ? n : NULL;
+    if (parser_accept_name(p, "endif")) return p->conditional = before, close_tag(p) ? n : NULL;
+    if (parser_accept_name(p, "else")) {
+        bool ok = parse_block(p, "endif", n, &n->other);
+        return p->conditional = before, ok ? n : NULL;
+    }
     size_t mark = p->n_pending;
-    p->at++;
     node *elif = parser_node(p, NODE_IF, parser_next(p)->at);
-    if (!elif || !parser_enter(p) || !parser_leave(p, parse_if(p, elif)) || !parser_pend(p, elif)) return NULL;
+    if (!elif || !parser_enter(p) || !parser_leave(p, parse_if(p, elif)) || !parser_pend(p, elif))
+        return NULL;
+    p->conditional = before;
     return parser_collect(p, mark, n, &n->other) ? n : NULL;
 }
 
 static node *parse_for(parser *p, node *n) {
-    place at = parser_here(p)->at;
-    if (!(n->a = parse_sequence(p, parse_primary))) return NULL;
-    if (n->a->kind != NODE_NAME && n->a->kind != NODE_TUPLE)
-        return template_fail_at(p->e, at, ERR_INVALID, "a loop sets a name, or names with commas between"), NULL;
-    if (!parser_is_name(p, 0, "in")) return parser_unexpected(p, "'in'");
-    p->at++;
-    if (!(n->b = parse_expression(p)) || !parser_raise(p, n, n->b) || !close_tag(p) ||
-        !parse_body(p, (const char *const[]){"endfor", "else", NULL}, n, &n->body))
+    bool captures = p->captures;
+    p->captures = false;
+    if (!(n->a = parse_target(p, "in")) || !parser_raise(p, n, n->a)) return NULL;
+    if (!parser_accept_name(p, "in")) return parser_unexpected(p, "'in'");
+    if (!(n->b = parse_tuple(p, TUPLE_NO_CONDITION, "recursive")) || !parser_raise(p, n, n->b)) return NULL;
+    if (parser_accept_name(p, "if") && (!(n->c = parse_expression(p)) || !parser_raise(p, n, n->c)))
         return NULL;
-    if (is_tag(p, "endfor")) return skip_tag(p) ? n : NULL;
-    return skip_tag(p) && parse_block(p, "endfor", n, &n->other) ? n : NULL;
+    if (parser_accept_name(p, "recursive")) n->op = FOR_RECURSIVE;
+    p->loops++;
+    if (!parse_scope(p, ENDS("endfor", "else"), n, &n->body)) return NULL;
+    p->loops--;
+    bool otherwise = parser_accept_name(p, "else");
+    if (!otherwise) p->at++;
+    if (!(otherwise ? parse_scope(p, ENDS("endfor"), n, &n->other) : close_tag(p))) return NULL;
+    if (p->captures) n->op |= FOR_CAPTURED;
+    p->captures |= captures;
+    return n;
+}
+
+static bool parse_macro_body(parser *p, const char *end, node *n) {
+    uint32_t loops = p->loops;
+    p->loops = 0;
+    bool ok = parse_scope(p, ENDS(end), n, &n->body);
+    p->loops = loops;
+    p->captures = true;
+    if (ok) n->op = template_special_arguments(&n->other, &n->body);
+    return ok;
 }
 
 static node *parse_macro(parser *p, node *n) {
-    if (!(n->a = parse_primary(p))) return NULL;
-    if (n->a->kind != NODE_NAME)
-        return template_fail_at(p->e, n->a->at, ERR_INVALID, "a macro needs a name"), NULL;
-    if (!parse_arguments(p, true, n, &n->other) || !close_tag(p) || !parse_block(p, "endmacro", n, &n->body))
-        return NULL;
-    n->op = template_special_arguments(&n->other, &n->body);
-    return n;
+    const token *t = parser_here(p);
+    if (t->kind != TOKEN_NAME) return parser_unexpected(p, "a macro's name");
+    p->at++;
+    if (!(n->a = parser_name(p, t)) || !parse_signature(p, n, &n->other)) return NULL;
+    return parse_macro_body(p, "endmacro", n) ? n : NULL;
 }
 
 static node *parse_call_block(parser *p, node *n) {
-    if (parser_is(p, TOKEN_OPEN_PAREN) && !parse_arguments(p, true, n, &n->other)) return NULL;
-    node *callee = parse_primary(p);
-    if (!callee) return NULL;
-    if (callee->kind != NODE_NAME)
-        return template_fail_at(p->e, callee->at, ERR_INVALID, "expected a macro's name"), NULL;
-    if (!(n->a = parse_call_of(p, callee)) || !parser_raise(p, n, n->a) || !close_tag(p) ||
-        !parse_block(p, "endcall", n, &n->body))
-        return NULL;
-    n->op = template_special_arguments(&n->other, &n->body);
-    return n;
+    if (parser_is_mark(p, "(") && !parse_signature(p, n, &n->other)) return NULL;
+    place at = parser_here(p)->at;
+    if (!(n->a = parse_expression(p)) || !parser_raise(p, n, n->a)) return NULL;
+    if (n->a->kind != NODE_CALL) return parser_wrong(p, at, "expected a call");
+    return parse_macro_body(p, "endcall", n) ? n : NULL;
 }
 
 static node *parse_filter_block(parser *p, node *n) {
-    if (!(n->b = parse_primary(p))) return NULL;
-    if (n->b->kind == NODE_NAME && !(n->b = parse_calls(p, n->b))) return NULL;
-    return parser_raise(p, n, n->b) && close_tag(p) && parse_block(p, "endfilter", n, &n->body) ? n : NULL;
+    if (!(n->b = parse_filter(p, NULL, true)) || !parser_raise(p, n, n->b)) return NULL;
+    return parse_scope(p, ENDS("endfilter"), n, &n->body) ? n : NULL;
 }
 
-static node *parse_nothing(parser *p, node *n) { return close_tag(p) ? n : NULL; }
+static node *parse_with(parser *p, node *n) {
+    size_t mark = p->n_pending;
+    while (!parser_is(p, TOKEN_CLOSE_STATEMENT) && !parser_is_mark(p, ":")) {
+        if (p->n_pending > mark && !parser_expect(p, ",")) return NULL;
+        place at = parser_here(p)->at;
+        const token *t = parser_next(p);
+        if (t->kind != TOKEN_NAME) return parser_wrong(p, at, "expected a name");
+        if (!parser_pend(p, parser_name(p, t)) || !parser_expect(p, "=") ||
+            !parser_pend(p, parse_expression(p)))
+            return NULL;
+    }
+    if (!parser_collect(p, mark, n, &n->other)) return NULL;
+    return parse_scope(p, ENDS("endwith"), n, &n->body) ? n : NULL;
+}
+
+/* What a model is trained on is marked by {% generation %}: nothing to us. */
+static node *parse_generation(parser *p, node *n) {
+    return parse_scope(p, ENDS("endgeneration"), n, &n->body) ? n : NULL;
+}
+
+static node *parse_print(parser *p, node *n) {
+    size_t mark = p->n_pending;
+    while (!parser_is(p, TOKEN_CLOSE_STATEMENT)) {
+        if (p->n_pending > mark && !parser_expect(p, ",")) return NULL;
+        if (!parser_pend(p, parse_expression(p))) return NULL;
+    }
+    return close_tag(p) && parser_collect(p, mark, n, &n->body) ? n : NULL;
+}
+
+static node *parse_leave_turn(parser *p, node *n) {
+    if (!p->loops) return parser_wrong(p, n->at, "break and continue stand in loops");
+    return close_tag(p) ? n : NULL;
+}
 
 static node *parse_statement(parser *p) {
     static const struct {
@@ -222,24 +313,41 @@ static node *parse_statement(parser *p) {
         node_kind kind;
         node *(*parse)(parser *p, node *n);
     } statements[] = {
-        {"set", NODE_SET, parse_set}, {"if", NODE_IF, parse_if}, {"for", NODE_FOR, parse_for},
-        {"macro", NODE_MACRO, parse_macro}, {"call", NODE_CALL_BLOCK, parse_call_block},
-        {"filter", NODE_FILTER_BLOCK, parse_filter_block}, {"break", NODE_BREAK, parse_nothing},
-        {"continue", NODE_CONTINUE, parse_nothing},
+        {"set", NODE_SET, parse_set},
+        {"if", NODE_IF, parse_if},
+        {"for", NODE_FOR, parse_for},
+        {"macro", NODE_MACRO, parse_macro},
+        {"call", NODE_CALL_BLOCK, parse_call_block},
+        {"filter", NODE_FILTER_BLOCK, parse_filter_block},
+        {"with", NODE_WITH, parse_with},
+        {"generation", NODE_SCOPE, parse_generation},
+        {"print", NODE_OUTPUT, parse_print},
+        {"break", NODE_BREAK, parse_leave_turn},
+        {"continue", NODE_CONTINUE, parse_leave_turn},
     };
+    static const char *const others[] = {"include", "import", "from", "extends", "block"};
     p->at++;
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
-        if (!parser_is_name(p, 0, statements[i].name)) continue;
+        if (!parser_is_name(p, statements[i].name)) continue;
         node *n = parser_node(p, statements[i].kind, parser_next(p)->at);
         return n ? statements[i].parse(p, n) : NULL;
     }
-    return parser_unexpected(p, "set, if, for, macro, call, filter, break or continue");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (parser_is_name(p, others[i]))
+            return parser_wrong(
+                p, parser_here(p)->at,
+                "a chat template stands alone: there are no others to include, import or extend");
+    return parser_unexpected(p,
+                             "set, if, for, macro, call, filter, with, generation, print, break or continue");
 }
 
 static node *parse_output(parser *p) {
-    p->at++;
-    node *n = parse_expression(p);
-    return n && parser_expect(p, TOKEN_CLOSE_EXPRESSION, "'}}'") ? n : NULL;
+    size_t mark = p->n_pending;
+    node *n = parser_node(p, NODE_OUTPUT, parser_next(p)->at);
+    if (!n || !parser_pend(p, parse_tuple(p, TUPLE_PLAIN, NULL)) || !parser_collect(p, mark, n, &n->body))
+        return NULL;
+    if (!parser_is(p, TOKEN_CLOSE_EXPRESSION)) return parser_unexpected(p, "'}}'");
+    return p->at++, n;
 }
 
 static node *parse_one(parser *p) {
@@ -249,9 +357,8 @@ static node *parse_one(parser *p) {
     case TOKEN_OPEN_STATEMENT: return parse_statement(p);
     case TOKEN_OPEN_EXPRESSION: return parse_output(p);
     case TOKEN_TEXT:
-    case TOKEN_COMMENT:
         p->at++;
-        if ((n = parser_node(p, t->kind == TOKEN_TEXT ? NODE_TEXT : NODE_COMMENT, t->at))) n->text = t->text;
+        if ((n = parser_node(p, NODE_TEXT, t->at))) n->text = t->text;
         return n;
     default: return parser_unexpected(p, "text or a tag");
     }
@@ -267,8 +374,11 @@ bool template_parse(text_template *t, region *passing, const token *tokens, size
     };
     parser p = {.t = t, .kept = &t->kept, .passing = passing, .tokens = tokens, .n = n, .e = e};
     for (uint32_t i = 0, id; i < SYMBOLS_FIXED; i++)
-        if (!parser_intern(&p, &(token){.text = str_of(fixed[i])}, &id)) return false;
+        if (!intern(&p, str_of(fixed[i]), (place){0}, &id)) return false;
     while (!parser_is(&p, TOKEN_END))
         if (!parse_any(&p)) return false;
+    if (p.unknown)
+        return template_fail_at(e, p.unknown->at, ERR_INVALID, "no %s '%.*s'",
+                                p.unknown->kind == NODE_TEST ? "test" : "filter", CLIPPED(p.unknown->text));
     return parser_collect(&p, 0, NULL, &t->body);
 }

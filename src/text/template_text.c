@@ -1,11 +1,8 @@
-/* Texts, as JavaScript's strings behave: cut, searched, replaced, put together. */
+/* Texts: cut, searched, replaced, put together. */
 #include "text/template_internal.h"
-
-#include <math.h>
 
 /* ---- characters ---- */
 
-/* Of well-formed text, in which halves of surrogate pairs (ED A0…BF xx) may stand. */
 int text_decode(str s, size_t at, uint32_t *cp) {
     const unsigned char *p = (const unsigned char *)s.data + at;
     size_t left = s.len - at;
@@ -17,48 +14,13 @@ int text_decode(str s, size_t at, uint32_t *cp) {
     return *cp = (p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu), 4;
 }
 
-int text_encode_unit(uint32_t cp, char out[4]) {
-    if (cp < 0xD800 || cp >= 0xE000) return utf8_encode(cp, out);
-    out[0] = '\xED';
-    out[1] = (char)(0x80 | (cp >> 6 & 0x3F));
-    out[2] = (char)(0x80 | (cp & 0x3F));
-    return 3;
-}
-
-static bool is_half(const char *p, size_t left, bool high) {
-    return left >= 3 && p[0] == '\xED' && ((unsigned char)p[1] >= 0xA0) && ((unsigned char)p[1] < 0xB0) == high;
-}
-
-size_t text_join_halves(char *s, size_t len) {
-    size_t out = 0;
-    for (size_t i = 0; i < len;) {
-        if (s[i] == '\xED' && is_half(s + i, len - i, true) && is_half(s + i + 3, len - i - 3, false)) {
-            uint32_t high, low;
-            text_decode((str){s, len}, i, &high);
-            text_decode((str){s, len}, i + 3, &low);
-            out += (size_t)utf8_encode(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), s + out);
-            i += 6;
-        } else {
-            s[out++] = s[i++];
-        }
-    }
-    return out;
-}
-
-void text_replace_halves(char *s, size_t len) {
-    for (size_t i = 0; i + 2 < len; i++)
-        if (s[i] == '\xED' && (unsigned char)s[i + 1] >= 0xA0) memcpy(s + i, "\xEF\xBF\xBD", 3);
-}
-
 bool text_is_space(uint32_t cp) {
-    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
-    return cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 ||
-           cp == 0x202F || cp == 0x205F || cp == 0x3000 || cp == 0xFEFF;
+    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13) || (cp >= 0x1C && cp <= 0x1F);
+    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 ||
+           cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
 static bool starts_character(char c) { return (c & 0xC0) != 0x80; }
-
-static bool has_two_units(char c) { return (unsigned char)c >= 0xF0; }
 
 size_t text_characters(str s) {
     size_t n = 0;
@@ -66,20 +28,15 @@ size_t text_characters(str s) {
     return n;
 }
 
-size_t text_units(str s) {
-    size_t n = 0;
-    for (size_t i = 0; i < s.len; i++) n += starts_character(s.data[i]) + has_two_units(s.data[i]);
-    return n;
+size_t text_next(str s, size_t at) {
+    for (at++; at < s.len && !starts_character(s.data[at]); at++) continue;
+    return at;
 }
 
-int text_compare_units(str a, str b) {
-    size_t i = 0, least = a.len < b.len ? a.len : b.len;
-    while (i < least && a.data[i] == b.data[i]) i++;
-    if (i == least) return a.len < b.len ? -1 : a.len > b.len;
-    uint32_t x = (unsigned char)a.data[i], y = (unsigned char)b.data[i];
-    /* In UTF-16 characters beyond U+FFFF come before those from U+E000 on. */
-    if (x >= 0xEE && y >= 0xEE && (x >= 0xF0) != (y >= 0xF0)) return x >= 0xF0 ? -1 : 1;
-    return x < y ? -1 : 1;
+size_t text_offset(str s, size_t character) {
+    size_t at = 0;
+    for (; character && at < s.len; character--) at = text_next(s, at);
+    return at;
 }
 
 /* ---- building ---- */
@@ -98,7 +55,8 @@ static bool grow_in_place(region *g, char *data, size_t cap, size_t more) {
 }
 
 static bool check_length(run *r, size_t len) {
-    return len <= r->limits->output_bytes || run_fail(r, "a text of more than %zu bytes", r->limits->output_bytes);
+    return len <= r->limits->output_bytes ||
+           run_fail(r, "a text of more than %zu bytes", r->limits->output_bytes);
 }
 
 static void build_grow(text_builder *b, size_t more) {
@@ -127,11 +85,21 @@ void build_append(text_builder *b, str s) {
     b->len += s.len;
 }
 
+void build_append_char(text_builder *b, uint32_t cp) {
+    char bytes[4];
+    build_append(b, (str){bytes, (size_t)utf8_encode(cp, bytes)});
+}
+
+void build_pad(text_builder *b, str with, size_t times) {
+    if (times && with.len && times > b->r->limits->output_bytes / with.len)
+        b->failed |= !check_length(b->r, SIZE_MAX);
+    for (; times && !b->failed; times--) build_append(b, with);
+}
+
 bool build_end(text_builder *b, value *out) {
     if (b->failed || !check_length(b->r, b->len)) return false;
     region *g = &b->r->memory;
     if (b->data + b->cap == g->at) g->at = b->data + b->len;
-    if (b->r->halves) b->len = text_join_halves(b->data, b->len);
     *out = value_string((str){b->data, b->len});
     return run_spend_bytes(b->r, b->len);
 }
@@ -157,12 +125,12 @@ bool text_concat(run *r, str a, str b, value *out) {
     if (!check_length(r, len)) return false;
     if (!a.len || !b.len) return *out = value_string(a.len ? a : b), true;
     char *end = (char *)(uintptr_t)(a.data + a.len);
-    if (!r->halves && grow_in_place(&r->memory, end, 0, b.len)) { /* a chain of + goes on where it has come to */
-        memcpy(end, b.data, b.len);
+    if (grow_in_place(&r->memory, end, 0, b.len)) { /* a chain of + goes on where it has come to */
+        memmove(end, b.data, b.len);
         *out = value_string((str){a.data, len});
         return run_spend_bytes(r, b.len);
     }
-    if (len >= GROWING_FROM_BYTES && !r->halves) {
+    if (len >= GROWING_FROM_BYTES) {
         growing_text *g = find_growing(r, a);
         if (!g || g->cap < len) g = run_spend_bytes(r, a.len) ? new_growing(r, a, 2 * len) : NULL;
         if (!g) return false;
@@ -176,6 +144,15 @@ bool text_concat(run *r, str a, str b, value *out) {
     build_append(&t, a);
     build_append(&t, b);
     return build_end(&t, out);
+}
+
+bool text_repeat(run *r, str s, whole times, value *out) {
+    text_builder b;
+    if (times <= 0 || !s.len) return *out = value_string(STR("")), true;
+    if (times > (whole)(r->limits->output_bytes / s.len)) return check_length(r, SIZE_MAX);
+    build_begin(&b, r, s.len * (size_t)times);
+    build_pad(&b, s, (size_t)times);
+    return run_spend(r, (uint64_t)times / 8) && build_end(&b, out);
 }
 
 /* ---- parts ---- */
@@ -197,91 +174,68 @@ str text_trim(str s, bool start, bool end) {
     return s;
 }
 
+str text_trim_set(str s, str set, bool start, bool end) {
+    while (start && s.len) {
+        size_t n = text_next(s, 0);
+        if (text_find(set, (str){s.data, n}, 0) == SIZE_MAX) break;
+        s = (str){s.data + n, s.len - n};
+    }
+    while (end && s.len) {
+        size_t at = s.len - 1;
+        while (at && !starts_character(s.data[at])) at--;
+        if (text_find(set, (str){s.data + at, s.len - at}, 0) == SIZE_MAX) break;
+        s.len = at;
+    }
+    return s;
+}
+
 size_t text_find(str s, str part, size_t from) {
     if (from > s.len) return SIZE_MAX;
     if (!part.len) return from;
-    const char *found = memmem(s.data + from, s.len - from, part.data, part.len);
+    const char *found = s.len > from ? memmem(s.data + from, s.len - from, part.data, part.len) : NULL;
     return found ? (size_t)(found - s.data) : SIZE_MAX;
 }
 
-static size_t next_character(str s, size_t at) {
-    for (at++; at < s.len && !starts_character(s.data[at]); at++) continue;
-    return at;
+size_t text_find_last(str s, str part) {
+    for (size_t at = s.len < part.len ? SIZE_MAX : s.len - part.len; at != SIZE_MAX; at--)
+        if (!part.len || !memcmp(s.data + at, part.data, part.len)) return at;
+    return SIZE_MAX;
 }
 
-bool text_slice(run *r, str s, double from, double to, double step, value *out) {
-    double direction = step > 0 ? 1 : step < 0 ? -1 : 0, n = 0;
-    if (!(direction * from < direction * to)) return *out = value_string(STR("")), true;
-    double low = direction > 0 ? from : to + 1, index = 0;
-    size_t at = 0;
-    for (; index < low; index++) at = next_character(s, at);
-    if (step == 1) {
-        size_t start = at;
-        for (; index < to; index++) at = next_character(s, at);
-        return *out = value_string((str){s.data + start, at - start}), true;
+bool text_list(run *r, str s, const list **out) {
+    value *items, made;
+    size_t n = text_characters(s);
+    if (!list_new(r, n, &made, &items)) return false;
+    for (size_t i = 0, at = 0, next; i < n; i++, at = next) {
+        next = text_next(s, at);
+        items[i] = value_string((str){s.data + at, next - at});
     }
-    uint32_t *starts; /* of the characters from low on */
-    size_t span = (size_t)((direction > 0 ? to : from + 1) - low);
-    if (!run_take(r, (span + 1) * sizeof *starts, &starts)) return false;
-    for (size_t i = 0; i <= span; i++, at = at < s.len ? next_character(s, at) : at) starts[i] = (uint32_t)at;
+    return *out = made.list, true;
+}
+
+bool text_slice(run *r, str s, int64_t from, int64_t to, int64_t step, value *out) {
+    const list *l;
     text_builder b;
+    if (!run_spend_bytes(r, s.len)) return false;
+    if (step == 1) {
+        if (to <= from) return *out = value_string(STR("")), true;
+        size_t start = text_offset(s, (size_t)from);
+        str rest = {s.data + start, s.len - start};
+        return *out = value_string((str){rest.data, text_offset(rest, (size_t)(to - from))}), true;
+    }
+    if (!text_list(r, s, &l)) return false;
     build_begin(&b, r, 0);
-    for (double i = from; direction * i < direction * to; i += step, n++) {
-        size_t k = (size_t)(i - low);
-        build_append(&b, (str){s.data + starts[k], starts[k + 1] - starts[k]});
+    for (int64_t i = from; step < 0 ? i > to : i < to; i += step) {
+        build_append(&b, value_str(&l->items[i]));
+        if (step > (int64_t)l->n || step < -(int64_t)l->n) break;
     }
-    return run_spend(r, (uint64_t)n) && build_end(&b, out);
+    return build_end(&b, out);
 }
 
-/* A character beyond U+FFFF has two units: each is half of a surrogate pair. */
-bool text_unit_at(run *r, str s, double index, value *out) {
-    double n = index < 0 ? (double)text_units(s) : 0, wanted = isnan(index) ? 0 : index + n;
-    *out = value_of(UNDEFINED);
-    if (wanted < 0 || wanted >= (double)s.len) return run_spend_bytes(r, s.len);
-    double unit = 0;
-    for (size_t at = 0; at < s.len; at = next_character(s, at)) {
-        bool two = has_two_units(s.data[at]);
-        if (unit == wanted && !two) {
-            *out = value_string((str){s.data + at, next_character(s, at) - at});
-            return run_spend_bytes(r, at);
-        }
-        if (two && (unit == wanted || unit + 1 == wanted)) {
-            uint32_t cp;
-            char *half = region_take_text(&r->memory, 3);
-            if (!half) return run_refused(r);
-            text_decode(s, at, &cp);
-            cp -= 0x10000;
-            text_encode_unit(unit == wanted ? 0xD800 + (cp >> 10) : 0xDC00 + (cp & 0x3FF), half);
-            r->halves = true;
-            return *out = value_string((str){half, 3}), run_spend_bytes(r, at);
-        }
-        unit += 1 + two;
-    }
-    return run_spend_bytes(r, s.len);
-}
+/* ---- split, replace ---- */
 
-/* ---- split, replace, indent ---- */
-
-typedef struct parts {
-    run *r;
-    value *items;
-    size_t n, cap;
-} parts;
-
-static bool add_part(parts *p, str s) {
-    if (p->n == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 8;
-        value *grown;
-        if (!run_take_items(p->r, cap, &grown)) return false;
-        if (p->n) memcpy(grown, p->items, p->n * sizeof *grown);
-        p->items = grown;
-        p->cap = cap;
-    }
-    p->items[p->n++] = value_string(s);
-    return true;
-}
-
-static size_t word_end(str s, size_t at) {
+static size_t word_end(str s) {
+    size_t at = 0;
     uint32_t cp;
     for (int n; at < s.len; at += (size_t)n) {
         n = text_decode(s, at, &cp);
@@ -290,54 +244,95 @@ static size_t word_end(str s, size_t at) {
     return at;
 }
 
-static bool split_words(parts *p, str s, double most) {
-    for (s = text_trim(s, true, false); s.len; s = text_trim(s, true, false)) {
-        if (most != -1 && (double)p->n >= most) return add_part(p, s);
-        size_t end = word_end(s, 0);
-        if (!add_part(p, (str){s.data, end})) return false;
-        s = (str){s.data + end, s.len - end};
+bool text_split(run *r, str s, const value *separator, int64_t most, value *out) {
+    list_builder b = {.r = r};
+    bool words = separator->kind != STRING;
+    str part = words ? STR("") : value_str(separator);
+    if (!run_spend_bytes(r, s.len)) return false;
+    if (!words && !part.len) return run_fail(r, "the separator is empty");
+    for (int64_t n = 0;; n++) {
+        if (words) s = text_trim(s, true, false);
+        if (words && !s.len) break;
+        size_t at = words ? word_end(s) : text_find(s, part, 0);
+        bool last = (most >= 0 && n >= most) || at == SIZE_MAX;
+        if (!list_add(&b, value_string((str){s.data, last ? s.len : at}))) return false;
+        if (last) break;
+        s = (str){s.data + at + part.len, s.len - at - part.len};
     }
-    return true;
+    return list_end(&b, out);
 }
 
-static bool split_at(parts *p, str s, str separator) {
-    for (size_t at;; s = (str){s.data + at + separator.len, s.len - at - separator.len}) {
-        at = text_find(s, separator, 0);
-        if (!add_part(p, (str){s.data, at == SIZE_MAX ? s.len : at})) return false;
-        if (at == SIZE_MAX) return true;
+static size_t word_start(str s) {
+    size_t at = s.len;
+    uint32_t cp;
+    while (at) {
+        size_t before = at - 1;
+        while (before && !starts_character(s.data[before])) before--;
+        text_decode(s, before, &cp);
+        if (text_is_space(cp)) break;
+        at = before;
     }
+    return at;
 }
 
-/* Parts lie behind each other in one text: from one on they are again what they were. */
-static void rejoin_from(parts *p, double from, str s) {
-    double start = from < 0 ? (double)p->n + from : from;
-    size_t first = start < 0 ? 0 : (size_t)start;
-    p->items[first].bytes = (uint32_t)(s.data + s.len - p->items[first].text);
-    p->n = first + 1;
-}
-
-bool text_split(run *r, str s, const value *separator, double most, value *out) {
-    parts p = {.r = r};
-    list *l;
-    if (!run_spend_bytes(r, s.len) || !run_take(r, sizeof *l, &l)) return false;
-    if (separator->kind != STRING) {
-        if (!split_words(&p, s, most)) return false;
-    } else {
-        if (!separator->bytes) return run_fail(r, "the separator is empty");
-        if (!split_at(&p, s, value_str(separator))) return false;
-        if (most != -1 && (double)p.n > most) rejoin_from(&p, most, s);
+bool text_split_last(run *r, str s, const value *separator, int64_t most, value *out) {
+    list_builder b = {.r = r};
+    bool words = separator->kind != STRING;
+    str part = words ? STR("") : value_str(separator);
+    if (!run_spend_bytes(r, s.len)) return false;
+    if (!words && !part.len) return run_fail(r, "the separator is empty");
+    for (int64_t n = 0;; n++) {
+        if (words) s = text_trim(s, false, true);
+        if (words && !s.len) break;
+        size_t found = words ? 0 : text_find_last(s, part), at = words               ? word_start(s)
+                                                                 : found == SIZE_MAX ? 0
+                                                                                     : found + part.len;
+        bool last = (most >= 0 && n >= most) || found == SIZE_MAX;
+        if (last && words) s = text_trim(s, false, true);
+        if (!run_spend_bytes(r, s.len) ||
+            !list_add(&b, value_string(last ? s : (str){s.data + at, s.len - at})))
+            return false;
+        if (last) break;
+        s.len = words ? at : found;
     }
-    *l = (list){p.items, p.n};
-    return *out = value_list(l), true;
+    for (size_t i = 0; i < b.n / 2; i++) {
+        value swap = b.items[i];
+        b.items[i] = b.items[b.n - 1 - i];
+        b.items[b.n - 1 - i] = swap;
+    }
+    return list_end(&b, out);
 }
 
-bool text_replace(run *r, str s, str old, str new, double most, value *out) {
+size_t text_line_end(str s, size_t from, size_t *next) {
+    uint32_t cp;
+    for (size_t at = from, n; at < s.len; at += n) {
+        n = (size_t)text_decode(s, at, &cp);
+        bool ends = (cp >= 10 && cp <= 13) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 || cp == 0x2028 ||
+                    cp == 0x2029;
+        if (!ends) continue;
+        *next = at + n + (cp == 13 && at + 1 < s.len && s.data[at + 1] == '\n');
+        return at;
+    }
+    return *next = s.len;
+}
+
+bool text_split_lines(run *r, str s, bool keep_ends, value *out) {
+    list_builder b = {.r = r};
+    if (!run_spend_bytes(r, s.len)) return false;
+    for (size_t at = 0, end, next; at < s.len; at = next) {
+        end = text_line_end(s, at, &next);
+        if (!list_add(&b, value_string((str){s.data + at, (keep_ends ? next : end) - at}))) return false;
+    }
+    return list_end(&b, out);
+}
+
+bool text_replace(run *r, str s, str old, str new, int64_t most, value *out) {
     text_builder b;
     size_t at = 0;
     if (!run_spend_bytes(r, s.len)) return false;
     if (most == 0 || text_find(s, old, 0) == SIZE_MAX) return *out = value_string(s), true;
     build_begin(&b, r, s.len);
-    for (double done = 0; !b.failed && at <= s.len && !(most > 0 && done >= most); done++) {
+    for (int64_t done = 0; !b.failed && at <= s.len && !(most > 0 && done >= most); done++) {
         size_t found = text_find(s, old, at);
         if (found == SIZE_MAX) break;
         if (!run_spend(r, 1)) return false;
@@ -345,57 +340,10 @@ bool text_replace(run *r, str s, str old, str new, double most, value *out) {
         build_append(&b, new);
         at = found + old.len;
         if (old.len) continue;
-        size_t next = at < s.len ? next_character(s, at) : at + 1; /* '' is before each character and at the end */
+        size_t next = at < s.len ? text_next(s, at) : at + 1; /* '' is before each character and at the end */
         if (at < s.len) build_append(&b, (str){s.data + at, next - at});
         at = next;
     }
     if (at < s.len) build_append(&b, (str){s.data + at, s.len - at});
-    return build_end(&b, out);
-}
-
-bool text_indent(run *r, str s, double width, bool first, bool blank, value *out) {
-    text_builder b;
-    if (width < 0 || isinf(width)) return run_fail(r, "the width must not be negative");
-    size_t n = isnan(width) ? 0 : width < 1e15 ? (size_t)width : SIZE_MAX;
-    if (!check_length(r, n)) return false;
-    char *spaces = region_take_text(&r->memory, n);
-    if (!spaces) return run_refused(r);
-    memset(spaces, ' ', n);
-    build_begin(&b, r, s.len);
-    for (bool is_first = true, more = true; more && !b.failed; is_first = false) {
-        const char *end = memchr(s.data, '\n', s.len);
-        str line = {s.data, end ? (size_t)(end - s.data) : s.len};
-        if ((first || !is_first) && (blank || line.len)) build_append(&b, (str){spaces, n});
-        if (!run_spend_bytes(r, n) || !run_spend(r, 1)) return false;
-        more = end != NULL;
-        build_append(&b, (str){line.data, line.len + more});
-        s = (str){s.data + line.len + more, s.len - line.len - more};
-    }
-    return build_end(&b, out);
-}
-
-/* ---- join ---- */
-
-bool text_join_items(run *r, const value *operand, str separator, value *out) {
-    text_builder b;
-    build_begin(&b, r, 0);
-    if (operand->kind == STRING) {
-        str s = value_str(operand);
-        for (size_t at = 0, next; at < s.len && !b.failed; at = next) {
-            next = next_character(s, at);
-            if (at) build_append(&b, separator);
-            build_append(&b, (str){s.data + at, next - at});
-        }
-        return build_end(&b, out);
-    }
-    for (size_t i = 0; i < operand->list->n && !b.failed; i++) {
-        const value *v = &operand->list->items[i];
-        value text;
-        if (i) build_append(&b, separator);
-        if (v->kind == MISSING) return run_fail(r, "nothing is there to be joined");
-        if (v->kind == NONE || v->kind == UNDEFINED) continue;
-        if (!run_spend(r, 1) || !text_of_raw(r, v, &text)) return false;
-        build_append(&b, value_str(&text));
-    }
     return build_end(&b, out);
 }

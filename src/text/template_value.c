@@ -1,143 +1,197 @@
-/* Values: lists and mappings, and how JavaScript compares what they hold. */
+/* Values: lists and mappings, equality, order, iteration, as Python has them. */
 #include "text/template_internal.h"
 
 #include <math.h>
 
 const char *value_kind_name(const value *v) {
-    static const char *const names[] = {"nothing", "an undefined value", "none", "a boolean", "an integer",
-                                        "a float", "a text", "a list", "a tuple", "a mapping", "keyword arguments",
-                                        "a namespace", "a function"};
+    static const char *const names[] = {"nothing",        "an undefined value",
+                                        "none",           "a boolean",
+                                        "a whole number", "a whole number",
+                                        "a float",        "a text",
+                                        "a list",         "a tuple",
+                                        "a mapping",      "a view",
+                                        "a generator",    "a namespace",
+                                        "a loop",         "a cycler",
+                                        "a joiner",       "a function"};
     return names[v->kind];
 }
 
-/* ---- truth ---- */
+bool value_fail_undefined(run *r, const value *v) {
+    return run_fail(r, "'%.*s' is undefined", CLIPPED(value_str(v)));
+}
 
-bool value_raw_truth(const value *v) {
+bool value_truth(const value *v) {
     switch (v->kind) {
-    case MISSING:
+    case UNSET:
     case UNDEFINED:
     case NONE: return false;
     case BOOLEAN: return v->boolean;
-    case INTEGER:
-    case FLOAT: return v->number != 0 && !isnan(v->number);
+    case INTEGER: return v->integer != 0;
+    case FLOAT: return v->number != 0;
     case STRING: return v->bytes > 0;
+    case LIST:
+    case TUPLE: return v->list->n > 0;
+    case MAPPING: return v->mapping->n > 0;
+    case VIEW: return v->view->list->n > 0;
     default: return true;
     }
 }
 
-bool value_truth(run *r, const value *v, bool *out) {
-    if (v->kind == MISSING) return run_fail(r, "nothing is there to be true or false");
-    *out = is_list(v) ? v->list->n > 0 : is_mapping(v) ? v->mapping->n > 0 : value_raw_truth(v);
-    return true;
+/* ---- equality and order ---- */
+
+static bool enter(run *r) {
+    if (r->value_depth >= VALUE_DEPTH_MAX)
+        return run_fail(r, "values nested more than %d deep", VALUE_DEPTH_MAX);
+    return r->value_depth++, true;
 }
 
-/* ---- equality ---- */
-
-/* Kinds that hold the same in JavaScript: none holds its undefined. */
-static int raw_kind(const value *v) {
-    if (is_number(v)) return INTEGER;
-    if (is_list(v)) return LIST;
-    if (v->kind == NONE) return UNDEFINED;
-    return has_attributes(v) ? MAPPING : (int)v->kind;
+static bool lists_equal(run *r, const list *a, const list *b, bool *out) {
+    *out = a->n == b->n;
+    if (!*out || a == b) return true;
+    if (!enter(r)) return false;
+    bool ok = true;
+    for (size_t i = 0; ok && *out && i < a->n; i++) ok = value_equal(r, &a->items[i], &b->items[i], out);
+    r->value_depth--;
+    return ok;
 }
 
-static bool same_function(const function *a, const function *b) {
-    return a == b || (a->kind == b->kind && a->kind >= CALL_UPPER && value_same(&a->self, &b->self));
-}
-
-bool value_same(const value *a, const value *b) {
-    if (raw_kind(a) != raw_kind(b)) return false;
-    switch (raw_kind(a)) {
-    case BOOLEAN: return a->boolean == b->boolean;
-    case INTEGER: return a->number == b->number;
-    case STRING: return str_eq(value_str(a), value_str(b));
-    case LIST: return a->list == b->list;
-    case MAPPING: return a->mapping == b->mapping;
-    case FUNCTION: return same_function(a->function, b->function);
-    default: return true;
+static bool mappings_equal(run *r, const mapping *a, const mapping *b, bool *out) {
+    *out = a->n == b->n;
+    if (!*out || a == b) return true;
+    if (!enter(r)) return false;
+    bool ok = true;
+    for (uint32_t i = 0; ok && *out && i < a->n; i++) {
+        value *other;
+        ok = mapping_find(r, b, &a->entries[i].key, &other);
+        if (ok && !(*out = other != NULL)) break;
+        if (ok) ok = value_equal(r, &a->entries[i].value, other, out);
     }
+    r->value_depth--;
+    return ok;
 }
 
-static bool to_number(run *r, const value *v, double *out) {
-    if (is_numeric(v)) return *out = value_number(v), true;
-    return number_of_text(r, value_str(v), out);
+int compare_numbers(const value *a, const value *b, bool *unordered) {
+    *unordered = false;
+    if (is_whole(a) && is_whole(b)) {
+        whole x = whole_of(a), y = whole_of(b);
+        return x < y ? -1 : x > y;
+    }
+    double x = number_of(a), y = number_of(b);
+    *unordered = isnan(x) || isnan(y);
+    return x < y ? -1 : x > y;
 }
 
 bool value_equal(run *r, const value *a, const value *b, bool *out) {
-    if (a->kind == MISSING || b->kind == MISSING) return run_fail(r, "nothing is there to be compared");
-    bool a_nothing = a->kind == UNDEFINED || a->kind == NONE, b_nothing = b->kind == UNDEFINED || b->kind == NONE;
+    bool unordered;
+    if (!run_spend(r, 1)) return false;
+    if (is_number(a) && is_number(b)) {
+        int order = compare_numbers(a, b, &unordered);
+        return *out = order == 0 && !unordered, true;
+    }
     *out = false;
-    if (a_nothing || b_nothing) return *out = a_nothing && b_nothing, true;
-    int x = raw_kind(a), y = raw_kind(b);
-    if (x == STRING && y == STRING && !run_spend_bytes(r, a->bytes)) return false;
-    if (x == y) return *out = value_same(a, b), true;
-    if (x == FUNCTION || y == FUNCTION || (x >= LIST && y >= LIST)) return true;
-    value left = *a, right = *b; /* an object beside something plain is its text */
-    if (x >= LIST && !text_of_raw(r, a, &left)) return false;
-    if (y >= LIST && !text_of_raw(r, b, &right)) return false;
-    if (left.kind == STRING && right.kind == STRING) return *out = value_same(&left, &right), true;
-    double p, q;
-    if (!to_number(r, &left, &p) || !to_number(r, &right, &q)) return false;
-    return *out = p == q, true;
+    if (a->kind != b->kind) return true;
+    switch (a->kind) {
+    case UNDEFINED:
+    case NONE: return *out = true, true;
+    case STRING: return *out = str_eq(value_str(a), value_str(b)), run_spend_bytes(r, *out ? a->bytes : 0);
+    case LIST:
+    case TUPLE: return lists_equal(r, a->list, b->list, out);
+    case MAPPING: return mappings_equal(r, a->mapping, b->mapping, out);
+    case VIEW:
+        return a->view->kind == b->view->kind && a->view->kind == VIEW_RANGE
+                   ? lists_equal(r, a->view->list, b->view->list, out)
+                   : true;
+    case FUNCTION:
+        return *out = a->function == b->function ||
+                      (a->function->builtin && a->function->builtin == b->function->builtin),
+               true;
+    default: return *out = a->mapping == b->mapping, true;
+    }
 }
 
-/* ---- order ---- */
+static int compare_texts(str a, str b) {
+    int order = memcmp(a.data ? a.data : "", b.data ? b.data : "", a.len < b.len ? a.len : b.len);
+    return order ? order : a.len < b.len ? -1 : a.len > b.len;
+}
 
-bool value_compare(run *r, const value *a, const value *b, bool with_case, int *out) {
-    *out = 0;
-    if (a->kind == b->kind && (a->kind == NONE || a->kind == UNDEFINED)) return true;
-    if (is_numeric(a) && is_numeric(b)) {
-        *out = value_number(a) < value_number(b) ? -1 : value_number(a) > value_number(b);
-        return true;
-    }
-    if (a->kind != STRING || b->kind != STRING)
+bool value_compare(run *r, const value *a, const value *b, int *out) {
+    bool unordered, equal = true, ok = true;
+    if (!run_spend(r, 1)) return false;
+    if (is_number(a) && is_number(b)) return *out = compare_numbers(a, b, &unordered), true;
+    if (a->kind == STRING && b->kind == STRING)
+        return *out = compare_texts(value_str(a), value_str(b)),
+               run_spend_bytes(r, a->bytes < b->bytes ? a->bytes : b->bytes);
+    if (a->kind == UNDEFINED) return value_fail_undefined(r, a);
+    if (b->kind == UNDEFINED) return value_fail_undefined(r, b);
+    if (!is_list(a) || a->kind != b->kind)
         return run_fail(r, "%s cannot be put in order with %s", value_kind_name(a), value_kind_name(b));
-    value x = *a, y = *b;
-    if (!with_case && !text_change_case(r, value_str(a), false, &x)) return false;
-    if (!with_case && !text_change_case(r, value_str(b), false, &y)) return false;
-    *out = text_compare_units(value_str(&x), value_str(&y));
-    return true;
+    const list *x = a->list, *y = b->list;
+    if (!enter(r)) return false;
+    size_t i = 0;
+    for (; ok && equal && i < x->n && i < y->n; i += ok && equal)
+        ok = value_equal(r, &x->items[i], &y->items[i], &equal);
+    if (ok && equal)
+        *out = x->n < y->n ? -1 : x->n > y->n;
+    else if (ok)
+        ok = value_compare(r, &x->items[i], &y->items[i], out);
+    r->value_depth--;
+    return ok;
 }
 
-/* What an item is sorted by. */
-static value sort_key(run *r, const sort_order *order, const value *item) {
-    if (order->by_path) return value_attribute(r, item, order->path);
-    return order->by_pair ? item->list->items[order->pair_index] : *item;
-}
+/* ---- iteration ---- */
 
-/* Merges two sorted neighbours of from into to: stable. */
-static bool merge_runs(run *r, const sort_order *order, const value *from, value *to, size_t a, size_t middle,
-                       size_t z) {
-    for (size_t i = a, j = middle, at = a; at < z; at++) {
-        int compared = 0;
-        if (i < middle && j < z) {
-            value x = sort_key(r, order, &from[i]), y = sort_key(r, order, &from[j]);
-            if (!run_spend(r, 1)) return false;
-            if (!run_spend_bytes(r, x.kind == STRING ? x.bytes : 0)) return false;
-            if (order->collate) compared = text_collate(value_str(&x), value_str(&y));
-            else if (!value_compare(r, &x, &y, order->with_case, &compared)) return false;
-            if (order->reverse) compared = -compared;
-        }
-        to[at] = j >= z || (i < middle && compared <= 0) ? from[i++] : from[j++];
+bool value_iterate(run *r, const value *v, const list **out) {
+    static const list empty = {0};
+    value keys;
+    *out = &empty;
+    switch (v->kind) {
+    case UNDEFINED: return true;
+    case LIST:
+    case TUPLE: return *out = v->list, true;
+    case VIEW: return *out = v->view->list, true;
+    case STRING: return text_list(r, value_str(v), out);
+    case MAPPING:
+        if (!mapping_view(r, v->mapping, VIEW_KEYS, &keys)) return false;
+        return *out = keys.view->list, true;
+    case GENERATOR:
+        if (v->generator->failure) return r->why = FAILED, *r->e = *v->generator->failure, false;
+        if (!v->generator->spent) *out = v->generator->list;
+        return v->generator->spent = true, true;
+    default: return run_fail(r, "a loop cannot go over %s", value_kind_name(v));
     }
-    return true;
 }
 
-bool list_sort(run *r, const list *l, const sort_order *order, value *out) {
-    value *from, *to, *made;
-    if (!list_new(r, l->n, out, &made) || !run_take_items(r, l->n, &to)) return false;
-    from = made;
-    if (l->n) memcpy(from, l->items, l->n * sizeof *from);
-    for (size_t width = 1; width < l->n; width *= 2) {
-        for (size_t a = 0; a < l->n; a += 2 * width) {
-            size_t middle = a + width < l->n ? a + width : l->n, z = a + 2 * width < l->n ? a + 2 * width : l->n;
-            if (!merge_runs(r, order, from, to, a, middle, z)) return false;
-        }
-        value *swap = from;
-        from = to;
-        to = swap;
+bool value_length(run *r, const value *v, size_t *n) {
+    switch (v->kind) {
+    case UNDEFINED: return *n = 0, true;
+    case STRING: return *n = text_characters(value_str(v)), run_spend_bytes(r, v->bytes);
+    case LIST:
+    case TUPLE: return *n = v->list->n, true;
+    case MAPPING: return *n = v->mapping->n, true;
+    case VIEW: return *n = v->view->list->n, true;
+    case LOOP: return *n = v->loop->items->n, true;
+    default: return run_fail(r, "%s has no length", value_kind_name(v));
     }
-    if (from != made) memcpy(made, from, l->n * sizeof *made);
+}
+
+bool value_contains(run *r, const value *container, const value *item, bool *out) {
+    const list *items;
+    value *found;
+    *out = false;
+    if (container->kind == STRING) {
+        if (item->kind == UNDEFINED) return value_fail_undefined(r, item);
+        if (item->kind != STRING)
+            return run_fail(r, "only a text can be in a text, not %s", value_kind_name(item));
+        *out = text_find(value_str(container), value_str(item), 0) != SIZE_MAX;
+        return run_spend_bytes(r, container->bytes);
+    }
+    if (container->kind == MAPPING) {
+        if (!mapping_find(r, container->mapping, item, &found)) return false;
+        return *out = found != NULL, true;
+    }
+    if (!value_iterate(r, container, &items)) return false;
+    for (size_t i = 0; i < items->n && !*out; i++)
+        if (!value_equal(r, item, &items->items[i], out)) return false;
     return true;
 }
 
@@ -146,45 +200,112 @@ bool list_sort(run *r, const list *l, const sort_order *order, value *out) {
 bool list_new(run *r, size_t n, value *out, value **items) {
     list *l;
     if (!run_take(r, sizeof *l, &l) || !run_take_items(r, n, items)) return false;
-    *l = (list){*items, n};
+    *l = (list){*items, n, NULL};
     return *out = value_list(l), true;
 }
 
-/* Equal ones are found in a table: by what their first bytes or numbers hash to. */
-static uint64_t raw_hash(const value *v) {
-    switch (raw_kind(v)) {
-    case INTEGER: return str_hash((str){(const char *)&v->number, v->number == 0 ? 0 : sizeof v->number});
-    case STRING: return str_hash(value_str(v));
-    case LIST:
-    case MAPPING: return (uint64_t)(uintptr_t)v->list >> 4;
-    default: return (uint64_t)raw_kind(v);
-    }
+bool list_tuple(run *r, size_t n, value *out, value **items) {
+    if (!list_new(r, n, out, items)) return false;
+    return out->kind = TUPLE, true;
 }
 
-bool list_unique(run *r, const list *l, value *out) {
-    value *items;
-    uint32_t *slots;
-    size_t n = 0, slot_count = 16;
-    while (slot_count < 2 * l->n) slot_count *= 2;
-    if (!list_new(r, l->n, out, &items) || !run_take(r, slot_count * sizeof *slots, &slots)) return false;
-    memset(slots, 0, slot_count * sizeof *slots);
-    for (size_t i = 0; i < l->n; i++) {
-        const value *v = &l->items[i];
-        if (v->kind == MISSING) return run_fail(r, "nothing is there to be compared");
-        bool nan = is_number(v) && isnan(v->number);
-        size_t at = (size_t)raw_hash(v) & (slot_count - 1);
-        for (; slots[at]; at = (at + 1) & (slot_count - 1)) {
-            const value *other = &items[slots[at] - 1];
-            if (value_same(v, other) || (nan && is_number(other) && isnan(other->number))) break;
-            if (!run_spend(r, 1)) return false;
-        }
-        if (!slots[at]) {
-            items[n++] = *v;
-            slots[at] = (uint32_t)n;
-        }
-        if (!run_spend_bytes(r, v->kind == STRING ? v->bytes : 0)) return false;
+bool list_of_items(run *r, value *items, size_t n, value *out) {
+    list *l;
+    if (!run_take(r, sizeof *l, &l)) return false;
+    *l = (list){items, n, NULL};
+    return *out = value_list(l), true;
+}
+
+bool list_generator(run *r, const list *l, value *out) {
+    generator *g;
+    if (!run_take(r, sizeof *g, &g)) return false;
+    *g = (generator){.list = l};
+    return *out = (value){.kind = GENERATOR, .generator = g}, true;
+}
+
+bool list_add(list_builder *b, value v) {
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? b->cap * 2 : 8;
+        value *grown;
+        if (!run_take(b->r, cap * sizeof *grown, &grown)) return false;
+        if (b->n) memcpy(grown, b->items, b->n * sizeof *grown);
+        b->items = grown;
+        b->cap = cap;
     }
-    ((list *)(uintptr_t)out->list)->n = n;
+    b->items[b->n++] = v;
+    return run_spend(b->r, 1);
+}
+
+bool list_end(list_builder *b, value *out) { return list_of_items(b->r, b->items, b->n, out); }
+
+enum { GROWING_FROM_ITEMS = 16 };
+
+/* What is added to a list's end goes into the room behind it, where nobody else has put something. */
+bool list_concat(run *r, const value *a, const value *b, value *out) {
+    const list *x = a->list, *y = b->list;
+    growing_list *room = x->room;
+    value *items;
+    list *l;
+    size_t n = x->n + y->n;
+    if (!run_take(r, sizeof *l, &l)) return false;
+    if (!room || room->used != x->n || room->cap < n) {
+        size_t cap = x->n >= GROWING_FROM_ITEMS ? 2 * n : n;
+        if (!run_take(r, sizeof *room, &room) || !run_take(r, cap * sizeof *items, &items) ||
+            !run_spend(r, x->n))
+            return false;
+        if (x->n) memcpy(items, x->items, x->n * sizeof *items);
+        *room = (growing_list){items, x->n, cap};
+    }
+    if (y->n) memcpy(room->items + x->n, y->items, y->n * sizeof *items);
+    room->used = n;
+    *l = (list){room->items, n, room};
+    *out = (value){.kind = a->kind, .list = l};
+    return run_spend(r, y->n + 1);
+}
+
+bool list_repeat(run *r, const list *l, whole times, value_kind kind, value *out) {
+    value *items;
+    size_t n = times <= 0 || !l->n ? 0 : times > (1 << 24) ? SIZE_MAX : l->n * (size_t)times;
+    if (n > 1 << 24) return run_fail(r, "a list of more than %d items", 1 << 24);
+    if (!list_new(r, n, out, &items)) return false;
+    for (size_t i = 0; i < n; i++) items[i] = l->items[i % l->n];
+    out->kind = kind;
+    return true;
+}
+
+static bool merge_runs(run *r, const sort_order *order, const entry *from, entry *to, size_t a, size_t middle,
+                       size_t z) {
+    for (size_t i = a, j = middle, at = a; at < z; at++) {
+        int compared = 0;
+        if (i < middle && j < z && !value_compare(r, &from[i].key, &from[j].key, &compared)) return false;
+        if (order->reverse) compared = -compared;
+        to[at] = j >= z || (i < middle && compared <= 0) ? from[i++] : from[j++];
+    }
+    return true;
+}
+
+/* Stable. */
+bool list_sort(run *r, const list *l, const sort_order *order, value *out) {
+    entry *from, *to;
+    value *items;
+    if (!list_new(r, l->n, out, &items) || !run_take(r, l->n * sizeof *from, &from) ||
+        !run_take(r, l->n * sizeof *to, &to))
+        return false;
+    for (size_t i = 0; i < l->n; i++) {
+        from[i] = (entry){l->items[i], l->items[i]};
+        if (order->key && !order->key(r, order->ctx, &l->items[i], &from[i].key)) return false;
+    }
+    for (size_t width = 1; width < l->n; width *= 2) {
+        for (size_t a = 0; a < l->n; a += 2 * width) {
+            size_t middle = a + width < l->n ? a + width : l->n,
+                   z = a + 2 * width < l->n ? a + 2 * width : l->n;
+            if (!merge_runs(r, order, from, to, a, middle, z)) return false;
+        }
+        entry *swap = from;
+        from = to;
+        to = swap;
+    }
+    for (size_t i = 0; i < l->n; i++) items[i] = from[i].value;
     return true;
 }
 
@@ -198,15 +319,40 @@ bool mapping_new(run *r, uint32_t cap, mapping **out) {
     return *out = m, run_spend(r, cap);
 }
 
-/* The slot of a key, or the free one where it belongs. */
-static uint32_t *mapping_slot(run *r, const mapping *m, str key) {
-    uint32_t i = (uint32_t)str_hash(key) & (m->slot_count - 1);
-    while (m->slots[i] && !str_eq(m->entries[m->slots[i] - 1].key, key)) {
-        i = (i + 1) & (m->slot_count - 1);
-        if (r->steps_left) r->steps_left--; /* keys may be chosen so that they meet */
-        else break;
+/* Equal values hash alike: 1, 1.0 and true. */
+static bool hash_of(run *r, const value *v, uint64_t *out) {
+    uint64_t h = 1469598103934665603ull, one;
+    switch (v->kind) {
+    case STRING: return *out = str_hash(value_str(v)), run_spend_bytes(r, v->bytes);
+    case TUPLE:
+        for (size_t i = 0; i < v->list->n; i++) {
+            if (!enter(r)) return false;
+            bool ok = hash_of(r, &v->list->items[i], &one);
+            r->value_depth--;
+            if (!ok) return false;
+            h = (h ^ one) * 1099511628211ull;
+        }
+        return *out = h, run_spend(r, v->list->n);
+    case LIST:
+    case MAPPING: return run_fail(r, "%s cannot be a key", value_kind_name(v));
+    case NONE:
+    case UNDEFINED: return *out = v->kind, true;
+    default: break;
     }
-    return &m->slots[i];
+    if (!is_number(v)) return *out = (uint64_t)(uintptr_t)v->mapping >> 4, true;
+    double d = number_of(v);
+    return *out = d == 0 ? 0 : str_hash((str){(const char *)&d, sizeof d}), true;
+}
+
+/* The slot of a key, or the free one where it belongs. */
+static bool mapping_slot(run *r, const mapping *m, const value *key, uint64_t hash, uint32_t **out) {
+    uint32_t i = (uint32_t)hash & (m->slot_count - 1);
+    for (bool same = false; m->slots[i]; i = (i + 1) & (m->slot_count - 1)) {
+        if (!value_equal(r, &m->entries[m->slots[i] - 1].key, key, &same))
+            return false; /* keys may be chosen so that they meet */
+        if (same) break;
+    }
+    return *out = &m->slots[i], true;
 }
 
 static bool mapping_index(run *r, mapping *m) {
@@ -214,25 +360,43 @@ static bool mapping_index(run *r, mapping *m) {
     while (m->slot_count < 4 * m->n) m->slot_count *= 2;
     if (!run_take(r, m->slot_count * sizeof *m->slots, &m->slots)) return false;
     memset(m->slots, 0, m->slot_count * sizeof *m->slots);
-    for (uint32_t i = 0; i < m->n; i++) *mapping_slot(r, m, m->entries[i].key) = i + 1;
+    for (uint32_t i = 0; i < m->n; i++) {
+        uint64_t hash;
+        uint32_t *slot;
+        if (!hash_of(r, &m->entries[i].key, &hash) || !mapping_slot(r, m, &m->entries[i].key, hash, &slot))
+            return false;
+        *slot = i + 1;
+    }
     return run_spend(r, m->n);
 }
 
-value *mapping_get(run *r, const mapping *m, str key) {
-    uint64_t cost = key.len / 32 + (m->slots ? 0 : m->n / 8);
-    r->steps_left -= cost < r->steps_left ? cost : r->steps_left;
+bool mapping_find(run *r, const mapping *m, const value *key, value **found) {
+    uint64_t hash;
+    uint32_t *slot;
+    *found = NULL;
     if (m->slots) {
-        uint32_t *slot = mapping_slot(r, m, key);
-        return *slot && str_eq(m->entries[*slot - 1].key, key) ? &m->entries[*slot - 1].value : NULL;
+        if (!hash_of(r, key, &hash) || !mapping_slot(r, m, key, hash, &slot)) return false;
+        if (*slot) *found = &m->entries[*slot - 1].value;
+        return true;
     }
-    for (uint32_t i = 0; i < m->n; i++)
-        if (str_eq(m->entries[i].key, key)) return &m->entries[i].value;
-    return NULL;
+    if (key->kind != STRING && !hash_of(r, key, &hash)) return false;
+    for (uint32_t i = 0; i < m->n && !*found; i++) {
+        const value *other = &m->entries[i].key;
+        bool same = key->kind == STRING && other->kind == STRING && str_eq(value_str(other), value_str(key));
+        if (key->kind != STRING && !value_equal(r, other, key, &same)) return false;
+        if (same) *found = &m->entries[i].value;
+    }
+    return run_spend_bytes(r, key->kind == STRING ? key->bytes : 0);
 }
 
-bool mapping_set(run *r, mapping *m, str key, value v) {
-    if (!run_spend(r, 1)) return false;
-    value *found = mapping_get(r, m, key);
+value *mapping_get(run *r, const mapping *m, str key) {
+    value v = value_string(key), *found;
+    return mapping_find(r, m, &v, &found) ? found : NULL;
+}
+
+bool mapping_set(run *r, mapping *m, const value *key, value v) {
+    value *found;
+    if (!run_spend(r, 1) || !mapping_find(r, m, key, &found)) return false;
     if (found) return *found = v, true;
     if (m->n == m->cap) {
         uint32_t cap = m->cap ? m->cap * 2 : 4;
@@ -242,58 +406,44 @@ bool mapping_set(run *r, mapping *m, str key, value v) {
         m->entries = grown;
         m->cap = cap;
     }
-    m->entries[m->n++] = (entry){key, v};
+    m->entries[m->n++] = (entry){*key, v};
     if (m->n <= MAPPING_LINEAR) return true;
     if (!m->slots || m->slot_count < 2 * m->n) return mapping_index(r, m);
-    *mapping_slot(r, m, key) = m->n;
-    return true;
+    uint64_t hash;
+    uint32_t *slot;
+    if (!hash_of(r, key, &hash) || !mapping_slot(r, m, key, hash, &slot)) return false;
+    return *slot = m->n, true;
 }
 
-bool mapping_items(run *r, const mapping *m, value *out) {
-    value *items, *pair;
-    if (!list_new(r, m->n, out, &items)) return false;
+bool mapping_view(run *r, const mapping *m, view_kind kind, value *out) {
+    value made, *items, *pair;
+    view *v;
+    if (!run_take(r, sizeof *v, &v) || !list_new(r, m->n, &made, &items)) return false;
     for (uint32_t i = 0; i < m->n; i++) {
-        if (!list_new(r, 2, &items[i], &pair)) return false;
-        pair[0] = value_string(m->entries[i].key);
+        items[i] = kind == VIEW_KEYS ? m->entries[i].key : m->entries[i].value;
+        if (kind != VIEW_ITEMS) continue;
+        if (!list_tuple(r, 2, &items[i], &pair)) return false;
+        pair[0] = m->entries[i].key;
         pair[1] = m->entries[i].value;
     }
+    *v = (view){.kind = kind, .list = made.list};
+    return *out = (value){.kind = VIEW, .view = v}, true;
+}
+
+bool mapping_add_all(run *r, mapping *to, const mapping *from) {
+    for (uint32_t i = 0; i < from->n; i++)
+        if (!mapping_set(r, to, &from->entries[i].key, from->entries[i].value)) return false;
     return true;
 }
 
-bool mapping_keys(run *r, const mapping *m, value *out) {
-    value *items;
-    if (!list_new(r, m->n, out, &items)) return false;
-    for (uint32_t i = 0; i < m->n; i++) items[i] = value_string(m->entries[i].key);
-    return true;
-}
-
-/* parseInt of a part of a path. */
-static size_t path_index(str part, size_t n) {
-    part = text_trim(part, true, false);
-    bool signed_plus = part.len && part.data[0] == '+';
-    size_t i = signed_plus, index = 0;
-    if (i == part.len || part.data[i] < '0' || part.data[i] > '9') return SIZE_MAX;
-    for (; i < part.len && part.data[i] >= '0' && part.data[i] <= '9' && index < n; i++)
-        index = index * 10 + (size_t)(part.data[i] - '0');
-    return index < n ? index : SIZE_MAX;
-}
-
-/* "details.priority", "items.0": undefined where it leads nowhere. */
-value value_attribute(run *r, const value *item, str path) {
-    value v = *item;
-    for (bool more = true; more;) {
-        const char *dot = memchr(path.data, '.', path.len);
-        str part = {path.data, dot ? (size_t)(dot - path.data) : path.len};
-        more = dot != NULL;
-        if (dot) path = (str){dot + 1, path.len - part.len - 1};
-        if (has_attributes(&v)) {
-            value *found = mapping_get(r, v.mapping, part);
-            v = found && found->kind != MISSING ? *found : value_of(UNDEFINED);
-        } else {
-            size_t i = is_list(&v) ? path_index(part, v.list->n) : SIZE_MAX;
-            if (i == SIZE_MAX) return value_of(UNDEFINED);
-            v = v.list->items[i];
-        }
+bool mapping_add_pairs(run *r, mapping *to, const value *pairs) {
+    const list *all, *pair;
+    if (pairs->kind == MAPPING) return mapping_add_all(r, to, pairs->mapping);
+    if (!value_iterate(r, pairs, &all)) return false;
+    for (size_t i = 0; i < all->n; i++) {
+        if (!value_iterate(r, &all->items[i], &pair)) return false;
+        if (pair->n != 2) return run_fail(r, "a mapping is made of pairs, not of %zu values", pair->n);
+        if (!mapping_set(r, to, &pair->items[0], pair->items[1])) return false;
     }
-    return v;
+    return true;
 }

@@ -30,7 +30,7 @@ def a_template_from_a_file():
             f.write("{{ bos_token }}|{{ eos_token }}|{{ messages|length }}|{{ add_generation_prompt }}|{{ x }}")
         with open(messages, "w", encoding="utf-8") as f:
             json.dump({"messages": HI, "x": "é", "eos_token": "E"}, f)
-        expect(run_plimsoll("render", "--template", template, "--messages", messages, rc=0).out.decode(), "|E|1|true|é")
+        expect(run_plimsoll("render", "--template", template, "--messages", messages, rc=0).out.decode(), "|E|1|True|é")
         with_model = render(HI, "--template", template, "-m", os.path.join(TEMPLATES, "../../../models/plimsoll-tiny.gguf"))
         check(with_model.out.decode().split("|")[1] != "", "the model's end token: %r" % with_model.out)
         with open(template, "w", encoding="utf-8") as f:

@@ -17,7 +17,7 @@
 /* An allocator over malloc that refuses the n-th request (0: never) and knows what is outstanding. */
 typedef struct test_alloc {
     base_alloc alloc;
-    size_t outstanding_bytes, calls, fail_at;
+    size_t outstanding_bytes, peak_bytes, calls, fail_at;
 } test_alloc;
 
 static void *test_alloc_resize(void *ctx, void *ptr, size_t old_bytes, size_t new_bytes) {
@@ -34,6 +34,7 @@ static void *test_alloc_resize(void *ctx, void *ptr, size_t old_bytes, size_t ne
     if (ptr) memcpy(p, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
     free(ptr);
     t->outstanding_bytes += new_bytes - old_bytes;
+    if (t->outstanding_bytes > t->peak_bytes) t->peak_bytes = t->outstanding_bytes;
     return p;
 }
 

@@ -16,8 +16,8 @@ static const char rich[] =
     "{% for m in messages if m.role != 'x' %}{% set ns.b = ns.b ~ m.content %}{{ loop.index }}{{ show(m.role, z=1) }}"
     "{% for k, v in m|dictsort %}{{ k|upper }}={{ v|tojson(indent=2, sort_keys=true) }}{% endfor %}{% endfor %}"
     "{{ messages|map(attribute='role')|unique|sort|join(', ') }}{{ ns.b.split('a')[::-1] }}{{ ns.b|replace('h', 'H') }}"
-    "{{ many.k9 }}{{ (many.keys())[3:1:-1] }}{{ ns.b|indent(3, true) }}{{ range(20)|list + [1.5] }}{{ (1, 2)|join }}"
-    "{{ strftime_now('%Y') }}{{ '\\ud83d' ~ '\\ude00' }}{{ block ~ 5.25 ~ '12'|int }}{% filter title %}a b{% endfilter %}";
+    "{{ many.k9 }}{{ (many.keys()|list)[3:1:-1] }}{{ ns.b|indent(3, true) }}{{ range(20)|list + [1.5] }}{{ (1, 2)|join }}"
+    "{{ strftime_now('%Y') }}{{ '\\U0001F600' ~ d }}{{ '{:>5}|%s'.format(1) % 'x' }}{% for g in messages|groupby('role') %}{{ g }}{% endfor %}{{ 2 ** 100 }}{{ block ~ 5.25 ~ '12'|int }}{% filter title %}a b{% endfilter %}";
 
 static const char context[] =
     "{\"messages\":[{\"role\":\"user\",\"content\":\"h\\u00e9llo\\n\"},{\"role\":\"assistant\",\"content\":\"aha\"}],"
