@@ -22,9 +22,12 @@
  * and \d+ of a pattern, have at most 16 digits. References go GRAMMAR_DEPTH_MAX levels deep: deeper is never begun, so
  * that what is begun can be ended.
  *
- * Keywords and formats that are not known are annotations: ignored. Refused, by name and place: regular expressions
- * that look around or back, `oneOf` whose branches may overlap, what nothing satisfies, left recursion, what is larger
- * than the limits.
+ * Schemas are kept to in all drafts' keywords. What is written may be less than what is allowed, never more: `not`,
+ * `if`, `oneOf` whose branches overlap and dependencies are said in simpler schemas; items of `uniqueItems` come in the
+ * order of their `enum`; `contains` is met by the first item that prefixItems leaves. Keywords and formats that are not
+ * known are annotations: ignored. Refused, by name and place: `uniqueItems` of items without `enum`, `multipleOf` of
+ * fractions, `unevaluatedItems`, min/maxContains, $dynamicRef, back references in patterns, what nothing satisfies,
+ * left recursion, what is larger than the limits.
  */
 #ifndef TEXT_GRAMMAR_H
 #define TEXT_GRAMMAR_H

@@ -9,7 +9,7 @@ enum { NEGATION_DEPTH_MAX = 12 };
 static const struct {
     const char *name;
     unsigned type;
-} names[] = {
+} type_names[] = {
     {"null", TYPE_NULL},     {"boolean", TYPE_BOOLEAN}, {"integer", TYPE_INTEGER}, {"number", TYPE_NUMBER},
     {"string", TYPE_STRING}, {"array", TYPE_ARRAY},     {"object", TYPE_OBJECT},
 };
@@ -17,8 +17,8 @@ static const struct {
 /* A schema of these types; what else it says is put into it. */
 static uint32_t of_types(schema *s, uint32_t of, unsigned types) {
     uint32_t node = schema_make(s, of, JSON_OBJECT_START), list = schema_make(s, of, JSON_ARRAY_START);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (types & names[i].type) schema_put_text(s, list, "", str_of(names[i].name));
+    for (size_t i = 0; i < sizeof type_names / sizeof *type_names; i++)
+        if (types & type_names[i].type) schema_put_text(s, list, "", str_of(type_names[i].name));
     schema_put(s, node, "type", list);
     return node;
 }
@@ -305,6 +305,30 @@ uint32_t schema_dependencies(schema *s, uint32_t node, uint32_t map) {
     return all;
 }
 
+enum { NAMES_APART_MAX = 32 };
+
+/* Values of one branch that are not of another: those that break it, or have a member that it does not allow.
+ */
+static uint32_t apart_from(schema *s, uint32_t branch, uint32_t other) {
+    uint32_t no = negate(s, other, 0), mine = schema_target(s, branch), closed = schema_target(s, other);
+    if (s->b->failed) return 0;
+    uint32_t more = schema_member(s, closed, "additionalProperties"),
+             members = schema_member(s, mine, "properties"), list = schema_make(s, branch, JSON_ARRAY_START),
+             any = schema_make(s, branch, JSON_OBJECT_START);
+    if (!more || !never(s, more) || schema_member(s, closed, "patternProperties")) return no;
+    if (no && !never(s, no)) schema_put(s, list, "", no);
+    for (uint32_t i = s->nodes[members].child; i && s->nodes[list].n < NAMES_APART_MAX; i = s->nodes[i].next) {
+        if (schema_property(s, other, s->nodes[i].key)) continue;
+        uint32_t way = of_types(s, branch, TYPE_OBJECT), asked = schema_make(s, branch, JSON_ARRAY_START);
+        schema_put_text(s, asked, "", s->nodes[i].key);
+        schema_put(s, way, "required", asked);
+        schema_put(s, list, "", way);
+    }
+    if (!s->nodes[list].n) return no;
+    schema_put(s, any, "anyOf", list);
+    return any;
+}
+
 uint32_t schema_exactly_one(schema *s, uint32_t list) {
     list = schema_original(s, list);
     if (s->nodes[list].apart) return s->nodes[list].apart;
@@ -316,7 +340,7 @@ uint32_t schema_exactly_one(schema *s, uint32_t list) {
         schema_put(s, parts, "", i);
         for (uint32_t other = s->nodes[list].child; other && possible; other = s->nodes[other].next) {
             if (other == i || schema_disjoint(s, i, other, 0)) continue;
-            uint32_t no = negate(s, other, 0);
+            uint32_t no = apart_from(s, i, other);
             possible = no && !never(s, no) && schema_put(s, parts, "", no);
         }
         schema_put(s, node, "allOf", parts);

@@ -122,6 +122,7 @@ static uint32_t read_choice(pattern *p) {
 /* Strings that begin with the piece and go on with one of `rest`. before: what lies before it, where a row at
  * the pattern's own level asks; it is then part of the strings. */
 static expression build(pattern *p, uint32_t at, expression rest);
+static expression build_row(pattern *p, uint32_t at, expression rest);
 
 static expression words(language *l) {
     static const grammar_range r[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
@@ -149,8 +150,41 @@ static bool is_zero_width(const pattern *p, uint32_t at) {
     return it->kind >= PIECE_START;
 }
 
+/* Whether characters of a set are of words: 1; are not: −1; or some are: 0. */
+static int side_of(pattern *p, uint32_t at) {
+    const piece *it = &p->pieces[at];
+    if (it->kind == PIECE_TIMES && it->least) it = &p->pieces[it->child];
+    if (it->kind != PIECE_SET || p->l->b->failed) return 0;
+    language *l = p->l;
+    expression set = it->set, both = language_and(l, set, words(l));
+    const expression_node n = l->nodes[set];
+    bool all = true, none = true;
+    for (uint32_t i = 0; i < n.b; i++) {
+        grammar_range r = l->ranges[n.a + i];
+        for (uint32_t cp = r.low; cp <= r.high && cp < 0x80; cp++) {
+            bool word = language_derive(l, both, cp) == LANGUAGE_EMPTY;
+            all &= word;
+            none &= !word;
+        }
+        all &= r.high < 0x80;
+    }
+    return all ? 1 : none ? -1 : 0;
+}
+
+/* An edge behind a character of which it is known whether it is one of words: what follows is not, or is. */
+static expression build_edge(pattern *p, uint32_t edge, int side, expression rest) {
+    language *l = p->l;
+    expression begins = language_then(l, words(l), LANGUAGE_ALL),
+               behind = build_row(p, p->pieces[edge].next, rest);
+    bool goes_on = (side < 0) != p->pieces[edge].negated;
+    return language_and(l, behind, goes_on ? begins : language_not(l, begins));
+}
+
 static expression build_row(pattern *p, uint32_t at, expression rest) {
     if (!at) return rest;
+    uint32_t next = p->pieces[at].next;
+    int side = next && p->pieces[next].kind == PIECE_EDGE ? side_of(p, at) : 0;
+    if (side) return build(p, at, build_edge(p, next, side, rest));
     bool at_start = p->at_start;
     p->at_start = at_start && is_zero_width(p, at);
     expression behind = build_row(p, p->pieces[at].next, rest);
@@ -230,13 +264,12 @@ static expression build_back(pattern *p, const piece *it, expression before, exp
 
 /* A row at the pattern's own level, with what lies before the match. */
 static expression build_top_row(pattern *p, uint32_t first, expression before, expression rest) {
-    for (uint32_t at = first; at && !p->l->b->failed; at = p->pieces[at].next) {
+    for (uint32_t at = first, last = 0; at && !p->l->b->failed; last = at, at = p->pieces[at].next) {
         piece it = p->pieces[at];
         bool back = it.kind == PIECE_EDGE || (it.kind == PIECE_LOOK && it.behind);
         if (!back) continue;
+        if (last && it.kind == PIECE_EDGE && side_of(p, last)) continue; /* build_row knows */
         bool at_start = p->at_start;
-        uint32_t last = 0; /* of what comes before it */
-        for (uint32_t c = first; c != at; c = p->pieces[c].next) last = c;
         if (last) p->pieces[last].next = 0;
         expression up_to =
             language_then(p->l, before, last ? build_row(p, first, LANGUAGE_EMPTY) : LANGUAGE_EMPTY);

@@ -41,6 +41,12 @@ static void test_new(void **state) {
         "\"properties\":"
         "{\"k\":{}}},{\"required\":[\"k\"]}]}},\"required\":[\"i\"],\"additionalProperties\":{\"type\":\"boolean\"}"
         "}");
+    compiled_at_last(
+        TEXT_GRAMMAR_SCHEMA,
+        "{\"type\":\"object\",\"properties\":{\"s\":{\"pattern\":\"^(?!a)[a-c]{2}$\",\"not\":{\"const\":\"cc\"}},"
+        "\"u\":{\"items\":{\"enum\":[1,2]},\"uniqueItems\":true},\"v\":{\"oneOf\":[{\"minimum\":3},{\"type\":\"number\"}]}},"
+        "\"patternProperties\":{\"^x\":{\"enum\":[1,\"b\"],\"pattern\":\"b\"}},\"minProperties\":2,\"maxProperties\":3,"
+        "\"if\":{\"required\":[\"s\"]},\"then\":{\"required\":[\"u\"]},\"dependentRequired\":{\"u\":[\"v\"]}}");
 }
 
 static void test_index(void **state) {
