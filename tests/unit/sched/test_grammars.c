@@ -96,8 +96,13 @@ static void however_it_ends_it_lets_go(void **state) {
     answer a = {0};
     err e = {0};
     world_up(&w, 2, 0, 0);
-    sched_job *left[4]; /* two run, two wait */
-    for (uint32_t i = 0; i < 4; i++) left[i] = submitted(&w, asked(&w, i, "root ::= .*", 200));
+    sched_job *left[4]; /* two run, two wait: nobody reads, and more is said than a ring holds */
+    for (uint32_t i = 0; i < 4; i++) {
+        ask *q = asked(&w, i, "root ::= .{500}", 200);
+        q->r.whole = false;
+        q->r.sampling.top_logprobs = 20;
+        left[i] = submitted(&w, q);
+    }
     until_active(&w, 2);
     assert_int_equal(grammars_of(&w).in_use, 1);
     for (uint32_t i = 0; i < 4; i++) sched_job_release(w.s, left[i]);
