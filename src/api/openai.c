@@ -28,7 +28,7 @@ void openai_error(const answer_failure *f, buf *to) {
         message = words;
     }
     const char *code = f->e->code == ERR_NOT_FOUND   ? "model_not_found"
-                       : f->e->code == ERR_TOO_LARGE ? "context_length_exceeded"
+                       : f->e->need_tokens           ? "context_length_exceeded"
                        : f->status == 429            ? "rate_limit_exceeded"
                                                      : NULL;
     http_error_json(to, message, openai_error_type(f->status), api_error_param(f->e, name, sizeof name),

@@ -41,6 +41,16 @@ def a_prompt_over_the_context_is_refused_in_each_dialects_words():
 
 
 @test
+def a_schema_too_large_is_no_matter_of_the_context():
+    schema = {"enum": ["value-%05d" % i for i in range(40000)]}
+    with Server() as s:
+        e = ask(s, "/v1/chat/completions", 400, messages=[{"role": "user", "content": "x"}], max_tokens=1,
+                response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})["error"]
+        expect(e["code"], None)
+        check("grammar" in e["message"] or "schema" in e["message"], e["message"])
+
+
+@test
 def tokens_are_counted_the_same_whatever_the_context():
     talk = [{"role": ("user", "assistant")[i % 2], "content": "Line %d\nof a long talk, ünïcode too." % i} for i in range(400)]
     counts = []
