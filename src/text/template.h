@@ -9,7 +9,8 @@
  *
  * Same text out as jinja2's, byte for byte, and refused where it refuses. Known differences: whole numbers
  * have 127 bits; strftime_now speaks UTC; there is no random, urlize, wordwrap, striptags, filesizeformat and
- * lipsum; generators are made at once; what escapes HTML gives plain texts.
+ * lipsum; generators are made at once; pprint is repr(); only + and the
+ * filters e and safe tell escaped texts from others.
  */
 #ifndef TEXT_TEMPLATE_H
 #define TEXT_TEMPLATE_H

@@ -272,7 +272,7 @@ static bool filter_length(run *r, const value *v, const value *args, value *out)
 
 static bool filter_safe(run *r, const value *v, const value *args, value *out) {
     (void)args;
-    return text_of_value(r, v, out);
+    return text_of_value(r, v, out) && (out->markup = true);
 }
 
 static bool filter_attr(run *r, const value *v, const value *args, value *out) {

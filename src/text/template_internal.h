@@ -76,7 +76,8 @@ typedef struct cycler cycler;
 typedef struct function function;
 
 struct value {
-    value_kind kind;
+    value_kind kind : 8;
+    bool markup : 1; /* of a string: what |safe and |e gave; what is added to it is escaped */
     uint32_t bytes; /* of a string; of the name of what is undefined */
     union {
         bool boolean;
@@ -384,6 +385,7 @@ bool run_loop_again(run *r, const loop_state *loop, const value *iterable, value
 bool run_call(run *r, const value *callee, const arguments *args, value *out);
 bool run_call_block(run *r, const node *n, scope *s, value *out);
 bool run_define_macro(run *r, const node *n, scope *s);
+bool escape_markup(run *r, const value *text, value *out); /* <, >, &, ' and "; what is escaped stays so */
 bool run_apply(run *r, const builtin *b, const value *self, const arguments *args, value *out);
 bool eval(run *r, const node *n, scope *s, value *out);
 bool eval_arguments(run *r, const nodes *args, scope *s, arguments *out);

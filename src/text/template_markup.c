@@ -12,14 +12,28 @@ static void append_escaped(text_builder *b, str s) {
         }
 }
 
-static bool filter_escape(run *r, const value *v, const value *args, value *out) {
+static bool escape_all(run *r, const value *v, value *out) {
     text_builder b;
     value text;
-    (void)args;
     if (!text_of_value(r, v, &text)) return false;
     build_begin(&b, r, text.bytes);
     append_escaped(&b, value_str(&text));
-    return run_spend_bytes(r, 8 * text.bytes) && build_end(&b, out);
+    return run_spend_bytes(r, 8 * text.bytes) && build_end(&b, out) && (out->markup = true);
+}
+
+bool escape_markup(run *r, const value *text, value *out) {
+    bool done = text->kind == STRING && text->markup;
+    return done ? *out = *text, true : escape_all(r, text, out);
+}
+
+static bool filter_escape(run *r, const value *v, const value *args, value *out) {
+    (void)args;
+    return escape_markup(r, v, out);
+}
+
+static bool filter_forceescape(run *r, const value *v, const value *args, value *out) {
+    (void)args;
+    return escape_all(r, v, out);
 }
 
 static void append_quoted(text_builder *b, str s, bool query) {
@@ -71,6 +85,7 @@ static bool filter_xmlattr(run *r, const value *v, const value *args, value *out
     for (uint32_t i = 0; i < v->mapping->n; i++) {
         const entry *e = &v->mapping->entries[i];
         if (e->value.kind == NONE || e->value.kind == UNDEFINED) continue;
+        if (e->key.kind != STRING) return run_fail(r, "xmlattr: %s is no attribute's name", value_kind_name(&e->key));
         if (!text_of_value(r, &e->key, &key) || !text_of_value(r, &e->value, &text)) return false;
         if (space || b.len) build_append(&b, STR(" "));
         append_escaped(&b, value_str(&key));
@@ -84,7 +99,7 @@ static bool filter_xmlattr(run *r, const value *v, const value *args, value *out
 const builtin filters_of_markup[] = {
     {"e", "", filter_escape, NULL},
     {"escape", "", filter_escape, NULL},
-    {"forceescape", "", filter_escape, NULL},
+    {"forceescape", "", filter_forceescape, NULL},
     {"urlencode", "", filter_urlencode, NULL},
     {"xmlattr", "autospace?", filter_xmlattr, NULL},
 };

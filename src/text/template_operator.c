@@ -107,6 +107,14 @@ static bool multiply_sequence(run *r, const value *a, const value *b, value *out
     return list_repeat(r, sequence->list, whole_of(times), sequence->kind, out);
 }
 
+static bool add_texts(run *r, const value *a, const value *b, value *out) {
+    bool markup = a->markup || b->markup;
+    value left = *a, right = *b;
+    if (markup && (!escape_markup(r, a, &left) || !escape_markup(r, b, &right))) return false;
+    if (!text_concat(r, value_str(&left), value_str(&right), out)) return false;
+    return out->markup = markup, true;
+}
+
 bool apply_operator(run *r, operator op, const value *a, const value *b, value *out) {
     bool found, sequence_a = a->kind == STRING || is_list(a), sequence_b = b->kind == STRING || is_list(b);
     value left, right;
@@ -130,8 +138,7 @@ bool apply_operator(run *r, operator op, const value *a, const value *b, value *
     }
     if (is_number(a) && is_number(b)) return arithmetic(r, op, a, b, out);
     if (op == OP_MODULO && a->kind == STRING) return format_percent(r, value_str(a), b, out);
-    if (op == OP_ADD && a->kind == STRING && b->kind == STRING)
-        return text_concat(r, value_str(a), value_str(b), out);
+    if (op == OP_ADD && a->kind == STRING && b->kind == STRING) return add_texts(r, a, b, out);
     if (op == OP_ADD && is_list(a) && a->kind == b->kind) return list_concat(r, a, b, out);
     if (op == OP_MULTIPLY && ((sequence_a && is_whole(b)) || (is_whole(a) && sequence_b)))
         return multiply_sequence(r, a, b, out);

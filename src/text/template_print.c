@@ -71,7 +71,10 @@ static void append_kind(text_builder *b, const value *v) {
     case INTEGER:
     case BIG:
     case FLOAT: return build_append(b, number_text(v, number));
-    case STRING: return append_quoted(b, value_str(v));
+    case STRING:
+        if (v->markup) build_append(b, STR("Markup("));
+        append_quoted(b, value_str(v));
+        return build_append(b, v->markup ? STR(")") : STR(""));
     case LIST: return append_items(b, v->list, "[", "]", false);
     case TUPLE: return append_items(b, v->list, "(", ")", true);
     case MAPPING: return append_mapping(b, v->mapping);

@@ -29,7 +29,7 @@ SAYS(is_iterable, iterable(v))
 SAYS(is_sequence, v->kind == UNDEFINED || v->kind == STRING || is_list(v) || v->kind == MAPPING ||
                       (v->kind == VIEW && v->view->kind == VIEW_RANGE))
 SAYS(is_callable, v->kind == FUNCTION || v->kind == UNDEFINED || v->kind == LOOP || v->kind == JOINER)
-SAYS(is_escaped, false)
+SAYS(is_escaped, v->kind == STRING && v->markup)
 SAYS(is_filter, v->kind == STRING && filter_find(value_str(v)) != NULL)
 SAYS(is_test, v->kind == STRING && test_find(value_str(v)) != NULL)
 

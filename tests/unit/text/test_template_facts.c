@@ -1,4 +1,4 @@
-/* What @huggingface/jinja makes of the same templates (tests/golden/templates/record.mjs): byte for byte, or refused
+/* What Python's jinja2 makes of the same templates (tools/record_template_facts.py): byte for byte, or refused
  * by both. Templates whose licence keeps them out of the repository are looked for in PLIMSOLL_TEMPLATES_DIR. */
 #include "../test.h"
 
@@ -7,7 +7,7 @@
 #include "facts.h"
 #include "text/template.h"
 
-enum { NOW_S = 1700000000, CONVERSATIONS_MAX = 64 }; /* record.mjs has the same now */
+enum { NOW_S = 1700000000, CONVERSATIONS_MAX = 64 }; /* jinja_judge.py has the same now */
 
 static test_alloc memory;
 
