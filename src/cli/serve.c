@@ -36,6 +36,7 @@ server_parts server_parts_of(const cli_options *o) {
     p.http.port = (uint16_t)o->port;
     p.http.max_connections = o->max_connections > o->max_active ? o->max_connections : o->max_active;
     p.http.max_active = o->max_active;
+    p.http.wait_timeout_ms = o->queue_timeout_s * 1000;
     p.http.body_limit_bytes = o->body_limit_bytes;
     if (o->body_pool_bytes) p.http.body_pool_bytes = o->body_pool_bytes;
     if (p.http.body_pool_bytes < o->body_limit_bytes + BODY_SLOT_BYTES)

@@ -9,7 +9,8 @@
  * thread, and answers at once (http_reply), or opens a stream (http_stream) whose bytes it is later
  * asked for. What is refused before the handler: 400, 401, 403, 408, 413, 414, 415, 429, 431, 503, 505 as JSON
  * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close, also where the library's
- * own parser refuses (library.c). One slot in eight is kept for requests without
+ * own parser refuses (library.c). A body that finds no slot or no buffer waits for one, first come first served, as
+ * long as its client stays and config.wait_timeout_ms allows (admit.c). One slot in eight is kept for requests without
  * a body, so that health and metrics answer under any load.
  *
  * Refuses to be more than it is: no TLS, and a parser that is strict only as far as can be seen from
@@ -69,6 +70,7 @@ typedef struct http_config {
     size_t body_limit_bytes;   /* larger: 413 */
     size_t body_pool_bytes;    /* prefaulted; a multiple of the 256 KiB slot is used */
     uint32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms; /* total deadlines */
+    uint32_t wait_timeout_ms; /* for a slot and a buffer for a body, then 429; 0: as long as the client stays */
     /* with the handler's context: */
     http_busy_fields *busy_fields; /* NULL: only Retry-After: 1 */
     http_gate *gate;               /* NULL: all may come in */

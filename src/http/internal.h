@@ -48,6 +48,9 @@ typedef struct http_buffer {
 /* Keeps the content. False when no run is long enough; the buffer then stands as it was. */
 bool http_buffer_reserve(http_pool *p, http_buffer *b, size_t bytes);
 void http_buffer_release(http_pool *p, http_buffer *b, char *own);
+/* The same for a body: an eighth of the pool is left to answers, unless nobody else holds any of it. */
+bool http_buffer_reserve_body(http_pool *p, http_buffer *b, size_t bytes);
+void http_buffer_trim(http_pool *p, http_buffer *b); /* gives back the units behind the content */
 /* Content that may lie inside this very buffer. */
 bool http_buffer_set(http_pool *p, http_buffer *b, char *own, str content);
 
@@ -56,21 +59,28 @@ bool http_buffer_set(http_pool *p, http_buffer *b, char *own, str content);
 typedef enum http_phase {
     CONN_FREE,
     CONN_WAITING, /* for a request's headers to be complete */
+    CONN_OUTSIDE, /* headers are complete, and there is no slot or no buffer for the body yet (admit.c) */
     CONN_BODY,    /* a slot is held, its body arrives */
     CONN_ANSWER,  /* the handler has the request, or its answer goes out */
     CONN_REFUSED, /* answered without a handler; what still arrives is dropped */
 } http_phase;
 
-typedef struct http_conn {
+typedef struct http_conn http_conn;
+struct http_conn {
     http_server *server;
     int fd;
     http_phase phase;
     bool reserved;        /* its bytes are in the ledger */
     bool used_before;     /* a request was completed on it: waiting is idling */
     uint64_t deadline_ns; /* of the phase; 0: none */
-    uint32_t generation;  /* counts answers, so that a late event of the watcher finds no stranger */
+    uint32_t generation;  /* counts answers and waits, so that a late event of the watcher finds no stranger */
     http_request *request;
-} http_conn;
+    struct MHD_Connection *mhd; /* of the request in hand */
+    size_t need_bytes;          /* of buffer, before more of its body is read */
+    bool in_line;               /* suspended in the library until there is room for its body; then: */
+    http_conn *next_in_line;
+    const http_refusal *turned_away; /* why there will be none */
+};
 
 typedef enum http_answer { ANSWER_NONE, ANSWER_WHOLE, ANSWER_STREAM, ANSWER_LATE } http_answer;
 
@@ -116,6 +126,7 @@ struct http_server {
     http_request *slots;
     uint32_t slot_count, slots_used;
     http_pool pool;
+    http_conn *first_in_line, *last_in_line; /* for a slot and a buffer */
     rng ids;
     bool draining, stopping;
     http_counts counts;
@@ -135,6 +146,20 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
 void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode what);
 size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
+
+/* ---- admit.c: slots and buffers, first come first served. Lock held ---- */
+http_request *http_take_slot(http_server *s, http_conn *c, bool has_body);
+void http_give_slot(http_request *r);
+/* Room for c->need_bytes of body, now or never: false when others are before it, or there is none. */
+bool http_take_room(http_conn *c);
+/* Event thread. To the end of the line, asleep; when it is woken it has room, or c->turned_away says why not. That is
+ * said at once where no more may wait. */
+void http_wait_for_room(http_conn *c);
+void http_turn_away(http_conn *c, const http_refusal *why); /* out of the line, and woken */
+void http_leave_line(http_conn *c);                         /* its client has gone; as above */
+void http_let_in(http_server *s);                           /* something was given back: whoever it does for comes in */
+const http_refusal *http_no_room(const http_conn *c);       /* what it is that c lacks */
+extern const http_refusal http_draining;
 
 /* ---- library.c: what the library says by itself ---- */
 /* MHD_queue_response, for answers of ours. */

@@ -50,10 +50,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
  * ones are strict themselves. */
 static bool parses_in_place(void) { return !strcmp(MHD_get_version(), "0.9.75"); }
 
-static const http_refusal draining = {503, "draining", "the server is shutting down"},
-                          busy = {429, "too_many_requests", "too many requests at once"},
-                          no_buffer = {429, "too_many_requests", "no buffer is free for this body"},
-                          body_too_large = {413, "body_too_large", "the body is larger than this server accepts"};
+static const http_refusal body_too_large = {413, "body_too_large", "the body is larger than this server accepts"};
 
 /* A number of any size is one: what does not fit is merely too large. */
 static bool length_is_number(str s, uint64_t *length) {
@@ -135,31 +132,6 @@ static const http_refusal *check_headers(http_server *s, struct MHD_Connection *
     return NULL;
 }
 
-/* ---- slots ---- */
-
-/* One slot in eight is kept for requests without a body: health and metrics answer under any load. */
-static http_request *take_slot(http_server *s, bool has_body) {
-    uint32_t kept = has_body ? s->slot_count / 8 : 0;
-    if (s->slots_used + kept >= s->slot_count) return NULL;
-    for (uint32_t i = 0; i < s->slot_count; i++) {
-        http_request *r = &s->slots[i];
-        if (r->conn) continue;
-        *r = (http_request){.server = s, .own_bytes = r->own_bytes};
-        http_buffer_release(&s->pool, &r->buffer, r->own_bytes);
-        http_make_id(s, r->id);
-        s->slots_used++;
-        return r;
-    }
-    return NULL;
-}
-
-static void give_slot(http_server *s, http_request *r) {
-    http_buffer_release(&s->pool, &r->buffer, r->own_bytes);
-    r->conn->request = NULL;
-    r->conn = NULL;
-    s->slots_used--;
-}
-
 /* ---- the request's way ---- */
 
 /* Lock let go meanwhile; without a deadline the watcher leaves the connection alone. */
@@ -171,6 +143,13 @@ static const http_refusal *ask_gate(http_conn *c, struct MHD_Connection *mhd, co
     const http_refusal *why = s->config.gate(s->ctx, &asked);
     http_lock(s);
     return why;
+}
+
+static void name_request(const http_conn *c, const char *url, const char *method) {
+    http_request *r = c->request;
+    if (r->method.len) return;
+    r->method = str_of(method);
+    (void)read_target(r, url);
 }
 
 /* All headers are in. NULL, or why the request gets no further; need_bytes: of buffers. Lock held. */
@@ -185,37 +164,46 @@ static const http_refusal *begin(http_conn *c, struct MHD_Connection *mhd, const
     if (why) return why;
     bool known = body_bytes != UINT64_MAX;
     *need_bytes = HTTP_INLINE_BYTES + (known ? body_bytes : 0);
-    if (s->draining) return &draining;
+    if (s->draining) return &http_draining;
     if (s->config.gate && (why = ask_gate(c, mhd, url, method))) return why;
-    http_request *r = take_slot(s, body_bytes > 0);
-    if (!r) return &busy;
-    r->conn = c;
-    r->mhd = mhd;
-    r->method = str_of(method);
-    (void)read_target(r, url);
-    c->request = r;
-    c->phase = CONN_BODY;
+    c->mhd = mhd;
+    c->need_bytes = known ? body_bytes : 0;
+    c->turned_away = NULL;
+    if (!body_bytes && !http_take_slot(s, c, false)) return http_no_room(c);
+    bool inside = !body_bytes || http_take_room(c);
+    c->phase = inside ? CONN_BODY : CONN_OUTSIDE; /* it waits once there is something to read */
     c->deadline_ns = deadline_in(s->config.body_timeout_ms);
-    if (!known || http_buffer_reserve(&s->pool, &r->buffer, body_bytes)) return NULL;
-    give_slot(s, r);
-    return &no_buffer;
+    if (inside) name_request(c, url, method);
+    return NULL;
 }
 
-/* As begin. */
-static const http_refusal *take_body(http_conn *c, const char *data, size_t len, uint64_t *need_bytes) {
-    http_server *s = c->server;
+/* How long a chunked body gets is known at its end: it has room for the longest, so that no two wait for each other. */
+static bool has_room(http_conn *c, size_t len) {
     http_request *r = c->request;
-    size_t total = r->buffer.len + len;
-    const http_refusal *why = NULL;
-    *need_bytes = HTTP_INLINE_BYTES + total;
-    if (total > s->config.body_limit_bytes) why = &body_too_large;
-    else if (!http_buffer_reserve(&s->pool, &r->buffer, total)) why = &no_buffer;
-    if (why) {
-        give_slot(s, r);
-        return why;
+    if (c->phase == CONN_BODY && r->buffer.len + len <= r->buffer.cap) return true;
+    if (c->phase == CONN_BODY) c->need_bytes = c->server->config.body_limit_bytes;
+    return http_take_room(c);
+}
+
+/* As begin. *len: what is left of data when the connection was put to sleep, to be asked again. */
+static const http_refusal *take_body(http_conn *c, const char *url, const char *method, const char *data, size_t *len,
+                                     uint64_t *need_bytes) {
+    http_server *s = c->server;
+    size_t total = (c->request ? c->request->buffer.len : 0) + *len;
+    *need_bytes = HTTP_INLINE_BYTES + (c->need_bytes > total ? c->need_bytes : total);
+    if (c->turned_away) return c->turned_away;
+    if (total > s->config.body_limit_bytes) return &body_too_large;
+    if (!has_room(c, *len)) {
+        c->phase = CONN_OUTSIDE;
+        http_wait_for_room(c);
+        return c->turned_away;
     }
-    memcpy(r->buffer.data + r->buffer.len, data, len);
-    r->buffer.len = total;
+    c->phase = CONN_BODY;
+    name_request(c, url, method);
+    http_buffer *b = &c->request->buffer;
+    if (*len) memcpy(b->data + b->len, data, *len);
+    b->len = total;
+    *len = 0;
     return NULL;
 }
 
@@ -246,6 +234,8 @@ static void refuse(http_conn *c, const http_request *asked, const http_refusal *
 static enum MHD_Result run_handler(http_conn *c) {
     http_server *s = c->server;
     http_request *r = c->request;
+    http_buffer_trim(&s->pool, &r->buffer);
+    http_let_in(s);
     http_unlock(s);
     s->handler(s->ctx, r);
     CHECK(r->answer != ANSWER_NONE); /* a handler replies or streams */
@@ -262,25 +252,27 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     const http_refusal *why = NULL;
     uint64_t need_bytes = 0;
     http_lock(s);
+    bool ends = *context && !*len; /* all of the body is there */
     if (!*context) {
         *context = c;
         if (c->phase == CONN_REFUSED) result = MHD_NO; /* its deadline passed */
         else why = begin(c, mhd, url, method, version, &need_bytes);
-    } else if (*len) {
-        if (c->phase == CONN_BODY) why = take_body(c, data, *len, &need_bytes);
-        *len = 0; /* what follows a refusal is dropped */
     } else if (c->phase == CONN_REFUSED) {
-        result = MHD_NO;
-    } else if (c->phase == CONN_BODY) {
+        result = ends ? MHD_NO : MHD_YES;
+        *len = 0; /* what follows a refusal is dropped */
+    } else if (c->phase == CONN_ANSWER) {
+        http_unlock(s);
+        return http_send_answer(c->request); /* a late answer was woken */
+    } else if ((why = take_body(c, url, method, data, len, &need_bytes))) {
+        *len = 0;
+    } else if (ends && c->phase == CONN_BODY) {
         c->phase = CONN_ANSWER;
         c->deadline_ns = 0;
         c->generation++;
         return run_handler(c);
-    } else {
-        http_unlock(s);
-        return http_send_answer(c->request); /* a late answer was woken */
     }
     const http_request asked = asked_of(s, mhd, url, method);
+    if (why && c->request) http_give_slot(c->request);
     if (why) refuse(c, &asked, why, need_bytes, !strcmp(method, "HEAD"));
     http_unlock(s);
     return result;
@@ -303,7 +295,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
         http_unlock(s);
         if (r->gone) r->gone(r->ctx, completed); /* whoever wakes this stream still finds it, and does no harm */
         http_lock(s);
-        give_slot(s, r);
+        http_give_slot(r);
     }
     if (c->phase != CONN_REFUSED) {
         c->phase = CONN_WAITING;

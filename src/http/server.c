@@ -208,6 +208,7 @@ uint16_t http_server_port(const http_server *s) { return s->port; }
 void http_server_drain(http_server *s) {
     http_lock(s);
     s->draining = true;
+    while (s->first_in_line) http_turn_away(s->first_in_line, &http_draining);
     http_unlock(s);
 }
 
@@ -216,6 +217,7 @@ void http_server_stop(http_server *s) {
     s->draining = s->stopping = true;
     for (uint32_t i = 0; i < s->slot_count; i++) /* the library must not be stopped with sleepers */
         if (s->slots[i].conn) http_wake_locked(&s->slots[i]);
+    while (s->first_in_line) http_turn_away(s->first_in_line, &http_draining);
     http_unlock(s);
     tear_down(s);
 }

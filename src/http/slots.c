@@ -45,6 +45,28 @@ bool http_buffer_reserve(http_pool *p, http_buffer *b, size_t bytes) {
     return true;
 }
 
+static uint32_t count_free(const http_pool *p) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->units; i++) n += !p->used[i];
+    return n;
+}
+
+bool http_buffer_reserve_body(http_pool *p, http_buffer *b, size_t bytes) {
+    if (bytes <= b->cap) return true;
+    uint32_t units = units_for(bytes), can = count_free(p) + b->units;
+    bool alone = can == p->units;
+    return (alone || units + p->units / 8 <= can) && http_buffer_reserve(p, b, bytes);
+}
+
+void http_buffer_trim(http_pool *p, http_buffer *b) {
+    uint32_t units = units_for(b->len);
+    if (units >= b->units) return;
+    if (!units) units = 1;
+    mark(p, b->first_unit + units, b->units - units, false);
+    b->units = units;
+    b->cap = (size_t)units * HTTP_UNIT_BYTES;
+}
+
 void http_buffer_release(http_pool *p, http_buffer *b, char *own) {
     mark(p, b->first_unit, b->units, false);
     *b = (http_buffer){.data = own, .cap = HTTP_INLINE_BYTES};

@@ -45,6 +45,8 @@ static void say_no_buffer(http_request *r, size_t body_bytes) {
 static void set_content(http_request *r, str body) {
     http_lock(r->server);
     bool fits = http_buffer_set(&r->server->pool, &r->buffer, r->own_bytes, body);
+    http_buffer_trim(&r->server->pool, &r->buffer);
+    http_let_in(r->server);
     http_unlock(r->server);
     if (!fits) say_no_buffer(r, body.len);
 }
@@ -65,6 +67,7 @@ void http_stream(http_request *r, int status, const char *content_type, http_pul
     r->ctx = ctx;
     http_lock(r->server);
     http_buffer_release(&r->server->pool, &r->buffer, r->own_bytes); /* the body has been read */
+    http_let_in(r->server);
     http_watch_client(r->conn);
     http_unlock(r->server);
 }
@@ -76,6 +79,7 @@ void http_late(http_request *r, http_gone *gone, void *ctx) {
     r->ctx = ctx;
     http_lock(r->server);
     http_buffer_release(&r->server->pool, &r->buffer, r->own_bytes);
+    http_let_in(r->server);
     http_watch_client(r->conn);
     http_unlock(r->server);
 }

@@ -38,8 +38,11 @@ static void client_left(http_server *s, uint64_t handle) {
     http_conn *c = &s->conns[handle >> 32];
     http_lock(s);
     http_request *r = c->request;
-    bool same = c->phase == CONN_ANSWER && c->generation == (uint32_t)handle;
-    if (same && r && !r->ended) {
+    bool same = c->generation == (uint32_t)handle;
+    if (same && c->in_line) {
+        (void)shutdown(c->fd, SHUT_RDWR);
+        http_leave_line(c);
+    } else if (same && c->phase == CONN_ANSWER && r && !r->ended) {
         r->client_gone = true;
         (void)shutdown(c->fd, SHUT_RDWR);
         http_wake_locked(r);
@@ -50,8 +53,13 @@ static void client_left(http_server *s, uint64_t handle) {
 /* Lock held. */
 static void deadline_passed(http_conn *c) {
     static const http_refusal late = {408, "request_timeout", "the request took too long to arrive"};
+    if (c->in_line) {
+        http_turn_away(c, http_no_room(c));
+        return;
+    }
     bool waits_for_headers = c->phase == CONN_WAITING && !c->used_before;
-    if (waits_for_headers || c->phase == CONN_BODY) http_refuse(c, &late, NULL, NULL, 0, false);
+    bool waits_for_body = c->phase == CONN_BODY || c->phase == CONN_OUTSIDE;
+    if (waits_for_headers || waits_for_body) http_refuse(c, &late, NULL, NULL, 0, false);
     (void)shutdown(c->fd, SHUT_RDWR);
     c->deadline_ns = 0;
 }

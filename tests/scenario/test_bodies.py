@@ -60,6 +60,45 @@ def tokens_are_counted_the_same_whatever_the_context():
     check(counts[0] == counts[1] > 512, "counted %s" % counts)
 
 
+# ---- many at once ----
+
+def ask_at_once(s, n, path, body):
+    """n clients, each on a connection of its own: how often which status came, and what was wrong."""
+    statuses, failures, lock = {}, [], threading.Lock()
+
+    def client():
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
+        try:
+            c.request("POST", path, body, {"Content-Type": "application/json"})
+            r = c.getresponse()
+            said = r.read()
+        except OSError as e:
+            failures.append(repr(e))
+            return
+        with lock:
+            statuses[r.status] = statuses.get(r.status, 0) + 1
+            if r.status == 429:
+                failures.append(said[:200].decode(errors="replace"))
+        c.close()
+
+    threads = [threading.Thread(target=client) for _ in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return statuses, failures
+
+
+@test
+def bodies_wait_for_a_buffer():
+    with Server("-c", "512") as s:
+        body = json.dumps({"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "word " * 40000}]})
+        check(200000 < len(body) < 201000, "%d bytes" % len(body))
+        for path, status in ((COUNT, 200), ("/v1/chat/completions", 400)):
+            statuses, failures = ask_at_once(s, 96, path, body)
+            expect((statuses, failures), ({status: 96}, []), path)
+
+
 # ---- names ----
 
 @test

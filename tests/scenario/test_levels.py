@@ -110,11 +110,11 @@ def every_refusal_says_how_memory_stands():
         for c in held[1:3]:
             c.sendall(big % 100)
         time.sleep(0.2)
-        expect_headers(s.raw(big % 600000), 429, 600000, "no buffer is free")
+        expect_headers(s.raw(big % 600000 + b"{"), 429, 600000, "two seconds without a buffer")
         for c in held[3:]:
             c.sendall(big % 100)
         time.sleep(0.2)
-        expect_headers(s.raw(big % 1000), 429, 1000, "no slot is free")
+        expect_headers(s.raw(big % 1000 + b"{"), 429, 1000, "two seconds without a slot")
         for c in held:
             c.close()
         s.signal()

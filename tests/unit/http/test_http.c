@@ -759,16 +759,18 @@ static void test_deadlines(void **state) {
 static void test_slots_run_out(void **state) {
     (void)state;
     http_config config = small_config(); /* 16 slots, 2 of them for requests without a body */
+    config.wait_timeout_ms = 300;
     world *w = start(&config);
     client holders[16], c = open_client(w);
     for (int i = 0; i < 16; i++) {
-        if (i == 14) { /* a body is refused, a question is not */
+        if (i == 14) { /* a body waits, a question does not */
             client_text(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n");
             char body[200000] = {0};
             client_send(&c, body, sizeof body);
             answer_text a = read_answer(&c, false);
             assert_int_equal(a.status, 429);
             assert_string_equal(header_of(&a, "Retry-After"), "1");
+            assert_non_null(strstr(a.body, "too many requests at once"));
             assert_true(is_closed(&c));
             free(a.body);
             client_close(&c);
@@ -797,18 +799,21 @@ static void test_slots_run_out(void **state) {
 static void test_pool_runs_out(void **state) {
     (void)state;
     http_config config = small_config();
-    config.body_pool_bytes = 2 * 1024 * 1024; /* 8 units */
+    config.body_pool_bytes = 2 * 1024 * 1024; /* 8 units, one of them for answers */
+    config.wait_timeout_ms = 300;
     world *w = start(&config);
     client holders[2], c = open_client(w);
-    for (int i = 0; i < 2; i++) { /* announce a megabyte each, and hold it */
+    for (int i = 0; i < 2; i++) { /* announce much, and hold it */
         holders[i] = open_client(w);
-        client_text(&holders[i], "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
+        client_text(&holders[i], i ? "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 700000\r\n\r\n"
+                                   : "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
     }
     for (int i = 0; i < 20000 && active(w) < 2; i++) usleep(1000);
-    assert_int_equal(ask(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n"), 429);
+    char *body = calloc(1, 40000);
+    send_body(&c, body, 40000, 0);
+    assert_int_equal(ask(&c, ""), 429);
     client_close(&c);
     c = open_client(w);
-    char *body = calloc(1, 40000);
     send_body(&c, body, 40000, 1000); /* chunked: found out on the way */
     assert_int_equal(ask(&c, ""), 429);
     client_close(&c);
@@ -852,11 +857,12 @@ static void test_refusals_that_pass_are_told_more(void **state) {
     http_config config = small_config();
     config.body_pool_bytes = config.body_limit_bytes;
     config.busy_fields = told_fields;
+    config.wait_timeout_ms = 100;
     world *w = start(&config);
     client c = open_client(w), held = open_client(w);
     client_text(&held, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
     for (int i = 0; i < 20000 && active(w) < 1; i++) usleep(1000);
-    expect_told(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n", 429, 16384 + 20000);
+    expect_told(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\nbegins", 429, 16384 + 20000);
     client_close(&c);
     c = open_client(w);
     expect_told(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n", 413, 0);
@@ -868,6 +874,160 @@ static void test_refusals_that_pass_are_told_more(void **state) {
     http_server_drain(w->server);
     expect_told(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 503, 16384);
     client_close(&c);
+    wait_idle(w);
+    stop(w);
+}
+
+/* ---- the line for buffers ---- */
+
+enum { LINE = 12, LINE_BODY_BYTES = 200 * 1000 };
+
+static client queue_up(world *w, const char *path) {
+    static char body[LINE_BODY_BYTES];
+    char head[128];
+    client c = open_client(w);
+    snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", path, LINE_BODY_BYTES);
+    client_text(&c, head);
+    client_send(&c, body, 100); /* the rest when it is wanted: nobody reads it before */
+    return c;
+}
+
+static void send_rest(client *c) {
+    static char body[LINE_BODY_BYTES];
+    assert_true(client_send(c, body, LINE_BODY_BYTES - 100));
+}
+
+static client hold_pool(world *w) {
+    client c = open_client(w);
+    client_text(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+    for (int i = 0; i < 20000 && active(w) < 1; i++) usleep(1000);
+    return c;
+}
+
+static http_config one_body_at_a_time(void) {
+    http_config config = small_config();
+    config.body_pool_bytes = config.body_limit_bytes;
+    return config;
+}
+
+/* Whoever came first has its answer first, and nobody is refused. */
+static void test_line_is_in_order(void **state) {
+    (void)state;
+    http_config config = one_body_at_a_time();
+    world *w = start(&config);
+    client holder = hold_pool(w), waiting[LINE], asks = open_client(w);
+    for (int i = 0; i < LINE; i++) {
+        waiting[i] = queue_up(w, "/late");
+        assert_int_equal(ask(&asks, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200); /* … and the head was read before */
+    }
+    for (int i = 0; i < 20000 && active(w) > 1; i++) usleep(1000); /* the last question's slot */
+    assert_int_equal(active(w), 1);                                /* who waits holds nothing */
+    client_close(&holder);
+    for (int i = 0; i < LINE; i++) {
+        send_rest(&waiting[i]);
+        answer *a = answer_at(w, i);
+        add(a, "done", true);
+        assert_int_equal(ask(&waiting[i], ""), 200);
+        client_close(&waiting[i]);
+    }
+    client_close(&asks);
+    wait_idle(w);
+    stop(w);
+}
+
+static void test_leaving_the_line(void **state) {
+    (void)state;
+    http_config config = one_body_at_a_time();
+    world *w = start(&config);
+    client holder = hold_pool(w), leaves[3], stays[3];
+    for (int i = 0; i < 3; i++) {
+        leaves[i] = queue_up(w, "/leaves");
+        stays[i] = queue_up(w, "/stays");
+    }
+    usleep(100000);
+    for (int i = 0; i < 3; i++) client_close(&leaves[i]);
+    http_counts counts;
+    for (int i = 0; i < 20000; i++, usleep(1000)) {
+        http_server_counts(w->server, &counts);
+        if (counts.disconnects == 3) break;
+    }
+    assert_int_equal(counts.disconnects, 3);
+    client_close(&holder);
+    for (int i = 0; i < 3; i++) {
+        send_rest(&stays[i]);
+        assert_int_equal(ask(&stays[i], ""), 200);
+        client_close(&stays[i]);
+    }
+    wait_idle(w);
+    stop(w);
+}
+
+/* A server that is leaving tells those who wait; one that stops ends them. */
+static void test_line_when_draining(void **state) {
+    (void)state;
+    for (int stops = 0; stops < 2; stops++) {
+        http_config config = one_body_at_a_time();
+        world *w = start(&config);
+        client holder = hold_pool(w), waiting[LINE];
+        for (int i = 0; i < LINE; i++) waiting[i] = queue_up(w, "/");
+        usleep(100000);
+        if (!stops) {
+            http_server_drain(w->server);
+            for (int i = 0; i < LINE; i++) assert_int_equal(ask(&waiting[i], ""), 503);
+        }
+        stop(w);
+        for (int i = 0; i < LINE; i++) client_close(&waiting[i]);
+        client_close(&holder);
+    }
+}
+
+/* Not all connections may be spent on waiting. */
+static void test_line_has_an_end(void **state) {
+    (void)state;
+    http_config config = one_body_at_a_time();
+    config.max_connections = config.max_active = 16;
+    world *w = start(&config);
+    client holder = hold_pool(w), waiting[13];
+    for (int i = 0; i < 13; i++) waiting[i] = queue_up(w, "/");
+    usleep(100000);
+    client late = queue_up(w, "/"), asks = open_client(w);
+    assert_int_equal(ask(&late, ""), 429);
+    assert_int_equal(ask(&asks, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    client_close(&late);
+    client_close(&asks);
+    client_close(&holder);
+    for (int i = 0; i < 13; i++) {
+        send_rest(&waiting[i]);
+        assert_int_equal(ask(&waiting[i], ""), 200);
+        client_close(&waiting[i]);
+    }
+    wait_idle(w);
+    stop(w);
+}
+
+/* Chunked bodies that together want more than there is: one after another, none half read for ever. */
+static void *send_chunked(void *ctx) {
+    client *c = ctx;
+    static char body[700 * 1024];
+    send_body(c, body, sizeof body, 8000);
+    return (void *)(uintptr_t)ask(c, "");
+}
+
+static void test_chunked_bodies_wait(void **state) {
+    (void)state;
+    http_config config = small_config();
+    config.body_pool_bytes = 2 * 1024 * 1024;
+    world *w = start(&config);
+    pthread_t threads[LINE];
+    client clients[LINE];
+    for (int i = 0; i < LINE; i++) clients[i] = open_client(w);
+    for (int i = 0; i < LINE; i++) pthread_create(&threads[i], NULL, send_chunked, &clients[i]);
+    for (int i = 0; i < LINE; i++) {
+        void *status;
+        pthread_join(threads[i], &status);
+        assert_int_equal((uintptr_t)status, 200);
+        client_close(&clients[i]);
+    }
     wait_idle(w);
     stop(w);
 }
@@ -1062,7 +1222,9 @@ int main(void) {
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_slots_run_out),
-        cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),
+        cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_line_is_in_order),
+        cmocka_unit_test(test_leaving_the_line), cmocka_unit_test(test_line_when_draining),
+        cmocka_unit_test(test_line_has_an_end), cmocka_unit_test(test_chunked_bodies_wait), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),
         cmocka_unit_test(test_refusals_that_pass_are_told_more),
         cmocka_unit_test(test_connection_refused_by_the_line), cmocka_unit_test(test_start_refused), cmocka_unit_test(test_two_thousand_requests),
     };
