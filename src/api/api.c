@@ -209,6 +209,32 @@ static void refuse_path(api *a, http_request *r, const err *e) {
     else api_refuse_plainly(a, r, e);
 }
 
+/* On the worker thread: the only one that uses what the api has for one body at a time (parse, tokens, scratch, tenant,
+ * the names of what was ignored). */
+static void prepare(void *ctx, http_request *r) {
+    api *a = ctx;
+    char allowed[ALLOWED_BYTES];
+    bool open;
+    const route *way = find_route(http_method(r), http_path(r), &open, allowed, sizeof allowed);
+    int caller = api_find_caller(a, r);
+    a->tenant = caller > 0 ? (uint32_t)caller : 0;
+    plat_pulse_attach(&a->preparing);
+    plat_pulse_begin("prepare", http_request_id(r), 0);
+    way->handle(a, r);
+    plat_pulse_end();
+}
+
+/* Behind one that hangs nobody waits for his turn. */
+static void hand_over(api *a, http_request *r) {
+    err e;
+    if (!watchdog_prepare_stuck(a)) {
+        http_hand_over(r, prepare, a);
+        return;
+    }
+    err_set(&e, ERR_BUSY, "another request hangs while it is prepared: only a restart of the server helps");
+    api_refuse_by_path(a, r, &e);
+}
+
 void api_handle(void *ctx, http_request *r) {
     api *a = ctx;
     str method = http_method(r), path = http_path(r);
@@ -216,20 +242,15 @@ void api_handle(void *ctx, http_request *r) {
     bool open;
     const route *way =
         find_route(str_is(method, "HEAD") ? STR("GET") : method, path, &open, allowed, sizeof allowed);
-    int caller = api_find_caller(a, r);
-    CHECK(open || caller >= 0); /* or the gate would not have let it in */
-    a->tenant = caller > 0 ? (uint32_t)caller : 0;
+    CHECK(open || api_find_caller(a, r) >= 0); /* or the gate would not have let it in */
     err e;
     if (str_is(method, "OPTIONS") && (*allowed || str_is(path, "*") || doors_is_preflight(r))) {
         answer_options(r, allowed);
         return;
     }
     if (way && (way->while_loading || atomic_load(&a->state) != API_LOADING)) {
-        bool prepares = str_is(method, "POST");
-        plat_pulse_attach(&a->preparing);
-        if (prepares) plat_pulse_begin("prepare", http_request_id(r), 0);
-        way->handle(a, r);
-        if (prepares) plat_pulse_end();
+        if (!strcmp(way->method, "GET")) way->handle(a, r);
+        else hand_over(a, r);
         return;
     }
     if (way) {
@@ -328,7 +349,8 @@ int api_dialect_status(const dialect *d, const err *e, bool unavailable) {
 }
 
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
-    int status = api_dialect_status(d, e, atomic_load(&a->state) != API_READY);
+    bool unavailable = atomic_load(&a->state) != API_READY || watchdog_prepare_stuck(a);
+    int status = api_dialect_status(d, e, unavailable);
     api_put_error_headers(a, r, status, e);
     API_PAGE(body, 4096);
     d->error(&(answer_failure){e, status, http_request_id(r)}, &body);

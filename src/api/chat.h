@@ -3,7 +3,7 @@
  * must know.
  *
  * What a template cannot do is done for it (api/chat_fit): one without tools is told of them in words, one that
- * insists on turns gets turns. Callers: the dialects, on the event thread, one conversation at a time:
+ * insists on turns gets turns. Callers: the dialects, on the worker thread, one conversation at a time:
  * chat_begin, messages and tools, chat_finish, chat_end. Its memory is arenas that grow, for as long as that
  * takes, under the account `queue`: a few times the body, whatever the body is made of.
  *

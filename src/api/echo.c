@@ -178,13 +178,17 @@ static void generate(api *a, http_request *r) {
     http_reply(r, 200, q.stream ? "text/event-stream" : "application/json", buf_str(&out));
 }
 
+static void on_worker(void *ctx, http_request *r) { generate(ctx, r); }
+
+static void hand_over(api *a, http_request *r) { http_hand_over(r, on_worker, a); }
+
 /* ---- routes ---- */
 
 static const struct {
     const char *method, *path;
     void (*handle)(api *a, http_request *r);
 } routes[] = {
-    {"POST", "/generate", generate}, {"GET", "/memory", server_memory}, {"GET", "/health", server_health},
+    {"POST", "/generate", hand_over}, {"GET", "/memory", server_memory}, {"GET", "/health", server_health},
     {"GET", "/livez", server_live},  {"GET", "/readyz", server_ready},
 };
 

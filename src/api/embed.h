@@ -3,7 +3,7 @@
  * Owns the way from texts to vectors: all texts are tokenized before any is run, a few at a time are jobs of the
  * scheduler, and the answer is given when the last has its vector; what one cannot have is refused for all. Its memory
  * is on the heap under the account `queue`, as large as the texts and the vectors are. Callers: the dialects, on the
- * event thread: embed_begin, embed_read or embed_add, embed_run; or embed_end instead of the last.
+ * worker thread: embed_begin, embed_read or embed_add, embed_run; or embed_end instead of the last.
  *
  * Refuses more than EMBED_TEXTS_MAX texts, empty ones, those over the context unless they may be cut, and answers over
  * api_config.reply_limit_bytes.

@@ -145,7 +145,7 @@ struct api {
     sched *sched;
     http_server *http;
     mem_arena arena; /* this struct, the answers, the parse region */
-    mem_arena parse; /* over part of it: one body at a time (one event thread) */
+    mem_arena parse; /* over part of it: one body at a time (one worker thread) */
     mem_heap heap;   /* account queue: tokenizer scratch, whole answers being worded */
     text_scratch *scratch;
     chat_model model;
@@ -158,7 +158,7 @@ struct api {
     char fingerprint[16]; /* of all that decides what is said */
 
     uint64_t ready_ms;      /* since 1970 */
-    plat_pulse preparing;   /* of the thread that calls the handler */
+    plat_pulse preparing;   /* of the worker thread */
     struct {
         pthread_t thread;
         pthread_mutex_t lock;
@@ -289,6 +289,7 @@ void api_put_notes(const api *a, json_writer *w); /* a member "warnings" */
 bool watchdog_start(api *a, err *e);
 void watchdog_stop(api *a);
 bool watchdog_stuck(api *a, plat_pulse_view *out); /* something has not moved on for long: what, and whose */
+bool watchdog_prepare_stuck(api *a);
 void watchdog_put(api *a, json_writer *w);         /* the same as a member: "stuck", null where nothing is */
 /* server.c */
 void server_health(api *a, http_request *r);

@@ -10,9 +10,15 @@
 
 enum { LOOK_MS = 500, STUCK_MS = 4000 }; /* steps beat with every layer: none takes so long on what it is run */
 
+static bool prepare_stuck(api *a, plat_pulse_view *out) {
+    return plat_pulse_read(&a->preparing, out) && out->still_ms >= STUCK_MS;
+}
+
+bool watchdog_prepare_stuck(api *a) { return prepare_stuck(a, &(plat_pulse_view){0}); }
+
 bool watchdog_stuck(api *a, plat_pulse_view *out) {
-    bool at_work = plat_pulse_read(&a->preparing, out) && out->still_ms >= STUCK_MS;
-    return at_work || (a->sched && plat_pulse_read(sched_pulse(a->sched), out) && out->still_ms >= STUCK_MS);
+    if (prepare_stuck(a, out)) return true;
+    return a->sched && plat_pulse_read(sched_pulse(a->sched), out) && out->still_ms >= STUCK_MS;
 }
 
 void watchdog_put(api *a, json_writer *w) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "cli/server_parts.h"
 #include "mem/watch.h"
@@ -217,11 +218,12 @@ static void drain(server *s, uint32_t timeout_ms) {
     if (!sched_wait_idle(s->sched, timeout_ms))
         log_warn("serve", "requests still running after %u ms are cancelled", timeout_ms);
     http_server_drain(s->http);
-    http_counts counts;
-    for (int i = 0; i < LAST_BYTES_MS / 10; i++) { /* of the last answers */
+    uint64_t begin_ns = clock_now_ns();
+    http_counts counts = {.active = 1};
+    for (int i = 0; counts.active && i < LAST_BYTES_MS / 10; usleep(10000)) { /* of the last answers */
         http_server_counts(s->http, &counts);
-        if (!counts.active) break;
-        usleep(10000);
+        bool refusing = counts.worked_for && clock_ms_since(begin_ns) < timeout_ms; /* that takes its turn, too */
+        i += !refusing;
     }
 }
 

@@ -5,7 +5,7 @@
  * least recently used first, when another needs the room. So the account never grows, however many different
  * schemas come.
  *
- * Callers: api/ (engine_grammar_get, from event threads), sched/ (which holds a grammar for each of its jobs), and
+ * Callers: api/ (engine_grammar_get, from its worker thread), sched/ (which holds a grammar for each of its jobs), and
  * engine/generation on the thread that steps, the only one that uses the machine.
  */
 #ifndef ENGINE_GRAMMARS_H

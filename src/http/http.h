@@ -1,13 +1,14 @@
 /* http/ — listener, connections, bodies and streams over libmicrohttpd. Knows no language models.
  *
- * Owns: the listening socket and its event thread(s), a fixed number of connection slots, one prefaulted pool of
+ * Owns: the listening socket, its event thread and a worker, a fixed number of connection slots, one prefaulted pool of
  * body buffers, response writing, and noticing that a client has gone. All of it reserved in the
  * ledger account `http` at start; nothing grows with load.
  *
  * A request's way: headers are checked (method, path length, body length, Transfer-Encoding, Host,
  * deadlines), and the gate is asked → the body arrives into a pooled buffer → the handler is called once on the event
  * thread, and answers at once (http_reply), or opens a stream (http_stream) whose bytes it is later
- * asked for. What is refused before the handler: 400, 401, 403, 408, 413, 414, 415, 429, 431, 503, 505 as JSON
+ * asked for, or hands over (http_hand_over) what may take long to one worker thread, which answers in the same ways.
+ * What is refused before the handler: 400, 401, 403, 408, 413, 414, 415, 429, 431, 503, 505 as JSON
  * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close, also where the library's
  * own parser refuses (library.c). A body that finds no slot or no buffer waits for one, first come first served, as
  * long as its client stays and config.wait_timeout_ms allows (admit.c). One slot in eight is kept for requests without
@@ -70,7 +71,7 @@ typedef struct http_config {
     size_t body_limit_bytes;   /* larger: 413 */
     size_t body_pool_bytes;    /* prefaulted; a multiple of the 256 KiB slot is used */
     uint32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms; /* total deadlines */
-    uint32_t wait_timeout_ms; /* for a slot and a buffer for a body, then 429; 0: as long as the client stays */
+    uint32_t wait_timeout_ms; /* for room for a body, and for the worker, then 429; 0: as long as the client stays */
     /* with the handler's context: */
     http_busy_fields *busy_fields; /* NULL: only Retry-After: 1 */
     http_gate *gate;               /* NULL: all may come in */
@@ -91,7 +92,7 @@ void http_server_drain(http_server *s);
 void http_server_stop(http_server *s);
 
 typedef struct http_counts {
-    uint32_t connections, active;
+    uint32_t connections, active, worked_for; /* worked_for: waits for the worker, or is in its hands */
     uint64_t requests, disconnects, refused;
     uint64_t connection_bytes; /* of the account: held by open connections */
 } http_counts;
@@ -110,6 +111,11 @@ const char *http_request_id(const http_request *r); /* "req_…", also sent as x
 /* Extra response headers, before the answer is begun (a late one: before http_late_reply). At most 8; values
  * are copied, cut at 207 bytes, and hold no line breaks. */
 void http_set_header(http_request *r, const char *name, const char *value);
+
+/* Instead of an answer: work(ctx, r) will be called once on the worker thread, when it has done what was handed over
+ * before, and answers as a handler does. The event thread does not touch r meanwhile, so no pull and no gone is called
+ * before work has returned. One whose client leaves, or whose time is over, before its turn comes is never called. */
+void http_hand_over(http_request *r, http_handler *work, void *ctx);
 
 /* A whole answer. The body is copied, into the request's own buffer or the pool: 429 instead when none is
  * free, 500 when it is larger than the pool. */

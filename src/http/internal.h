@@ -1,7 +1,8 @@
 /* http/internal — what the files of this room share. Not for other rooms.
  *
  * Threads: libmicrohttpd's one event thread (all its callbacks, hence handlers, pulls and gones), the
- * watcher (deadlines, clients that left), and whoever calls http_stream_wake or http_late_reply. One
+ * worker (what handlers hand over), the watcher (deadlines, clients that left), and whoever calls http_stream_wake or
+ * http_late_reply. One
  * lock guards connections, slots and the pool; it is never held while a callback of ours runs. Order:
  * our lock, then the library's own (suspend and resume are called under ours, so that a wake can never
  * fall between "nothing to send" and "asleep").
@@ -29,6 +30,11 @@ enum {
     HTTP_ANSWER_HEADERS = 8,
     HTTP_ID_BYTES = 32,
 };
+#ifdef PLIMSOLL_SANITIZED
+enum { HTTP_WORK_STACK_BYTES = 2 * 1024 * 1024 };
+#else
+enum { HTTP_WORK_STACK_BYTES = 512 * 1024 }; /* nested JSON, templates and schemas within their bounds on depth */
+#endif
 
 /* ---- the pool of body buffers ---- */
 
@@ -71,6 +77,7 @@ struct http_conn {
     int fd;
     http_phase phase;
     bool reserved;        /* its bytes are in the ledger */
+    bool watched;         /* leaving is noticed */
     bool used_before;     /* a request was completed on it: waiting is idling */
     uint64_t deadline_ns; /* of the phase; 0: none */
     uint32_t generation;  /* counts answers and waits, so that a late event of the watcher finds no stranger */
@@ -81,6 +88,9 @@ struct http_conn {
     http_conn *next_in_line;
     const http_refusal *turned_away; /* why there will be none */
 };
+
+/* Of what was handed over. Out of the library's hands from WAITS on until the work has been done. */
+typedef enum http_work_state { WORK_NONE, WORK_WAITS, WORK_RUNS } http_work_state;
 
 typedef enum http_answer { ANSWER_NONE, ANSWER_WHOLE, ANSWER_STREAM, ANSWER_LATE } http_answer;
 
@@ -101,14 +111,26 @@ struct http_request {
     http_pull *pull;
     http_gone *gone;
     void *ctx;
+    http_handler *work; /* handed over; NULL: the handler answered itself */
+    void *work_ctx;
 
     /* under the server's lock */
+    http_work_state work_state;
+    http_request *next_work; /* that waits behind it */
+    bool overdue;     /* its turn did not come in time */
     bool asleep;      /* suspended in the library */
     bool woken;       /* since the last pull began */
     bool client_gone; /* seen by the watcher */
     bool has_reply;   /* http_late_reply was called */
     bool ended;       /* nothing more is to come from the answerer */
 };
+
+typedef struct http_work {
+    pthread_t thread;
+    bool started;
+    pthread_cond_t wanted;
+    http_request *first; /* of those that wait, in order of arrival */
+} http_work;
 
 struct http_server {
     pthread_mutex_t lock;
@@ -131,6 +153,7 @@ struct http_server {
     bool draining, stopping;
     http_counts counts;
 
+    http_work work;
     pthread_t watcher;
     bool watching;
     int epoll_fd, poke_fd;
@@ -160,6 +183,14 @@ void http_leave_line(http_conn *c);                         /* its client has go
 void http_let_in(http_server *s);                           /* something was given back: whoever it does for comes in */
 const http_refusal *http_no_room(const http_conn *c);       /* what it is that c lacks */
 extern const http_refusal http_draining;
+
+/* ---- work.c: handlers off the event thread ---- */
+bool http_work_start(http_server *s, err *e);
+void http_work_stop(http_server *s); /* stopping is set, and nothing waits: joins it when its last work is done */
+/* To sleep until the worker has done r->work. Event thread; false: the server stops. */
+bool http_work_enqueue(http_request *r);
+/* One that waits is woken without its work having been done. Lock held. */
+void http_work_drop(http_request *r, bool overdue);
 
 /* ---- library.c: what the library says by itself ---- */
 /* MHD_queue_response, for answers of ours. */
@@ -193,7 +224,8 @@ void http_wake_locked(http_request *r);
 bool http_watch_start(http_server *s, err *e);
 void http_watch_stop(http_server *s);
 void http_watch_poke(http_server *s); /* a deadline was set where there was none */
-void http_watch_client(http_conn *c); /* from now until http_unwatch_client, leaving is noticed. Lock held */
+/* From now until http_unwatch_client leaving is noticed; harmless where it is already. Lock held. */
+void http_watch_client(http_conn *c);
 void http_unwatch_client(http_conn *c);
 
 #endif

@@ -50,7 +50,8 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
  * ones are strict themselves. */
 static bool parses_in_place(void) { return !strcmp(MHD_get_version(), "0.9.75"); }
 
-static const http_refusal body_too_large = {413, "body_too_large", "the body is larger than this server accepts"};
+static const http_refusal overdue = {429, "too_many_requests", "those who came before took too long to prepare"},
+                          body_too_large = {413, "body_too_large", "the body is larger than this server accepts"};
 
 /* A number of any size is one: what does not fit is merely too large. */
 static bool length_is_number(str s, uint64_t *length) {
@@ -238,7 +239,8 @@ static enum MHD_Result run_handler(http_conn *c) {
     http_let_in(s);
     http_unlock(s);
     s->handler(s->ctx, r);
-    CHECK(r->answer != ANSWER_NONE); /* a handler replies or streams */
+    if (r->work) return http_work_enqueue(r) ? MHD_YES : MHD_NO;
+    CHECK(r->answer != ANSWER_NONE); /* a handler replies, streams, or hands over */
     return http_send_answer(r);
 }
 
@@ -260,9 +262,13 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     } else if (c->phase == CONN_REFUSED) {
         result = ends ? MHD_NO : MHD_YES;
         *len = 0; /* what follows a refusal is dropped */
+    } else if (c->phase == CONN_ANSWER && c->request->overdue) {
+        why = &overdue;
+        need_bytes = HTTP_INLINE_BYTES + c->request->buffer.len;
+        result = MHD_NO;
     } else if (c->phase == CONN_ANSWER) {
         http_unlock(s);
-        return http_send_answer(c->request); /* a late answer was woken */
+        return http_send_answer(c->request); /* a late answer was woken, or the worker has done its part */
     } else if ((why = take_body(c, url, method, data, len, &need_bytes))) {
         *len = 0;
     } else if (ends && c->phase == CONN_BODY) {
@@ -290,7 +296,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     bool completed = r && why == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->client_gone;
     if (r && !completed) s->counts.disconnects++;
     if (r) {
-        if (r->gone) http_unwatch_client(c);
+        http_unwatch_client(c);
         r->ended = true;
         http_unlock(s);
         if (r->gone) r->gone(r->ctx, completed); /* whoever wakes this stream still finds it, and does no harm */

@@ -76,7 +76,8 @@ static size_t arena_bytes(const http_config *c) {
 
 /* Held from start to stop. Of the threads' stacks, what they touch. */
 static size_t library_bytes(const http_config *c) {
-    return (size_t)c->max_active * LIBRARY_PER_ANSWER_BYTES + LIBRARY_FIXED_BYTES + 2 * STACK_TOUCHED_BYTES;
+    return (size_t)c->max_active * LIBRARY_PER_ANSWER_BYTES + LIBRARY_FIXED_BYTES + 2 * STACK_TOUCHED_BYTES +
+           PLAT_THREAD_TOUCHED_BYTES;
 }
 
 size_t http_server_plan_bytes(const http_config *c) {
@@ -197,8 +198,9 @@ http_server *http_server_start(const http_config *c, mem_ledger *l, http_handler
     (void)!getrandom(&seed, sizeof seed, 0);
     rng_seed(&s->ids, seed);
 
-    if (http_watch_start(s, e) && start_library(s, e)) return s;
+    if (http_watch_start(s, e) && http_work_start(s, e) && start_library(s, e)) return s;
     s->stopping = true;
+    http_work_stop(s);
     tear_down(s);
     return NULL;
 }
@@ -216,9 +218,11 @@ void http_server_stop(http_server *s) {
     http_lock(s);
     s->draining = s->stopping = true;
     for (uint32_t i = 0; i < s->slot_count; i++) /* the library must not be stopped with sleepers */
-        if (s->slots[i].conn) http_wake_locked(&s->slots[i]);
+        if (s->slots[i].work_state == WORK_WAITS) http_work_drop(&s->slots[i], false);
+        else if (s->slots[i].conn) http_wake_locked(&s->slots[i]);
     while (s->first_in_line) http_turn_away(s->first_in_line, &http_draining);
     http_unlock(s);
+    http_work_stop(s);
     tear_down(s);
 }
 
@@ -226,5 +230,6 @@ void http_server_counts(http_server *s, http_counts *out) {
     http_lock(s);
     *out = s->counts;
     out->active = s->slots_used;
+    for (uint32_t i = 0; i < s->slot_count; i++) out->worked_for += s->slots[i].work_state != WORK_NONE;
     http_unlock(s);
 }

@@ -59,6 +59,12 @@ void http_reply(http_request *r, int status, const char *content_type, str body)
     http_unlock(r->server);
 }
 
+void http_hand_over(http_request *r, http_handler *work, void *ctx) {
+    CHECK(work && !r->work && r->answer == ANSWER_NONE);
+    r->work = work;
+    r->work_ctx = ctx;
+}
+
 void http_stream(http_request *r, int status, const char *content_type, http_pull *pull, http_gone *gone, void *ctx) {
     CHECK(pull && gone);
     begin_answer(r, ANSWER_STREAM, status, content_type);
@@ -86,7 +92,7 @@ void http_late(http_request *r, http_gone *gone, void *ctx) {
 
 void http_wake_locked(http_request *r) {
     r->woken = true;
-    if (!r->asleep) return;
+    if (!r->asleep || r->work_state != WORK_NONE) return; /* the worker's own end wakes it */
     r->asleep = false;
     MHD_resume_connection(r->mhd);
 }
@@ -158,6 +164,7 @@ static enum MHD_Result queue(http_request *r, struct MHD_Response *response) {
 }
 
 enum MHD_Result http_send_answer(http_request *r) {
+    if (r->answer == ANSWER_NONE) return MHD_NO; /* dropped while it waited for the worker */
     if (r->answer == ANSWER_STREAM)
         return queue(r, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_pull, r, NULL));
     http_lock(r->server);

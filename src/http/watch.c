@@ -26,12 +26,17 @@ void http_watch_poke(http_server *s) {
 }
 
 void http_watch_client(http_conn *c) {
+    if (c->watched) return;
+    c->watched = true;
     uint64_t index = (uint64_t)(c - c->server->conns);
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = index << 32 | c->generation};
     (void)epoll_ctl(c->server->epoll_fd, EPOLL_CTL_ADD, c->fd, &event);
 }
 
-void http_unwatch_client(http_conn *c) { (void)epoll_ctl(c->server->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL); }
+void http_unwatch_client(http_conn *c) {
+    if (c->watched) (void)epoll_ctl(c->server->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    c->watched = false;
+}
 
 /* The socket is shut so that the library, too, sees the end wherever it stands; the rest is http_on_completed's. */
 static void client_left(http_server *s, uint64_t handle) {
@@ -45,13 +50,18 @@ static void client_left(http_server *s, uint64_t handle) {
     } else if (same && c->phase == CONN_ANSWER && r && !r->ended) {
         r->client_gone = true;
         (void)shutdown(c->fd, SHUT_RDWR);
-        http_wake_locked(r);
+        if (r->work_state == WORK_WAITS) http_work_drop(r, false);
+        else http_wake_locked(r);
     }
     http_unlock(s);
 }
 
 /* Lock held. */
 static void deadline_passed(http_conn *c) {
+    if (c->phase == CONN_ANSWER) { /* still waits for the worker */
+        http_work_drop(c->request, true);
+        return;
+    }
     static const http_refusal late = {408, "request_timeout", "the request took too long to arrive"};
     if (c->in_line) {
         http_turn_away(c, http_no_room(c));

@@ -17,10 +17,15 @@ enum { STACK_BYTES = PLAT_THREAD_STACK_BYTES };
 #endif
 
 bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), void *arg, err *e) {
+    return plat_thread_start_with(thread, name, STACK_BYTES, fn, arg, e);
+}
+
+bool plat_thread_start_with(pthread_t *thread, const char *name, size_t stack_bytes, void *(*fn)(void *), void *arg,
+                            err *e) {
     pthread_attr_t attr;
     int failure = pthread_attr_init(&attr);
     if (failure) return err_set(e, ERR_IO, "cannot start thread %s: %s", name, strerror(failure));
-    failure = pthread_attr_setstacksize(&attr, STACK_BYTES);
+    failure = pthread_attr_setstacksize(&attr, stack_bytes);
     if (!failure) failure = pthread_attr_setguardsize(&attr, (size_t)sysconf(_SC_PAGESIZE));
     if (!failure) failure = pthread_create(thread, &attr, fn, arg);
     pthread_attr_destroy(&attr);
@@ -33,7 +38,7 @@ bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *),
 }
 
 __attribute__((noinline)) void plat_thread_touch_stack(void) {
-    volatile char stack[PLAT_THREAD_STACK_BYTES / 4 * 3];
+    volatile char stack[PLAT_THREAD_TOUCHED_BYTES];
     for (size_t at = 0; at < sizeof stack; at += 4096) stack[at] = 0;
 }
 

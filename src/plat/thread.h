@@ -13,10 +13,15 @@
 
 enum { PLAT_THREAD_STACK_BYTES = 256 * 1024 };
 
-/* Starts fn(arg) with the stack size above, named for ps and gdb. Join with pthread_join. */
+/* What plat_thread_touch_stack makes present. */
+enum { PLAT_THREAD_TOUCHED_BYTES = PLAT_THREAD_STACK_BYTES / 4 * 3 };
+
+/* Starts fn(arg) with the stack size above, or another, named for ps and gdb. Join with pthread_join. */
+bool plat_thread_start_with(pthread_t *thread, const char *name, size_t stack_bytes, void *(*fn)(void *), void *arg,
+                            err *e);
 bool plat_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), void *arg, err *e);
 
-/* Makes three quarters of the calling thread's stack present, as planned: what it holds does not grow with use. */
+/* Makes so much of the calling thread's stack present, as planned: what it holds does not grow with use. */
 void plat_thread_touch_stack(void);
 
 /* Binds the calling thread to the index-th usable core. Failure is not an error. */

@@ -2,7 +2,7 @@
  *
  * Owns the engine thread (the only one that steps the engine), a fixed number of job slots, and one
  * prefaulted region in the ledger account `queue` from which each job takes one block for its prompt,
- * its tokens and its output ring. Callers: api/ (from event threads) and cli/. Knows no dialects and no
+ * its tokens and its output ring. Callers: api/ (from HTTP's threads) and cli/. Knows no dialects and no
  * sockets; text only as bytes to pass on.
  *
  * A job's life:  queued → prefill → decode → finished,  with parked beside the two in the middle, and from each of

@@ -97,6 +97,40 @@ def a_hung_mask_is_named_and_ends():
     ends_in_time(s)  # the second one
 
 
+PREPARED = [("/generate", {"prompt": "x", "max_tokens": 2}),
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+            ("/v1/messages", {"max_tokens": 2, "messages": [{"role": "user", "content": "x"}]}),
+            ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "x"}]}),
+            ("/v1/responses", {"input": "x"}), ("/v1/completions", {"prompt": "x"}), ("/v1/embeddings", {"input": "x"}),
+            ("/api/chat", {"model": "x", "messages": []}), ("/api/generate", {"model": "x"}),
+            ("/api/embed", {"model": "x", "input": "x"}), ("/fit", {"prompt": "x"}), ("/api/show", {"model": "x"})]
+
+
+@test
+def a_hung_preparation_is_named_and_ends():
+    s = Server("--drain-timeout", "1", env=dict(HANG, PLIMSOLL_DEBUG_HANG="prepare"))
+    client = s.open_request("x", max_tokens=5, stream=True)
+    slowest, until = 0.0, time.monotonic() + 60
+    while s.health()["status"] != "stuck":  # it is named after a while; all that time the server lives
+        start = time.monotonic()
+        expect(s.get("/livez").status, 200)
+        slowest = max(slowest, time.monotonic() - start)
+        check(time.monotonic() < until, "/health never says so")
+        time.sleep(0.05)
+    note("/livez took %.0f ms at most" % (slowest * 1e3))
+    stuck = s.health()["stuck"]
+    expect(stuck["in"], "prepare")
+    wait_until(lambda: "the prepare of request %s" % stuck["request"] in s.log(), "the log to name it")
+    expect((s.get("/health").status, s.get("/readyz").status, s.get("/memory").status), (503, 503, 200))
+    for path, body in PREPARED:  # nobody waits behind it for ever
+        r = s.request("POST", path, json.dumps(body))
+        check(r.status in (404, 503, 529), lambda: "%s: %d %s" % (path, r.status, r.body[:200]))
+    client.close()
+    time.sleep(0.2)
+    expect(s.health()["status"], "stuck")
+    ends_in_time(s)
+
+
 @test
 def hup_does_nothing():
     with Server() as s:

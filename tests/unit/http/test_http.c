@@ -31,7 +31,8 @@ typedef struct world {
     pthread_mutex_t lock;
     answer *answers[MAX_ANSWERS];
     int count;
-    atomic_bool stop_engine;
+    atomic_int worked;
+    atomic_bool hold, stop_engine;
     pthread_t engine;
 } world;
 
@@ -95,7 +96,7 @@ static void publish(world *w, answer *a) {
     pthread_mutex_unlock(&w->lock);
 }
 
-static void handler(void *ctx, http_request *r) {
+static void serve(void *ctx, http_request *r) {
     world *w = ctx;
     str path = http_path(r), body = http_body(r);
     char text[256];
@@ -132,6 +133,21 @@ static void handler(void *ctx, http_request *r) {
         http_set_header(r, "X-Extra", "one\r\nX-Injected: two");
         http_reply(r, 200, "text/plain", str_of(text));
     }
+}
+
+/* /held stays on the worker until it is let go; wakes and late replies reach the others while they are there. */
+static void on_worker(void *ctx, http_request *r) {
+    world *w = ctx;
+    w->worked++;
+    while (str_is(http_query(r, "held"), "yes") && w->hold) usleep(100);
+    serve(w, r);
+    if (str_is(http_query(r, "slow"), "yes")) usleep(2000);
+}
+
+static void handler(void *ctx, http_request *r) {
+    bool work = str_is(http_method(r), "POST") || str_is(http_query(r, "worker"), "yes");
+    if (work) http_hand_over(r, on_worker, ctx);
+    else serve(ctx, r);
 }
 
 static void add(answer *a, const char *text, bool end) {
@@ -654,6 +670,10 @@ static void test_client_leaves(void **state) {
         {"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n", 1},
         {"GET /late HTTP/1.1\r\nHost: h\r\n\r\n", 1},
         {"GET /stream?endless=1 HTTP/1.1\r\nHost: h\r\n\r\n", 1},
+        {"GET /stream?worker=yes&slow=yes HTTP/1.1\r\nHost: h\r\n\r\n", 0},
+        {"GET /late?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n", 0},
+        {"GET /late?worker=yes&slow=yes HTTP/1.1\r\nHost: h\r\n\r\n", 1},
+        {"GET /stream?worker=yes&slow=yes&endless=1 HTTP/1.1\r\nHost: h\r\n\r\n", 1},
     };
     http_config config = small_config();
     world *w = start(&config);
@@ -694,6 +714,125 @@ static void test_slow_reader(void **state) {
     wait_gone(w->answers[0]);
     client_close(&quick);
     stop(w);
+}
+
+/* ---- what is handed over ---- */
+
+#define HELD "GET /held?worker=yes&held=yes HTTP/1.1\r\nHost: h\r\n\r\n"
+#define QUEUED "GET /queued?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n"
+
+/* Clients whose requests lie with the worker: the first is in work and held there, the others wait. */
+static void hold_worker(world *w, client *c, int n) {
+    w->hold = true;
+    for (int i = 0; i < n; i++) {
+        c[i] = open_client(w);
+        client_text(&c[i], i ? QUEUED : HELD);
+        for (int k = 0; k < 20000 && active(w) < (uint32_t)i + 1; k++) usleep(1000);
+    }
+    for (int k = 0; k < 20000 && !w->worked; k++) usleep(1000);
+    assert_int_equal(w->worked, 1);
+}
+
+static void let_worker_go(world *w) { w->hold = false; }
+
+/* Whatever the worker is at, the others are answered; then those that wait are, in the order in which they came. */
+static void test_worker_blocks_nobody(void **state) {
+    (void)state;
+    http_config config = small_config();
+    world *w = start(&config);
+    client held[4], other = open_client(w), streaming = open_client(w);
+    client_text(&streaming, "POST /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+    answer *s = answer_at(w, 0);
+    w->worked = 0;
+    hold_worker(w, held, 4);
+    answer_text a;
+    assert_true(read_head(&streaming, &a));
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(ask(&other, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+        add(s, "data: x\n\n", false);
+        assert_int_equal(read_chunk(&streaming, &a), 9);
+    }
+    free(a.body);
+    assert_int_equal(w->worked, 1);
+    let_worker_go(w);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(ask(&held[i], ""), 200);
+        assert_int_equal(ask(&held[i], QUEUED), 200); /* and the connection lives on */
+        client_close(&held[i]);
+    }
+    client_close(&other);
+    client_close(&streaming);
+    wait_gone(s);
+    stop(w);
+}
+
+/* Who leaves before his turn gives his slot and his buffer back at once, and is never worked for; who leaves in it, when it is done. */
+static void test_client_leaves_the_worker(void **state) {
+    (void)state;
+    http_config config = small_config();
+    world *w = start(&config);
+    client held[5];
+    hold_worker(w, held, 5);
+    for (int i = 4; i > 0; i--) {
+        client_close(&held[i]);
+        for (int k = 0; k < 20000 && active(w) > (uint32_t)i; k++) usleep(1000);
+        assert_int_equal(active(w), i);
+    }
+    client_close(&held[0]);
+    usleep(100000);
+    assert_int_equal(active(w), 1);
+    let_worker_go(w);
+    wait_idle(w);
+    assert_int_equal(w->worked, 1);
+    stop(w);
+}
+
+static void test_worker_takes_too_long(void **state) {
+    (void)state;
+    http_config config = small_config();
+    config.wait_timeout_ms = 200;
+    world *w = start(&config);
+    client held[3];
+    hold_worker(w, held, 3);
+    for (int i = 1; i < 3; i++) {
+        answer_text a = read_answer(&held[i], false);
+        assert_int_equal(a.status, 429);
+        assert_string_equal(header_of(&a, "Retry-After"), "1");
+        expect_json_error(&a, "one that waited too long");
+        free(a.body);
+        assert_true(is_closed(&held[i]));
+        client_close(&held[i]);
+    }
+    let_worker_go(w);
+    assert_int_equal(ask(&held[0], ""), 200); /* however long it takes by itself */
+    assert_int_equal(ask(&held[0], QUEUED), 200);
+    client_close(&held[0]);
+    assert_int_equal(w->worked, 2);
+    stop(w);
+}
+
+static void *let_go_soon(void *ctx) {
+    usleep(50000);
+    let_worker_go(ctx);
+    return NULL;
+}
+
+static void test_stop_with_work(void **state) {
+    (void)state;
+    http_config config = small_config();
+    world *w = start(&config);
+    client held[6];
+    pthread_t thread;
+    hold_worker(w, held, 6);
+    pthread_create(&thread, NULL, let_go_soon, w);
+    http_server_stop(w->server); /* waits for the one in work, drops the others */
+    pthread_join(thread, NULL);
+    assert_int_equal(w->worked, 1);
+    w->stop_engine = true;
+    pthread_join(w->engine, NULL);
+    assert_int_equal(http_bytes(w), 0);
+    for (int i = 0; i < 6; i++) client_close(&held[i]);
+    free(w);
 }
 
 /* ---- limits ---- */
@@ -1066,9 +1205,13 @@ static void test_stop_with_open_answers(void **state) {
         for (int i = 0; i < 8; i++) {
             static const char *const texts[] = {"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n", "GET /late HTTP/1.1\r\nHost: h\r\n\r\n",
                                                 "GET /stream?endless=1 HTTP/1.1\r\nHost: h\r\n\r\n",
-                                                "GET /stream?ticks=100000 HTTP/1.1\r\nHost: h\r\n\r\n"};
+                                                "GET /stream?ticks=100000 HTTP/1.1\r\nHost: h\r\n\r\n",
+                                                "GET /stream?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                                "GET /late?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                                "GET /stream?endless=1&worker=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                                "GET /late?slow=yes&worker=yes HTTP/1.1\r\nHost: h\r\n\r\n"};
             c[i] = open_client(w);
-            client_text(&c[i], texts[i % 4]);
+            client_text(&c[i], texts[i]);
         }
         if (round % 2) answer_at(w, 7);
         stop(w); /* asserts that each gone came once */
@@ -1154,15 +1297,18 @@ static void *run_load(void *ctx) {
     for (int i = 0; i < LOAD_EACH; i++) {
         int what = rand_r(&l->seed) % 8;
         if (what == 0) { /* leaves in the middle */
-            client_text(&c, "GET /stream?ticks=50 HTTP/1.1\r\nHost: h\r\n\r\n");
+            client_text(&c, rand_r(&l->seed) % 2 ? "GET /stream?ticks=50 HTTP/1.1\r\nHost: h\r\n\r\n"
+                                                 : "POST /stream?ticks=50 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n+");
             if (rand_r(&l->seed) % 2) usleep(500);
             client_close(&c);
             c = open_client(l->w);
             l->left++;
             continue;
         }
-        if (what == 1) client_text(&c, "GET /stream?ticks=5 HTTP/1.1\r\nHost: h\r\n\r\n");
-        else if (what == 2) client_text(&c, "GET /late?ticks=1 HTTP/1.1\r\nHost: h\r\n\r\n");
+        const char *worker = rand_r(&l->seed) % 2 ? "&worker=yes" : "";
+        char text[96];
+        snprintf(text, sizeof text, "GET /%s%s HTTP/1.1\r\nHost: h\r\n\r\n", what == 1 ? "stream?ticks=5" : "late?ticks=1", worker);
+        if (what == 1 || what == 2) client_text(&c, text);
         else send_body(&c, l->body, (size_t)rand_r(&l->seed) % (300 * 1024), what == 3 ? 5000 : 0);
         answer_text a = read_answer(&c, false);
         CHECK(!a.cut && (a.status == 200 || a.status == 429));
@@ -1221,7 +1367,9 @@ int main(void) {
         cmocka_unit_test(test_expect_continue), cmocka_unit_test(test_gate), cmocka_unit_test(test_large_replies),
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
-        cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_slots_run_out),
+        cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_worker_blocks_nobody),
+        cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long), cmocka_unit_test(test_stop_with_work),
+        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_line_is_in_order),
         cmocka_unit_test(test_leaving_the_line), cmocka_unit_test(test_line_when_draining),
         cmocka_unit_test(test_line_has_an_end), cmocka_unit_test(test_chunked_bodies_wait), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),
