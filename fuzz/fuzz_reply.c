@@ -58,12 +58,12 @@ static bool ignore(void *ctx, const json_event *ev, err *e) {
 }
 
 /* One object; figures that no double holds and bytes that are no text are the model's own. */
-static void check_arguments(const said *s, bool cut) {
+static void check_arguments(const said *s, bool cut, bool broken) {
     str text = {s->arguments, s->n_arguments};
     err e;
     CHECK(text.len >= 1 + !cut && text.data[0] == '{');
     bool whole = json_parse(&heap, text, ignore, NULL, &e);
-    CHECK(cut || !utf8_valid(text) || whole || strstr(e.message, "number"));
+    CHECK(cut || broken || !utf8_valid(text) || whole || strstr(e.message, "number"));
 }
 
 static void on_event(void *ctx, const text_reply_event *ev) {
@@ -79,7 +79,7 @@ static void on_event(void *ctx, const text_reply_event *ev) {
         memcpy(s->arguments + s->n_arguments, ev->text.data, ev->text.len);
         s->n_arguments += ev->text.len;
     } else if (ev->kind == TEXT_REPLY_CALL_END) {
-        check_arguments(s, ev->cut);
+        check_arguments(s, ev->cut, ev->broken);
         s->in_call = false;
     }
     if (ev->text.len) say(s, ev->text);
@@ -90,7 +90,13 @@ static void read_reply(const text_reply_format *f, str tools_json, str tail, str
     s->len = s->calls = 0;
     s->kind = (text_reply_kind)99;
     s->in_call = false;
-    text_reply_init(&r, f, tools_json, tail);
+    text_reply_tools index;
+    static uint32_t memory[64];
+    CHECK(text_reply_tools_bytes(tools_json) <= sizeof memory);
+    text_reply_tools_init(&index, tools_json, memory);
+    text_reply_init(&r, f, &index, tail);
+    text_reply_work = 0;
+    uint64_t fed = text.len;
     while (text.len) {
         seed = seed * 1664525 + 1013904223;
         size_t n = seed % 7 == 0 ? text.len : 1 + (seed >> 16) % 23;
@@ -100,6 +106,7 @@ static void read_reply(const text_reply_format *f, str tools_json, str tail, str
     }
     text_reply_finish(&r, on_event, s);
     CHECK(!s->in_call);
+    CHECK(text_reply_work <= 64 * (fed + 1024));
 }
 
 static str spell(const uint8_t *data, size_t size, char out[TEXT_MAX]) {

@@ -51,12 +51,14 @@ static bool keep(answer *x, uint32_t n, err *e) {
     x->kept = NULL;
     if (!style->chat && !style->echo.len) return true; /* nothing to keep */
     size_t replies = style->chat ? n * sizeof(text_reply) : 0;
-    size_t bytes = sizeof *x->kept + replies + style->tools.len + style->prompt_tail.len + style->customs.len +
+    size_t index = style->chat ? text_reply_tools_bytes(style->tools) : 0;
+    size_t bytes = sizeof *x->kept + replies + index + style->tools.len + style->prompt_tail.len + style->customs.len +
                    style->echo.len;
     answer_kept *c = mem_heap_take(&x->a->heap, bytes, e);
     if (!c) return false;
     *c = (answer_kept){.bytes = bytes, .replies = (text_reply *)(void *)(c + 1)};
-    char *at = (char *)(c + 1) + replies;
+    char *at = (char *)(c + 1) + replies + index;
+    text_reply_tools tools;
     style->tools = copy_str(&at, style->tools);
     style->prompt_tail = copy_str(&at, style->prompt_tail);
     style->customs = copy_str(&at, style->customs);
@@ -64,8 +66,9 @@ static bool keep(answer *x, uint32_t n, err *e) {
     buf *const bufs[] = {&c->record, &c->items, &c->said, &c->name};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         buf_init(bufs[i], &x->a->heap.alloc, ANSWER_BUF_LIMIT);
+    if (replies) text_reply_tools_init(&tools, style->tools, (char *)(c + 1) + replies);
     for (uint32_t i = 0; replies && i < n; i++)
-        text_reply_init(&c->replies[i], &x->a->model.reply, style->tools, style->prompt_tail);
+        text_reply_init(&c->replies[i], &x->a->model.reply, &tools, style->prompt_tail);
     x->kept = c;
     return true;
 }
@@ -256,7 +259,9 @@ void api_keep_alive(api *a) {
 typedef struct wording {
     buf text, reasoning, calls, logprobs, body; /* of all jobs, one after another; body: what is sent */
     answer_choice choices[ANSWER_JOBS_MAX];
-    bool call_open, cut;
+    buf head;         /* of the call in hand: what was written before its arguments */
+    size_t call_from; /* in calls: where it begins */
+    bool call_open, cut, objects;
     text_reply_kind last;
     uint32_t n_calls; /* of the job in hand */
     err failure;      /* of one of the jobs, or of the wording */
@@ -267,6 +272,16 @@ static void close_call(wording *all) {
     all->call_open = false;
 }
 
+/* Where arguments are objects what is none is no call: what was written is text. */
+static void take_back_call(wording *all) {
+    const char *name = all->calls.data + all->call_from, *arguments = name + strlen(name) + 1;
+    buf_append_str(&all->text, buf_str(&all->head));
+    buf_append(&all->text, arguments, (size_t)(all->calls.data + all->calls.len - arguments));
+    all->calls.len = all->call_from;
+    all->call_open = false;
+    all->n_calls--;
+}
+
 static void on_whole_piece(void *ctx, const text_reply_event *ev) {
     wording *all = ctx;
     all->last = ev->kind;
@@ -275,6 +290,9 @@ static void on_whole_piece(void *ctx, const text_reply_event *ev) {
     case TEXT_REPLY_REASONING: buf_append_str(&all->reasoning, ev->text); break;
     case TEXT_REPLY_CALL:
         close_call(all);
+        all->call_from = all->calls.len;
+        buf_clear(&all->head);
+        buf_append_str(&all->head, ev->raw);
         buf_append_str(&all->calls, ev->text);
         buf_append_str(&all->calls, (str){"", 1});
         all->call_open = true;
@@ -283,7 +301,8 @@ static void on_whole_piece(void *ctx, const text_reply_event *ev) {
     case TEXT_REPLY_ARGUMENTS: buf_append_str(&all->calls, ev->text); break;
     case TEXT_REPLY_CALL_END:
         all->cut = ev->cut;
-        close_call(all);
+        if (all->objects && (ev->cut || ev->broken) && !all->calls.failed) take_back_call(all);
+        else close_call(all);
         break;
     }
 }
@@ -351,7 +370,7 @@ str answer_next_call(const char **at, str *arguments) {
 }
 
 static void word_choices(answer *x, wording *all) {
-    buf *const bufs[] = {&all->text, &all->reasoning, &all->calls, &all->logprobs};
+    buf *const bufs[] = {&all->text, &all->reasoning, &all->calls, &all->head, &all->logprobs};
     bool failed = false;
     for (uint32_t i = 0; i < x->n_jobs; i++) collect(x, i, all);
     for (size_t k = 0; k < sizeof bufs / sizeof *bufs; k++) failed |= bufs[k]->failed;
@@ -377,8 +396,8 @@ static int word(answer *x, wording *all) {
 
 static void reply(answer *x, const err *failure) {
     api *a = x->a;
-    wording all = {.failure = *failure};
-    buf *const bufs[] = {&all.text, &all.reasoning, &all.calls, &all.logprobs, &all.body};
+    wording all = {.failure = *failure, .objects = x->dialect->objects};
+    buf *const bufs[] = {&all.text, &all.reasoning, &all.calls, &all.head, &all.logprobs, &all.body};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         buf_init(bufs[i], &a->heap.alloc, ANSWER_BUF_LIMIT);
     int status = word(x, &all);

@@ -216,13 +216,11 @@ static void put_block(json_writer *w, const char *type, const char *key, str tex
     json_object_end(w);
 }
 
-/* An input is an object: half a call cannot be said here, other than in a stream. */
 static void put_content(answer *x, const answer_choice *c, json_writer *w) {
     const char *at = c->calls.data;
-    uint32_t n_calls = c->n_calls - c->cut;
     if (c->reasoning.len && !x->style.hide_reasoning) put_block(w, "thinking", "thinking", c->reasoning);
-    if (c->text.len || !n_calls) put_block(w, "text", "text", c->text);
-    for (uint32_t k = 0; k < n_calls; k++) {
+    if (c->text.len || !c->n_calls) put_block(w, "text", "text", c->text);
+    for (uint32_t k = 0; k < c->n_calls; k++) {
         char id[API_CALL_ID_BYTES];
         str arguments, name = answer_next_call(&at, &arguments);
         json_object_start(w);
@@ -253,6 +251,7 @@ static void message_whole(answer *x, const answer_choice *c, buf *to) {
 }
 
 const dialect anthropic_dialect = {.stream_type = "text/event-stream",
+                                   .objects = true,
                                    .keep_alive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
                                    .status = status_of,
                                    .begin = message_begins,

@@ -32,7 +32,8 @@ typedef struct answer_choice {
     str calls;    /* n_calls times a name, NUL, its arguments (JSON), NUL */
     str logprobs; /* JSON, an array of what dialect.logprob wrote */
     uint32_t n_calls, reasoning_tokens;
-    bool cut; /* the last call breaks off: its arguments are what there is of them, and the finish is length */
+    bool cut; /* the last call breaks off: its arguments are what there is of them (dialect.objects: it is text),
+               * and the finish is length */
     engine_finish finish;
     int32_t stopped_by;
 } answer_choice;
@@ -51,6 +52,7 @@ typedef struct answer_failure {
 typedef struct dialect {
     const char *stream_type; /* content type of a stream */
     bool keeps_all; /* a chat's records repeat what was said before: they are of any size, items are kept */
+    bool objects; /* arguments of calls are objects: a call that breaks off or is no JSON is text in a whole answer */
     const char *keep_alive;                  /* written where nothing else was for a while; NULL: silence */
     int (*status)(const err *e, int status); /* NULL: as it is; what HTTP status it gives an error */
     void (*begin)(answer *x,

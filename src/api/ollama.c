@@ -145,17 +145,23 @@ static void put_call_head(answer *x, uint32_t i, str name, uint32_t call, json_w
 }
 
 /* A call is one line, with an object for its arguments: it is kept until it is whole. */
-static void begin_call(answer *x, str name) {
-    buf_clear(api_kept_name(x));
-    buf_clear(api_kept_said(x));
-    buf_append_str(api_kept_name(x), name);
+static void begin_call(answer *x, const text_reply_event *ev) {
+    buf *const bufs[] = {api_kept_name(x), api_kept_said(x), api_kept_items(x)};
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_clear(bufs[i]);
+    buf_append_str(api_kept_name(x), ev->text);
+    buf_append_str(api_kept_items(x), ev->raw);
 }
 
 static void end_call(answer *x, uint32_t i, const text_reply_event *ev, buf *to) {
     json_writer w;
-    buf *name = api_kept_name(x), *said = api_kept_said(x);
-    if (name->failed || said->failed) to->failed = true;
-    if (ev->cut || to->failed) return;
+    buf *name = api_kept_name(x), *said = api_kept_said(x), *head = api_kept_items(x);
+    if (name->failed || said->failed || head->failed) to->failed = true;
+    if (to->failed) return;
+    if (ev->cut || ev->broken) { /* no object: it is what was written */
+        put_line(x, buf_str(head), STR(""), NULL, to);
+        put_line(x, buf_str(said), STR(""), NULL, to);
+        return;
+    }
     for (size_t k = 0; k < said->len; k++) /* between the values: none stands in a string */
         if (said->data[k] == '\n' || said->data[k] == '\r') said->data[k] = ' ';
     begin_line(x, &w, to);
@@ -173,7 +179,7 @@ static void piece_words(answer *x, uint32_t i, const text_reply_event *ev, const
     switch (ev->kind) {
     case TEXT_REPLY_CONTENT: put_line(x, ev->text, STR(""), out, to); break;
     case TEXT_REPLY_REASONING: put_line(x, STR(""), ev->text, out, to); break;
-    case TEXT_REPLY_CALL: begin_call(x, ev->text); break;
+    case TEXT_REPLY_CALL: begin_call(x, ev); break;
     case TEXT_REPLY_ARGUMENTS: buf_append_str(api_kept_said(x), ev->text); break;
     case TEXT_REPLY_CALL_END: end_call(x, i, ev, to); break;
     }
@@ -216,7 +222,7 @@ static void put_calls(answer *x, const answer_choice *c, uint32_t n, json_writer
 
 static void whole_words(answer *x, const answer_choice *choices, buf *to) {
     const answer_choice *c = &choices[0];
-    uint32_t n_calls = c->n_calls - c->cut; /* arguments are objects: half a call is none */
+    uint32_t n_calls = c->n_calls;
     json_writer w;
     json_begin(&w, to);
     json_object_start(&w);
@@ -237,6 +243,7 @@ static void whole_words(answer *x, const answer_choice *choices, buf *to) {
 
 const dialect ollama_dialect = {.stream_type = "application/x-ndjson",
                                 .keeps_all = true,
+                                .objects = true,
                                 .status = status_of,
                                 .token = token_words,
                                 .piece = piece_words,

@@ -6,12 +6,16 @@
  *
  * Content is passed on at once, but for a tail that may still begin a tag. A call is one only when it names a tool of
  * the request and its arguments have begun as they must: until then its text is held back, up to
- * TEXT_REPLY_HELD_MAX, and comes out as content otherwise. From then on arguments stream, and are one JSON
- * object whatever the model writes: what goes wrong is closed. Only where the reply breaks off in the middle of a
- * call do they break off, too: nothing is added that the model did not say, and the call's end says so.
+ * TEXT_REPLY_HELD_MAX, and comes out as content otherwise. From then on arguments stream. Slips within strings are
+ * mended; where they are no JSON they come as the model wrote them, up to the call's end, and where the reply breaks
+ * off in the middle of a call they break off, too: nothing is added that the model did not say, and the call's end
+ * says so.
  *
  * Models forget to end a thought before they call. A call inside of a thought is held back until it shows whether
  * the thought is ended after it: then it was only considered, else it is a call.
+ *
+ * However the text is cut, each of its bytes is looked at a few times at most: what has been read of what is held is
+ * remembered (text_reply_ahead), and tools are found by an index of their names.
  */
 #ifndef TEXT_REPLY_H
 #define TEXT_REPLY_H
@@ -35,7 +39,9 @@ typedef enum text_reply_kind {
 typedef struct text_reply_event {
     text_reply_kind kind;
     uint32_t call; /* index, from 0 */
-    bool cut;      /* TEXT_REPLY_CALL_END: the reply broke off before the call did */
+    bool cut;      /* TEXT_REPLY_CALL_END: the reply broke off before the call did; */
+    bool broken;   /* its arguments are not JSON */
+    str raw;       /* TEXT_REPLY_CALL: what was written up to the arguments; as text */
     str text;      /* valid during the call; whole characters if what is fed ends in whole ones */
 } text_reply_event;
 
@@ -77,9 +83,41 @@ enum {
     TEXT_REPLY_OUT_BYTES = 512,
 };
 
+/* A request's tools, by name. */
+typedef struct text_reply_tools {
+    str json;
+    struct text_reply_slot *slots;
+    uint32_t n_slots; /* a power of two; 0: no tools, nothing is a call */
+} text_reply_tools;
+
+/* How a call begins. */
+typedef struct text_reply_head {
+    uint32_t end; /* behind what was read; where arguments begin if they follow */
+    char name[TEXT_REPLY_NAME_MAX];
+    uint32_t name_len;
+    bool args_follow, xml;
+    uint32_t args_from, args_to; /* arguments that came before the name; equal: none */
+    char nested[TEXT_REPLY_NESTED_MAX];
+    uint8_t n_nested;
+} text_reply_head;
+
+/* What is known of the beginning of what is held: it is gone on with when more has come. */
+typedef struct text_reply_ahead {
+    uint32_t seen;  /* bytes that need not be looked at again */
+    uint8_t tag;    /* that a call begins with, from 1; 0: none is there yet */
+    bool has_head;  /* head has been read; it is seen where its thought ends */
+    bool has_close; /* the thought has */
+    uint8_t phase;  /* of an object: reply_head.c's */
+    uint8_t key;
+    bool in_value, named, has_args;
+    uint32_t at, from; /* in it: how far; where the value began that is */
+    text_json value;
+    text_reply_head head;
+} text_reply_ahead;
+
 typedef struct text_reply {
     text_reply_format format;
-    str tools;
+    text_reply_tools tools;
     text_reply_on_event *on;
     void *ctx;
     uint8_t state;
@@ -89,6 +127,10 @@ typedef struct text_reply {
     bool trims;       /* newlines that come now belong to a tag before them */
     bool has_members; /* XML: an argument has gone out */
     bool in_value;    /* XML: its first newline has been looked at */
+    bool broken;      /* the arguments of the call at hand are no JSON: from there on, */
+    bool in_rest;            /* XML: of a value; */
+    bool in_string, escaped; /* JSON: in a string of them, behind a backslash; */
+    uint32_t depth;          /* of brackets that are open */
     uint8_t types;    /* XML: what the value may be */
     uint32_t n_calls;
     str schema; /* XML: of the call's arguments */
@@ -97,16 +139,23 @@ typedef struct text_reply {
     uint8_t n_nested;
     text_reply_kind out_kind;
     uint32_t n_held, n_given, n_out;
+    text_reply_ahead ahead;
     char held[TEXT_REPLY_HELD_MAX];
     char out[TEXT_REPLY_OUT_BYTES];
 } text_reply;
 
-/* tools_json: OpenAI-shaped array, outlives r; empty: no tools, nothing is a call. prompt_tail: the end of the rendered
- * prompt, which tells whether the reply begins inside of thinking or of a call. */
-void text_reply_init(text_reply *r, const text_reply_format *f, str tools_json, str prompt_tail);
+/* json: OpenAI-shaped array, outlives t; empty: no tools. memory: of text_reply_tools_bytes. */
+size_t text_reply_tools_bytes(str json);
+void text_reply_tools_init(text_reply_tools *t, str json, void *memory);
+/* tools: what they lie in outlives r. prompt_tail: the end of the rendered prompt, which tells whether the reply begins
+ * inside of thinking or of a call. */
+void text_reply_init(text_reply *r, const text_reply_format *f, const text_reply_tools *tools, str prompt_tail);
 void text_reply_feed(text_reply *r, str text, text_reply_on_event *on, void *ctx);
 /* The reply has ended: what is held comes out, a call that is open ends as cut. */
 void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx);
+
+/* For tests: bytes that were looked at on this thread, of replies and of tools. */
+extern _Thread_local uint64_t text_reply_work;
 
 /* Whether a reply to a prompt that ends so begins inside of thinking. */
 bool text_reply_is_thinking(const text_reply_format *f, str prompt_tail);

@@ -127,8 +127,8 @@ static void put_choice(buf *b, str values) {
     put(b, ") ");
 }
 
-static void put_value(buf *b, const reply_xml *x, str root, str schema, str key) {
-    unsigned types = reply_argument_types(root, (str){key.data + 1, key.len - 2});
+static void put_value(buf *b, const reply_xml *x, str root, str schema) {
+    unsigned types = reply_schema_types(root, schema);
     str values = json_raw_find(schema, STR("enum")), before = x->value_has_lines ? STR("\n") : STR("");
     if (types == REPLY_STRING && values.len) {
         put_choice(b, values);
@@ -153,7 +153,7 @@ static void put_xml_arguments(buf *b, const reply_xml *x, str schema) {
         put_literal(b, x->key_close);
         put_literal(b, line);
         put_literal(b, x->value);
-        put_value(b, x, schema, value, key);
+        put_value(b, x, schema, value);
         put_literal(b, line);
         put(b, is_required(schema, key) ? ") " : ")? ");
     }

@@ -1,16 +1,20 @@
 /* How a call begins, in each family's words: decided from the left, as soon as can be. */
 #include "text/reply_internal.h"
 
-enum { HEADER_BYTES_MAX = 300 };
+enum { HEADER_BYTES_MAX = 300, BLANKS_MAX = 64, ROLE_BYTES_MAX = 32 };
 
 /* ---- JSON ---- */
 
-reply_verdict reply_skip_value(str text, size_t *at) {
-    text_json j;
-    text_json_init(&j, 0);
+reply_verdict reply_go_over(text_reply_ahead *a, str text) {
     size_t used;
-    text_json_verdict v = text_json_feed(&j, str_from(text, *at), &used, NULL, NULL);
-    if (v == TEXT_JSON_DONE) *at += used;
+    if (!a->in_value) {
+        text_json_init(&a->value, 0);
+        a->from = a->at = (uint32_t)reply_skip_blank(text, a->at);
+        a->in_value = true;
+    }
+    text_json_verdict v = text_json_feed(&a->value, str_from(text, a->at), &used, NULL, NULL);
+    a->at += (uint32_t)used;
+    a->in_value = v == TEXT_JSON_MORE;
     return v == TEXT_JSON_DONE ? REPLY_YES : v == TEXT_JSON_MORE ? REPLY_MORE : REPLY_NO;
 }
 
@@ -22,96 +26,150 @@ static reply_verdict peek(str text, size_t *at, char *c) {
     return REPLY_YES;
 }
 
-static reply_verdict read_string(str text, size_t *at, char out[TEXT_REPLY_NAME_MAX], size_t *len) {
-    size_t from = *at;
-    reply_verdict v = reply_skip_value(text, at);
-    if (v != REPLY_YES) return v;
-    return json_raw_string((str){text.data + from, *at - from}, out, TEXT_REPLY_NAME_MAX, len) ? REPLY_YES : REPLY_NO;
-}
-
-static bool nest(reply_head *h, char bracket, size_t *at) {
-    if (h->n_nested == TEXT_REPLY_NESTED_MAX) return false;
-    h->nested[h->n_nested++] = bracket;
-    ++*at;
-    return true;
-}
-
-typedef struct object_reader {
-    str tools, text;
-    size_t at;
-    bool strictly, named, has_args;
-    reply_head *h;
-} object_reader;
-
-static reply_verdict read_arguments(object_reader *o, char c) {
-    reply_head *h = o->h;
-    if (c != '{') { /* null, or nothing that could be arguments */
-        o->has_args = true;
-        return c == 'n' ? reply_skip_value(o->text, &o->at) : REPLY_NO;
-    }
-    h->args_follow = o->named;
-    h->end = o->at;
-    if (o->named) return REPLY_YES;
-    h->args_from = o->at;
-    reply_verdict v = reply_skip_value(o->text, &o->at);
-    h->args_to = v == REPLY_YES ? o->at : h->args_from;
-    o->has_args = true;
+static reply_verdict peek_ahead(str text, text_reply_ahead *a, char *c) {
+    size_t at = a->at;
+    reply_verdict v = peek(text, &at, c);
+    a->at = (uint32_t)at;
     return v;
 }
 
-static reply_verdict read_name(object_reader *o) {
-    str schema;
-    reply_verdict v = read_string(o->text, &o->at, o->h->name, &o->h->name_len);
+static reply_verdict go_over_string(text_reply_ahead *a, str text, char out[TEXT_REPLY_NAME_MAX], size_t *len) {
+    reply_verdict v = reply_go_over(a, text);
     if (v != REPLY_YES) return v;
-    o->named = reply_find_tool(o->tools, (str){o->h->name, o->h->name_len}, &schema);
-    return o->named ? REPLY_YES : REPLY_NO;
+    str raw = {text.data + a->from, a->at - a->from};
+    return json_raw_string(raw, out, TEXT_REPLY_NAME_MAX, len) ? REPLY_YES : REPLY_NO;
 }
 
-/* {"tool_calls":[{ : over the second bracket. */
-static reply_verdict enter_list(object_reader *o) {
-    char c;
-    if (!nest(o->h, '[', &o->at)) return REPLY_NO;
-    reply_verdict v = peek(o->text, &o->at, &c);
-    return v != REPLY_YES ? v : c == '{' && nest(o->h, '{', &o->at) ? REPLY_YES : REPLY_NO;
+/* An object is read in steps; the next one is in text_reply_ahead.phase. */
+enum phase {
+    NOT_BEGUN, BRACKETS, MEMBER, COLON, VALUE, LIST,        /* these look at the byte that comes next, */
+    IN_KEY, IN_NAME, IN_ARGUMENTS, IN_OTHER, OBJECT_HAS_ENDED, /* these go over a value */
+};
+enum key { KEY_OTHER, KEY_NAME, KEY_FUNCTION, KEY_ARGUMENTS, KEY_CALL, KEY_CALLS, KEY_META };
+
+static reply_verdict go_to(text_reply_ahead *a, enum phase next) {
+    a->phase = (uint8_t)next;
+    return REPLY_YES;
 }
 
-static reply_verdict read_member(object_reader *o) {
-    char key_bytes[TEXT_REPLY_NAME_MAX], c;
-    str key = {key_bytes, 0};
-    reply_verdict v = read_string(o->text, &o->at, key_bytes, &key.len);
-    if (v != REPLY_YES || (v = peek(o->text, &o->at, &c)) != REPLY_YES) return v;
-    if (c != ':') return REPLY_NO;
-    o->at++;
-    if ((v = peek(o->text, &o->at, &c)) != REPLY_YES) return v;
-    bool function = str_is(key, "function");
-    if ((str_is(key, "name") || function) && c == '"') return read_name(o);
-    if (str_is(key, "arguments") || str_is(key, "parameters")) return read_arguments(o, c);
-    if ((str_is(key, "tool_call") || function) && c == '{' && !o->named)
-        return nest(o->h, '{', &o->at) ? REPLY_YES : REPLY_NO;
-    if (str_is(key, "tool_calls") && c == '[' && !o->named) return enter_list(o);
-    if (o->strictly && !str_is(key, "type") && !str_is(key, "id") && !str_is(key, "index")) return REPLY_NO;
-    return reply_skip_value(o->text, &o->at);
+/* Over a bracket around what comes next. */
+static reply_verdict nest(text_reply_ahead *a, char bracket, enum phase next) {
+    text_reply_head *h = &a->head;
+    if (h->n_nested == TEXT_REPLY_NESTED_MAX) return REPLY_NO;
+    h->nested[h->n_nested++] = bracket;
+    a->at++;
+    return go_to(a, next);
 }
 
-reply_verdict reply_read_object(str tools, str text, size_t at, bool strictly, reply_head *h) {
-    object_reader o = {.tools = tools, .text = text, .at = at, .strictly = strictly, .h = h};
-    char c;
-    reply_verdict v;
-    do { /* the brackets around */
-        if ((v = peek(text, &o.at, &c)) != REPLY_YES) return v;
-        if (!(c == '[' || c == '{') || !nest(h, c, &o.at)) return REPLY_NO;
-    } while (c != '{');
-    for (;;) {
-        if ((v = peek(text, &o.at, &c)) != REPLY_YES) return v;
-        if (c == '}') {
-            h->n_nested--;
-            h->end = o.at + 1;
-            return o.named && (o.has_args || !strictly) ? REPLY_YES : REPLY_NO;
-        }
-        if (c == ',') o.at++;
-        else if (c != '"') return REPLY_NO;
-        else if ((v = read_member(&o)) != REPLY_YES || h->args_follow) return v;
+static enum key key_of(str key) {
+    static const struct {
+        const char *name;
+        enum key key;
+    } keys[] = {{"name", KEY_NAME},      {"function", KEY_FUNCTION},    {"arguments", KEY_ARGUMENTS},
+                {"type", KEY_META},      {"tool_call", KEY_CALL},       {"tool_calls", KEY_CALLS},
+                {"index", KEY_META},     {"parameters", KEY_ARGUMENTS}, {"id", KEY_META}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (str_is(key, keys[i].name)) return keys[i].key;
+    return KEY_OTHER;
+}
+
+/* Arguments that begin with c. */
+static reply_verdict meet_arguments(text_reply_ahead *a, char c) {
+    text_reply_head *h = &a->head;
+    a->has_args = true;
+    if (c != '{') return c == 'n' ? go_to(a, IN_OTHER) : REPLY_NO; /* null, or nothing that could be arguments */
+    h->args_follow = a->named;
+    h->end = a->at;
+    if (a->named) return go_to(a, OBJECT_HAS_ENDED);
+    h->args_from = h->args_to = a->at;
+    return go_to(a, IN_ARGUMENTS);
+}
+
+/* A value of a->key's that begins with c. */
+static reply_verdict meet_value(text_reply_ahead *a, bool strictly, char c) {
+    bool function = a->key == KEY_FUNCTION;
+    if ((a->key == KEY_NAME || function) && c == '"' && !a->named) return go_to(a, IN_NAME);
+    if (a->key == KEY_ARGUMENTS) return meet_arguments(a, c);
+    if ((a->key == KEY_CALL || function) && c == '{' && !a->named) return nest(a, c, MEMBER);
+    if (a->key == KEY_CALLS && c == '[' && !a->named) return nest(a, c, LIST);
+    return strictly && a->key != KEY_META ? REPLY_NO : go_to(a, IN_OTHER);
+}
+
+static reply_verdict meet(text_reply_ahead *a, bool strictly, char c) {
+    text_reply_head *h = &a->head;
+    switch ((enum phase)a->phase) {
+    case BRACKETS: return c == '{' ? nest(a, c, MEMBER) : c == '[' ? nest(a, c, BRACKETS) : REPLY_NO;
+    case LIST: return c == '{' ? nest(a, c, MEMBER) : REPLY_NO;
+    case COLON: return c == ':' ? (a->at++, go_to(a, VALUE)) : REPLY_NO;
+    case VALUE: return meet_value(a, strictly, c);
+    default: /* MEMBER */
+        if (c == ',') return a->at++, REPLY_YES;
+        if (c == '"') return go_to(a, IN_KEY);
+        if (c != '}' || !a->named || (strictly && !a->has_args)) return REPLY_NO;
+        h->n_nested--;
+        h->end = a->at + 1;
+        return go_to(a, OBJECT_HAS_ENDED);
     }
+}
+
+static reply_verdict go_over_value(const text_reply_tools *tools, str text, text_reply_ahead *a) {
+    char bytes[TEXT_REPLY_NAME_MAX];
+    str key = {bytes, 0}, schema, name;
+    size_t name_len = 0;
+    reply_verdict v;
+    switch ((enum phase)a->phase) {
+    case IN_KEY:
+        if ((v = go_over_string(a, text, bytes, &key.len)) != REPLY_YES) return v;
+        a->key = (uint8_t)key_of(key);
+        return go_to(a, COLON);
+    case IN_NAME:
+        if ((v = go_over_string(a, text, a->head.name, &name_len)) != REPLY_YES) return v;
+        a->head.name_len = (uint32_t)name_len;
+        name = (str){a->head.name, name_len};
+        a->named = reply_find_tool(tools, name, &schema);
+        return a->named ? go_to(a, MEMBER) : REPLY_NO;
+    case IN_ARGUMENTS:
+        if ((v = reply_go_over(a, text)) != REPLY_YES) return v;
+        a->head.args_to = a->at;
+        return go_to(a, MEMBER);
+    default: return (v = reply_go_over(a, text)) == REPLY_YES ? go_to(a, MEMBER) : v;
+    }
+}
+
+reply_verdict reply_read_object(const text_reply_tools *tools, str text, size_t at, bool strictly,
+                                text_reply_ahead *a) {
+    if (a->phase == NOT_BEGUN) {
+        a->at = (uint32_t)at;
+        a->phase = BRACKETS;
+    }
+    while (a->phase != OBJECT_HAS_ENDED) {
+        char c = 0;
+        bool looks = a->phase < IN_KEY;
+        reply_verdict v = looks ? peek_ahead(text, a, &c) : go_over_value(tools, text, a);
+        if (v == REPLY_YES && looks) v = meet(a, strictly, c);
+        if (v != REPLY_YES) return v;
+    }
+    return REPLY_YES;
+}
+
+reply_verdict reply_skip_member(str text, size_t at, text_reply_ahead *a) {
+    reply_verdict v;
+    char c;
+    if (a->phase == NOT_BEGUN) {
+        a->at = (uint32_t)at;
+        a->phase = IN_KEY;
+    }
+    if (a->phase == IN_KEY) {
+        if ((v = reply_go_over(a, text)) != REPLY_YES) return v;
+        a->phase = COLON;
+    }
+    if (a->phase == COLON) {
+        if ((v = peek_ahead(text, a, &c)) != REPLY_YES) return v;
+        if (c != ':') return REPLY_NO;
+        a->at++;
+        a->phase = IN_OTHER;
+    }
+    return reply_go_over(a, text);
 }
 
 /* ---- the others ---- */
@@ -121,60 +179,74 @@ static bool is_name(char c) {
            (unsigned char)c >= 0x80;
 }
 
-static reply_verdict take_name(str tools, str name, reply_head *h) {
+static size_t skip_name(str text, size_t at) {
+    size_t from = at;
+    while (at < text.len && at - from <= TEXT_REPLY_NAME_MAX && is_name(text.data[at])) at++;
+    text_reply_work += at - from;
+    return at;
+}
+
+static reply_verdict take_name(const text_reply_tools *tools, str name, text_reply_head *h) {
     str schema;
     if (name.len > TEXT_REPLY_NAME_MAX || !reply_find_tool(tools, name, &schema)) return REPLY_NO;
     memcpy(h->name, name.data, name.len);
-    h->name_len = name.len;
+    h->name_len = (uint32_t)name.len;
     return REPLY_YES;
 }
 
 /* The name that begins at *at, once what follows it is there. */
-static reply_verdict read_bare_name(str tools, str text, size_t *at, reply_head *h) {
+static reply_verdict read_bare_name(const text_reply_tools *tools, str text, size_t *at, text_reply_head *h) {
     size_t from = *at;
-    while (*at < text.len && is_name(text.data[*at])) ++*at;
+    *at = skip_name(text, *at);
     if (*at - from > TEXT_REPLY_NAME_MAX) return REPLY_NO;
     if (*at == text.len) return REPLY_MORE;
     return take_name(tools, (str){text.data + from, *at - from}, h);
 }
 
+/* What is read anew with every token is short: of blanks, too, there are only so many. */
+static bool skip_blanks(str text, size_t *at) {
+    size_t from = *at;
+    *at = reply_skip_blank(text, from);
+    return *at - from <= BLANKS_MAX;
+}
+
 static reply_verdict expect(str text, size_t *at, str tag) {
-    *at = reply_skip_blank(text, *at);
+    if (!skip_blanks(text, at)) return REPLY_NO;
     reply_verdict v = reply_begins(str_from(text, *at), tag);
     if (v == REPLY_YES) *at += tag.len;
     return v;
 }
 
-static reply_verdict expect_arguments(str text, size_t at, reply_head *h) {
+static reply_verdict expect_arguments(str text, size_t at, text_reply_head *h) {
     reply_verdict v = expect(text, &at, STR("{"));
     h->args_follow = v == REPLY_YES;
-    h->end = at - h->args_follow;
+    h->end = (uint32_t)at - h->args_follow;
     return v;
 }
 
 /* name[ARGS]{…}, name[CALL_ID]id[ARGS]{…}, name{…} */
-static reply_verdict read_mistral(str tools, str text, reply_head *h) {
-    char c;
+static reply_verdict read_mistral(const text_reply_tools *tools, str text, text_reply_ahead *a) {
+    text_reply_head *h = &a->head;
     size_t at = 0;
-    reply_verdict v = peek(text, &at, &c);
-    if (v != REPLY_YES) return v;
-    if (c == '[' || c == '{') return reply_read_object(tools, text, 0, false, h);
-    if ((v = read_bare_name(tools, text, &at, h)) != REPLY_YES) return v;
-    if ((v = expect(text, &at, STR("[CALL_ID]"))) == REPLY_MORE) return v;
-    for (bool id = v == REPLY_YES; id && at < text.len && is_name(text.data[at]);) at++;
+    if (!skip_blanks(text, &at)) return REPLY_NO;
+    if (at == text.len) return REPLY_MORE;
+    if (text.data[at] == '[' || text.data[at] == '{') return reply_read_object(tools, text, at, false, a);
+    reply_verdict v = read_bare_name(tools, text, &at, h);
+    if (v != REPLY_YES || (v = expect(text, &at, STR("[CALL_ID]"))) == REPLY_MORE) return v;
+    if (v == REPLY_YES) at = skip_name(text, at);
     if ((v = expect(text, &at, STR("[ARGS]"))) == REPLY_MORE) return v;
     return expect_arguments(text, at, h);
 }
 
 /* function<｜tool▁sep｜>name\n```json\n{…}, or name<｜tool▁sep｜>{…} */
-static reply_verdict read_deepseek(str tools, str tag, str text, reply_head *h) {
+static reply_verdict read_deepseek(const text_reply_tools *tools, str tag, str text, text_reply_head *h) {
     static const str call = STR("<｜tool▁call▁begin｜>"), separator = STR("<｜tool▁sep｜>");
     size_t at = 0;
     reply_verdict v = REPLY_YES;
     if (!str_eq(tag, call) && (v = expect(text, &at, call)) != REPLY_YES) return v;
-    at = reply_skip_blank(text, at);
+    if (!skip_blanks(text, &at)) return REPLY_NO;
     size_t first = at;
-    while (at < text.len && is_name(text.data[at])) at++;
+    at = skip_name(text, at);
     str kind = {text.data + first, at - first};
     if (at - first > TEXT_REPLY_NAME_MAX) return REPLY_NO;
     if ((v = expect(text, &at, separator)) != REPLY_YES) return v;
@@ -185,15 +257,16 @@ static reply_verdict read_deepseek(str tools, str tag, str text, reply_head *h) 
 }
 
 /* <function=name>, or name alone, and then an argument's tag or the call's end. */
-static reply_verdict read_xml(const reply_xml *x, str tools, str tag, str text, reply_head *h) {
+static reply_verdict read_xml(const reply_xml *x, const text_reply_tools *tools, str tag, str text,
+                              text_reply_head *h) {
     size_t at = 0;
     reply_verdict v = REPLY_YES;
     if (x->call.len && !str_eq(tag, x->call) && (v = expect(text, &at, x->call)) != REPLY_YES) return v;
-    at = reply_skip_blank(text, at);
+    if (!skip_blanks(text, &at)) return REPLY_NO;
     if ((v = read_bare_name(tools, text, &at, h)) != REPLY_YES) return v;
     if (x->call_close.len && (v = expect(text, &at, x->call_close)) != REPLY_YES) return v;
     h->xml = true;
-    h->end = at;
+    h->end = (uint32_t)at;
     size_t end = at, key = at;
     reply_verdict ends = expect(text, &end, x->end);
     if (ends != REPLY_NO) return ends;
@@ -201,26 +274,28 @@ static reply_verdict read_xml(const reply_xml *x, str tools, str tag, str text, 
 }
 
 /* Without a tag; small models like to fence what is JSON. */
-static reply_verdict read_bare(str tools, str text, reply_head *h) {
+static reply_verdict read_bare(const text_reply_tools *tools, str text, text_reply_ahead *a) {
     size_t at = 0;
     reply_verdict fence = expect(text, &at, STR("```json"));
-    return fence == REPLY_MORE ? fence : reply_read_object(tools, text, fence == REPLY_YES ? at : 0, true, h);
+    return fence == REPLY_MORE ? fence : reply_read_object(tools, text, fence == REPLY_YES ? at : 0, true, a);
 }
 
-reply_verdict reply_read_head(const text_reply_format *f, str tools, str tag, str text, reply_head *h) {
-    char c = 0;
+reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools *tools, str tag, str text,
+                              text_reply_ahead *a) {
     size_t at = 0;
-    *h = (reply_head){0};
-    if (!tag.len) return read_bare(tools, text, h);
+    if (a->phase) return reply_read_object(tools, text, 0, !tag.len, a);
+    a->head = (text_reply_head){0};
+    if (!tag.len) return read_bare(tools, text, a);
     switch (f->family) {
-    case TEXT_REPLY_FAMILY_MISTRAL: return read_mistral(tools, text, h);
-    case TEXT_REPLY_FAMILY_DEEPSEEK: return read_deepseek(tools, tag, text, h);
+    case TEXT_REPLY_FAMILY_MISTRAL: return read_mistral(tools, text, a);
+    case TEXT_REPLY_FAMILY_DEEPSEEK: return read_deepseek(tools, tag, text, &a->head);
     case TEXT_REPLY_FAMILY_QWEN_XML:
     case TEXT_REPLY_FAMILY_GLM:
-        if (peek(text, &at, &c) == REPLY_YES && c == '{') return reply_read_object(tools, text, 0, false, h);
-        return read_xml(reply_xml_of(f->family), tools, tag, text, h);
-    default: return reply_read_object(tools, text, 0, false, h);
+        if (skip_blanks(text, &at) && at < text.len && text.data[at] == '{') break;
+        return read_xml(reply_xml_of(f->family), tools, tag, text, &a->head);
+    default: break;
     }
+    return reply_read_object(tools, text, 0, false, a);
 }
 
 /* ---- gpt-oss ---- */
@@ -237,14 +312,15 @@ static str header_word(str header, str mark) {
 static reply_verdict header_begins(str text) {
     size_t at = reply_begins(text, STR("<|start|>")) == REPLY_YES ? STR("<|start|>").len : 0;
     if (!at) return REPLY_YES;
-    while (at < text.len && text.data[at] >= 'a' && text.data[at] <= 'z') at++;
+    size_t from = at;
+    while (at < text.len && at - from < ROLE_BYTES_MAX && text.data[at] >= 'a' && text.data[at] <= 'z') at++;
     if (at == text.len) return REPLY_MORE;
     return text.data[at] == ' ' || text.data[at] == '<' ? REPLY_YES : REPLY_NO;
 }
 
-reply_verdict reply_read_channel(str tools, str text, text_reply_kind *kind, reply_head *h) {
+reply_verdict reply_read_channel(const text_reply_tools *tools, str text, text_reply_kind *kind, text_reply_head *h) {
     static const str message = STR("<|message|>");
-    *h = (reply_head){0};
+    *h = (text_reply_head){0};
     reply_verdict v = header_begins(text);
     if (v != REPLY_YES) return v;
     str start = str_until(text, text.len < HEADER_BYTES_MAX ? text.len : HEADER_BYTES_MAX);
@@ -252,9 +328,9 @@ reply_verdict reply_read_channel(str tools, str text, text_reply_kind *kind, rep
     if (memchr(start.data, '\n', at)) return REPLY_NO;
     if (at == start.len) return text.len < HEADER_BYTES_MAX ? REPLY_MORE : REPLY_NO;
     str header = str_until(text, at), name = header_word(header, STR(" to=functions."));
-    h->end = at + message.len;
+    h->end = (uint32_t)(at + message.len);
     *kind = str_is(header_word(header, STR("<|channel|>")), "analysis") ? TEXT_REPLY_REASONING : TEXT_REPLY_CONTENT;
-    if (!name.len || !tools.len) return REPLY_YES;
+    if (!name.len || !tools->n_slots) return REPLY_YES;
     *kind = TEXT_REPLY_CALL;
     if ((v = take_name(tools, name, h)) != REPLY_YES) return v;
     if ((v = expect_arguments(text, h->end, h)) != REPLY_NO) return v;

@@ -12,7 +12,9 @@ static inline bool str_ends(str s, str suffix) {
 /* Where needle first begins, or s.len. */
 static inline size_t str_find(str s, str needle) {
     const char *at = s.len ? memmem(s.data, s.len, needle.data, needle.len) : NULL;
-    return at ? (size_t)(at - s.data) : s.len;
+    size_t found = at ? (size_t)(at - s.data) : s.len;
+    text_reply_work += found;
+    return found;
 }
 static inline bool str_has(str s, str needle) { return str_find(s, needle) < s.len; }
 
@@ -26,7 +28,9 @@ static inline reply_verdict reply_begins(str text, str tag) {
 
 static inline bool reply_is_blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 static inline size_t reply_skip_blank(str s, size_t at) {
+    size_t from = at;
     while (at < s.len && reply_is_blank(s.data[at])) at++;
+    text_reply_work += at - from;
     return at;
 }
 
@@ -66,36 +70,31 @@ enum {
 /* The function's object in the array at *at, and its name as written. */
 bool reply_next_tool(str tools, size_t *at, str *function, str *name);
 /* The parameters of the tool called so; false when there is none. */
-bool reply_find_tool(str tools, str name, str *schema);
-/* What values of that argument may be; 0: nobody says. */
+bool reply_find_tool(const text_reply_tools *tools, str name, str *schema);
+/* What values of that argument may be, or of that schema within root; 0: nobody says. */
 unsigned reply_argument_types(str schema, str argument);
+unsigned reply_schema_types(str root, str schema);
 
-/* ---- reply_head.c: how a call begins ---- */
+/* ---- reply_head.c: how a call begins, into a->head ---- */
 
-typedef struct reply_head {
-    size_t end;  /* behind what was read; where arguments begin if they follow */
-    char name[TEXT_REPLY_NAME_MAX];
-    size_t name_len;
-    bool args_follow, xml;
-    size_t args_from, args_to; /* arguments that came before the name; equal: none */
-    char nested[TEXT_REPLY_NESTED_MAX];
-    uint8_t n_nested;
-} reply_head;
-
-/* text: behind tag (empty: at the reply's first word). */
-reply_verdict reply_read_head(const text_reply_format *f, str tools, str tag, str text, reply_head *h);
-/* A call object inside of the brackets that h has open already. strictly: members that no call has make it none. */
-reply_verdict reply_read_object(str tools, str text, size_t at, bool strictly, reply_head *h);
-/* Over one value at *at. */
-reply_verdict reply_skip_value(str text, size_t *at);
+/* text: behind tag (empty: at the reply's first word). a: as it was when there was less of the same text. */
+reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools *tools, str tag, str text,
+                              text_reply_ahead *a);
+/* A call object at `at`, inside of the brackets that a->head has open already. strictly: members that no call has make
+ * it none. */
+reply_verdict reply_read_object(const text_reply_tools *tools, str text, size_t at, bool strictly, text_reply_ahead *a);
+/* From a->at over one value. */
+reply_verdict reply_go_over(text_reply_ahead *a, str text);
+/* From `at` over a key and its value; a->at is behind it. */
+reply_verdict reply_skip_member(str text, size_t at, text_reply_ahead *a);
 
 /* A message's header, up to its text (gpt-oss): what kind it is, or a call's head. */
-reply_verdict reply_read_channel(str tools, str text, text_reply_kind *kind, reply_head *h);
+reply_verdict reply_read_channel(const text_reply_tools *tools, str text, text_reply_kind *kind, text_reply_head *h);
 
 /* ---- reply.c, for reply_xml.c ---- */
 
 enum reply_state {
-    REPLY_TEXT, REPLY_THOUGHT, REPLY_ARGS, REPLY_AFTER,
+    REPLY_TEXT, REPLY_THOUGHT, REPLY_ARGS, REPLY_BROKEN, REPLY_AFTER, /* BROKEN: arguments that are no JSON */
     REPLY_XML, REPLY_XML_VALUE, REPLY_XML_STRING, REPLY_XML_JSON, REPLY_XML_REST, /* between arguments, and in one */
 };
 

@@ -2,6 +2,10 @@
 
 #include <stdio.h>
 
+#include "text/reply.h"
+
+_Thread_local uint64_t text_reply_work;
+
 enum { NAME_BYTES_MAX = 256 };
 
 typedef enum state {
@@ -241,6 +245,7 @@ text_json_verdict text_json_feed(text_json *j, str text, size_t *used, text_json
         if (how == WRONG) return TEXT_JSON_BAD;
         *used += how == TAKEN;
     }
+    text_reply_work += *used;
     return j->state == ENDED ? TEXT_JSON_DONE : TEXT_JSON_MORE;
 }
 
@@ -249,21 +254,6 @@ void text_json_cut(text_json *j, text_json_put *on_piece, void *ctx) {
     if (j->high) put_unit(&s, j->high);
     j->high = 0;
     put_pending(j, &s);
-    j->state = ENDED;
-}
-
-void text_json_close(text_json *j, text_json_put *on_piece, void *ctx) {
-    sink s = {on_piece, ctx};
-    bool value_is_due = j->state == VALUE && !j->n_pending, in_key = j->state == KEY_STRING || j->state == KEY_ESCAPE;
-    bool in_string = in_key || j->state == STRING || j->state == STRING_ESCAPE;
-    drop_high(j, &s);
-    j->n_pending = 0;
-    if (in_string) put(&s, STR("\""));
-    if (in_key || j->state == COLON) put(&s, STR(":null"));
-    if (value_is_due) put(&s, STR("null"));
-    if (j->state == LITERAL) put(&s, str_of(j->rest));
-    if (j->state >= MINUS && !number_is_whole((state)j->state)) put(&s, STR("0"));
-    for (; j->depth; j->depth--) put(&s, in_array(j) ? STR("]") : STR("}"));
     j->state = ENDED;
 }
 
@@ -292,6 +282,7 @@ str json_raw_value(str text, size_t *at) {
         }
         if (depth == 0 && (c == '"' || c == '}' || c == ']')) break;
     }
+    text_reply_work += to - *at;
     *at = to;
     return (str){text.data + from, to - from};
 }

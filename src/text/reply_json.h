@@ -1,8 +1,8 @@
 /* text/reply_json — JSON as models write it, without memory of its own.
  *
- * Two halves. text_json lets one value pass byte by byte, mends what models get wrong inside of strings, and can
- * close what went wrong. The json_raw_… functions find their way in a text that lies there whole (a request's tools,
- * already parsed by someone else): damaged text gives wrong answers, never a read out of bounds.
+ * Two halves. text_json lets one value pass byte by byte, and mends what models get wrong inside of strings. The
+ * json_raw_… functions find their way in a text that lies there whole (a request's tools, already parsed by someone
+ * else): damaged text gives wrong answers, never a read out of bounds.
  */
 #ifndef TEXT_REPLY_JSON_H
 #define TEXT_REPLY_JSON_H
@@ -35,8 +35,6 @@ void text_json_init(text_json *j, int levels_around);
 text_json_verdict text_json_feed(text_json *j, str text, size_t *used, text_json_put *put, void *ctx);
 /* Puts what is held back as it came: the text ends in the middle of the value. */
 void text_json_cut(text_json *j, text_json_put *put, void *ctx);
-/* Puts what makes of the value so far a whole one. */
-void text_json_close(text_json *j, text_json_put *put, void *ctx);
 
 /* A value of text at *at (blanks before it are skipped); *at then stands behind it. Empty at the text's end. */
 str json_raw_value(str text, size_t *at);

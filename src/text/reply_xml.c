@@ -33,8 +33,8 @@ static void put_string(text_reply *r, str text) {
 }
 
 void reply_xml_begin(text_reply *r, str name) {
-    reply_find_tool(r->tools, name, &r->schema);
-    r->has_members = false;
+    reply_find_tool(&r->tools, name, &r->schema);
+    r->has_members = r->in_value = r->in_rest = false;
     r->state = REPLY_XML;
     put_json(r, STR("{"));
 }
@@ -92,8 +92,10 @@ static size_t step_between(text_reply *r, str w, bool last) {
 /* ---- values ---- */
 
 /* Where the value's end begins, with the newline before it; w.len when it is not there. */
-static size_t find_end(const reply_xml *x, str w) {
-    size_t at = str_find(w, x->value_end);
+static size_t find_end(text_reply *r, const reply_xml *x, str w) {
+    uint32_t seen = r->ahead.seen;
+    size_t at = seen + str_find(str_from(w, seen), x->value_end);
+    if (at == w.len && at - seen >= x->value_end.len) r->ahead.seen = (uint32_t)(at - x->value_end.len + 1);
     return at < w.len && at > 0 && x->value_has_lines && w.data[at - 1] == '\n' ? at - 1 : at;
 }
 
@@ -138,7 +140,7 @@ static size_t step_value(text_reply *r, str w, bool last) {
     if (x->value_has_lines && !r->in_value && w.data[0] == '\n') return r->in_value = true, 1;
     r->in_value = true;
     if (r->types == REPLY_STRING) return begin_string(r);
-    size_t at = reply_skip_blank(w, 0), end = find_end(x, w);
+    size_t at = reply_skip_blank(w, 0), end = find_end(r, x, w);
     char first = at < w.len ? w.data[at] : 0;
     bool nests = (first == '{' && r->types & REPLY_OBJECT) || (first == '[' && r->types & REPLY_ARRAY);
     if (nests && !(r->types & REPLY_STRING)) {
@@ -160,31 +162,44 @@ static size_t step_value(text_reply *r, str w, bool last) {
 
 static void end_value(text_reply *r) {
     r->state = REPLY_XML;
-    r->in_value = false;
+    r->in_value = r->in_rest = false;
 }
 
-/* Up to the value's end, with what may be its beginning held back; put: as a string's bytes. */
-static size_t step_to_end(text_reply *r, str w, bool put) {
+/* What stands between a value that is JSON and its end; blanks mean nothing. */
+static void put_rest(text_reply *r, str text) {
+    if (!r->in_rest) text = str_from(text, reply_skip_blank(text, 0));
+    if (!text.len) return;
+    r->in_rest = r->broken = true;
+    reply_put_arguments(r, text);
+}
+
+/* Up to the value's end, with what may be its beginning held back; string: as its bytes. */
+static size_t step_to_end(text_reply *r, str w, bool string) {
     const reply_xml *x = xml_of(r);
+    void (*put)(text_reply *, str) = string ? put_escaped : put_rest;
+    text_reply_work += w.len;
     for (size_t at = 0; at < w.len; at++) {
         bool line = x->value_has_lines && w.data[at] == '\n';
         if (!line && w.data[at] != x->value_end.data[0]) continue;
         reply_verdict v = reply_begins(str_from(w, at + line), x->value_end);
         if (v == REPLY_NO) continue;
-        if (put) put_escaped(r, str_until(w, at));
+        put(r, str_until(w, at));
         if (v == REPLY_MORE) return at;
-        if (put) put_json(r, STR("\""));
+        if (string) put_json(r, STR("\""));
         end_value(r);
         return at + line + x->value_end.len;
     }
-    if (put) put_escaped(r, w);
+    put(r, w);
     return w.len;
 }
 
 static size_t step_json(text_reply *r, str w) {
     size_t used;
     text_json_verdict v = text_json_feed(&r->json, w, &used, reply_put_arguments, r);
-    if (v == TEXT_JSON_BAD) text_json_close(&r->json, reply_put_arguments, r);
+    if (v == TEXT_JSON_BAD) {
+        text_json_cut(&r->json, reply_put_arguments, r);
+        r->in_rest = r->broken = true;
+    }
     if (v != TEXT_JSON_MORE) r->state = REPLY_XML_REST;
     return used;
 }

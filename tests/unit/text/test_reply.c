@@ -13,7 +13,8 @@ static const char tools[] =
     "\"$defs\":{\"place\":{\"type\":\"object\"}}}}},"
     "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
 
-/* What events say: content as it is, ~reasoning~, {name|arguments}, {name|arguments> where it was cut. */
+/* What events say: content as it is, ~reasoning~, {name|arguments}, {name|arguments> where it was cut,
+ * ! before that where the arguments are no JSON. */
 typedef struct line {
     char text[16384];
     size_t len;
@@ -44,16 +45,25 @@ static void on_event(void *ctx, const text_reply_event *ev) {
     add(l, ev->text);
     if (ev->kind == TEXT_REPLY_CALL) add(l, STR("|"));
     if (ev->kind == TEXT_REPLY_CALL_END) {
+        if (ev->broken) add(l, STR("!"));
         add(l, ev->cut ? STR(">") : STR("}"));
         l->in_call = false;
     }
+}
+
+static const text_reply_tools *index_of(str json) {
+    static text_reply_tools t;
+    static char memory[1 << 16];
+    assert_true(text_reply_tools_bytes(json) <= sizeof memory);
+    text_reply_tools_init(&t, json, memory);
+    return &t;
 }
 
 static void parse(const text_reply_format *f, str tools_json, str tail, str reply, size_t cut, size_t piece, line *l) {
     static text_reply r;
     memset(&r, 0x5A, sizeof r);
     *l = (line){.text = ""};
-    text_reply_init(&r, f, tools_json, tail);
+    text_reply_init(&r, f, index_of(tools_json), tail);
     text_reply_feed(&r, (str){reply.data, cut}, on_event, l);
     for (size_t at = cut; at < reply.len; at += piece) {
         size_t n = reply.len - at < piece ? reply.len - at : piece;
@@ -119,7 +129,7 @@ static void test_hermes(void **state) {
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{", "{now|{>");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}", "{now|{\"a\":1}}");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}}\n</tool_c", "{now|{\"a\":1}}");
-    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":wrong}} <b>", "{now|{\"a\":null}}wrong}} <b>");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":wrong}} <b>", "{now|{\"a\":wrong}!} <b>");
 }
 
 static void test_json_is_mended(void **state) {
@@ -133,16 +143,122 @@ static void test_json_is_mended(void **state) {
         {"{\"a\": \"\\ud83d\\ud83d\\ude00\"}", "{\"a\": \"\\ufffd\\ud83d\\ude00\"}"},
         {"{\"a\": \"\\ud83d\\n\\u00zz\"}", "{\"a\": \"\\ufffd\\n\\\\u00zz\"}"},
         {"{\"a\": \"1\n\t\x01" "2\"}", "{\"a\": \"1\\n\\t\\u00012\"}"},
-        {"{\"a\": tr>", "{\"a\": true}"}, {"{\"a\": ->", "{\"a\": -0}"}, {"{\"a\": 1.>", "{\"a\": 1.0}"}, {"{\"a\": 1e+>", "{\"a\": 1e+0}"},
-        {"{\"a\">", "{\"a\":null}"}, {"{\"a\": 1, >", "{\"a\": 1}"}, {"{\"a\": [1, >", "{\"a\": [1]}"},
-        {"{\"a\": >", "{\"a\": null}"}, {"{>", "{}"}, {"{ >", "{ }"}, {"{\"a\": [[{\"b\": [>", "{\"a\": [[{\"b\": []}]]}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char reply[256], wanted[256];
-        bool wrong = cases[i].written[strlen(cases[i].written) - 1] == '>';
         snprintf(reply, sizeof reply, "<tool_call>{\"name\": \"now\", \"arguments\": %s", cases[i].written);
-        snprintf(wanted, sizeof wanted, "{now|%s}%s", cases[i].comes, wrong ? ">" : "");
+        snprintf(wanted, sizeof wanted, "{now|%s}", cases[i].comes);
         expect(TEXT_REPLY_FAMILY_HERMES, reply, wanted);
+    }
+}
+
+/* Arguments that are no JSON come as they were written, in every family; and the reply goes on behind them. */
+static void test_arguments_that_are_no_json(void **state) {
+    (void)state;
+    static const struct {
+        text_reply_family family;
+        bool newer;
+        const char *before, *behind;
+    } forms[] = {
+        {TEXT_REPLY_FAMILY_HERMES, false, "<tool_call>\n{\"name\": \"now\", \"arguments\": ", "}\n</tool_call>"},
+        {TEXT_REPLY_FAMILY_HERMES, false, "{\"name\": \"now\", \"arguments\": ", "}"},
+        {TEXT_REPLY_FAMILY_QWEN_XML, false, "<tool_call>{\"name\": \"now\", \"arguments\": ", "}</tool_call>"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, false, "{\"name\": \"now\", \"parameters\": ", "}"},
+        {TEXT_REPLY_FAMILY_MISTRAL, false, "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": ", ", \"id\": \"123456789\"}]"},
+        {TEXT_REPLY_FAMILY_MISTRAL, true, "[TOOL_CALLS]now[ARGS]", ""},
+        {TEXT_REPLY_FAMILY_DEEPSEEK, true, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>", "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"},
+        {TEXT_REPLY_FAMILY_GRANITE, false, "<|tool_call|>[{\"name\": \"now\", \"arguments\": ", "}]"},
+        {TEXT_REPLY_FAMILY_GENERIC, false, "{\"tool_call\": {\"name\": \"now\", \"arguments\": ", "}}"},
+        {TEXT_REPLY_FAMILY_GLM, false, "<tool_call>{\"name\": \"now\", \"arguments\": ", "}\n"},
+    };
+    static const char *const arguments[] = {
+        "{\"a\": oops}", "{'a': 'b'}", "{\"a\": 1,}", "{\"a\": 01}", "{\"a\": tru}", "{\"a\" 1}", "{\"a\": [1, 2, ]}", "{a: {b: \"}\"}}",
+        "{\"a\": -}", "{\"a\": \"\\\\\", b: \"\\\"}\"}", "{\"a\": None, \"b\": [\"]\", {}]}",
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        text_reply_format f = format_of(forms[i].family);
+        f.newer = forms[i].newer;
+        for (size_t k = 0; k < sizeof arguments / sizeof *arguments; k++) {
+            char reply[512], wanted[512];
+            snprintf(reply, sizeof reply, "%s%s%s so", forms[i].before, arguments[k], forms[i].behind);
+            snprintf(wanted, sizeof wanted, "{now|%s!} so", arguments[k]);
+            expect_with(&f, tools, "", reply, wanted);
+        }
+    }
+    text_reply_format harmony = {.family = TEXT_REPLY_FAMILY_HARMONY, .thinks = true};
+    expect_with(&harmony, tools, "<|start|>assistant", "<|channel|>commentary to=functions.now<|message|>{\"a\": oops}<|call|>", "{now|{\"a\": oops}!}");
+    expect_with(&harmony, tools, "<|start|>assistant", "<|channel|>commentary to=functions.now<|message|>{\"a\": oops<|call|>", "{now|{\"a\": oops!}");
+    /* what closes a call closes what is open in it */
+    const text_reply_family H = TEXT_REPLY_FAMILY_HERMES, Q = TEXT_REPLY_FAMILY_QWEN_XML;
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": [1</tool_call>\n" "<tool_call>" CALL "</tool_call>", "{now|{\"a\": [1!}" CALLED);
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": oops, \"<tool_call>" CALL, "{now|{\"a\": oops, \"!}" CALLED);
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": oops", "{now|{\"a\": oops!>");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": oops</tool", "{now|{\"a\": oops</tool!>");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": oops}}\n</tool_call>\n<tool_call>" CALL "</tool_call>",
+           "{now|{\"a\": oops}!}" CALLED);
+    /* values of tags are texts where they are no JSON, and come as they are where they have begun to be */
+    expect(Q, "<function=get_weather><parameter=where>\n{\"a\": oops}\n</parameter>\n<parameter=days>\n 3 \n</parameter></function>",
+           "{get_weather|{\"where\": {\"a\": oops}, \"days\": 3}!}");
+    expect(Q, "<function=get_weather><parameter=tags>[]  so </parameter></function>", "{get_weather|{\"tags\": []so }!}");
+    expect(Q, "<function=get_weather><parameter=tags>[tr ue]</parameter></function>", "{get_weather|{\"tags\": [tr ue]}!}");
+    expect(TEXT_REPLY_FAMILY_GLM, "<tool_call>get_weather\n<arg_key>tags</arg_key>\n<arg_value>['a', </b>]</arg_value>\n</tool_call>",
+           "{get_weather|{\"tags\": ['a', </b>]}!}");
+}
+
+/* Whatever is said, and however it is cut: what is looked at is a few times what was said. */
+static void test_work(void **state) {
+    (void)state;
+    static char many[1 << 16], reply[3 * TEXT_REPLY_HELD_MAX];
+    static const struct {
+        text_reply_family family;
+        const char *begin, *again;
+    } hostile[] = {
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>{", "\"name\": \"tool_99\", "},
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>{", "\"x\": [{\"a\": 1}], "},
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>{\"arguments\": {\"a\": \"", "x"},
+        {TEXT_REPLY_FAMILY_HERMES, "", "<tool_call>{\"name\": \"tool_999\"}"},
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>", " "},
+        {TEXT_REPLY_FAMILY_HERMES, "x", "\n"},
+        {TEXT_REPLY_FAMILY_HERMES, "<think>x<tool_call>{\"name\": \"tool_1\", \"arguments\": {\"a\": [", "1,"},
+        {TEXT_REPLY_FAMILY_HERMES, "<think>x", "<tool_call>{\"name\": \"tool_1\", \"arguments\": {}}"},
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>{\"name\": \"tool_1\", \"arguments\": {}", "\n"},
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>{\"name\": \"tool_1\", \"arguments\": {}, \"x\": [", "\"y\", "},
+        {TEXT_REPLY_FAMILY_HERMES, "<tool_call>{\"name\": \"tool_1\", \"arguments\": {oops ", "</tool_"},
+        {TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS]", "tool_1"},
+        {TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS]tool_1[CALL_ID]", "x"},
+        {TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS][{\"name\": \"tool_1\", \"arguments\": {}}", ", {\"id\": \"x\", \"name\": \"tool_1\"}"},
+        {TEXT_REPLY_FAMILY_DEEPSEEK, "<｜tool▁call▁begin｜>", "tool_1"},
+        {TEXT_REPLY_FAMILY_QWEN_XML, "<function=", "x"},
+        {TEXT_REPLY_FAMILY_QWEN_XML, "<function=tool_1>", "\n"},
+        {TEXT_REPLY_FAMILY_QWEN_XML, "<function=tool_1><parameter=any>\n", "</parameter"},
+        {TEXT_REPLY_FAMILY_QWEN_XML, "<function=tool_1>", "<parameter=any>1</parameter>"},
+        {TEXT_REPLY_FAMILY_GLM, "<tool_call>tool_1\n", "<arg_key>a</arg_key><arg_value>1</arg_value>"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "{", "\"type\": \"function\", "},
+        {TEXT_REPLY_FAMILY_HARMONY, "", "<|start|>assistantassistant"},
+        {TEXT_REPLY_FAMILY_HARMONY, "", "<|channel|>commentary to=functions.tool_1 "},
+    };
+    size_t n = (size_t)snprintf(many, sizeof many, "[");
+    for (int i = 0; i < 400; i++)
+        n += (size_t)snprintf(many + n, sizeof many - n, "%s{\"name\":\"tool_%d\",\"parameters\":{\"properties\":{\"any\":{}}}}", i ? "," : "", i);
+    snprintf(many + n, sizeof many - n, "]");
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        static text_reply r;
+        static line l;
+        text_reply_format f = format_of(hostile[i].family);
+        n = (size_t)snprintf(reply, sizeof reply, "%s", hostile[i].begin);
+        while (n < sizeof reply - 100) n += (size_t)snprintf(reply + n, sizeof reply - n, "%s", hostile[i].again);
+        l = (line){.text = ""};
+        text_reply_init(&r, &f, index_of(str_of(many)), STR(""));
+        text_reply_work = 0;
+        uint64_t most = 0;
+        for (size_t at = 0; at < n; at += 3) {
+            uint64_t before = text_reply_work;
+            text_reply_feed(&r, (str){reply + at, n - at < 3 ? n - at : 3}, on_event, &l);
+            if (text_reply_work - before > most) most = text_reply_work - before;
+        }
+        if (text_reply_work > 128 * n || most > 6 * TEXT_REPLY_HELD_MAX)
+            fail_msg("%s%s…: %lu bytes were looked at for %zu, %lu for one token", hostile[i].begin, hostile[i].again,
+                     (unsigned long)text_reply_work, n, (unsigned long)most);
     }
 }
 
@@ -276,7 +392,7 @@ static void test_qwen_xml(void **state) {
     expect(Q, "<function=get_weather><parameter=days>\nthree\n</parameter><parameter=metric>\nmaybe\n</parameter></function>",
            "{get_weather|{\"days\": \"three\", \"metric\": \"maybe\"}}");
     expect(Q, "<function=get_weather><parameter=tags>\n[1, oops] x\n</parameter><parameter=city>\n</parameter></function>",
-           "{get_weather|{\"tags\": [1], \"city\": \"\"}}");
+           "{get_weather|{\"tags\": [1, oops] x, \"city\": \"\"}!}");
     expect(Q, "<tool_call>\n" CALL "\n</tool_call>", CALLED);
     /* cut off, and wrong */
     expect(Q, "<function=get_weather><parameter=city>\nRo", "{get_weather|{\"city\": \"Ro>");
@@ -394,7 +510,7 @@ static void test_long(void **state) {
     memset(reply + n, '[', 100);
     reply[n + 100] = 0;
     parse(&f, str_of(tools), STR(""), str_of(reply), 0, 7, &l);
-    assert_non_null(strstr(l.text, "]]]]]}}[[["));
+    assert_int_equal(strlen(l.text), strlen("{now|{\"a\": !>") + 100);
     /* a run of newlines */
     memset(reply, '\n', 6000);
     snprintf(reply + 6000, 100, "x");
@@ -421,7 +537,7 @@ static void test_pieces(void **state) {
     text_reply_format f = format_of(TEXT_REPLY_FAMILY_HERMES);
     pieces p = {0};
     for (size_t at = 0; at < 3000; at += 3) memcpy(text + at, "€", 4);
-    text_reply_init(&r, &f, str_of(tools), STR(""));
+    text_reply_init(&r, &f, index_of(str_of(tools)), STR(""));
     text_reply_feed(&r, STR("a"), on_piece, &p);
     assert_int_equal(p.n, 1); /* at once */
     text_reply_feed(&r, str_of(text), on_piece, &p);
@@ -480,6 +596,7 @@ int main(void) {
         cmocka_unit_test(test_without_tools), cmocka_unit_test(test_qwen_xml), cmocka_unit_test(test_glm),
         cmocka_unit_test(test_llama), cmocka_unit_test(test_mistral), cmocka_unit_test(test_harmony),
         cmocka_unit_test(test_deepseek), cmocka_unit_test(test_granite_and_generic), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_arguments_that_are_no_json), cmocka_unit_test(test_work),
         cmocka_unit_test(test_pieces), cmocka_unit_test(test_formats), cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,7 +120,11 @@ static bool walk(forced *f, const char *tail, unsigned seed) {
     }
     if (!text_grammar_may_end(f->machine, &c)) return false;
     heard h = {0};
-    text_reply_init(&r, &f->format, str_of(tools), str_of(tail));
+    text_reply_tools index;
+    static uint32_t memory[1024];
+    assert_true(text_reply_tools_bytes(str_of(tools)) <= sizeof memory);
+    text_reply_tools_init(&index, str_of(tools), memory);
+    text_reply_init(&r, &f->format, &index, str_of(tail));
     text_reply_feed(&r, (str){text, n}, on_event, &h);
     text_reply_finish(&r, on_event, &h);
     bool good = h.calls > 0 && h.calls == h.ends && !h.content && h.n > 0 && h.arguments[0] == '{' && h.arguments[h.n - 1] == '}';
