@@ -94,10 +94,6 @@ static bool add_result(chat *c, const item_fields *f, const char *path, err *e) 
     return openai_result(c, at, f->output, &m->text, e);
 }
 
-static bool str_ends(str s, str end) {
-    return s.len >= end.len && str_eq((str){s.data + s.len - end.len, end.len}, end);
-}
-
 /* What other servers' tools, and a server that keeps conversations, leave in them. */
 static bool is_of_elsewhere(str type) {
     static const str words[] = {STR("item_reference"),       STR("compaction"),        STR("compaction_summary"),

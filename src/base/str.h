@@ -31,6 +31,11 @@ static inline bool str_is(str a, const char *b) { return str_eq(a, str_of(b)); }
 static inline bool str_starts(str s, str prefix) {
     return s.len >= prefix.len && (prefix.len == 0 || !memcmp(s.data, prefix.data, prefix.len));
 }
+static inline str str_from(str s, size_t at) { return (str){s.data + at, s.len - at}; }
+static inline str str_until(str s, size_t end) { return (str){s.data, end}; }
+static inline bool str_ends(str s, str suffix) {
+    return s.len >= suffix.len && str_starts(str_from(s, s.len - suffix.len), suffix);
+}
 /* Control characters become '?': for what is quoted from files and requests into logs and on terminals. */
 void str_make_printable(char *zero_terminated);
 uint64_t str_hash(str s); /* FNV-1a, 64 bit; not for hostile keys without a bound on the table */

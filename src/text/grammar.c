@@ -119,7 +119,7 @@ static bool compile(grammar_builder *b, text_grammar_kind kind, str source) {
     write_any(b);
     if (b->failed) return false;
     if (kind == TEXT_GRAMMAR_GBNF) return grammar_gbnf(b, source);
-    if (kind == TEXT_GRAMMAR_SCHEMA) return grammar_schema(b, 0, source);
+    if (kind == TEXT_GRAMMAR_SCHEMA) return grammar_schema(b, 0, source, NULL);
     write_rule(b, 0, grammar_any_object);
     return !b->failed;
 }

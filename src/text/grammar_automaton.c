@@ -109,15 +109,17 @@ static void add_way(automaton *a, uint32_t from, uint32_t to, uint32_t low, uint
 
 /* Any characters, so many of them: no states are needed. */
 static bool is_any_times(language *l, expression e) {
-    return l->nodes[e].kind == EX_TIMES && l->nodes[e].a == language_any(l);
+    return !l->b->plain && l->nodes[e].kind == EX_TIMES && l->nodes[e].a == language_any(l);
 }
+
+static bool is_any(language *l, expression e) { return (!l->b->plain && e == LANGUAGE_ALL) || is_any_times(l, e); }
 
 static void explore(automaton *a, expression start) {
     language *l = a->l;
     state_of(a, start);
     for (uint32_t s = 0; s < a->n_states && !a->full && grammar_step(l->b); s++) {
         expression e = a->states[s];
-        if (e == LANGUAGE_ALL || e == LANGUAGE_NONE || is_any_times(l, e)) continue;
+        if (e == LANGUAGE_NONE || is_any(l, e)) continue;
         a->n_ends = 0;
         add_end(a, 0);
         gather_ends(a, e, 0);
@@ -185,7 +187,7 @@ static void emit_state(automaton *a, uint32_t s, size_t *at, uint32_t *ends) {
     *at = end;
     a->places[s] = grammar_here(b);
     if (!a->live[s]) return;
-    if (e == LANGUAGE_ALL || is_any_times(l, e)) {
+    if (is_any(l, e)) {
         expression_node n = l->nodes[e];
         grammar_emit(b, OP_STRING, e == LANGUAGE_ALL ? 0 : n.b, e == LANGUAGE_ALL ? GRAMMAR_UNBOUNDED : n.c);
         *ends = grammar_emit(b, OP_JUMP, *ends, 0);
@@ -206,7 +208,7 @@ static void emit_state(automaton *a, uint32_t s, size_t *at, uint32_t *ends) {
         grammar_emit(b, OP_FAIL, 0, 0);
         return;
     }
-    grammar_text(b, STR("\""));
+    if (!b->plain) grammar_text(b, STR("\""));
     *ends = grammar_emit(b, OP_JUMP, *ends, 0);
 }
 

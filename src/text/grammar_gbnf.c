@@ -1,4 +1,4 @@
-/* The notation of grammars: rules `name ::= …`, as llama.cpp reads them, with %json{…} and <|token|>. */
+/* The notation of grammars: rules `name ::= …`, as llama.cpp reads them, with %json{…}, %tags and <|token|>. */
 #include "text/grammar_internal.h"
 
 enum { NESTING_MAX = 64, CLASS_RANGES_MAX = 256, TOKEN_NAME_MAX = 128, REPEATS_MAX = 1 << 20, HEADS = 1 << 11 };
@@ -13,6 +13,8 @@ typedef struct name {
 typedef struct schema_at {
     str json;
     uint32_t rule, line;
+    bool tagged; /* %tags, not %json */
+    grammar_tags tags;
 } schema_at;
 
 typedef struct parser {
@@ -227,29 +229,14 @@ static void pattern(parser *p) {
     alloc_free(p->b->alloc, text, room);
 }
 
-/* Behind %. */
-static void schema(parser *p) {
-    uint32_t line = line_of(p);
-    str rest = {p->at, (size_t)(p->end - p->at)};
-    if (str_starts(rest, STR("regex\""))) {
-        p->at += 6;
-        pattern(p);
-        return;
-    }
-    if (!str_starts(rest, STR("json{"))) {
-        wrong(p, "after % comes json{…} or regex\"…\"");
-        return;
-    }
-    p->at += 4;
+/* A schema's text, from its { on. */
+static bool take_json(parser *p, str *json) {
     const char *start = p->at;
     bool quoted = false;
     int depth = 0;
     do {
         int c = peek(p);
-        if (c < 0) {
-            wrong(p, "%json{ lacks its }");
-            return;
-        }
+        if (c < 0) return wrong(p, "a schema lacks its }");
         if (quoted && c == '\\')
             p->at++;
         else if (c == '"')
@@ -258,16 +245,52 @@ static void schema(parser *p) {
             depth += (c == '{') - (c == '}');
         p->at++;
     } while (depth > 0 && p->at < p->end);
-    if (depth > 0 || p->at > p->end) {
-        wrong(p, "%json{ lacks its }");
+    if (depth > 0 || p->at > p->end) return wrong(p, "a schema lacks its }");
+    *json = (str){start, (size_t)(p->at - start)};
+    return true;
+}
+
+static bool take_tag(parser *p, char out[GRAMMAR_TAG_MAX]) {
+    uint32_t cp;
+    size_t n = 0;
+    skip_blanks(p, true);
+    if (!take(p, '"')) return wrong(p, "%tags lacks one of its four texts");
+    while (!p->b->failed && !take(p, '"')) {
+        if (peek(p) < 0 || n + 5 > GRAMMAR_TAG_MAX) return wrong(p, "a text of %tags is too long or lacks its quote");
+        if (take_character(p, &cp)) n += (size_t)utf8_encode(cp, out + n);
+    }
+    out[n] = '\0';
+    return !p->b->failed;
+}
+
+static bool take_tags(parser *p, grammar_tags *t) {
+    if (!take_tag(p, t->key) || !take_tag(p, t->key_end) || !take_tag(p, t->value_end) || !take_tag(p, t->after)) return false;
+    skip_blanks(p, true);
+    return peek(p) == '{' || wrong(p, "behind the texts of %tags comes a schema {…}");
+}
+
+/* Behind %. */
+static void schema(parser *p) {
+    schema_at s = {.line = line_of(p)};
+    str rest = {p->at, (size_t)(p->end - p->at)};
+    if (str_starts(rest, STR("regex\""))) {
+        p->at += 6;
+        pattern(p);
         return;
     }
+    s.tagged = str_starts(rest, STR("tags "));
+    if (!s.tagged && !str_starts(rest, STR("json{"))) {
+        wrong(p, "after % comes json{…}, tags or regex\"…\"");
+        return;
+    }
+    p->at += 4;
+    if ((s.tagged && !take_tags(p, &s.tags)) || !take_json(p, &s.json)) return;
     if (!grammar_grow(p->b, (void **)&p->schemas, &p->schemas_cap, p->n_schemas + 1, GRAMMAR_RULES_MAX,
                       sizeof *p->schemas, "schemas"))
         return;
-    uint32_t rule = grammar_rule_new(p->b);
-    p->schemas[p->n_schemas++] = (schema_at){{start, (size_t)(p->at - start)}, rule, line};
-    grammar_call(p->b, rule);
+    s.rule = grammar_rule_new(p->b);
+    p->schemas[p->n_schemas++] = s;
+    grammar_call(p->b, s.rule);
 }
 
 /* ---- sequences ---- */
@@ -415,7 +438,8 @@ static void check_names(parser *p) {
 static void schemas(parser *p) {
     for (size_t i = 0; i < p->n_schemas && !p->b->failed; i++) {
         const schema_at *s = &p->schemas[i];
-        if (!grammar_schema(p->b, s->rule, s->json)) err_prefix(p->b->e, "line %u: %%json: ", s->line);
+        if (!grammar_schema(p->b, s->rule, s->json, s->tagged ? &s->tags : NULL))
+            err_prefix(p->b->e, "line %u: %%%s: ", s->line, s->tagged ? "tags" : "json");
     }
 }
 

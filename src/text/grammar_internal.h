@@ -6,6 +6,7 @@
  * grammar_combine.c  not, if, overlapping oneOf  grammar_valid.c  whether a value satisfies one
  * grammar_object.c   its objects               grammar_array.c    its arrays
  * grammar_string.c   its strings               grammar_values.c   its enums
+ * grammar_tags.c     its objects as arguments between tags       grammar_until.c    texts up to a tag
  * grammar_regex.c    its patterns              grammar_property.c \\p{…} of them
  * grammar_pattern.c  patterns as sets of strings, made of derivatives in grammar_language.c, to code by
  * grammar_automaton.c
@@ -24,6 +25,7 @@ typedef enum grammar_op_kind {
     OP_TEXT,   /* a: place in the texts, b: bytes */
     OP_CLASS,  /* one character. a: first of the ranges, b: how many */
     OP_STRING, /* the inside of a JSON string and its closing quote. a, b: least and most characters */
+    OP_UNTIL,  /* any characters up to the text that the next op is, and that text. a, b: least and most characters */
     OP_TOKEN,  /* a: token */
     OP_SPLIT,  /* a, b: both ways */
     OP_JUMP,   /* a */
@@ -39,7 +41,8 @@ enum { GRAMMAR_NEVER = 255 };
 typedef struct grammar_op {
     uint8_t kind;
     uint8_t need; /* frames of calls that must be left to get from here to RET; GRAMMAR_NEVER: cannot be */
-    uint8_t loop; /* REPEAT: the first time begins so many ops later. CALL: nothing but RET comes behind it */
+    uint8_t loop; /* REPEAT: the first time begins so many ops later. CALL: nothing but RET comes behind it. UNTIL: of
+                     these types (ARGUMENT_…) nothing may look like JSON */
     uint8_t nullable;
     uint32_t a, b; /* targets are relative while it is built, then absolute */
 } grammar_op;
@@ -75,7 +78,7 @@ typedef struct grammar_builder {
     const text_vocab *vocab;
     err *e;
     bool failed;
-    bool plain; /* regular expressions are of texts, not of the insides of JSON strings */
+    bool plain; /* strings are texts as they are, not the insides of JSON strings */
     uint32_t steps; /* of compiling: bounds its time */
     grammar_op *ops;
     size_t n_ops, ops_cap;
@@ -156,8 +159,16 @@ int grammar_number_compare(str a, str b); /* of literals, exactly: −1, 0, 1 */
 bool grammar_number_is_multiple(str of, str step);
 
 /* ---- grammar_schema.c ---- */
-/* Emits the rule: values of the schema, and all that it refers to. */
-bool grammar_schema(grammar_builder *b, uint32_t rule, str json);
+
+/* How a call is written that has an argument per tag: around an argument's name, behind its value, behind all that. */
+enum { GRAMMAR_TAG_MAX = 32, GRAMMAR_VALUE_END_MAX = 15 };
+typedef struct grammar_tags {
+    char key[GRAMMAR_TAG_MAX], key_end[GRAMMAR_TAG_MAX], value_end[GRAMMAR_TAG_MAX], after[GRAMMAR_TAG_MAX];
+} grammar_tags;
+
+/* Emits the rule: values of the schema, and all that it refers to. tags: of an object, as arguments between them
+ * instead of JSON; or NULL. */
+bool grammar_schema(grammar_builder *b, uint32_t rule, str json, const grammar_tags *tags);
 /* ---- grammar_gbnf.c ---- */
 bool grammar_gbnf(grammar_builder *b, str source);
 
@@ -264,7 +275,18 @@ struct text_grammar_machine {
 };
 
 #define NODE_BOTTOM UINT32_MAX /* count of the node under all frames; its place is the grammar's serial */
-enum { STRING_COUNT_SHIFT = 4 };
+enum { STRING_COUNT_SHIFT = 4, UNTIL_COUNT_SHIFT = 6 };
+
+/* Characters of a string on their way: what of UTF-8 is to come. */
+enum machine_utf8 { UTF8_NONE, UTF8_1, UTF8_2, UTF8_E0, UTF8_ED, UTF8_F0, UTF8_3, UTF8_F4, UTF8_STATES };
+int machine_utf8_begin(uint8_t c); /* −1: no character begins so */
+int machine_utf8_go_on(int inside, uint8_t c);
+
+/* ---- grammar_until.c ---- */
+/* The count with which an UNTIL begins, and what it is after a byte. UNTIL_DONE: the text at its end is complete. */
+enum { UNTIL_DONE = -1, UNTIL_WRONG = -2 };
+uint32_t machine_until_begin(const grammar_op *o);
+int64_t machine_until_step(const text_grammar *g, const grammar_op *o, uint32_t count, uint8_t byte);
 
 /* What every call into the machine begins with: a budget of work. When it is spent the machine is full. */
 void machine_begin_work(text_grammar_machine *m);

@@ -61,8 +61,8 @@ expression language_pattern(language *l, str pattern, bool whole, bool wide);
 bool grammar_pattern_finds(grammar_builder *b, str pattern, str text);
 
 /* ---- grammar_automaton.c ---- */
-/* Emits the inside of JSON strings of the language, in characters within lengths, and the closing quote; FAIL where
- * there are none, and *none. */
+/* Emits the inside of JSON strings of the language, in characters within lengths, and the closing quote (of a plain
+ * builder the strings alone); FAIL where there are none, and *none. */
 bool language_emit(language *l, expression a, grammar_lengths lengths, bool *none);
 
 #endif

@@ -4,15 +4,8 @@
 #include "text/grammar_internal.h"
 
 enum {
-    STRING_PLAIN,
-    STRING_1,
-    STRING_2,
-    STRING_E0,
-    STRING_ED,
-    STRING_F0,
-    STRING_3,
-    STRING_F4,
-    STRING_ESCAPE,
+    STRING_PLAIN = UTF8_NONE,
+    STRING_ESCAPE = UTF8_STATES,
     STRING_HEX_1,
     STRING_HEX_2,
     STRING_HEX_3,
@@ -296,6 +289,9 @@ static void enter(text_grammar_machine *m, const text_grammar *g, uint32_t place
         return;
     case OP_FAIL: return;
     case OP_STRING: machine_set_add(m, machine_node_of(m, place, 0, parent, false, true)); return;
+    case OP_UNTIL:
+        machine_set_add(m, machine_node_of(m, place, machine_until_begin(o), parent, false, true));
+        return;
     default: machine_set_add(m, machine_node_of(m, place, 0, parent, false, false)); return;
     }
 }
@@ -352,35 +348,45 @@ static void step_class(text_grammar_machine *m, const text_grammar *g, machine_n
         machine_reach(m, g, n.place + 1, n.parent);
 }
 
+int machine_utf8_begin(uint8_t c) {
+    if (c < 0x80) return UTF8_NONE;
+    if (c < 0xC2 || c > 0xF4) return -1;
+    if (c < 0xE0) return UTF8_1;
+    if (c < 0xF0) return c == 0xE0 ? UTF8_E0 : c == 0xED ? UTF8_ED : UTF8_2;
+    return c == 0xF0 ? UTF8_F0 : c == 0xF4 ? UTF8_F4 : UTF8_3;
+}
+
+int machine_utf8_go_on(int inside, uint8_t c) {
+    switch (inside) {
+    case UTF8_1: return (c & 0xC0) == 0x80 ? UTF8_NONE : -1;
+    case UTF8_2: return (c & 0xC0) == 0x80 ? UTF8_1 : -1;
+    case UTF8_3: return (c & 0xC0) == 0x80 ? UTF8_2 : -1;
+    case UTF8_E0: return c >= 0xA0 && c <= 0xBF ? UTF8_1 : -1;
+    case UTF8_ED: return c >= 0x80 && c <= 0x9F ? UTF8_1 : -1; /* no surrogates */
+    case UTF8_F0: return c >= 0x90 && c <= 0xBF ? UTF8_2 : -1;
+    case UTF8_F4: return c >= 0x80 && c <= 0x8F ? UTF8_2 : -1;
+    default: return -1;
+    }
+}
+
 static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
 
 /* The first byte of a character of a JSON string: what follows; −1: none begins so. */
 static int string_begin(uint8_t c) {
     if (c < 0x20 || c == '"') return -1;
     if (c == '\\') return STRING_ESCAPE;
-    if (c < 0x80) return STRING_PLAIN;
-    if (c < 0xC2 || c > 0xF4) return -1;
-    if (c < 0xE0) return STRING_1;
-    if (c < 0xF0) return c == 0xE0 ? STRING_E0 : c == 0xED ? STRING_ED : STRING_2;
-    return c == 0xF0 ? STRING_F0 : c == 0xF4 ? STRING_F4 : STRING_3;
+    return machine_utf8_begin(c);
 }
 
 static int string_go_on(int inside, uint8_t c) {
     switch (inside) {
-    case STRING_1: return (c & 0xC0) == 0x80 ? STRING_PLAIN : -1;
-    case STRING_2: return (c & 0xC0) == 0x80 ? STRING_1 : -1;
-    case STRING_3: return (c & 0xC0) == 0x80 ? STRING_2 : -1;
-    case STRING_E0: return c >= 0xA0 && c <= 0xBF ? STRING_1 : -1;
-    case STRING_ED: return c >= 0x80 && c <= 0x9F ? STRING_1 : -1; /* no surrogates */
-    case STRING_F0: return c >= 0x90 && c <= 0xBF ? STRING_2 : -1;
-    case STRING_F4: return c >= 0x80 && c <= 0x8F ? STRING_2 : -1;
     case STRING_ESCAPE: return c == 'u' ? STRING_HEX_1 : c && strchr("\"\\/bfnrt", c) ? STRING_PLAIN : -1;
     case STRING_HEX_1: return !is_hex(c) ? -1 : (c | 0x20) == 'd' ? STRING_HEX_D : STRING_HEX_2;
     case STRING_HEX_D: return c >= '0' && c <= '7' ? STRING_HEX_3 : -1; /* nor escaped ones */
     case STRING_HEX_2: return is_hex(c) ? STRING_HEX_3 : -1;
     case STRING_HEX_3: return is_hex(c) ? STRING_HEX_4 : -1;
     case STRING_HEX_4: return is_hex(c) ? STRING_PLAIN : -1;
-    default: return -1;
+    default: return machine_utf8_go_on(inside, c);
     }
 }
 
@@ -403,6 +409,12 @@ static void step_string(text_grammar_machine *m, const text_grammar *g, machine_
         m, machine_node_of(m, n.place, count << STRING_COUNT_SHIFT | (uint32_t)inside, n.parent, false, true));
 }
 
+static void step_until(text_grammar_machine *m, const text_grammar *g, machine_node n, uint8_t byte) {
+    int64_t count = machine_until_step(g, &g->ops[n.place], n.count, byte);
+    if (count == UNTIL_DONE) machine_reach(m, g, n.place + 2, n.parent);
+    if (count >= 0) machine_set_add(m, machine_node_of(m, n.place, (uint32_t)count, n.parent, false, true));
+}
+
 static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t node, uint8_t byte) {
     const machine_node n = m->nodes[node];
     if (n.count == NODE_BOTTOM) return;
@@ -411,6 +423,8 @@ static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t n
         step_class(m, g, n, byte);
     else if (o->kind == OP_STRING)
         step_string(m, g, n, byte);
+    else if (o->kind == OP_UNTIL)
+        step_until(m, g, n, byte);
     else if (o->kind == OP_TEXT && (uint8_t)g->texts[o->a + n.count] == byte) {
         if (n.count + 1 < o->b)
             machine_set_add(m, machine_node_of(m, n.place, n.count + 1, n.parent, false, false));
@@ -441,7 +455,7 @@ uint32_t machine_step(text_grammar_machine *m, const text_grammar *g, uint32_t s
 
 /* No token is long enough to tell counts apart that are far from both bounds. */
 static uint32_t normal_count(const text_grammar_machine *m, const grammar_op *o, uint32_t count) {
-    uint32_t reach_most = m->index->longest_bytes;
+    uint32_t reach_most = m->index->longest_bytes + (o->kind == OP_UNTIL ? GRAMMAR_TAG_MAX : 0); /* not yet counted */
     if (count < o->a) return o->a - count > reach_most ? 0 : count;
     return o->b == GRAMMAR_UNBOUNDED || o->b - count > reach_most ? o->a : count;
 }
@@ -451,12 +465,10 @@ static uint32_t normal_node(text_grammar_machine *m, const text_grammar *g, uint
     if (!n.counted || m->full) return node;
     const grammar_op *o = &g->ops[n.place];
     uint32_t parent = normal_node(m, g, n.parent), count = n.count;
-    bool is_string = o->kind == OP_STRING;
-    if (o->kind == OP_REPEAT) count = normal_count(m, o, count);
-    if (is_string)
-        count = normal_count(m, o, count >> STRING_COUNT_SHIFT) << STRING_COUNT_SHIFT |
-                (count & ((1u << STRING_COUNT_SHIFT) - 1));
-    return machine_node_of(m, n.place, count, parent, o->kind == OP_CALL, is_string || o->kind == OP_REPEAT);
+    int shift = o->kind == OP_STRING ? STRING_COUNT_SHIFT : o->kind == OP_UNTIL ? UNTIL_COUNT_SHIFT : 0;
+    bool counts = shift || o->kind == OP_REPEAT;
+    if (counts) count = normal_count(m, o, count >> shift) << shift | (count & ((1u << shift) - 1));
+    return machine_node_of(m, n.place, count, parent, o->kind == OP_CALL, counts);
 }
 
 uint32_t machine_normal(text_grammar_machine *m, const text_grammar *g, uint32_t state) {

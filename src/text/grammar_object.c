@@ -119,9 +119,17 @@ static void parts_of(schema *s, const schema_parts *p, const members *m, str nam
 
 /* ---- keys ---- */
 
+static void emit_comma(schema *s) {
+    if (s->level == LEVEL_JSON) grammar_json_separator(s->b, ',');
+}
+
 static void emit_key(schema *s, str name) {
     buf text;
     json_writer w;
+    if (s->level == LEVEL_ARGUMENTS) {
+        schema_tag_key(s, name);
+        return;
+    }
     buf_init(&text, s->b->alloc, GRAMMAR_TEXT_BYTES_MAX);
     json_begin(&w, &text);
     json_string(&w, name);
@@ -130,6 +138,7 @@ static void emit_key(schema *s, str name) {
     else
         grammar_text(s->b, buf_str(&text));
     buf_free(&text);
+    grammar_json_separator(s->b, ':');
 }
 
 enum { OTHER_KEYS_MAX = 96, OTHER_KEY_BYTES_MAX = 64 };
@@ -200,6 +209,14 @@ static expression keys_of(schema *s, const members *m, uint64_t found) {
     return language_and(l, e, language_not(l, names));
 }
 
+/* In a tag. */
+static void emit_other_name(schema *s, const members *m, uint64_t found, bool *none) {
+    if (!schema_words_begin(s)) return;
+    s->b->plain = true;
+    language_emit(&s->words, schema_tag_names(s, keys_of(s, m, found)), (grammar_lengths){0, GRAMMAR_UNBOUNDED}, none);
+    s->b->plain = false;
+}
+
 /* One kind of them: which of the patterns are found in the key. false: there are none. */
 static bool emit_kind_of_others(schema *s, const schema_parts *p, const members *m, uint64_t found) {
     schema_parts own = {0};
@@ -208,14 +225,16 @@ static bool emit_kind_of_others(schema *s, const schema_parts *p, const members 
     for (uint32_t i = 0; i < p->n; i++) parts_of_part(s, p->at[i].node, m, found, false, &own);
     if (own.never || s->b->failed) return false;
     uint32_t start = grammar_here(s->b);
-    grammar_text(s->b, STR("\""));
-    if (plain && m->n) emit_other_key(s, m->names, m->n, 0);
+    bool json = s->level == LEVEL_JSON;
+    grammar_text(s->b, json ? STR("\"") : str_of(s->tags->key));
+    if (!json) emit_other_name(s, m, found, &none);
+    else if (plain && m->n) emit_other_key(s, m->names, m->n, 0);
     else if (plain) grammar_emit(s->b, OP_STRING, 0, GRAMMAR_UNBOUNDED);
     else language_emit(&s->words, keys_of(s, m, found), any, &none);
     if (none && !s->b->failed) s->b->n_ops = start;
     if (none || s->b->failed) return false;
-    grammar_json_separator(s->b, ':');
-    schema_emit(s, &own);
+    if (json) grammar_json_separator(s->b, ':'), schema_emit(s, &own);
+    else grammar_text(s->b, str_of(s->tags->key_end)), schema_tag_value(s, STR(""), &own);
     return true;
 }
 
@@ -241,8 +260,8 @@ static void emit_member(schema *s, const schema_parts *p, const members *m, size
     schema_parts own;
     parts_of(s, p, m, m->names[i], &own);
     emit_key(s, m->names[i]);
-    grammar_json_separator(s->b, ':');
-    if (called) schema_call(s, &own);
+    if (s->level == LEVEL_ARGUMENTS) schema_tag_value(s, m->names[i], &own);
+    else if (called) schema_call(s, &own);
     else schema_emit(s, &own);
 }
 
@@ -262,7 +281,7 @@ static void emit_members(schema *s, const schema_parts *p, const members *m) {
         uint32_t skip = 0;
         if (!m->required[i])
             skip = grammar_emit(s->b, OP_SPLIT, 0, 0), grammar_set_target(s->b, skip, false, skip + 1);
-        grammar_json_separator(s->b, ',');
+        emit_comma(s);
         if (i < before) grammar_set_target(s->b, bare + (uint32_t)i, false, grammar_here(s->b));
         emit_member(s, p, m, i, false);
         if (!m->required[i]) grammar_set_target(s->b, skip, true, grammar_here(s->b));
@@ -275,7 +294,7 @@ static void emit_members(schema *s, const schema_parts *p, const members *m) {
         return;
     }
     uint32_t start = grammar_here(s->b);
-    grammar_json_separator(s->b, ',');
+    emit_comma(s);
     uint32_t first = grammar_here(s->b);
     emit_member_of_others(s, p, m);
     if (before <= m->n) { /* something is always there before */
@@ -303,7 +322,7 @@ static void emit_counted_others(schema *s, const schema_parts *p, const members 
     if (never) grammar_emit(s->b, OP_FAIL, 0, 0);
     if (never || !most) return;
     uint32_t start = grammar_here(s->b);
-    grammar_json_separator(s->b, ',');
+    emit_comma(s);
     uint32_t first = count ? start : grammar_here(s->b);
     emit_member_of_others(s, p, m);
     grammar_repeat_list(s->b, start, first, least, most);
@@ -330,7 +349,7 @@ static void emit_counted(schema *s, const schema_parts *p, const members *m, uin
                 skip = grammar_emit(s->b, OP_SPLIT, 0, 0);
                 grammar_set_target(s->b, skip, false, skip + 1);
             }
-            if (c) grammar_json_separator(s->b, ',');
+            if (c) emit_comma(s);
             if (c == m->most) grammar_emit(s->b, OP_FAIL, 0, 0);
             else emit_member(s, p, m, i, counts > 2);
             jump_to(s, (i + 1) * counts + next);
@@ -383,12 +402,12 @@ bool schema_emit_object(schema *s, const schema_parts *p) {
         if (more && m.least > m.n + 1 && m.least <= m.most)
             schema_fail(s, p->at[0].node,
                         "'minProperties' is supported up to one more than the members that are named");
-        grammar_text(s->b, STR("{"));
+        if (s->level == LEVEL_JSON) grammar_text(s->b, STR("{"));
         if (excluded || m.n_required > m.most || m.least > m.most) grammar_emit(s->b, OP_FAIL, 0, 0);
         else if (!m.n) emit_counted_others(s, p, &m, 0);
         else if (counted) emit_counted_members(s, p, &m);
         else emit_members(s, p, &m);
-        grammar_text(s->b, STR("}"));
+        if (s->level == LEVEL_JSON) grammar_text(s->b, STR("}"));
     }
     alloc_free(s->b->alloc, m.names, m.names_cap * sizeof *m.names);
     alloc_free(s->b->alloc, m.required, m.required_cap);

@@ -124,7 +124,7 @@ static uint32_t pending_rule(schema *s, uint32_t node, uint32_t set) {
                       sizeof *s->pending, "references"))
         return 0;
     uint32_t rule = grammar_rule_new(s->b);
-    s->pending[s->n_pending++] = (struct schema_pending){node, set, rule};
+    s->pending[s->n_pending++] = (struct schema_pending){node, set, rule, s->types, s->level};
     return rule;
 }
 
@@ -163,12 +163,13 @@ enum { SETS_MAX = 1 << 15 };
 
 /* Calls the rule of parts that were compiled before: also where they lead back to themselves. always: of any. */
 static bool call_again(schema *s, schema_parts *p, bool always) {
-    uint32_t hash = p->n;
+    uint32_t hash = p->n + s->level;
+    unsigned types = s->level == LEVEL_ARGUMENT ? s->types : 0;
     sort_parts(p);
     for (uint32_t i = 0; i < p->n; i++) hash = (hash ^ p->at[i].node) * 0x9E3779B1u;
     for (size_t i = s->n_sets; i-- > 0;) {
         struct schema_set *set = &s->sets[i];
-        if (set->hash != hash || !same_set(s, set, p)) continue;
+        if (set->hash != hash || set->level != s->level || set->types != types || !same_set(s, set, p)) continue;
         if (!set->rule) {
             uint32_t rule = pending_rule(s, 0, (uint32_t)i + 1);
             s->sets[i].rule = rule + 1;
@@ -181,7 +182,7 @@ static bool call_again(schema *s, schema_parts *p, bool always) {
         !grammar_grow(s->b, (void **)&s->members, &s->members_cap, s->n_members + p->n, SETS_MAX * 8,
                       sizeof *s->members, "schemas"))
         return false;
-    s->sets[s->n_sets++] = (struct schema_set){(uint32_t)s->n_members, p->n, hash, 0};
+    s->sets[s->n_sets++] = (struct schema_set){(uint32_t)s->n_members, p->n, hash, 0, types, s->level};
     memcpy(s->members + s->n_members, p->at, p->n * sizeof *p->at);
     s->n_members += p->n;
     if (!always) return false;
@@ -298,31 +299,38 @@ static bool emit_text_unless(schema *s, const schema_parts *p, uint8_t kind, boo
     return grammar_text(s->b, text), true;
 }
 
+static void emit_type(schema *s, const schema_parts *p, unsigned type) {
+    switch (type) {
+    case TYPE_NULL: emit_text_unless(s, p, JSON_NULL, false, STR("null")); return;
+    case TYPE_BOOLEAN: {
+        grammar_alternatives both = grammar_alternatives_begin(s->b);
+        emit_text_unless(s, p, JSON_BOOL, true, STR("true"));
+        grammar_alternatives_next(s->b, &both);
+        emit_text_unless(s, p, JSON_BOOL, false, STR("false"));
+        grammar_alternatives_end(s->b, &both);
+        return;
+    }
+    case TYPE_INTEGER: emit_number(s, p, true); return;
+    case TYPE_NUMBER: emit_number(s, p, false); return;
+    case TYPE_STRING: schema_emit_string(s, p); return;
+    case TYPE_ARRAY: schema_emit_array(s, p); return;
+    default: schema_emit_object(s, p);
+    }
+}
+
 static bool emit_types(schema *s, const schema_parts *p) {
     unsigned types = schema_types_of_parts(s, p);
     if (types & TYPE_NUMBER) types &= ~(unsigned)TYPE_INTEGER;
     grammar_alternatives a = grammar_alternatives_begin(s->b);
     bool any = false;
     for (unsigned t = 1; t <= TYPE_OBJECT && !s->b->failed; t <<= 1) {
-        if (!(types & t)) continue;
+        if (!(types & t) || !schema_tag_may_be(s, t)) continue;
         if (any) grammar_alternatives_next(s->b, &a);
         any = true;
-        switch (t) {
-        case TYPE_NULL: emit_text_unless(s, p, JSON_NULL, false, STR("null")); break;
-        case TYPE_BOOLEAN: {
-            grammar_alternatives both = grammar_alternatives_begin(s->b);
-            emit_text_unless(s, p, JSON_BOOL, true, STR("true"));
-            grammar_alternatives_next(s->b, &both);
-            emit_text_unless(s, p, JSON_BOOL, false, STR("false"));
-            grammar_alternatives_end(s->b, &both);
-            break;
-        }
-        case TYPE_INTEGER: emit_number(s, p, true); break;
-        case TYPE_NUMBER: emit_number(s, p, false); break;
-        case TYPE_STRING: schema_emit_string(s, p); break;
-        case TYPE_ARRAY: schema_emit_array(s, p); break;
-        default: schema_emit_object(s, p);
-        }
+        bool json = s->level == LEVEL_ARGUMENT && t != TYPE_STRING;
+        if (json) schema_tag_json(s);
+        emit_type(s, p, t);
+        if (json) schema_tag_json_end(s);
     }
     if (!any) grammar_emit(s->b, OP_FAIL, 0, 0);
     grammar_alternatives_end(s->b, &a);
@@ -345,7 +353,8 @@ static bool emit_unfolded(schema *s, const schema_parts *p) {
 
 static bool emit_parts(schema *s, schema_parts *p) {
     drop_silent(s, p);
-    uint32_t ref = p->n == 1 && !p->never && !p->at[0].ref_done ? schema_member(s, p->at[0].node, "$ref") : 0;
+    bool apart = s->level == LEVEL_JSON && p->n == 1 && !p->never && !p->at[0].ref_done;
+    uint32_t ref = apart ? schema_member(s, p->at[0].node, "$ref") : 0;
     if (ref && !schema_says_more(s, &p->at[0], "$ref")) {
         uint32_t target = schema_pointer(s, p->at[0].node, s->nodes[ref].text);
         if (target) grammar_call(s->b, rule_of(s, target));
@@ -356,9 +365,12 @@ static bool emit_parts(schema *s, schema_parts *p) {
     if (s->b->failed) return false;
     if (!p->never && p->n > 1 && call_again(s, p, false)) return !s->b->failed;
     if (p->never) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
-    if (!p->n) return grammar_any_value(s->b), !s->b->failed;
+    if (!p->n && s->level == LEVEL_JSON) return grammar_any_value(s->b), !s->b->failed;
+    if (!p->n && s->level == LEVEL_ARGUMENT && !s->types)
+        return schema_tag_string(s, (grammar_lengths){0, GRAMMAR_UNBOUNDED}), !s->b->failed;
     return emit_unfolded(s, p);
 }
+
 bool schema_emit(schema *s, const schema_parts *p) {
     if (s->b->failed || !grammar_step(s->b)) return false;
     if (s->depth == SCHEMA_DEPTH_MAX)
@@ -383,6 +395,8 @@ bool schema_call(schema *s, const schema_parts *p) {
 static void emit_rule(schema *s, struct schema_pending it) {
     schema_parts p = {.n = 0};
     grammar_rule_begin(s->b, it.rule);
+    s->level = it.level;
+    s->types = it.types;
     if (it.set) {
         const struct schema_set *set = &s->sets[it.set - 1];
         p.n = set->n;
@@ -395,11 +409,11 @@ static void emit_rule(schema *s, struct schema_pending it) {
     grammar_emit(s->b, OP_RET, 0, 0);
 }
 
-bool grammar_schema(grammar_builder *b, uint32_t rule, str json) {
-    schema s = {.b = b};
-    if (schema_read(&s, json)) {
-        s.nodes[1].rule = rule + 1;
-        emit_rule(&s, (struct schema_pending){1, 0, rule});
+bool grammar_schema(grammar_builder *b, uint32_t rule, str json, const grammar_tags *tags) {
+    schema s = {.b = b, .source = json, .tags = tags};
+    if (schema_read(&s, json) && schema_tags_check(&s)) {
+        s.nodes[1].rule = tags ? 0 : rule + 1;
+        emit_rule(&s, (struct schema_pending){1, 0, rule, 0, tags ? LEVEL_ARGUMENTS : LEVEL_JSON});
     }
     while (s.n_pending && !b->failed) {
         struct schema_pending next = s.pending[--s.n_pending];

@@ -40,17 +40,28 @@ typedef struct schema {
     schema_piece *pieces; /* of texts */
     struct schema_pending {
         uint32_t node, set, rule; /* a node, or a set of parts + 1 */
+        unsigned types;
+        uint8_t level;
     } *pending;                   /* rules that are to be written */
     size_t n_pending, pending_cap;
     struct schema_set {
         uint32_t first, n, hash, rule; /* rule + 1, once it came twice */
+        unsigned types;
+        uint8_t level;
     } *sets;                           /* lists of parts that were compiled */
     size_t n_sets, sets_cap;
     struct schema_part *members; /* of the sets */
     size_t n_members, members_cap;
     language words; /* of patterns; words.b is NULL until there is one */
     int depth;      /* of compiling */
+    str source;
+    const grammar_tags *tags; /* NULL: all is JSON */
+    uint8_t level;            /* schema_level of what is being compiled */
+    unsigned types;           /* of an argument: what its text may be read as (ARGUMENT_…) */
 } schema;
+
+/* Where a schema's object is written as arguments between tags: that object, and an argument's value with its end. */
+enum schema_level { LEVEL_JSON, LEVEL_ARGUMENTS, LEVEL_ARGUMENT };
 
 bool schema_read(schema *s, str json);
 void schema_free(schema *s);
@@ -136,6 +147,19 @@ unsigned schema_types_of_parts(schema *s, const schema_parts *p);
 bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n); /* of a whole number that is there */
 /* Whether a part has keywords but remarks, those that are done, and `but` (or NULL). */
 bool schema_says_more(const schema *s, const schema_part *part, const char *but);
+
+/* ---- grammar_tags.c ---- */
+bool schema_tags_check(schema *s);
+void schema_tag_key(schema *s, str name);
+void schema_tag_value(schema *s, str name, const schema_parts *p); /* name: empty for those that nobody names */
+/* An argument's value is JSON from here to schema_tag_json_end. */
+void schema_tag_json(schema *s);
+void schema_tag_json_end(schema *s);
+bool schema_tag_may_be(const schema *s, unsigned type); /* TYPE_…: an argument's text may be read as such */
+bool schema_tag_takes(schema *s, str text);             /* as a string */
+void schema_tag_string(schema *s, grammar_lengths lengths);
+expression schema_tag_strings(schema *s, expression e); /* those of e that are read as they are */
+expression schema_tag_names(schema *s, expression e);   /* those of e that a key may be */
 
 /* ---- grammar_object.c ---- */
 bool schema_emit_object(schema *s, const schema_parts *p);

@@ -97,6 +97,7 @@ static bool emit_words(schema *s, const schema_parts *p, const conditions *c) {
         const char *pattern = grammar_format_pattern(s->nodes[c->formats[i]].text);
         all = language_and(l, all, schema_words(s, c->formats[i], str_of(pattern), true, false));
     }
+    if (s->level == LEVEL_ARGUMENT) e = schema_tag_strings(s, e), all = schema_tag_strings(s, all);
     bool opposite = false; /* of a format: then formats count */
     for (uint32_t i = 0; i < c->n_patterns; i++)
         opposite |= s->nodes[schema_original(s, s->nodes[schema_original(s, c->patterns[i])].parent)].made;
@@ -131,11 +132,24 @@ static bool emit_simply(schema *s, const conditions *c) {
     return false;
 }
 
+/* Between tags. */
+static void emit_raw(schema *s, const schema_parts *p, const conditions *c) {
+    if (!c->n_patterns && !c->n_formats && !c->n_no_patterns && !c->excludes) {
+        schema_tag_string(s, c->lengths);
+        return;
+    }
+    s->b->plain = true;
+    emit_words(s, p, c);
+    s->b->plain = false;
+    schema_tag_json_end(s);
+}
+
 bool schema_emit_string(schema *s, const schema_parts *p) {
     conditions c;
     gather(s, p, &c);
     if (s->b->failed) return false;
     if (c.lengths.least > c.lengths.most) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
+    if (s->level == LEVEL_ARGUMENT) return emit_raw(s, p, &c), !s->b->failed;
     grammar_text(s->b, STR("\""));
     if (!emit_simply(s, &c) && !s->b->failed) emit_words(s, p, &c);
     return !s->b->failed;

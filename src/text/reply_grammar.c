@@ -10,11 +10,17 @@ static void put_literal_byte(buf *b, char c, const char *special) {
     else buf_append(b, &c, 1);
 }
 
-static void put_literal(buf *b, str text) {
-    if (!text.len) return;
+/* One literal of several texts, not all of them empty. */
+static void put_literals(buf *b, str x, str y, str z) {
+    const str all[] = {x, y, z};
     put(b, "\"");
-    for (size_t i = 0; i < text.len; i++) put_literal_byte(b, text.data[i], "\"\\");
+    for (int i = 0; i < 3; i++)
+        for (size_t at = 0; at < all[i].len; at++) put_literal_byte(b, all[i].data[at], "\"\\");
     put(b, "\" ");
+}
+
+static void put_literal(buf *b, str text) {
+    if (text.len) put_literals(b, text, STR(""), STR(""));
 }
 
 /* Where the next <|token|> begins and ends; DeepSeek's have bars of their own, Mistral's are [NAMES]. */
@@ -76,10 +82,11 @@ static void put_until_rule(buf *b, const char *rule, str tag) {
 
 static bool has_parameters(str schema) {
     static const str others[] = {STR("$ref"), STR("anyOf"), STR("oneOf"), STR("allOf"), STR("patternProperties"),
-                                 STR("additionalProperties")};
+                                 STR("additionalProperties"), STR("minProperties"), STR("if")};
     str key, value;
     size_t at = 0;
     if (json_raw_member(json_raw_find(schema, STR("properties")), &at, &key, &value)) return true;
+    if (json_raw_item(json_raw_find(schema, STR("required")), &(size_t){0}, &value)) return true;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         str other = json_raw_find(schema, others[i]);
         if (other.len && !str_is(other, "false")) return true;
@@ -87,76 +94,23 @@ static bool has_parameters(str schema) {
     return false;
 }
 
-/* A part of a schema, with the root's definitions where it may refer to them. */
-static void put_schema(buf *b, str root, str schema) {
-    static const str definitions[] = {STR("$defs"), STR("definitions")};
-    if (!schema.len || schema.data[0] != '{') return put(b, "%json{} ");
-    put(b, "%json{");
-    for (size_t i = 0; i < 2; i++) {
-        str all = json_raw_find(root, definitions[i]);
-        if (all.len && root.data != schema.data && str_has(schema, STR("\"$ref\"")))
-            buf_printf(b, "\"%.*s\":%.*s,", STR_ARG(definitions[i]), STR_ARG(all));
-    }
-    buf_append_str(b, str_from(schema, 1));
+static void put_object_arguments(buf *b, str schema) {
+    if (!has_parameters(schema)) return put_literal(b, STR("{}"));
+    put(b, "%json");
+    buf_append_str(b, schema);
     put(b, " ");
 }
 
-static void put_object_arguments(buf *b, str schema) {
-    if (has_parameters(schema)) put_schema(b, schema, schema);
-    else put_literal(b, STR("{}"));
-}
-
-static bool is_required(str schema, str key) {
-    str required = json_raw_find(schema, STR("required")), item, name = {key.data + 1, key.len - 2};
-    for (size_t at = 0; json_raw_item(required, &at, &item);)
-        if (json_raw_string_is(item, name)) return true;
-    return false;
-}
-
-static void put_choice(buf *b, str values) {
-    char text[TEXT_REPLY_NAME_MAX];
-    size_t len, n = 0;
-    str item;
-    put(b, "( ");
-    for (size_t at = 0; json_raw_item(values, &at, &item);) {
-        if (!json_raw_string(item, text, sizeof text, &len)) continue;
-        if (n++) put(b, "| ");
-        put_literal(b, (str){text, len});
-        if (!len) put(b, "\"\" ");
-    }
-    put(b, ") ");
-}
-
-static void put_value(buf *b, const reply_xml *x, str root, str schema) {
-    unsigned types = reply_schema_types(root, schema);
-    str values = json_raw_find(schema, STR("enum")), before = x->value_has_lines ? STR("\n") : STR("");
-    if (types == REPLY_STRING && values.len) {
-        put_choice(b, values);
-    } else if (!types || types & REPLY_STRING) {
-        return put(b, "value ");
-    } else {
-        put_schema(b, root, schema);
-    }
-    put_literal(b, before);
-    put_literal(b, x->value_end);
-}
-
 static void put_xml_arguments(buf *b, const reply_xml *x, str schema) {
-    str key, value, line = STR("\n");
-    for (size_t at = 0; json_raw_member(json_raw_find(schema, STR("properties")), &at, &key, &value);) {
-        char name[TEXT_REPLY_NAME_MAX];
-        size_t len;
-        if (!json_raw_string(key, name, sizeof name, &len)) continue;
-        put(b, "( ");
-        put_literal(b, x->key);
-        put_literal(b, (str){name, len});
-        put_literal(b, x->key_close);
-        put_literal(b, line);
-        put_literal(b, x->value);
-        put_value(b, x, schema, value);
-        put_literal(b, line);
-        put(b, is_required(schema, key) ? ") " : ")? ");
-    }
+    str line = STR("\n"), lines = x->value_has_lines ? line : STR("");
+    if (!has_parameters(schema)) return;
+    put(b, "%tags ");
+    put_literal(b, x->key);
+    put_literals(b, x->key_close, line, x->value);
+    put_literals(b, lines, x->value_end, STR(""));
+    put_literal(b, line);
+    buf_append_str(b, schema);
+    put(b, " ");
 }
 
 /* ---- calls ---- */
@@ -297,8 +251,6 @@ static unsigned put_call_rules(buf *b, const text_reply_format *f, str tools, st
     put(b, "call ::= ");
     for (unsigned i = 0; i < n; i++) buf_printf(b, i ? "| call-%u " : "call-%u ", i);
     put(b, "\n");
-    if (f->family == TEXT_REPLY_FAMILY_QWEN_XML || f->family == TEXT_REPLY_FAMILY_GLM)
-        put_until_rule(b, "value", reply_xml_of(f->family)->value_end);
     return n;
 }
 

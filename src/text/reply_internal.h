@@ -4,11 +4,6 @@
 
 #include "text/reply.h"
 
-static inline str str_from(str s, size_t at) { return (str){s.data + at, s.len - at}; }
-static inline str str_until(str s, size_t end) { return (str){s.data, end}; }
-static inline bool str_ends(str s, str suffix) {
-    return s.len >= suffix.len && str_starts(str_from(s, s.len - suffix.len), suffix);
-}
 /* Where needle first begins, or s.len. */
 static inline size_t str_find(str s, str needle) {
     const char *at = s.len ? memmem(s.data, s.len, needle.data, needle.len) : NULL;
@@ -63,17 +58,10 @@ const reply_xml *reply_xml_of(text_reply_family family);
 
 /* ---- reply_tools.c: the request's tools ---- */
 
-enum {
-    REPLY_STRING = 1, REPLY_NUMBER = 2, REPLY_BOOL = 4, REPLY_NULL = 8, REPLY_OBJECT = 16, REPLY_ARRAY = 32,
-};
-
 /* The function's object in the array at *at, and its name as written. */
 bool reply_next_tool(str tools, size_t *at, str *function, str *name);
 /* The parameters of the tool called so; false when there is none. */
 bool reply_find_tool(const text_reply_tools *tools, str name, str *schema);
-/* What values of that argument may be, or of that schema within root; 0: nobody says. */
-unsigned reply_argument_types(str schema, str argument);
-unsigned reply_schema_types(str root, str schema);
 
 /* ---- reply_head.c: how a call begins, into a->head ---- */
 

@@ -1,7 +1,7 @@
 /* Calls with an argument per tag: arguments become JSON by the types that the tool's schema gives. */
 #include <stdio.h>
-#include <strings.h>
 
+#include "text/argument.h"
 #include "text/reply_internal.h"
 
 static const reply_xml *xml_of(const text_reply *r) { return reply_xml_of(r->format.family); }
@@ -78,7 +78,7 @@ static size_t step_between(text_reply *r, str w, bool last) {
         put_string(r, key);
         put_json(r, STR(": "));
         r->has_members = true;
-        r->types = (uint8_t)reply_argument_types(r->schema, key);
+        r->types = (uint8_t)argument_types(r->schema, key);
         r->state = REPLY_XML_VALUE;
         return end;
     }
@@ -103,30 +103,6 @@ static str trim_blank(str s) {
     return reply_without_end_blanks(str_from(s, reply_skip_blank(s, 0)));
 }
 
-static bool is_word(str text, const char *word) {
-    return text.len == strlen(word) && !strncasecmp(text.data, word, text.len);
-}
-
-/* The JSON that text stands for under these types; empty when only a string is left. */
-static str json_of(str text, unsigned types) {
-    text = trim_blank(text);
-    if (types & REPLY_BOOL && is_word(text, "true")) return STR("true"); /* templates show Python's True */
-    if (types & REPLY_BOOL && is_word(text, "false")) return STR("false");
-    if (types & REPLY_NULL && (is_word(text, "null") || is_word(text, "none"))) return STR("null");
-    unsigned type = !text.len ? 0
-                    : text.data[0] == '{' ? REPLY_OBJECT
-                    : text.data[0] == '[' ? REPLY_ARRAY
-                    : text.data[0] == '-' || (text.data[0] >= '0' && text.data[0] <= '9') ? REPLY_NUMBER
-                                                                                         : 0;
-    if (!(type & (types ? types : REPLY_OBJECT | REPLY_ARRAY))) return (str){0};
-    text_json j;
-    size_t used;
-    text_json_init(&j, 1);
-    text_json_verdict v = text_json_feed(&j, text, &used, NULL, NULL);
-    if (v == TEXT_JSON_MORE) v = text_json_feed(&j, STR(" "), &(size_t){0}, NULL, NULL); /* a number ends here */
-    return v == TEXT_JSON_DONE && used == text.len ? text : (str){0};
-}
-
 static size_t begin_string(text_reply *r) {
     put_json(r, STR("\""));
     r->state = REPLY_XML_STRING;
@@ -139,18 +115,18 @@ static size_t step_value(text_reply *r, str w, bool last) {
     if (w.len == 0) return 0;
     if (x->value_has_lines && !r->in_value && w.data[0] == '\n') return r->in_value = true, 1;
     r->in_value = true;
-    if (r->types == REPLY_STRING) return begin_string(r);
+    if (r->types == ARGUMENT_STRING) return begin_string(r);
     size_t at = reply_skip_blank(w, 0), end = find_end(r, x, w);
     char first = at < w.len ? w.data[at] : 0;
-    bool nests = (first == '{' && r->types & REPLY_OBJECT) || (first == '[' && r->types & REPLY_ARRAY);
-    if (nests && !(r->types & REPLY_STRING)) {
+    bool nests = (first == '{' && r->types & ARGUMENT_OBJECT) || (first == '[' && r->types & ARGUMENT_ARRAY);
+    if (nests && !(r->types & ARGUMENT_STRING)) {
         text_json_init(&r->json, 1);
         r->state = REPLY_XML_JSON;
         return at;
     }
     if (end == w.len && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
-    if (end == w.len && last && r->types && !(r->types & REPLY_STRING)) return 0; /* reply_xml_cut */
-    str json = end < w.len ? json_of(str_until(w, end), r->types) : (str){0};
+    if (end == w.len && last && r->types && !(r->types & ARGUMENT_STRING)) return 0; /* reply_xml_cut */
+    str json = end < w.len ? argument_json(str_until(w, end), r->types) : (str){0};
     if (!json.len) return begin_string(r);
     text_json j;
     size_t used;

@@ -110,7 +110,11 @@ static void notation_refused(void **state) {
     refused(TEXT_GRAMMAR_GBNF, "root ::= x\nx ::= y? root\ny ::= \"z\"", "a rule leads back to itself");
     refused(TEXT_GRAMMAR_GBNF, "root ::= \"a\" root", "nothing satisfies it");
     refused(TEXT_GRAMMAR_GBNF, "root ::= %json{\"type\":1}", "line 1: %json: at /: 'type' must be");
-    refused(TEXT_GRAMMAR_GBNF, "root ::= %json{", "%json{ lacks its }");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %json{", "a schema lacks its }");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %tags \"<\" {}", "%tags lacks one of its four texts");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %tags \"<\" \">\" \"</v>\" \"\" 5", "behind the texts of %tags comes a schema {…}");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %tags \"<\" \">\" \"<a<\" \"\" {}", "a value's end has 2 to 15 bytes, and the first of them only once");
+    refused(TEXT_GRAMMAR_GBNF, "root ::= %tags \"<012345678901234567890123456789012\" \">\" \"</v>\" \"\" {}", "a text of %tags is too long or lacks its quote");
     refused(TEXT_GRAMMAR_GBNF, "root ::= %regex\"a", "%regex\" lacks its closing quote");
     refused(TEXT_GRAMMAR_GBNF, "root ::= %regex\"a(\"", "line 1: %regex: ( lacks its )");
     refused(TEXT_GRAMMAR_GBNF, "root ::= %regex\"a\\q\"", "this escape is not known");

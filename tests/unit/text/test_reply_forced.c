@@ -9,7 +9,7 @@
 
 static const char tools[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"parameters\":{\"type\":\"object\",\"properties\":"
-    "{\"city\":{\"type\":\"string\",\"maxLength\":3},\"days\":{\"$ref\":\"#/$defs/d\"},\"unit\":{\"enum\":[\"C\",\"F\"]}},\"required\":[\"city\"],"
+    "{\"city\":{\"type\":\"string\",\"maxLength\":9},\"days\":{\"$ref\":\"#/$defs/d\"},\"unit\":{\"enum\":[\"C\",\"F\"]}},\"required\":[\"city\"],"
     "\"additionalProperties\":false,\"$defs\":{\"d\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99}}}}},"
     "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
 
