@@ -104,7 +104,8 @@ static unsigned types_of_member(question *q, str schema, str name, int depth, bo
         if (branch.len) types |= types_of_member(q, branch, name, depth + 1, known);
     }
     if (*known) return types;
-    str patterns = json_raw_find(schema, STR("patternProperties")), others = json_raw_find(schema, STR("additionalProperties"));
+    str patterns = json_raw_find(schema, STR("patternProperties"));
+    str others = json_raw_find(schema, STR("additionalProperties"));
     for (size_t at = 0; json_raw_member(patterns, &at, &key, &item);) types |= types_of(q, item, 0);
     return others.len && others.data[0] == '{' ? types | types_of(q, others, 0) : types;
 }
@@ -117,7 +118,9 @@ unsigned argument_types(str schema, str name) {
 
 /* ---- texts ---- */
 
-static bool is_word(str text, const char *word) { return text.len == strlen(word) && !strncasecmp(text.data, word, text.len); }
+static bool is_word(str text, const char *word) {
+    return text.len == strlen(word) && !strncasecmp(text.data, word, text.len);
+}
 
 str argument_json(str text, unsigned types) {
     text = reply_without_end_blanks(str_from(text, reply_skip_blank(text, 0)));

@@ -18,8 +18,8 @@ enum {
     ARGUMENT_ALL = 63,
 };
 
-/* What values of that argument may be by the parameters' schema (as JSON text): ARGUMENT_… or-ed; 0: nobody says. Bounded work
- * whatever the schema is: one that is too tangled gives ARGUMENT_ALL. */
+/* What values of that argument may be by the parameters' schema (as JSON text): ARGUMENT_… or-ed; 0: nobody says.
+ * Bounded work whatever the schema is: one that is too tangled gives ARGUMENT_ALL. */
 unsigned argument_types(str schema, str name);
 /* The JSON that text stands for under these types; empty: it is a string. Of types 0 only objects and arrays are. */
 str argument_json(str text, unsigned types);

@@ -264,7 +264,8 @@ static bool take_tag(parser *p, char out[GRAMMAR_TAG_MAX]) {
 }
 
 static bool take_tags(parser *p, grammar_tags *t) {
-    if (!take_tag(p, t->key) || !take_tag(p, t->key_end) || !take_tag(p, t->value_end) || !take_tag(p, t->after)) return false;
+    if (!take_tag(p, t->key) || !take_tag(p, t->key_end) || !take_tag(p, t->value_end) || !take_tag(p, t->after))
+        return false;
     skip_blanks(p, true);
     return peek(p) == '{' || wrong(p, "behind the texts of %tags comes a schema {…}");
 }

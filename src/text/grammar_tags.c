@@ -12,9 +12,11 @@ static str end_tag(const schema *s) { /* without the newline that is no part of 
 bool schema_tags_check(schema *s) {
     if (!s->tags) return true;
     str end = str_of(s->tags->value_end), part = end_tag(s);
-    bool again = part.len && memchr(part.data + 1, part.data[0], part.len - 1);
-    if (end.len > GRAMMAR_VALUE_END_MAX || part.len < 2 || again || (part.len < end.len && memchr(part.data, '\n', part.len)))
-        return grammar_fail(s->b, ERR_INVALID, "a value's end has 2 to %d bytes, and the first of them only once", GRAMMAR_VALUE_END_MAX);
+    bool again = part.len && memchr(part.data + 1, part.data[0], part.len - 1),
+         lines = part.len < end.len && memchr(part.data, '\n', part.len);
+    if (end.len > GRAMMAR_VALUE_END_MAX || part.len < 2 || again || lines)
+        return grammar_fail(s->b, ERR_INVALID, "a value's end has 2 to %d bytes, and the first of them only once",
+                            GRAMMAR_VALUE_END_MAX);
     return true;
 }
 
@@ -107,7 +109,8 @@ expression schema_tag_strings(schema *s, expression e) {
         {ARGUMENT_NULL, STR("^[ \\t\\r\\n]*([nN][uU][lL][lL]|[nN][oO][nN][eE])[ \\t\\r\\n]*$")},
     };
     language *l = &s->words;
-    expression tag = language_text(l, end_tag(s)), has = language_then(l, LANGUAGE_ALL, language_then(l, tag, LANGUAGE_ALL));
+    expression tag = language_then(l, language_text(l, end_tag(s)), LANGUAGE_ALL);
+    expression has = language_then(l, LANGUAGE_ALL, tag);
     e = language_and(l, e, language_not(l, has));
     for (size_t i = 0; i < sizeof looks / sizeof *looks; i++)
         if (others(s) & looks[i].type)

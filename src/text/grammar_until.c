@@ -98,7 +98,8 @@ int64_t machine_until_step(const text_grammar *g, const grammar_op *o, uint32_t 
     u.part_len = u.tag_len - newline;
     if (inside == AT_BEGIN) return first_character(&u, c);
     if (inside == AT_NEWLINE) return c == (uint8_t)u.tag[1] ? at(&u, IN_TAG + 2) : UNTIL_WRONG;
-    if (inside == AT_WORD_END) return is_blank(c) || c == (uint8_t)u.part[0] ? UNTIL_WRONG : character(&u, UTF8_NONE, c);
+    if (inside == AT_WORD_END)
+        return is_blank(c) || c == (uint8_t)u.part[0] ? UNTIL_WRONG : character(&u, UTF8_NONE, c);
     if (inside >= IN_WORD) return letter(&u, inside, c);
     if (inside > IN_TAG && inside <= IN_PART) return in_tag(&u, inside - IN_TAG, c);
     if (inside > UTF8_NONE && inside < IN_TAG) {

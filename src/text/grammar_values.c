@@ -74,7 +74,8 @@ typedef struct texts {
 static void keep_value(schema *s, texts *t, uint32_t value) {
     if (!grammar_grow(s->b, (void **)&t->ends, &t->cap, t->n + 1, SCHEMA_NODES_MAX, sizeof *t->ends, "values"))
         return;
-    if (s->level == LEVEL_ARGUMENT && s->nodes[value].kind == JSON_STRING) buf_append_str(&t->all, s->nodes[value].text);
+    bool plain = s->level == LEVEL_ARGUMENT && s->nodes[value].kind == JSON_STRING;
+    if (plain) buf_append_str(&t->all, s->nodes[value].text);
     else schema_write_value(s, value, &t->all);
     t->ends[t->n++] = t->all.len;
 }
@@ -101,7 +102,8 @@ bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool si
         for (uint32_t i = 0; i < p->n && fits; i++) fits = schema_accepts(s, p->at[i], v, 0);
         if (fits && !s->b->failed) keep_value(s, &t, v);
     }
-    if (s->level == LEVEL_ARGUMENTS) schema_fail(s, list, "a tool's arguments as one value of a list are not supported between tags");
+    if (s->level == LEVEL_ARGUMENTS)
+        schema_fail(s, list, "a tool's arguments as one value of a list are not supported between tags");
     if (!s->b->failed) emit_kept(s, &t);
     if (s->level == LEVEL_ARGUMENT) schema_tag_json_end(s);
     buf_free(&t.all);

@@ -175,8 +175,8 @@ reply_verdict reply_skip_member(str text, size_t at, text_reply_ahead *a) {
 /* ---- the others ---- */
 
 static bool is_name(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("_-.:/", c)) ||
-           (unsigned char)c >= 0x80;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("_-.:/ ", c)) ||
+           (unsigned char)c >= 0x80; /* a blank, too: no family ends a name with one */
 }
 
 static size_t skip_name(str text, size_t at) {
@@ -200,7 +200,7 @@ static reply_verdict read_bare_name(const text_reply_tools *tools, str text, siz
     *at = skip_name(text, *at);
     if (*at - from > TEXT_REPLY_NAME_MAX) return REPLY_NO;
     if (*at == text.len) return REPLY_MORE;
-    return take_name(tools, (str){text.data + from, *at - from}, h);
+    return take_name(tools, reply_without_end_blanks((str){text.data + from, *at - from}), h);
 }
 
 /* What is read anew with every token is short: of blanks, too, there are only so many. */
@@ -300,11 +300,11 @@ reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools
 
 /* ---- gpt-oss ---- */
 
-/* The word behind mark in a header. */
-static str header_word(str header, str mark) {
+/* What is behind mark in a header, up to the next of the ends. */
+static str header_words(str header, str mark, const char *ends) {
     size_t at = str_find(header, mark), end;
     if (at == header.len) return (str){0};
-    for (end = at += mark.len; end < header.len && header.data[end] != ' ' && header.data[end] != '<';) end++;
+    for (end = at += mark.len; end < header.len && !strchr(ends, header.data[end]);) end++;
     return (str){header.data + at, end - at};
 }
 
@@ -327,13 +327,15 @@ reply_verdict reply_read_channel(const text_reply_tools *tools, str text, text_r
     size_t at = str_find(start, message);
     if (memchr(start.data, '\n', at)) return REPLY_NO;
     if (at == start.len) return text.len < HEADER_BYTES_MAX ? REPLY_MORE : REPLY_NO;
-    str header = str_until(text, at), name = header_word(header, STR(" to=functions."));
+    str header = str_until(text, at), to = STR(" to=functions."), name = header_words(header, to, "< ");
     h->end = (uint32_t)(at + message.len);
-    *kind = str_is(header_word(header, STR("<|channel|>")), "analysis") ? TEXT_REPLY_REASONING : TEXT_REPLY_CONTENT;
+    bool analysis = str_is(header_words(header, STR("<|channel|>"), "< "), "analysis");
+    *kind = analysis ? TEXT_REPLY_REASONING : TEXT_REPLY_CONTENT;
     if (!name.len || !tools->n_slots) return REPLY_YES;
     *kind = TEXT_REPLY_CALL;
-    if ((v = take_name(tools, name, h)) != REPLY_YES) return v;
-    if ((v = expect_arguments(text, h->end, h)) != REPLY_NO) return v;
+    if ((v = take_name(tools, name, h)) != REPLY_YES) /* blanks may be in it */
+        v = take_name(tools, reply_without_end_blanks(header_words(header, to, "<")), h);
+    if (v != REPLY_YES || (v = expect_arguments(text, h->end, h)) != REPLY_NO) return v;
     size_t end = h->end;
     return expect(text, &end, STR("<|")); /* no arguments: {} */
 }

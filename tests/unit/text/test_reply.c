@@ -25,7 +25,7 @@ typedef struct line {
 
 static void add(line *l, str s) {
     assert_true(l->len + s.len + 1 < sizeof l->text);
-    memcpy(l->text + l->len, s.data, s.len);
+    if (s.len) memcpy(l->text + l->len, s.data, s.len);
     l->len += s.len;
     l->text[l->len] = 0;
 }

@@ -11,7 +11,8 @@ static const char tools[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"parameters\":{\"type\":\"object\",\"properties\":"
     "{\"city\":{\"type\":\"string\",\"maxLength\":9},\"days\":{\"$ref\":\"#/$defs/d\"},\"unit\":{\"enum\":[\"C\",\"F\"]}},\"required\":[\"city\"],"
     "\"additionalProperties\":false,\"$defs\":{\"d\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99}}}}},"
-    "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
+    "{\"type\":\"function\",\"function\":{\"name\":\"now\"}},{\"type\":\"function\",\"function\":{\"name\":\"later on\",\"parameters\":"
+    "{\"properties\":{\"a b\":{\"type\":[\"string\",\"number\",\"null\"]},\"c\":{}},\"required\":[\"a b\"],\"additionalProperties\":{\"type\":\"boolean\"}}}}]";
 
 typedef struct forced {
     test_alloc heap;
