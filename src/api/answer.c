@@ -334,6 +334,7 @@ static void collect(answer *x, uint32_t i, wording *all) {
     if (x->logprobs) json_array_end(&w);
     if (reply) text_reply_finish(reply, on_whole_piece, all);
     close_call(all);
+    if (x->style.hide_reasoning) all->reasoning.len = reasoning_start;
     if (all->cut) cut_off(&out.finish, &out.stopped_by);
     all->choices[i] = (answer_choice){.text = {NULL, all->text.len - text_start},
                                       .reasoning = {NULL, all->reasoning.len - reasoning_start},

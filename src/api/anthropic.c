@@ -466,6 +466,7 @@ static bool read_thinking(chat *c, str json, err *e) {
     if (!CHAT_READ(c, "thinking", json, thinking_rows, &f, e)) return false;
     if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'thinking.type' is missing");
     c->thinking = f.type ? CHAT_THINKING_ON : CHAT_THINKING_OFF;
+    if (f.type && f.budget_tokens) c->budget = 1 + (uint64_t)f.budget_tokens;
     c->style.hide_reasoning = f.display == 1;
     return true;
 }

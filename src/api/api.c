@@ -410,12 +410,17 @@ static bool have_scratch(api *a, err *e) {
     return err_set_memory(e, 0, mem_ledger_available(a->ledger), "no memory to tokenize in");
 }
 
-bool api_tokenize_word(api *a, str text, int32_t *tokens, uint32_t most, uint32_t *n, err *e) {
+bool api_tokenize_part(api *a, str text, bool plain, int32_t *tokens, uint32_t most, uint32_t *n, err *e) {
     size_t n_tokens = 0;
     const text_vocab *v = engine_vocab(a->en);
-    if (!have_scratch(a, e) || !text_encode(v, a->scratch, text, false, true, tokens, most, &n_tokens, e)) return false;
+    if (!have_scratch(a, e) || !text_encode(v, a->scratch, text, false, !plain, tokens, most, &n_tokens, e))
+        return false;
     *n = (uint32_t)n_tokens;
     return true;
+}
+
+bool api_tokenize_word(api *a, str text, int32_t *tokens, uint32_t most, uint32_t *n, err *e) {
+    return api_tokenize_part(a, text, false, tokens, most, n, e);
 }
 
 bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e) {

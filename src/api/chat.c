@@ -1,4 +1,5 @@
 #include "api/chat_fit.h"
+#include "api/thinking.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -336,7 +337,6 @@ static bool read_prefill(chat *c, str json, err *e) {
 
 static bool read_shared(chat *c, const shared_values *v, err *e) {
     if (!c->template_values.len) c->template_values = v->template_values;
-    if (v->thinking) c->thinking = (chat_thinking)v->thinking;
     if (v->continue_final) c->continue_name = "continue_final_message";
     if (!read_prefill(c, v->prefill, e)) return false;
     c->no_generation_prompt = v->generation_prompt == 1 && !c->continue_name;
@@ -368,7 +368,7 @@ static bool check_begun(const chat *c, err *e) {
 bool chat_finish(chat *c, api_request *q, err *e) {
     api *a = c->a;
     buf prompt;
-    if (!read_shared(c, &q->also, e) || !take_form(c, &q->form, e)) return false;
+    if (!read_shared(c, &q->also, e) || !thinking_read(c, q, e) || !take_form(c, &q->form, e)) return false;
     if (!c->first) return err_set(e, ERR_INVALID, "'messages' is empty; there must be one at least");
     if (!check_begun(c, e)) return false;
     /* A form is asked for at once: thoughts before it only where someone wants them. */
@@ -379,6 +379,7 @@ bool chat_finish(chat *c, api_request *q, err *e) {
     if (!api_tokenize(a, text_of(&prompt), true, &q->job.n_prompt, e)) return false;
     request_truncate(q);
     q->job.words = &a->model.reply;
+    if (!thinking_set(c, q, e)) return false;
     bool must_call = c->choice == CHAT_TOOLS_REQUIRED || c->choice == CHAT_TOOLS_NAMED;
     return must_call ? set_call(c, q, e) : set_format(c, q, e);
 }

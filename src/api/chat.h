@@ -60,6 +60,7 @@ typedef struct chat {
     const char *format_name;  /* of the field it came in */
     bool format_is_rule;      /* GBNF that is not all of a grammar, but what a rule is */
     chat_thinking thinking;
+    uint64_t budget;     /* 1 + tokens of thinking; 0: no bound */
     str effort;          /* "low", "medium", "high"; empty: unsaid */
     str template_values; /* JSON object: more for the template */
     bool continue_last;  /* a last message of the assistant's is the beginning of the answer, where there is one */

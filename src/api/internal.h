@@ -198,6 +198,8 @@ int api_find_key(const char *keys, str given);
 bool api_tokenize(api *a, str text, bool quoted, uint32_t *n, err *e);
 /* The tokens of a word by itself, in memory of the caller's. */
 bool api_tokenize_word(api *a, str text, int32_t *tokens, uint32_t most, uint32_t *n, err *e);
+/* The same of a part of a text. plain: what spells a control token is text. */
+bool api_tokenize_part(api *a, str text, bool plain, int32_t *tokens, uint32_t most, uint32_t *n, err *e);
 /* Puts one more id of a prompt given as ids there. name: the field's. What the context does not hold is only counted:
  * when all ids are there, api_check_prompt says whether they fit. */
 bool api_add_token(api *a, const char *name, int64_t id, uint32_t *n, err *e);

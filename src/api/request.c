@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "api/internal.h"
+#include "api/thinking.h"
 
 /* In the order of compute_kv_type. */
 const char *const request_kv_types[] = {"f16", "q8", "q4", NULL};
@@ -95,6 +96,7 @@ void request_begin(api *a, api_request *q) {
     q->kv_type = q->job.terms.type;
     q->window = q->keep = q->cache_ttl_s = REQUEST_NOT_GIVEN;
     q->ignored.a = a;
+    for (int i = 0; i < SHARED_BUDGETS; i++) q->also.budgets[i] = BUDGET_UNSAID;
 }
 
 bool request_read(api_request *q, const fields_in *in, const char *path, str json, const field *rows, size_t n,
@@ -129,8 +131,7 @@ static bool only_chat(const api_request *q, err *e) {
                        : v->prefill.len       ? "prefill"
                        : v->generation_prompt ? "add_generation_prompt"
                        : v->template_values.len > 2 ? "chat_template_kwargs"
-                       : v->thinking          ? "enable_thinking"
-                                              : NULL;
+                                                    : thinking_named(v);
     return !name || err_set(e, ERR_INVALID, "'%s' is given; this route has no conversation: use one of chats", name);
 }
 

@@ -17,7 +17,6 @@
 #define REFUSED(name, reason) {name, FIELD_ANY, .use = FIELD_REFUSED, .why = reason}
 #define REFUSED_BUT(name, from, to, reason)                                                                  \
     {name, FIELD_FLOAT, .low = from, .high = to, .use = FIELD_REFUSED, .why = reason}
-#define NOT_YET "is given: this server cannot do that yet"
 
 /* ["text"], in any case; what else there is cannot be had. */
 static bool on_modalities(void *target, const json_event *ev, int depth, err *e) {
@@ -27,6 +26,9 @@ static bool on_modalities(void *target, const json_event *ev, int depth, err *e)
     return (depth == 1 && ev->kind == JSON_STRING && str_is(ev->text, "text")) ||
            err_set(e, ERR_INVALID, "'modalities' may hold \"text\" only: this model says nothing else");
 }
+
+/* What leaves thoughts within the text ("none", "raw") cannot be had: they come apart. */
+static const char *const reasoning_formats[] = {"auto", "hidden", "parsed", "deepseek", "deepseek-legacy", NULL};
 
 const field shared_fields[] = {
     /* other names of what there is */
@@ -43,11 +45,20 @@ const field shared_fields[] = {
     {"prefill", FIELD_ANY, ALSO(prefill)},
     {"add_generation_prompt", FIELD_YES_NO, ALSO(generation_prompt)},
     {"chat_template_kwargs", FIELD_OBJECT, ALSO(template_values)},
+    /* thoughts */
     {"enable_thinking", FIELD_YES_NO, ALSO(thinking)},
-    /* not yet */
+    {"thinking_budget_tokens", FIELD_I32, ALSO(budgets[0]), -1, INT32_MAX},
+    {"thinking_token_budget", FIELD_I32, ALSO(budgets[1]), -1, INT32_MAX},
+    {"thinking_budget", FIELD_I32, ALSO(budgets[2]), -1, INT32_MAX},
+    {"reasoning_budget", FIELD_I32, ALSO(budgets[3]), -1, INT32_MAX},
+    {"reasoning_budget_tokens", FIELD_I32, ALSO(budgets[4]), -1, INT32_MAX},
+    {"reasoning_budget_message", FIELD_STRING, ALSO(budget_message)},
+    {"thinking_budget_message", FIELD_STRING, ALSO(budget_message)},
+    {"thinking", FIELD_OBJECT, ALSO(thinking_object)},
+    {"reasoning", FIELD_OBJECT, ALSO(reasoning_object)},
+    {"include_reasoning", FIELD_YES_NO, ALSO(include_reasoning)},
+    {"reasoning_format", FIELD_WORD, ALSO(reasoning_format), .words = reasoning_formats},
     REFUSED("response_format", "is given: this route has no such field; use 'json_schema', 'regex' or 'grammar'"),
-    REFUSED_BUT("thinking_budget_tokens", -1, -1, NOT_YET),
-    REFUSED_BUT("thinking_token_budget", -1, -1, NOT_YET),
     /* the answer's form */
     {"guided_json", FIELD_ANY, ALSO(guided_json)},
     {"guided_json_object", FIELD_BOOL, ALSO(guided_json_object)},

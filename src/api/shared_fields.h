@@ -27,9 +27,15 @@ void shared_fields_ignore(void *ctx, const char *path, str name);
 /* A tool or an item that is left out of the prompt: where: "tools.", "input.". */
 void shared_fields_leave_out(ignored_names *x, const char *where, str name);
 
+/* reasoning_format: ours is the third; thoughts are left out with HIDDEN. */
+enum { SHARED_BUDGETS = 5, BUDGET_UNSAID = INT32_MIN, REASONING_HIDDEN = 1 };
+
 /* What the shared fields come to that has no place in the job. */
 typedef struct shared_values {
     uint32_t generation_prompt, thinking; /* as FIELD_YES_NO */
+    uint32_t include_reasoning, reasoning_format; /* as FIELD_YES_NO; as its words, 0: unsaid */
+    int32_t budgets[SHARED_BUDGETS];              /* of thinking, by each of its names; -1: none */
+    str budget_message, thinking_object, reasoning_object;
     bool continue_final;
     int32_t n_predict;
     uint32_t max_new_tokens, n_probs, truncate_prompt;

@@ -13,6 +13,7 @@ void engine_generation_start(engine_generation *g) {
     g->finish = ENGINE_RUNNING;
     g->stopped_by = -1;
     engine_sampler_begin(&g->sampler, g->sampling);
+    engine_thought_begin(&g->thought, &g->sampling->thinking, g->words);
     g->grammar = (text_grammar_cursor){0};
     g->n_draft = g->n_drafted = g->n_accepted = 0;
     g->holds = false;
@@ -97,6 +98,18 @@ static str add_text(engine_generation *g, int32_t token, bool ends) {
     return release(g, g->n_held - keep);
 }
 
+/* The next token: what is due, or what the sampler draws. */
+static void sample(engine_generation *g, const float *logits, const uint64_t *allowed, engine_sample *out) {
+    char bytes[TEXT_TOKEN_BYTES_MAX];
+    uint32_t all = g->n_prompt + g->n_generated;
+    int32_t due = engine_thought_due(&g->thought, allowed);
+    if (due >= 0) engine_sample_given(g->en, g->sampling, &g->sampler, logits, due, out);
+    else engine_sample_next(g->en, g->sampling, &g->sampler, logits, allowed, g->tokens, all, out);
+    if (!g->sampling->thinking.limited) return;
+    size_t n = text_token_bytes(engine_vocab(g->en), out->token, true, bytes);
+    engine_thought_note(&g->thought, due, (str){bytes, n});
+}
+
 /* False: nothing is said. */
 static bool accept_states(engine_generation *g, const engine_feed *feed, const float *states) {
     engine_embedding_add(&g->embedding, states, g->n_fed, feed->n_tokens, g->n_prompt);
@@ -106,7 +119,7 @@ static bool accept_states(engine_generation *g, const engine_feed *feed, const f
 }
 
 bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *result,
-                              engine_sample *sample, str *text) {
+                              engine_sample *next, str *text) {
     g->holds = false;
     if (feed->want == ENGINE_WANT_STATES) return accept_states(g, feed, result);
     g->n_fed += feed->want == ENGINE_WANT_ALL ? 1 : feed->n_tokens;
@@ -123,18 +136,18 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
         }
     }
     plat_pulse_turn("sampling");
-    engine_sample_next(g->en, g->sampling, &g->sampler, result, allowed, g->tokens, all, sample);
-    if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, sample->token);
-    bool guessed = g->n_draft && g->tokens[all] == sample->token;
+    sample(g, result, allowed, next);
+    if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, next->token);
+    bool guessed = g->n_draft && g->tokens[all] == next->token;
     g->n_draft = guessed ? g->n_draft - 1 : 0;
-    g->tokens[all] = sample->token;
+    g->tokens[all] = next->token;
     g->n_generated++;
-    bool ends = allowed ? engine_grammar_accept(g->en, &g->grammar, sample->token)
-                        : !g->sampling->ignore_end && text_vocab_is_end(engine_vocab(g->en), sample->token);
-    ends |= engine_sampling_stops(g->sampling, sample->token) && g->n_generated >= g->sampling->min_tokens;
+    bool ends = allowed ? engine_grammar_accept(g->en, &g->grammar, next->token)
+                        : !g->sampling->ignore_end && text_vocab_is_end(engine_vocab(g->en), next->token);
+    ends |= engine_sampling_stops(g->sampling, next->token) && g->n_generated >= g->sampling->min_tokens;
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
-    *text = add_text(g, sample->token, ends);
+    *text = add_text(g, next->token, ends);
     g->holds = guessed && g->finish == ENGINE_RUNNING;
     return true;
 }

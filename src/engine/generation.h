@@ -50,6 +50,7 @@ typedef struct engine_generation {
     engine_finish finish;
     int32_t stopped_by; /* index of the stop string, or −1 */
     engine_sampler sampler;
+    engine_thought thought;
     text_grammar_cursor grammar; /* with sampling->grammar */
     err failure;
     engine_guess guess;

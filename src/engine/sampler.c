@@ -549,17 +549,21 @@ static int32_t choose(engine *en, const engine_sampling *s, engine_sampler *x, c
     return draw(&p, temperature_of(&p, s), &x->random, &share);
 }
 
-void engine_sample_next(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,
-                        const uint64_t *allowed, const int32_t *tokens, uint32_t n_tokens, engine_sample *out) {
-    uint64_t mallocs = plat_malloc_calls();
-    out->token = choose(en, s, x, logits, allowed, tokens, n_tokens);
+void engine_sample_given(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits, int32_t token,
+                         engine_sample *out) {
+    out->token = token;
     x->n++;
     out->n_top = 0;
     out->logprob = 0;
-    if (s->logprobs) {
-        float log_total = log_sum_exp(logits, en->hparams.n_vocab);
-        out->logprob = logits[out->token] - log_total;
-        fill_top(logits, en->hparams.n_vocab, log_total, s->top_logprobs, out);
-    }
+    if (!s->logprobs) return;
+    float log_total = log_sum_exp(logits, en->hparams.n_vocab);
+    out->logprob = logits[out->token] - log_total;
+    fill_top(logits, en->hparams.n_vocab, log_total, s->top_logprobs, out);
+}
+
+void engine_sample_next(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,
+                        const uint64_t *allowed, const int32_t *tokens, uint32_t n_tokens, engine_sample *out) {
+    uint64_t mallocs = plat_malloc_calls();
+    engine_sample_given(en, s, x, logits, choose(en, s, x, logits, allowed, tokens, n_tokens), out);
     en->counters.step_mallocs += plat_malloc_calls() - mallocs;
 }

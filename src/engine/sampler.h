@@ -17,6 +17,7 @@
 #include "base/rng.h"
 #include "engine/engine.h"
 #include "engine/grammars.h"
+#include "engine/thought.h"
 
 enum {
     SAMPLER_BIAS_MAX = 300,
@@ -63,6 +64,7 @@ typedef struct engine_sampling {
     bool logprobs;
     bool show_stop;          /* what has ended the text, a stop string or a stop token, is a part of it */
     bool show_special;       /* control tokens are text, whatever they are */
+    engine_thinking thinking;
     bool ignore_end;         /* never stop at an end token: they are banned. With a grammar, that decides */
     engine_grammar *grammar; /* what the text must be; NULL: anything. The caller holds it */
 } engine_sampling;
@@ -97,5 +99,8 @@ typedef struct engine_sample {
  * at least one; NULL: any. */
 void engine_sample_next(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,
                         const uint64_t *allowed, const int32_t *tokens, uint32_t n_tokens, engine_sample *out);
+/* The same where the token is settled: nothing is drawn. */
+void engine_sample_given(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits, int32_t token,
+                         engine_sample *out);
 
 #endif

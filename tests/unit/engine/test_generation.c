@@ -377,8 +377,90 @@ static void what_is_shown_is_the_text_up_to_the_stop(void **state) {
     assert_true(by_stop > 300 && by_end > 50 && by_length > 300);
 }
 
+/* ---- how long it may think ---- */
+
+static const text_reply_format thinker = {.family = TEXT_REPLY_FAMILY_HERMES, .thinks = true, .think_open = STR("ST"), .think_close = STR("OP")};
+
+static void begin_thinking(talk *t, bool begun, uint32_t budget) {
+    t->g.n_stops = 0;
+    begin(t, 2, 40);
+    t->sampling.thinking = (engine_thinking){.limited = true, .begun = begun, .budget = budget, .n_close = 3, .close = {X, OP, X}};
+    t->g.words = &thinker;
+    engine_generation_start(&t->g);
+}
+
+/* Lets the model want token, and another come. */
+static void comes(talk *t, int32_t token, int32_t instead) {
+    static float logits[N_VOCAB];
+    engine_feed feed;
+    engine_sample sample;
+    str text;
+    memset(logits, 0, sizeof logits);
+    logits[token] = 9;
+    engine_generation_feed(&t->g, 64, &feed);
+    assert_true(engine_generation_accept(&t->g, &feed, logits, &sample, &text));
+    assert_int_equal(sample.token, instead);
+}
+
+static void a_thought_ends_when_its_budget_is_spent(void **state) {
+    (void)state;
+    static talk t;
+    begin_thinking(&t, true, 2);
+    comes(&t, A, A), comes(&t, B, B);
+    comes(&t, A, X), comes(&t, A, OP), comes(&t, A, X);
+    for (int i = 0; i < 5; i++) comes(&t, A, A);
+    begin_thinking(&t, true, 0); /* none at all */
+    comes(&t, A, X), comes(&t, B, OP), comes(&t, A, X), comes(&t, B, B);
+    begin_thinking(&t, false, 1); /* it begins itself; blanks may come before */
+    comes(&t, SPACE, SPACE), comes(&t, ST, ST), comes(&t, A, A), comes(&t, A, X), comes(&t, A, OP), comes(&t, A, X), comes(&t, A, A);
+    begin_thinking(&t, false, 1); /* what stands later is none */
+    comes(&t, A, A), comes(&t, ST, ST);
+    for (int i = 0; i < 5; i++) comes(&t, A, A);
+    begin_thinking(&t, true, 3); /* it ends in time, in pieces or whole */
+    comes(&t, A, A), comes(&t, STOP, STOP);
+    for (int i = 0; i < 5; i++) comes(&t, B, B);
+    begin_thinking(&t, true, 1);
+    t.g.words = NULL; /* no words, no thoughts */
+    engine_generation_start(&t.g);
+    for (int i = 0; i < 5; i++) comes(&t, B, B);
+}
+
+/* A function of the tokens alone: within a character nothing is cut, and where a grammar forbids it nothing is forced. */
+static void the_end_of_a_thought_waits_for_what_may_be(void **state) {
+    (void)state;
+    engine_thinking how = {.limited = true, .begun = true, .budget = 1, .n_close = 2, .close = {3, 70}};
+    engine_thought t;
+    uint64_t all[2] = {~0ull, ~0ull}, not_first[2] = {~8ull, ~0ull}, not_second[2] = {~0ull, ~64ull};
+    engine_thought_begin(&t, &how, &thinker);
+    assert_int_equal(engine_thought_due(&t, all), -1);
+    engine_thought_note(&t, -1, STR("\xE6\x97"));
+    assert_int_equal(engine_thought_due(&t, all), -1);
+    engine_thought_note(&t, -1, STR("\xA5"));
+    assert_int_equal(engine_thought_due(&t, not_first), -1);
+    assert_int_equal(engine_thought_due(&t, all), 3);
+    engine_thought_note(&t, 3, STR("\n"));
+    assert_int_equal(engine_thought_due(&t, not_second), -1); /* and never again */
+    engine_thought_note(&t, -1, STR("a"));
+    assert_int_equal(engine_thought_due(&t, all), -1);
+    text_reply_format harmony = {.family = TEXT_REPLY_FAMILY_HARMONY, .thinks = true};
+    how.begun = false;
+    engine_thought_begin(&t, &how, &harmony); /* thoughts begin anywhere, and one budget is for all of them */
+    engine_thought_note(&t, -1, STR("<|channel|>"));
+    engine_thought_note(&t, -1, STR("analysis"));
+    engine_thought_note(&t, -1, STR("<|message|>"));
+    engine_thought_note(&t, -1, STR("Hm"));
+    assert_int_equal(engine_thought_due(&t, NULL), 3);
+    engine_thought_note(&t, 3, STR("<|end|>"));
+    assert_int_equal(engine_thought_due(&t, NULL), 70);
+    engine_thought_note(&t, 70, STR("<|start|>assistant<|channel|>"));
+    assert_int_equal(engine_thought_due(&t, NULL), -1);
+    engine_thought_note(&t, -1, STR("analysis<|message|>"));
+    assert_int_equal(engine_thought_due(&t, NULL), 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_thought_ends_when_its_budget_is_spent), cmocka_unit_test(the_end_of_a_thought_waits_for_what_may_be),
         cmocka_unit_test(feeds_the_prompt_in_pieces), cmocka_unit_test(a_stop_across_tokens),
         cmocka_unit_test(the_earliest_stop_wins),     cmocka_unit_test(held_text_is_released_at_the_end),
         cmocka_unit_test(characters_stay_whole),      cmocka_unit_test(the_longest_stops),
