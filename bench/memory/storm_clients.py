@@ -12,7 +12,7 @@ import threading
 import time
 
 CONTEXT, BODY_LIMIT = 1024, 256 << 10
-COMMON = ("-np", "8", "-c", str(CONTEXT), "--max-active", "32", "--max-connections", "64", "--body-limit", "256K", "--body-pool", "2M", "--max-queue", "32", "--any-model")
+COMMON = ("-np", "8", "-c", str(CONTEXT), "--max-active", "32", "--max-connections", "64", "--body-limit", "256K", "--body-pool", "2M", "--max-queue", "32")
 WORDS = "the a little cat dog boat house river ran saw told why and so then happy old big tree said".split()
 
 

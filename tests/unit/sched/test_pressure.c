@@ -4,7 +4,7 @@
 enum { CONTEXT = 2048, ENTRIES = 100, FOUR = 4 };
 
 #ifdef PLIMSOLL_SANITIZED
-enum { LONG = 60 };
+enum { LONG = 240 };
 #else
 enum { LONG = 400 };
 #endif
@@ -96,6 +96,14 @@ static void *blow(void *ctx) {
     return NULL;
 }
 
+/* Says more than its ring holds, so that it is still there however late the test is: it ends only when it is read. */
+static ask *asking_much(const world *w, uint64_t seed, uint32_t n_prompt) {
+    ask *q = asking(w, seed, n_prompt, LONG);
+    q->r.whole = false;
+    q->r.sampling.top_logprobs = 20;
+    return q;
+}
+
 /* Accepted before it came; entries 0: nothing can be remembered of the parked. */
 static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
     world w;
@@ -103,12 +111,13 @@ static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
     answer alone[FOUR], answers[FOUR] = {0};
     sched_job *jobs[FOUR];
     world_up(&w, FOUR, entries, false);
-    for (uint32_t i = 0; i < FOUR; i++) asks[i] = asking(&w, 10 + i, 300 + 100 * i, LONG);
+    for (uint32_t i = 0; i < FOUR; i++) asks[i] = asking_much(&w, 10 + i, 300 + 100 * i);
     ask_alone(asks, alone, FOUR, CONTEXT);
     for (uint32_t i = 0; i < FOUR; i++) jobs[i] = submit_ask(&w, asks[i]);
     until_active(&w, FOUR);
     weather x = {.w = &w, .changing = changing};
     assert_int_equal(pthread_create(&x.thread, NULL, blow, &x), 0);
+    while (!changing && !counts_of(&w).parkings) pause_us(200);
     finish_all(&w, jobs, answers, FOUR);
     x.stop = true;
     pthread_join(x.thread, NULL);
@@ -120,12 +129,10 @@ static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
     world_down(&w);
 }
 
-/* On a machine with too much to do, all may have finished before the weather came. */
 static void storm_that_parks(uint32_t entries) {
-    uint32_t parkings = 0;
-    for (int i = 0; i < 5 && !parkings; i++) storm(entries, false, &parkings);
+    uint32_t parkings;
+    storm(entries, false, &parkings);
     print_message("parked %u times\n", parkings);
-    assert_true(parkings > 0);
 }
 
 static void the_accepted_finish_in_an_emergency(void **state) {

@@ -159,6 +159,7 @@ static inline void world_down(world *w) { world_end(w, true); }
 
 static inline void pause_us(uint64_t us) { nanosleep(&(struct timespec){0, (long)us * 1000}, NULL); }
 
+/* They must last until they are seen: such as submit_lasting, or whole ones that say more than a ring holds. */
 static inline void until_active(world *w, uint32_t n) {
     while (counts_of(w).active != n) pause_us(200);
 }
