@@ -85,7 +85,9 @@ static const field rows[] = {
 static bool read_request(api *a, str body, embeddings_request *x, const chat *c, err *e) {
     request_begin(a, &x->q);
     x->normalize = true;
-    if (!fields_parse_in(&c->in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
+    fields_more nobodys = {.unknown = shared_fields_ignore, .ctx = &x->q.ignored};
+    fields_in in = {c->in.parser, c->in.texts, "", &nobodys};
+    if (!fields_parse_in(&in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
     if (!api_check_model(a, x->model, e) || !request_finish(&x->q, 1, e)) return false;
     x->q.job.pooling = (sched_pooling)x->pooling;
     x->q.job.normalize = x->normalize;
@@ -103,6 +105,7 @@ void openai_embeddings(api *a, http_request *r) {
                 (vectors = embed_begin(a, &words, x.format, &e)) &&
                 embed_read(vectors, &c, "input", x.input, false, &e);
     if (good && !embed_made(vectors)->n) good = err_set(&e, ERR_INVALID, "'input' is an empty array");
+    if (begun) request_name_ignored(&x.q, r);
     if (good) {
         embed_run(vectors, r, &x.q, x.dimensions, x.format == AS_BASE64 ? EMBED_BASE64_BYTES : EMBED_DECIMAL_BYTES);
     } else {

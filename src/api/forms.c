@@ -26,6 +26,22 @@ static const field outputs_rows[] = {
     {"disable_additional_properties", FIELD_BOOL, .use = FIELD_CHECKED},
 };
 
+/* OpenAI's, of routes that have no such field of their own. The schema may stand in it without an envelope. */
+typedef struct format_object {
+    uint32_t type;
+    str json_schema, schema, grammar, regex;
+} format_object;
+
+static const char *const format_types[] = {"text", "json_object", "json_schema", "grammar", "regex", NULL};
+enum { FORMAT_TEXT, FORMAT_OBJECT, FORMAT_SCHEMA, FORMAT_GRAMMAR, FORMAT_REGEX, FORMAT_UNSAID };
+static const field format_rows[] = {
+    {"type", FIELD_WORD, offsetof(format_object, type), .words = format_types},
+    {"json_schema", FIELD_OBJECT, offsetof(format_object, json_schema)},
+    {"schema", FIELD_ANY, offsetof(format_object, schema)},
+    {"grammar", FIELD_STRING, offsetof(format_object, grammar)},
+    {"regex", FIELD_STRING, offsetof(format_object, regex)},
+};
+
 typedef struct form_reader {
     const fields_in *in;
     request_form *form;
@@ -99,6 +115,32 @@ static bool take(form_reader *x, const char *name, form_kind kind, str value, er
     return true;
 }
 
+static bool take_format(form_reader *x, str json, err *e) {
+    format_object f = {.type = FORMAT_UNSAID};
+    fields_in inner = {x->in->parser, x->in->texts, "response_format.", NULL};
+    fields_in schema = {x->in->parser, x->in->texts, "response_format.json_schema.", NULL};
+    size_t n = sizeof format_rows / sizeof *format_rows;
+    if (!json.len) return true;
+    if (!fields_parse_in(&inner, json, format_rows, n, true, &f, NULL, e)) return false;
+    if (f.json_schema.len && !fields_parse_in(&schema, f.json_schema, format_rows + 2, 1, true, &f, NULL, e))
+        return false;
+    switch (f.type) {
+    case FORMAT_TEXT: return true;
+    case FORMAT_OBJECT: return take(x, "response_format", f.schema.len ? FORM_JSON : FORM_JSON_OBJECT,
+                                    f.schema.len ? f.schema : STR("{}"), e);
+    case FORMAT_SCHEMA:
+        if (f.schema.len) return take(x, "response_format", FORM_JSON, f.schema, e);
+        return err_set(e, ERR_INVALID, "'response_format.json_schema.schema' is missing");
+    case FORMAT_GRAMMAR:
+        if (f.grammar.len) return take(x, "response_format", FORM_GBNF, f.grammar, e);
+        return err_set(e, ERR_INVALID, "'response_format.grammar' is missing");
+    case FORMAT_REGEX:
+        if (f.regex.len) return take(x, "response_format", FORM_REGEX, f.regex, e);
+        return err_set(e, ERR_INVALID, "'response_format.regex' is missing");
+    default: return err_set(e, ERR_INVALID, "'response_format.type' is missing");
+    }
+}
+
 bool request_read_form(api_request *q, const fields_in *in, err *e) {
     const shared_values *v = &q->also;
     outputs o = {.json_object = false};
@@ -108,7 +150,7 @@ bool request_read_form(api_request *q, const fields_in *in, err *e) {
     if (v->structured.len && !fields_parse_in(&inner, v->structured, outputs_rows,
                                               sizeof outputs_rows / sizeof *outputs_rows, true, &o, NULL, e))
         return false;
-    return take(&x, "guided_json", FORM_JSON, v->guided_json, e) &&
+    return take_format(&x, v->response_format, e) && take(&x, "guided_json", FORM_JSON, v->guided_json, e) &&
            take(&x, "guided_json_object", FORM_JSON_OBJECT, v->guided_json_object ? any : none, e) &&
            take(&x, "guided_regex", FORM_REGEX, v->guided_regex, e) &&
            take(&x, "guided_choice", FORM_CHOICE, v->guided_choice, e) &&

@@ -50,7 +50,9 @@ static const field rows[] = {
 static bool read_fields(api *a, str body, embed_fields *x, const chat *c, err *e) {
     ollama_keep keep;
     request_begin(a, &x->q);
-    if (!fields_parse_in(&c->in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
+    fields_more nobodys = {.unknown = shared_fields_ignore, .ctx = &x->q.ignored};
+    fields_in in = {c->in.parser, c->in.texts, "", &nobodys};
+    if (!fields_parse_in(&in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
     if (!x->model.len) return err_set(e, ERR_INVALID, "'model' is missing");
     return api_check_model(a, x->model, e) && ollama_read_keep_alive(&c->in, x->keep_alive, &keep, e) &&
            request_finish(&x->q, 1, e);
@@ -72,6 +74,7 @@ static void handle(api *a, http_request *r, uint32_t flavour) {
     bool begun = chat_begin(&c, a, http_body(r).len, &e);
     bool good = begun && read_fields(a, http_body(r), &x, &c, &e) && (vectors = embed_begin(a, &words, flavour, &e)) &&
                 read_texts(vectors, &c, &x, flavour == EMBEDDINGS, &e);
+    if (begun) request_name_ignored(&x.q, r);
     if (good) {
         embed_run(vectors, r, &x.q, x.dimensions, EMBED_DECIMAL_BYTES);
     } else {

@@ -1,5 +1,6 @@
 #include "api/request.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <sys/random.h>
 
@@ -12,6 +13,8 @@ _Static_assert(sizeof request_kv_types / sizeof *request_kv_types == COMPUTE_KV_
                "a word for each type");
 
 /* ---- fields with a shape of their own ---- */
+
+enum { BIAS_TEXT_BYTES = 256, BIAS_TEXT_TOKENS = 32 };
 
 static bool add_stop(sched_request *r, const char *name, str s, err *e) {
     if (r->n_stops == GENERATION_STOPS_MAX)
@@ -62,25 +65,68 @@ static bool parse_token_id(str s, int32_t *id) {
     return value <= INT32_MAX;
 }
 
-/* {"token id": bias, …} */
+static bool wrong_bias(err *e) {
+    return err_set(e, ERR_INVALID,
+                   "'logit_bias' must be an object of token ids and numbers, or an array of [id or text, number]");
+}
+
+static bool add_bias(engine_sampling *s, int32_t id, err *e) {
+    if (s->n_bias == SAMPLER_BIAS_MAX)
+        return err_set(e, ERR_INVALID, "'logit_bias' has more than %d entries", SAMPLER_BIAS_MAX);
+    s->bias[s->n_bias++] = (engine_bias){id, 0};
+    return true;
+}
+
+/* All tokens of a text. */
+static bool add_text_bias(api_request *q, str text, err *e) {
+    int32_t ids[BIAS_TEXT_TOKENS];
+    uint32_t n;
+    if (!text.len || text.len > BIAS_TEXT_BYTES)
+        return err_set(e, ERR_INVALID, "a text of 'logit_bias' must have 1 to %d bytes", BIAS_TEXT_BYTES);
+    if (!api_tokenize_word(q->a, text, ids, BIAS_TEXT_TOKENS, &n, e)) return err_prefix(e, "'logit_bias': ");
+    for (uint32_t i = 0; i < n; i++)
+        if (!add_bias(&q->job.sampling, ids[i], e)) return false;
+    return true;
+}
+
+/* What an entry's tokens get; false: they are banned. */
+static bool end_bias(api_request *q, const json_event *ev, err *e) {
+    engine_sampling *s = &q->job.sampling;
+    bool bans = ev->kind == JSON_BOOL && !ev->boolean;
+    if (q->bias_from == s->n_bias || (!bans && ev->kind != JSON_INT && ev->kind != JSON_DOUBLE)) return wrong_bias(e);
+    for (; q->bias_from < s->n_bias; q->bias_from++) s->bias[q->bias_from].bias = bans ? -INFINITY : (float)ev->number;
+    return true;
+}
+
+/* [[15043, -1.5], ["text", false], …] */
+static bool on_bias_item(api_request *q, const json_event *ev, int depth, err *e) {
+    bool ends = ev->kind == JSON_ARRAY_END, first = q->bias_from == q->job.sampling.n_bias && !q->bias_whole;
+    if (depth == 1 && (ev->kind == JSON_ARRAY_START || ends)) {
+        if (ends && !q->bias_whole) return wrong_bias(e);
+        return q->bias_whole = false, true;
+    }
+    if (depth != 2 || q->bias_whole) return wrong_bias(e);
+    if (!first) return end_bias(q, ev, e) && (q->bias_whole = true);
+    if (ev->kind == JSON_STRING) return add_text_bias(q, ev->text, e);
+    bool id = ev->kind == JSON_INT && ev->integer >= 0 && ev->integer <= INT32_MAX;
+    return id ? add_bias(&q->job.sampling, (int32_t)ev->integer, e) : wrong_bias(e);
+}
+
+/* {"token id": bias, …}, or llama.cpp's array */
 bool request_on_logit_bias(void *target, const json_event *ev, int depth, err *e) {
-    engine_sampling *s = &((api_request *)target)->job.sampling;
-    if (depth == 0 && (ev->kind == JSON_OBJECT_START || ev->kind == JSON_OBJECT_END)) return true;
+    api_request *q = target;
+    if (depth == 0) {
+        q->bias_is_array = ev->kind == JSON_ARRAY_START || ev->kind == JSON_ARRAY_END;
+        return q->bias_is_array || ev->kind == JSON_OBJECT_START || ev->kind == JSON_OBJECT_END || wrong_bias(e);
+    }
+    if (q->bias_is_array) return on_bias_item(q, ev, depth, e);
     if (depth == 1 && ev->kind == JSON_KEY) {
         int32_t id;
-        if (s->n_bias == SAMPLER_BIAS_MAX)
-            return err_set(e, ERR_INVALID, "'logit_bias' has more than %d entries", SAMPLER_BIAS_MAX);
-        if (!parse_token_id(ev->text, &id))
-            return err_set(e, ERR_INVALID, "'logit_bias' has the key '%.*s'; keys are token ids",
-                           (int)(ev->text.len < 32 ? ev->text.len : 32), ev->text.data);
-        s->bias[s->n_bias++] = (engine_bias){id, 0};
-        return true;
+        if (parse_token_id(ev->text, &id)) return add_bias(&q->job.sampling, id, e);
+        return err_set(e, ERR_INVALID, "'logit_bias' has the key '%.*s'; keys are token ids",
+                       (int)(ev->text.len < 32 ? ev->text.len : 32), ev->text.data);
     }
-    if (depth == 1 && (ev->kind == JSON_INT || ev->kind == JSON_DOUBLE)) {
-        s->bias[s->n_bias - 1].bias = (float)ev->number;
-        return true;
-    }
-    return err_set(e, ERR_INVALID, "'logit_bias' must be an object of token ids and numbers");
+    return depth == 1 ? end_bias(q, ev, e) : wrong_bias(e);
 }
 
 /* ---- before and after the fields ---- */

@@ -25,6 +25,8 @@ typedef struct api_request {
     uint32_t n, kv_type, window, keep, cache_ttl_s;
     str adapter;
     str stops; /* JSON: a string or an array of them */
+    uint32_t bias_from; /* of logit_bias, while it is read: entries whose number has not come; */
+    bool bias_is_array, bias_whole; /* an entry of the array has all it can have */
     shared_values also;
     request_form form;
     ignored_names ignored;

@@ -58,7 +58,6 @@ const field shared_fields[] = {
     {"reasoning", FIELD_OBJECT, ALSO(reasoning_object)},
     {"include_reasoning", FIELD_YES_NO, ALSO(include_reasoning)},
     {"reasoning_format", FIELD_WORD, ALSO(reasoning_format), .words = reasoning_formats},
-    REFUSED("response_format", "is given: this route has no such field; use 'json_schema', 'regex' or 'grammar'"),
     /* the answer's form */
     {"guided_json", FIELD_ANY, ALSO(guided_json)},
     {"guided_json_object", FIELD_BOOL, ALSO(guided_json_object)},
@@ -70,7 +69,9 @@ const field shared_fields[] = {
     {"regex", FIELD_STRING, ALSO(regex)},
     {"choice", FIELD_ARRAY, ALSO(choice)},
     {"ebnf", FIELD_STRING, ALSO(ebnf)},
+    {"response_format", FIELD_OBJECT, ALSO(response_format)},
     /* the next token */
+    {"seed", FIELD_U64, AT(seed), REQUEST_SEED_LEAST, REQUEST_SEED_MOST},
     {"min_tokens", FIELD_U32, SAMPLING(min_tokens), 0, UINT32_MAX},
     {"min_new_tokens", FIELD_U32, SAMPLING(min_tokens), 0, UINT32_MAX},
     {"stop_token_ids", FIELD_ARRAY, ALSO(stop_ids)},

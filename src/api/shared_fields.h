@@ -42,7 +42,8 @@ typedef struct shared_values {
     float repetition_penalty;
     uint32_t skip_special, detokenize; /* as FIELD_YES_NO */
     str prefill, template_values, cache_salt;
-    str guided_json, guided_regex, guided_choice, guided_grammar, structured, json_schema, regex, choice, ebnf;
+    str guided_json, guided_regex, guided_choice, guided_grammar, structured, json_schema, regex, choice, ebnf,
+        response_format;
     bool guided_json_object;
     str stop_ids, bad_words, allowed_ids, dry_breakers, samplers; /* JSON */
 } shared_values;

@@ -241,4 +241,62 @@ def forms_of_other_servers():
                 check("'%s'" % name in refusal(ask(s, path, 400, **wrong)), "%s does not name %s" % (wrong, name))
 
 
+@test
+def response_formats_of_every_shape_and_route():
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
+    shapes = [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}, {"type": "json_schema", "json_schema": {"schema": schema}},
+              {"type": "json_schema", "schema": schema}, {"type": "json_object", "schema": schema}]
+    long = {"/api/chat": {"options": {"num_predict": 30}}, "/api/generate": {"options": {"num_predict": 30}}, "/v1/responses": {"max_output_tokens": 30}}
+    with Server() as s:
+        for path in ROUTES:
+            for shape in shapes:
+                text = said(ask(s, path, response_format=shape, **long.get(path, {"max_tokens": 30})))
+                check(json.loads(text)["a"] in (True, False), lambda: "%s with %s: %r" % (path, shape, text))
+            ask(s, path, response_format={"type": "text"})
+            for wrong, name in (({"type": "json_schema"}, "response_format"), ({"schema": schema}, "response_format.type"), ({"type": "xml"}, "response_format.type")):
+                check("'%s" % name in refusal(ask(s, path, 400, response_format=wrong)), "%s with %s" % (path, wrong))
+
+
+@test
+def logit_bias_of_every_shape():
+    with Server() as s:
+        for path in ("/v1/chat/completions", "/v1/completions", "/generate"):
+            plain = said(ask(s, path))
+            some = s.request("POST", "/generate", json.dumps({"prompt": "x", "max_tokens": 1, "temperature": 0, "logit_bias": {"300": 100}, "stream": True}), {"Content-Type": "application/json"})
+            check(b'"token":300' in some.body.replace(b" ", b""), some.body)
+            same = [said(ask(s, path, logit_bias=b)) for b in ({"300": 100}, [[300, 100]], [[300, 100.0], [301, -1]])]
+            check(same[0] != plain and same == same[:1] * 3, "%s: %r" % (path, same))
+            expect(said(ask(s, path, logit_bias=[])), plain, "an empty one")
+            banned = said(ask(s, path, logit_bias=[[300, False], ["zq", False]]))
+            check(banned is not None, "bans")
+            check("a" not in said(ask(s, path, logit_bias=[["a", False], [" a", -100]])).split(), "a text is banned")
+            for wrong in ([[300]], [300, 1], [[300, 1, 2]], [["", 1]], [[1.5, 1]], [[300, True]], [[300, "1"]], [[[300], 1]], "x", 5, {"300": True}, {"a": 1}, [[-1, 1]], [["x" * 300, 1]], [{"300": 1}]):
+                check("logit_bias" in refusal(ask(s, path, 400, logit_bias=wrong)), "%s with %s" % (path, wrong))
+
+
+@test
+def vectors_name_what_nobody_knows():
+    with Server() as s:
+        for path, body in (("/v1/embeddings", {"input": "x"}), ("/api/embed", {"model": "plimsoll-tiny", "input": "x"}), ("/api/embeddings", {"model": "plimsoll-tiny", "prompt": "x"})):
+            r = s.request("POST", path, json.dumps({**body, "zq_field": 1}), {"Content-Type": "application/json"})
+            expect((r.status, r.headers.get("X-Plimsoll-Ignored")), (200, "zq_field"), path)
+
+
+@test
+def the_table_of_fields_is_what_the_server_does():
+    run = subprocess.run([os.path.join(ROOT, "tools/fields.py"), "--check"], capture_output=True, text=True)
+    expect((run.returncode, run.stdout), (0, ""), "tools/fields.py --check")
+    rows = [[c.strip(" `") for c in line.strip("|").split("|")] for line in open(os.path.join(ROOT, "docs/fields.md")) if line.startswith("| `")]
+    check(len(rows) > 150, "%d fields" % len(rows))
+    columns = {"/v1/chat/completions": 1, "/v1/completions": 2, "/v1/responses": 3, "/v1/messages": 4, "/api/chat": 5}
+    with Server() as s:
+        for path, column in columns.items():
+            named = [r[0] for r in rows if r[column] == "named"]
+            for at in range(0, len(named), 8):
+                r = ask(s, path, **{name: {"zq": 1} for name in named[at:at + 8]})
+                expect(sorted((r.headers.get("X-Plimsoll-Ignored") or "").split(", ")), sorted(named[at:at + 8]), path)
+        for name in (r[0] for r in rows if r[7] == "refused"):
+            check(name in refusal(ask(s, "/generate", 400, **{name: {"zq": 1}})), "/generate with " + name)
+
+
 main()
