@@ -75,7 +75,7 @@ static const row rows[] = {
      "remember at most so many conversations"},
     {"prompt-cache-ttl", NULL, KIND_U32, AT(cache_ttl_s), CLI_SERVE, 0, 1e9, "0", "SECONDS",
      "forget what was not used for so long; 0: never"},
-    {"grammar-cache", NULL, KIND_BYTES, AT(grammar_bytes), CLI_SERVE | CLI_PLAN, 0, 1 << 30, "4M", "SIZE",
+    {"grammar-cache", NULL, KIND_BYTES, AT(grammar_bytes), CLI_SERVE | CLI_PLAN, 0, 1 << 30, "8M", "SIZE",
      "keep so much of compiled grammars and schemas, a power of two, taken at start; 0: no structured output"},
     {"spill-file", NULL, KIND_TEXT, AT(spill_file), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "FILE",
      "what is remembered moves here when memory runs short, and is there after a restart"},

@@ -199,7 +199,9 @@ http_server *http_server_start(const http_config *c, mem_ledger *l, http_handler
     rng_seed(&s->ids, seed);
 
     if (http_watch_start(s, e) && http_work_start(s, e) && start_library(s, e)) return s;
+    http_lock(s); /* threads have begun */
     s->stopping = true;
+    http_unlock(s);
     http_work_stop(s);
     tear_down(s);
     return NULL;

@@ -54,10 +54,18 @@ static bool on_event(void *ctx, const json_event *v, err *e) {
     return ok;
 }
 
+/* No fewer values than there are (marks inside of strings count, too): an array that grows needs the room of two. */
+static size_t values_most(str json) {
+    size_t n = 2;
+    for (size_t i = 0; i < json.len; i++) n += json.data[i] == ',' || json.data[i] == '[' || json.data[i] == '{';
+    return n < SCHEMA_NODES_MAX ? n : SCHEMA_NODES_MAX;
+}
+
 bool schema_read(schema *s, str json) {
     reading r = {.s = s};
     err e = {0};
-    if (!grammar_grow(s->b, (void **)&s->nodes, &s->nodes_cap, 1, SCHEMA_NODES_MAX, sizeof *s->nodes, "values"))
+    if (!grammar_grow(s->b, (void **)&s->nodes, &s->nodes_cap, values_most(json), SCHEMA_NODES_MAX, sizeof *s->nodes,
+                      "values"))
         return false;
     s->nodes[0] = (schema_node){0};
     s->n_nodes = 1;

@@ -54,6 +54,40 @@ def no_request_kills():
         expect(s.health()["status"], "ok")
 
 
+@test
+def large_lists_of_values_are_served():
+    def schema(n):
+        return {"type": "object", "properties": {"a": {"enum": ["value number %d of the list" % i for i in range(n)]}},
+                "required": ["a"]}
+
+    def ask(s, n):
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema(n)}}
+        return s.request("POST", "/v1/chat/completions", json.dumps(
+            {"messages": [{"role": "user", "content": "x"}], "max_tokens": 60, "seed": 1, "response_format": form}))
+
+    with Server("-c", "4096", "-np", "4") as s:
+        live = []
+
+        def ask_all():
+            for n in (12000, 20000):
+                r = ask(s, n)
+                expect(r.status, 200, "%d values" % n)
+                answer = json.loads(r.json()["choices"][0]["message"]["content"])
+                check(answer["a"] in ("value number %d of the list" % i for i in range(n)), lambda: repr(answer))
+                start = time.monotonic()
+                expect(s.get("/livez").status, 200)
+                live.append(time.monotonic() - start)
+
+        gap = longest_gap(s, 2000, ask_all)
+        expect(len(live), 2, "answers")
+        note("longest gap of a stream beside: %.0f ms" % (gap * 1e3))
+        r = ask(s, 60000)  # never: and not because of a prompt, nor to be tried again
+        check(r.status in (400, 413), lambda: "%d: %s" % (r.status, r.body[:200]))
+        check(r.json()["error"]["code"] != "context_length_exceeded", lambda: repr(r.body[:300]))
+        r = ask(s, 30000)
+        check(r.status in (200, 400, 413), lambda: "%d: %s" % (r.status, r.body[:200]))
+
+
 def hung(what, body=None):
     """A server in which that hangs, with the request's id; the client's connection stays open."""
     s = Server("--drain-timeout", "1", env=dict(HANG, PLIMSOLL_DEBUG_HANG=what))
