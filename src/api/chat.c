@@ -19,6 +19,7 @@ const char *const chat_role_names[] = {"system", "user", "assistant", "tool"};
 bool chat_begin(chat *c, api *a, size_t body_bytes, err *e) {
     memset(c, 0, sizeof *c);
     c->a = a;
+    c->body_bytes = body_bytes;
     size_t most = ARENA_LEAST_BYTES + body_bytes * ARENA_BYTES_PER_BODY_BYTE;
     mem_arena *arenas[] = {&c->arena, &c->reading, &c->writing};
     for (int i = 0; i < 3; i++)
@@ -28,6 +29,7 @@ bool chat_begin(chat *c, api *a, size_t body_bytes, err *e) {
     c->writer = mem_arena_alloc(&c->writing);
     c->in = (fields_in){&c->parser, &c->alloc, ""};
     buf_init(&c->tools, &c->writer, SIZE_MAX / 2);
+    c->tools.tight = true;
     buf_init(&c->customs, &c->alloc, SIZE_MAX / 2);
     return true;
 }
@@ -103,7 +105,8 @@ bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, er
 
 bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
     json_writer w;
-    if (c->n_tools++) buf_append_str(&c->tools, STR(","));
+    if (c->n_tools++) c->tools.len--; /* the closing bracket */
+    buf_append_str(&c->tools, c->n_tools > 1 ? STR(",") : STR("["));
     json_begin(&w, &c->tools);
     json_object_start(&w);
     json_put_string(&w, "type", STR("function"));
@@ -115,132 +118,36 @@ bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
     json_raw(&w, parameters.len ? parameters : STR("{\"type\":\"object\",\"properties\":{}}"));
     json_object_end(&w);
     json_object_end(&w);
+    buf_append_str(&c->tools, STR("]"));
     return !c->tools.failed || chat_no_room(c, e);
 }
 
 static str text_of(const buf *b) { return buf_str(b); }
 
 bool chat_make_text(chat *c, str *out, const str *parts, size_t n, err *e) {
-    buf b;
-    buf_init(&b, &c->alloc, SIZE_MAX / 2);
-    for (size_t i = 0; i < n; i++) buf_append_str(&b, parts[i]);
-    *out = text_of(&b);
-    return !b.failed || chat_no_room(c, e);
-}
-
-/* ---- the template's context ---- */
-
-static bool is_plain_id(str s) {
-    if (s.len != API_CALL_ID_BYTES - 1) return false;
-    for (size_t i = 0; i < s.len; i++) {
-        char ch = s.data[i];
-        if (!((ch >= '0' && ch <= '9') || (ch >= 'A' && ch <= 'Z') || (ch >= 'a' && ch <= 'z'))) return false;
-    }
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) len += parts[i].len;
+    char *text = alloc_bytes(&c->alloc, len);
+    if (!text) return chat_no_room(c, e);
+    *out = (str){text, len};
+    for (size_t i = 0; i < n; text += parts[i++].len)
+        if (parts[i].len) memcpy(text, parts[i].data, parts[i].len);
     return true;
 }
 
-/* Some templates insist on nine letters and digits: other ids become such, the same ones the same. */
-static void put_id(const chat *c, json_writer *w, const char *key, str id) {
-    char made[API_CALL_ID_BYTES];
-    bool as_it_is = c->a->model.long_ids ? id.len > 0 : is_plain_id(id);
-    json_put_string(w, key, as_it_is ? id : str_of(api_short_id(str_hash(id), made)));
-}
+/* ---- the prompt ---- */
 
-static void put_calls(const chat *c, const chat_call *call, json_writer *w) {
-    json_key(w, "tool_calls");
-    json_array_start(w);
-    for (; call; call = call->next) {
-        json_object_start(w);
-        put_id(c, w, "id", call->id);
-        json_put_string(w, "type", STR("function"));
-        json_key(w, "function");
-        json_object_start(w);
-        json_put_string(w, "name", call->name);
-        json_key(w, "arguments");
-        chat_put_arguments(c, call, c->a->model.arguments_as_text, w);
-        json_object_end(w);
-        json_object_end(w);
-    }
-    json_array_end(w);
-}
-
-static void put_message(const chat *c, const chat_message *m, json_writer *w) {
-    json_object_start(w);
-    json_put_string(w, "role", str_of(chat_role_names[m->role]));
-    json_put_string(w, "content", m->text);
-    if (m->reasoning.len) json_put_string(w, "reasoning_content", m->reasoning);
-    if (m->role == CHAT_TOOL) {
-        if (m->name.len) json_put_string(w, "name", m->name);
-        put_id(c, w, "tool_call_id", m->call_id);
-    }
-    if (m->calls) put_calls(c, m->calls, w);
-    json_object_end(w);
-}
-
-static void put_token_text(api *a, const char *key, text_token t, json_writer *w) {
-    json_put_string(w, key, t == TEXT_NO_TOKEN ? STR("") : text_vocab_token(engine_vocab(a->en), t));
-}
-
-/* What a client's text spells is text: nobody begins a message of the system's inside of his own. */
-static void quote_controls(const chat *c, buf *to) {
-    const text_vocab *v = engine_vocab(c->a->en);
-    size_t from = 0, at = text_find_control(v, buf_str(to), 0);
-    buf quoted;
-    if (at == to->len || to->failed) return;
-    buf_init(&quoted, &c->alloc, SIZE_MAX / 2);
-    for (; at < to->len; from = at, at = text_find_control(v, buf_str(to), at + 1)) {
-        buf_append(&quoted, to->data + from, at - from);
-        buf_append_str(&quoted, STR(TEXT_QUOTE));
-    }
-    buf_append(&quoted, to->data + from, at - from);
-    *to = quoted;
-}
-
-static void put_context(chat *c, const chat_message *stop, buf *to) {
-    const text_vocab *v = engine_vocab(c->a->en);
-    json_writer w;
-    json_begin(&w, to);
-    json_object_start(&w);
-    json_key(&w, "messages");
-    json_array_start(&w);
-    for (const chat_message *m = c->first; m != stop; m = m->next) put_message(c, m, &w);
-    json_array_end(&w);
-    if (chat_has_tools(c) && c->a->model.tools) {
-        json_key(&w, "tools");
-        json_array_start(&w);
-        json_raw(&w, text_of(&c->tools));
-        json_array_end(&w);
-    } else if (c->a->model.null_tools) {
-        json_key(&w, "tools");
-        json_null(&w);
-    }
-    quote_controls(c, to);
-    json_put_bool(&w, "add_generation_prompt", !c->no_generation_prompt);
-    put_token_text(c->a, "bos_token", text_vocab_bos(v), &w);
-    put_token_text(c->a, "eos_token", text_vocab_eos(v), &w);
-    if (c->thinking) json_put_bool(&w, "enable_thinking", c->thinking == CHAT_THINKING_ON);
-    if (c->effort.len) json_put_string(&w, "reasoning_effort", c->effort);
-    json_object_end(&w);
-    size_t more = c->template_values.len;
-    if (more <= 2 || to->failed) return;
-    to->len--; /* its members go in front of the closing brace */
-    buf_append_str(to, STR(","));
-    buf_append(to, c->template_values.data + 1, more - 1);
-}
-
-/* The prompt as text. stop: the message that is not in it, nor any after it. */
+/* As text. stop: the message that is not in it, nor any after it. */
 static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
     text_template_limits limits;
-    buf context;
+    chat_context context = {.c = c, .stop = stop};
     text_template_limits_default(&limits);
     limits.now_s = (int64_t)(clock_wall_ms() / 1000);
-    buf_init(&context, &c->alloc, SIZE_MAX / 2);
+    limits.steps += STEPS_PER_BYTE * c->body_bytes;
+    limits.memory_bytes += TEXT_TEMPLATE_MEMORY_PER_BYTE * c->body_bytes;
     buf_init(to, &c->writer, SIZE_MAX / 2);
-    put_context(c, stop, &context);
-    if (context.failed) return chat_no_room(c, e);
-    limits.steps += STEPS_PER_BYTE * context.len;
-    limits.memory_bytes += TEXT_TEMPLATE_MEMORY_PER_BYTE * context.len;
-    if (!text_template_render(c->a->model.template, text_of(&context), &limits, &c->alloc, to, e)) {
+    to->tight = true;
+    if (!text_template_render_told(c->a->model.template, chat_tell_context, &context, &limits, &c->alloc, to, e)) {
         if (e->code == ERR_MEMORY) return chat_no_room(c, e);
         return err_prefix(e, "'messages' is a conversation that the chat template of the model refuses: ");
     }
@@ -287,14 +194,14 @@ static bool set_call(chat *c, api_request *q, err *e) {
 }
 
 static bool set_style(chat *c, str prompt, err *e) {
-    str parts[] = {STR("["), text_of(&c->tools), STR("]")};
     size_t tail = prompt.len < PROMPT_TAIL_BYTES ? prompt.len : PROMPT_TAIL_BYTES;
     c->style.chat = true;
     c->style.prompt_tail = (str){prompt.data + prompt.len - tail, tail};
     if (!chat_has_tools(c)) return true;
     str customs[] = {STR("["), text_of(&c->customs), STR("]")};
     if (c->customs.len && !chat_make_text(c, &c->style.customs, customs, 3, e)) return false;
-    return chat_make_text(c, &c->style.tools, parts, 3, e);
+    c->style.tools = text_of(&c->tools);
+    return true;
 }
 
 /* The last message, when it is the beginning of the answer. */
@@ -313,6 +220,7 @@ static bool make_prompt(chat *c, buf *prompt, err *e) {
         size_t mark = mem_arena_mark(&c->arena), written = mem_arena_mark(&c->writing);
         const chat_message *begun = begun_answer(c);
         if (render(c, begun, prompt, reason)) {
+            mem_arena_reset(&c->arena, mark);
             if (begun) buf_append_str(prompt, begun->text);
             return !prompt->failed || chat_no_room(c, e);
         }

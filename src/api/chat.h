@@ -42,11 +42,12 @@ typedef struct chat_message {
 
 typedef struct chat {
     api *a;
+    size_t body_bytes;
     mem_arena arena, reading, writing; /* what is kept; readers of the body; what grows while the others do */
     base_alloc alloc, parser, writer;
     fields_in in; /* for reading the body: texts last as long as the chat */
     chat_message *first, *last;
-    buf tools; /* JSON: what is in the array, as OpenAI shapes it */
+    buf tools; /* a JSON array, as OpenAI shapes it; empty without tools */
     uint32_t n_tools;
     buf customs; /* the same of names of custom tools (api/custom_tools) */
     ignored_names *ignored; /* of the request: for tools that are left out */

@@ -11,8 +11,8 @@ static const char
         "{\"name\": \"…\", \"arguments\": {…}}. Its result comes with the next message.";
 
 static bool tell_of_tools(chat *c, str *system, err *e) {
-    str parts[] = {*system, system->len ? STR("\n\n") : STR(""), str_of(tool_words), buf_str(&c->tools),
-                   str_of(tool_form)};
+    str tools = {c->tools.data + 1, c->tools.len - 2}; /* without brackets */
+    str parts[] = {*system, system->len ? STR("\n\n") : STR(""), str_of(tool_words), tools, str_of(tool_form)};
     return chat_make_text(c, system, parts, sizeof parts / sizeof *parts, e);
 }
 
@@ -101,13 +101,16 @@ static bool only_object(void *unused, const json_event *ev, err *e) {
            err_set(e, ERR_INVALID, "arguments that are no object");
 }
 
+bool chat_is_object(const chat *c, str json) {
+    err e;
+    return json_parse(&c->parser, json, only_object, NULL, &e);
+}
+
 /* A model may have written what is no JSON; its answer is part of the conversation all the same: as a text, or,
  * where a template wants to go through an object's members, as the only member of one. */
 void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w) {
-    err e;
     str arguments = call->arguments.len ? call->arguments : STR("{}");
-    bool object = !as_text && json_parse(&c->parser, arguments, only_object, NULL, &e);
-    if (object) {
+    if (!as_text && chat_is_object(c, arguments)) {
         json_raw(w, arguments);
     } else if (as_text || !c->wrap_arguments) {
         json_string(w, arguments);

@@ -21,7 +21,18 @@ bool chat_drop_silence(chat *c, bool *changed, err *e); /* answers without a wor
 bool chat_take_turns(chat *c, bool *changed, err *e);  /* user and assistant alternate, calls have results */
 bool chat_calls_as_text(chat *c, bool *changed, err *e);
 
-/* chat.c */
+/* api/chat_context: what the template is given, told from the messages as they are. What a client's text spells is
+ * text: words that spell control tokens are quoted (text_encode_quoted), in copies on c->arena. */
+typedef struct chat_context {
+    chat *c;
+    const chat_message *stop; /* this message is not in it, nor any after it */
+    text_template_input *in;
+    err *e;
+    str json; /* being told as it stands */
+} chat_context;
+text_template_tell chat_tell_context;
+
+bool chat_is_object(const chat *c, str json);
 void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w);
 
 static inline bool chat_has_tools(const chat *c) { return c->n_tools > 0 && c->choice != CHAT_TOOLS_NONE; }

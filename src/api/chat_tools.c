@@ -40,15 +40,15 @@ static bool is_named(str names, str name) {
 /* Names of both are written by the same writer. */
 bool chat_keep_tools(chat *c, str names, err *e) {
     buf kept;
-    str all, item, parts[] = {STR("["), buf_str(&c->tools), STR("]")};
-    if (!chat_make_text(c, &all, parts, 3, e)) return false;
+    str item;
     buf_init(&kept, &c->alloc, SIZE_MAX / 2);
     c->n_tools = 0;
-    for (size_t at = 0; json_raw_item(all, &at, &item);) {
+    for (size_t at = 0; json_raw_item(buf_str(&c->tools), &at, &item);) {
         if (!is_named(names, json_raw_find(json_raw_find(item, STR("function")), STR("name")))) continue;
-        if (c->n_tools++) buf_append_str(&kept, STR(","));
+        buf_append_str(&kept, c->n_tools++ ? STR(",") : STR("["));
         buf_append_str(&kept, item);
     }
+    if (c->n_tools) buf_append_str(&kept, STR("]"));
     c->tools = kept;
     return !kept.failed || chat_no_room(c, e);
 }

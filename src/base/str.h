@@ -45,6 +45,7 @@ typedef struct buf {
     size_t len, cap, limit;
     const base_alloc *alloc;
     bool failed;
+    bool tight; /* grows by an eighth, for storage that grows in place; otherwise it doubles */
 } buf;
 
 void buf_init(buf *b, const base_alloc *alloc, size_t limit_bytes);

@@ -20,10 +20,11 @@ void region_free(region *g) {
     region_init(g, g->alloc);
 }
 
-static bool add_chunk(region *g, size_t bytes) {
+/* growth: room behind a block that is larger than a chunk. */
+static bool add_chunk(region *g, size_t bytes, size_t growth) {
     size_t wanted = g->next_bytes;
-    if (bytes > wanted / 2)
-        wanted = bytes + bytes / 2 + sizeof(region_chunk) + 16; /* texts grow at their end */
+    if (bytes > wanted / 2) wanted = bytes + growth + sizeof(region_chunk) + 16;
+    wanted = (wanted + 15) & ~(size_t)15; /* so that an arena takes them back, the latest first */
     if (g->most_bytes && wanted > g->most_bytes - g->total_bytes) return g->full = true, false;
     region_chunk *c = alloc_bytes(g->alloc, wanted);
     if (!c) return false;
@@ -38,7 +39,7 @@ static bool add_chunk(region *g, size_t bytes) {
 
 char *region_take_text(region *g, size_t bytes) {
     bool fits = g->chunks && (size_t)(g->end - g->at) >= bytes;
-    if (bytes > SIZE_MAX / 4 || (!fits && !add_chunk(g, bytes))) return NULL;
+    if (bytes > SIZE_MAX / 4 || (!fits && !add_chunk(g, bytes, bytes / 2))) return NULL; /* texts grow at their end */
     char *p = g->at;
     g->at += bytes;
     return p;
@@ -47,7 +48,7 @@ char *region_take_text(region *g, size_t bytes) {
 void *region_take(region *g, size_t bytes) {
     size_t pad = -(uintptr_t)g->at & 15u;
     bool fits = g->chunks && (size_t)(g->end - g->at) >= bytes + pad;
-    if (bytes > SIZE_MAX / 4 || (!fits && !add_chunk(g, bytes))) return NULL;
+    if (bytes > SIZE_MAX / 4 || (!fits && !add_chunk(g, bytes, 0))) return NULL;
     g->at += -(uintptr_t)g->at & 15u;
     void *p = g->at;
     g->at += bytes;
@@ -106,15 +107,23 @@ void text_template_free(text_template *t) {
 
 size_t text_template_bytes(const text_template *t) { return sizeof *t + t->kept.total_bytes; }
 
-static bool run_template(run *r, str context_json) {
+/* What it is given: a JSON text, or told. */
+typedef struct given {
+    str json;
+    text_template_tell *tell;
+    void *ctx;
+} given;
+
+static bool run_template(run *r, const given *g) {
     if (!run_take(r, r->template->names.n * sizeof *r->globals, &r->globals)) return false;
     for (uint32_t i = 0; i < r->template->names.n; i++) r->globals[i] = value_of(UNSET);
     scope outermost = {0};
-    return template_read_context(r, context_json) && run_block(r, &r->template->body, &outermost);
+    bool ok = g->tell ? template_take_input(r, g->tell, g->ctx, false, STR("")) : template_read_context(r, g->json);
+    return ok && run_block(r, &r->template->body, &outermost);
 }
 
-bool text_template_render(const text_template *t, str context_json, const text_template_limits *limits,
-                          const base_alloc *scratch, buf *out, err *e) {
+static bool render(const text_template *t, const given *g, const text_template_limits *limits,
+                   const base_alloc *scratch, buf *out, err *e) {
     run r = {.template = t,
              .limits = limits,
              .out = out,
@@ -123,11 +132,21 @@ bool text_template_render(const text_template *t, str context_json, const text_t
              .e = e};
     region_init(&r.memory, scratch);
     r.memory.most_bytes = limits->memory_bytes;
-    bool ok = run_template(&r, context_json);
+    bool ok = run_template(&r, g);
     region_free(&r.memory);
     if (ok) return true;
     out->len = r.out_start;
     out->failed = false;
     if (out->data) out->data[out->len] = 0;
     return false;
+}
+
+bool text_template_render(const text_template *t, str context_json, const text_template_limits *limits,
+                          const base_alloc *scratch, buf *out, err *e) {
+    return render(t, &(given){.json = context_json}, limits, scratch, out, e);
+}
+
+bool text_template_render_told(const text_template *t, text_template_tell *tell, void *ctx,
+                               const text_template_limits *limits, const base_alloc *scratch, buf *out, err *e) {
+    return render(t, &(given){.tell = tell, .ctx = ctx}, limits, scratch, out, e);
 }

@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "base/str.h"
 
 typedef struct text_template text_template;
@@ -28,6 +29,7 @@ enum {
     TEXT_TEMPLATE_BYTES_MAX = 1 << 20,  /* of a template's source */
     TEXT_TEMPLATE_RANGE_MAX = 100000,   /* of range() */
     TEXT_TEMPLATE_MEMORY_PER_BYTE = 24, /* of a context: what its values take, and then some */
+    TEXT_TEMPLATE_TOLD_DEPTH = 8,       /* of what is told around the deepest JSON */
 };
 
 typedef struct text_template_limits {
@@ -50,5 +52,15 @@ size_t text_template_bytes(const text_template *t); /* what it took from alloc *
  * it is. */
 bool text_template_render(const text_template *t, str context_json, const text_template_limits *limits,
                           const base_alloc *scratch, buf *out, err *e);
+
+/* The same of a context that nobody has written down: tell puts it as the events of its JSON (kind, text and value of
+ * each are read), twice, and the same both times. Texts and keys are not copied: they stand where they are until the
+ * rendering ends; while it is counting they are not looked at. */
+typedef struct text_template_input text_template_input;
+typedef bool text_template_tell(void *ctx, text_template_input *in, err *e);
+bool text_template_put(text_template_input *in, const json_event *event); /* fills the err that tell was given */
+bool text_template_is_counting(const text_template_input *in);
+bool text_template_render_told(const text_template *t, text_template_tell *tell, void *ctx,
+                               const text_template_limits *limits, const base_alloc *scratch, buf *out, err *e);
 
 #endif

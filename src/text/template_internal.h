@@ -543,5 +543,7 @@ typedef struct json_style {
 } json_style;
 bool json_of_value(run *r, const value *v, const json_style *style, value *out);
 bool template_read_context(run *r, str context_json);
+/* Fills r->globals with what is told. copies: of texts that are not in source; otherwise all stay where they are. */
+bool template_take_input(run *r, text_template_tell *tell, void *ctx, bool copies, str source);
 
 #endif

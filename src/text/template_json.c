@@ -7,87 +7,108 @@
 
 /* ---- in ---- */
 
+/* What is told is told twice: first it is only counted, so that lists and mappings are made as large as they get. */
+enum { COUNTS = 1022 };
+typedef struct counts {
+    struct counts *next;
+    uint32_t n, of[COUNTS]; /* members, container by container in the order they open */
+} counts;
+
 typedef struct open_container {
-    size_t start; /* of its members in pending */
-    str key;
-    bool is_list;
+    uint32_t *count; /* while counting */
+    value made;
+    value *items;
+    size_t n;
+    str key; /* under which it goes into the one it stands in */
 } open_container;
 
-typedef struct reader {
+struct text_template_input {
     run *r;
-    str text;
-    entry *pending; /* members of what is not closed yet */
-    size_t n, cap;
-    open_container open[JSON_MAX_DEPTH + 1];
+    bool counting, ended;
+    counts *first, *now;
+    uint32_t next; /* in now */
+    open_container open[JSON_MAX_DEPTH + TEXT_TEMPLATE_TOLD_DEPTH + 1];
     int depth;
     str key;
-} reader;
+    str source;     /* of what is parsed: texts in there stay */
+    bool copies;    /* of those that do not */
+};
 
-/* A text without escapes stands in the context as it is. */
-static bool keep_text(reader *d, str s, str *out) {
-    bool inside = s.data >= d->text.data && s.data + s.len <= d->text.data + d->text.len;
-    if (inside) return *out = s, true;
+/* A text without escapes stands in what is given as it is. */
+static bool keep_text(text_template_input *d, str s, str *out) {
+    bool inside = s.data >= d->source.data && s.data + s.len <= d->source.data + d->source.len;
+    if (!d->copies || inside || d->counting) return *out = s, true;
     char *copy = region_take_text(&d->r->memory, s.len);
     if (!copy) return run_refused(d->r);
     if (s.len) memcpy(copy, s.data, s.len);
     return *out = (str){copy, s.len}, true;
 }
 
-static bool set_global(reader *d, str name, value v) {
+static bool set_global(text_template_input *d, str name, value v) {
     uint32_t symbol = symbols_find(&d->r->template->names, name);
     if (symbol != NO_SYMBOL) d->r->globals[symbol] = v;
     return true;
 }
 
-static bool add(reader *d, value v) {
-    if (d->depth == 1) return set_global(d, d->key, v);
-    if (d->n == d->cap) {
-        size_t cap = d->cap * 2;
-        entry *grown;
-        if (!run_take(d->r, cap * sizeof *grown, &grown)) return false;
-        memcpy(grown, d->pending, d->n * sizeof *grown);
-        d->pending = grown;
-        d->cap = cap;
+/* ---- while counting ---- */
+
+static bool count_container(text_template_input *d) {
+    if (!d->now || d->now->n == COUNTS) {
+        counts *more;
+        if (!run_take(d->r, sizeof *more, &more)) return false;
+        more->next = NULL;
+        more->n = 0;
+        if (d->now) d->now->next = more;
+        else d->first = more;
+        d->now = more;
     }
-    d->pending[d->n++] = (entry){value_string(d->key), v};
+    d->open[d->depth].count = &d->now->of[d->now->n++];
+    *d->open[d->depth++].count = 0;
+    return true;
+}
+
+static bool count_value(text_template_input *d) {
+    if (d->depth) ++*d->open[d->depth - 1].count;
     return run_spend(d->r, 1);
 }
 
-static bool close_list(reader *d, const entry *members, size_t n, value *out) {
-    value *items;
-    if (!list_new(d->r, n, out, &items)) return false;
-    for (size_t i = 0; i < n; i++) items[i] = members[i].value;
-    return true;
+/* ---- while making ---- */
+
+static bool add(text_template_input *d, value v) {
+    open_container *c = &d->open[d->depth - 1];
+    if (d->depth == 1) return set_global(d, d->key, v);
+    if (c->items) return c->items[c->n++] = v, true;
+    value key = value_string(d->key);
+    return mapping_set(d->r, c->made.mapping, &key, v);
 }
 
-static bool close_mapping(reader *d, const entry *members, size_t n, value *out) {
+static uint32_t next_count(text_template_input *d) {
+    if (d->next == COUNTS) d->now = d->now->next, d->next = 0;
+    return d->now->of[d->next++];
+}
+
+static bool open_one(text_template_input *d, bool is_list) {
+    if (d->counting) return count_container(d);
+    open_container *c = &d->open[d->depth];
+    uint32_t n = next_count(d);
     mapping *m;
-    if (!mapping_new(d->r, (uint32_t)n, &m)) return false;
-    for (size_t i = 0; i < n; i++)
-        if (!mapping_set(d->r, m, &members[i].key, members[i].value)) return false;
-    return *out = value_mapping(m), true;
+    *c = (open_container){.key = d->key};
+    if (d->depth++ == 0) return true;
+    if (is_list) return list_new(d->r, n, &c->made, &c->items);
+    if (!mapping_new(d->r, n, &m)) return false;
+    return c->made = value_mapping(m), true;
 }
 
-static bool open_one(reader *d, bool is_list) {
-    if (d->depth == 0 && is_list) return run_fail(d->r, "the context must be a JSON object");
-    d->open[d->depth++] = (open_container){d->n, d->key, is_list};
-    return true;
+static bool close_one(text_template_input *d) {
+    open_container *c = &d->open[--d->depth];
+    d->ended = d->depth == 0;
+    if (d->ended) return true;
+    if (d->counting) return count_value(d);
+    d->key = c->key;
+    return add(d, c->made);
 }
 
-static bool close_one(reader *d) {
-    value v;
-    open_container c = d->open[--d->depth];
-    const entry *members = d->pending + c.start;
-    if (d->depth == 0) return true;
-    if (!(c.is_list ? close_list(d, members, d->n - c.start, &v)
-                    : close_mapping(d, members, d->n - c.start, &v)))
-        return false;
-    d->n = c.start;
-    d->key = c.key;
-    return add(d, v);
-}
-
-static bool number_value(reader *d, const json_event *ev, value *out) {
+static bool number_value(text_template_input *d, const json_event *ev, value *out) {
     whole w;
     bool large, is_whole = true;
     for (size_t i = 0; i < ev->text.len; i++) is_whole &= !memchr(".eE", ev->text.data[i], 3);
@@ -96,34 +117,64 @@ static bool number_value(reader *d, const json_event *ev, value *out) {
     return *out = value_float(ev->number), true;
 }
 
-static bool on_event(void *ctx, const json_event *ev, err *e) {
-    (void)e;
-    reader *d = ctx;
+static bool scalar(text_template_input *d, const json_event *ev) {
     str text;
     value number;
-    bool container = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
-    if (d->depth == 0 && !container) return run_fail(d->r, "the context must be a JSON object");
+    if (d->counting) return count_value(d);
     switch (ev->kind) {
     case JSON_NULL: return add(d, value_of(NONE));
     case JSON_BOOL: return add(d, value_boolean(ev->boolean));
-    case JSON_INT:
-    case JSON_DOUBLE: return number_value(d, ev, &number) && add(d, number);
     case JSON_STRING: return keep_text(d, ev->text, &text) && add(d, value_string(text));
-    case JSON_KEY: return keep_text(d, ev->text, &d->key);
-    case JSON_OBJECT_START:
-    case JSON_ARRAY_START: return open_one(d, ev->kind == JSON_ARRAY_START);
-    default: return close_one(d);
+    default: return number_value(d, ev, &number) && add(d, number);
     }
 }
 
-bool template_read_context(run *r, str context_json) {
-    reader *d;
+bool text_template_put(text_template_input *d, const json_event *ev) {
+    bool container = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
+    bool fits = d->depth < JSON_MAX_DEPTH + TEXT_TEMPLATE_TOLD_DEPTH;
+    if (d->depth == 0 && (ev->kind != JSON_OBJECT_START || d->ended))
+        return run_fail(d->r, "the context must be a JSON object");
+    if (ev->kind == JSON_KEY) return keep_text(d, ev->text, &d->key);
+    if (container && !fits) return run_fail(d->r, "the context is nested too deep");
+    if (ev->kind == JSON_STRING && ev->text.len > UINT32_MAX / 2) return run_fail(d->r, "a text is too large");
+    if (container) return open_one(d, ev->kind == JSON_ARRAY_START);
+    return ev->kind == JSON_OBJECT_END || ev->kind == JSON_ARRAY_END ? close_one(d) : scalar(d, ev);
+}
+
+static bool on_event(void *ctx, const json_event *ev, err *e) {
+    (void)e;
+    return text_template_put(ctx, ev);
+}
+
+bool text_template_is_counting(const text_template_input *d) { return d->counting; }
+
+bool template_take_input(run *r, text_template_tell *tell, void *ctx, bool copies, str source) {
+    text_template_input *d;
     if (!run_take(r, sizeof *d, &d)) return false;
-    *d = (reader){.r = r, .text = context_json, .cap = 64};
-    if (!run_take(r, d->cap * sizeof *d->pending, &d->pending)) return false;
+    *d = (text_template_input){.r = r, .counting = true, .copies = copies, .source = source};
+    if (!tell(ctx, d, r->e)) return false;
+    d->counting = d->ended = false;
+    d->depth = 0;
+    d->now = d->first;
+    return tell(ctx, d, r->e);
+}
+
+/* ---- JSON as it stands ---- */
+
+typedef struct json_told {
+    const base_alloc *alloc;
+    str json;
+} json_told;
+
+static bool tell_json(void *ctx, text_template_input *in, err *e) {
+    const json_told *j = ctx;
+    return json_parse(j->alloc, j->json, on_event, in, e) || err_prefix(e, "the template's context: ");
+}
+
+bool template_read_context(run *r, str context_json) {
+    json_told j = {r->memory.alloc, context_json};
     if (context_json.len > UINT32_MAX / 2) return run_fail(r, "the context is too large");
-    return json_parse(r->memory.alloc, context_json, on_event, d, r->e) ||
-           err_prefix(r->e, "the template's context: ");
+    return template_take_input(r, tell_json, &j, true, context_json);
 }
 
 /* ---- out, as json.dumps writes ---- */

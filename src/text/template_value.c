@@ -356,8 +356,9 @@ static bool mapping_slot(run *r, const mapping *m, const value *key, uint64_t ha
 }
 
 static bool mapping_index(run *r, mapping *m) {
+    uint32_t room = m->n < m->cap ? m->cap : m->n; /* what is read is as large as it gets: indexed once */
     m->slot_count = 4 * MAPPING_LINEAR;
-    while (m->slot_count < 4 * m->n) m->slot_count *= 2;
+    while (m->slot_count < 2 * room) m->slot_count *= 2;
     if (!run_take(r, m->slot_count * sizeof *m->slots, &m->slots)) return false;
     memset(m->slots, 0, m->slot_count * sizeof *m->slots);
     for (uint32_t i = 0; i < m->n; i++) {

@@ -24,6 +24,7 @@ typedef struct world_config {
     uint32_t n_context, entries, max_queue, most_answers, queue_timeout_ms;
     kv_type type;
     const char *keys;
+    size_t body_limit_bytes;
 } world_config;
 
 static inline void start_engine(world *w, const world_config *c, err *e) {
@@ -49,8 +50,8 @@ static inline void start(world *w, world_config c) {
     sched_c.queue_timeout_ms = c.queue_timeout_ms;
     sched_c.max_queue = c.max_queue ? c.max_queue : 32;
     assert_ok((w->sched = sched_start(&sched_c, w->en, &w->ledger, &e)), e);
-    api_config api_c = {
-        .max_active = 8, .body_limit_bytes = 64 * 1024, .default_max_tokens = 4, .keys = c.keys};
+    api_config api_c = {.max_active = 8, .default_max_tokens = 4, .keys = c.keys};
+    api_c.body_limit_bytes = c.body_limit_bytes ? c.body_limit_bytes : 64 * 1024;
     api_c.most_answers = c.most_answers ? c.most_answers : 16, api_c.cache_entries = c.entries;
     assert_ok((w->api = api_start(&api_c, &w->ledger, &e)), e);
     http_config http_c;
