@@ -48,4 +48,43 @@ def what_is_wrong_is_said():
     run_plimsoll("render", "--messages", "/does/not/exist", rc=2)
 
 
+GROWING = {
+    "twice as long": "{% set ns = namespace(l=[1]) %}{% for i in range(1000) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+    "one longer": "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = ns.l + [i] %}{% endfor %}",
+    "a text": "{% set ns = namespace(s='x') %}{% for i in range(100000) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+    "loops": "{% for i in range(100000) %}{% for j in range(100000) %}{{ j }}{% endfor %}{% endfor %}",
+}
+
+
+def write_template(name, source):
+    path = temp_path(name.replace(" ", "_") + ".jinja")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(source)
+    return path
+
+
+@test(timeout=120)
+def a_template_that_grows_is_bounded():
+    for name, source in GROWING.items():
+        path = write_template(name, source + "{{ messages[0].content }}")
+        got = run_plimsoll("render", "--template", path, stdin=json.dumps(HI).encode())
+        check(got.rc == 0 or "template takes more than" in got.err or "larger than" in got.err, "%s: %r" % (name, got.err))
+        check(got.peak_rss_bytes < 64 * MIB, "%s: %d bytes" % (name, got.peak_rss_bytes))
+        with Server("--chat-template", path) as s:  # what it can do is tried out before the server is ready
+            check(s.post(path="/v1/chat/completions", messages=HI, max_tokens=1).status in (200, 400), name)
+            expect(s.get("/livez").status, 200, name)
+
+
+@test
+def a_template_without_tools_says_so_once():
+    words = "no place for tools"
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    with Server("--chat-template", write_template("plain", "{% for m in messages %}{{ m.content }} {% endfor %}")) as s:
+        for _ in range(3):
+            expect(s.post(path="/v1/chat/completions", messages=HI, tools=tools, max_tokens=1).status, 200)
+        expect(s.log().count(words), 1, s.log())
+    with Server() as s:
+        expect(s.log().count(words), 0, "the built-in model's template takes tools")
+
+
 main()
