@@ -11,24 +11,50 @@ static const field format_rows[] = {{"type", FIELD_STRING, offsetof(format_field
                                     {"definition", FIELD_STRING, offsetof(format_fields, definition)},
                                     {"grammar", FIELD_OBJECT, offsetof(format_fields, grammar)}};
 
-/* A grammar (of lark or a regular expression) is told to the model; the input is not held to it. */
-static bool describe(chat *c, str *description, str format, err *e) {
+/* The input as a regular expression that is a text of its own, where it can be compiled. */
+static bool hold_to_regex(chat *c, str definition, str *parameters, err *e) {
+    static const str before = STR("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\",\"pattern\":");
+    static const str behind = STR("}},\"required\":[\"input\"],\"additionalProperties\":false}");
+    str pattern, parts[] = {STR("^(?:"), definition, STR(")$")};
+    err why;
+    buf b;
+    json_writer w;
+    if (!chat_make_text(c, &pattern, parts, 3, e)) return false;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    buf_append_str(&b, before);
+    json_begin(&w, &b);
+    json_string(&w, pattern);
+    buf_append_str(&b, behind);
+    if (b.failed) return chat_no_room(c, e);
+    engine_grammar *g = engine_grammar_get(c->a->en, TEXT_GRAMMAR_SCHEMA, buf_str(&b), &why);
+    if (!g) return true;
+    engine_grammar_release(c->a->en, g);
+    *parameters = buf_str(&b);
+    return true;
+}
+
+/* A grammar is told to the model. Where a call is forced the input is held to one that is a regular expression; others
+ * (lark's) are named as not kept to. */
+static bool describe(chat *c, str *description, str *parameters, str format, err *e) {
     format_fields f = {0};
+    str plain = *parameters;
     if (!format.len) return true;
     if (!CHAT_READ(c, "tools.format", format, format_rows, &f, e)) return false;
     if (f.grammar.len && !CHAT_READ(c, "tools.format.grammar", f.grammar, format_rows, &f, e)) return false;
     if (!f.definition.len) return true;
+    if (str_is(f.syntax, "regex") && !hold_to_regex(c, f.definition, parameters, e)) return false;
+    if (parameters->data == plain.data && c->ignored)
+        shared_fields_ignore(c->ignored, "tools.format.", f.syntax.len ? f.syntax : STR("definition"));
     str parts[] = {*description, description->len ? STR("\n\n") : STR(""), STR("The input follows this grammar ("),
                    f.syntax.len ? f.syntax : STR("any"), STR("):\n"), f.definition};
     return chat_make_text(c, description, parts, sizeof parts / sizeof *parts, e);
 }
 
 bool custom_add_tool(chat *c, str name, str description, str format, err *e) {
-    static const str parameters =
-        STR("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},\"required\":[\"input\"],"
-            "\"additionalProperties\":false}");
+    str parameters = STR("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},"
+                         "\"required\":[\"input\"],\"additionalProperties\":false}");
     json_writer w;
-    if (!describe(c, &description, format, e)) return false;
+    if (!describe(c, &description, &parameters, format, e)) return false;
     if (c->customs.len) buf_append_str(&c->customs, STR(","));
     json_begin(&w, &c->customs);
     json_string(&w, name);

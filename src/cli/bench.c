@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "cli/cli.h"
@@ -297,6 +298,8 @@ static bool run_all(bench *b, err *e) {
     if (logits && !read_tokens(b, e)) return false;
     kv_terms terms = cli_terms(b->o, b->en);
     uint32_t n_most = logits ? b->n_tokens : most_tokens(b);
+    char words[160];
+    if (cli_context_is_odd(b->en, engine_context(b->en), true, words, sizeof words)) log_warn("bench", "%s", words);
     if (!cli_check_window(b->o, engine_context(b->en), e)) return false;
     if (!(b->session = engine_session_open(b->en, &terms, e))) return false;
     if (!terms.window && !engine_session_reserve(b->en, b->session, n_most, e)) return false;

@@ -39,6 +39,8 @@ bool cli_set_line(const cli_options *o, mem_ledger *l, bool machine, err *e);
 void cli_plan_begin(engine_plan *plan, mem_ledger *l);
 void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out);
 /* True with a sentence when a type saves less with this model than it does with most. */
+/* Words for a context that one may not expect; asked: by an option. */
+bool cli_context_is_odd(const engine *en, uint32_t n_context, bool asked, char *words, size_t size);
 bool cli_kv_costs_more(const engine_plan *plan, kv_type type, char *words, size_t size);
 
 /* Prepare, plan, load; progress on a terminal. n_logits 0: as sessions. NULL with *e. */

@@ -121,6 +121,16 @@ void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
 /* What a type promises, as a part of f16. */
 static const double promised_share[KV_TYPES] = {1, 0.55, 0.30};
 
+bool cli_context_is_odd(const engine *en, uint32_t n_context, bool asked, char *words, size_t size) {
+    uint32_t trained = engine_hparams(en)->n_context_train;
+    bool less = n_context < trained && !asked;
+    if (n_context > trained)
+        snprintf(words, size, "the model was trained on %u tokens: answers get worse beyond that", trained);
+    else if (less)
+        snprintf(words, size, "the model has %u tokens of context, and more does not fit under the line", trained);
+    return n_context > trained || less;
+}
+
 bool cli_kv_costs_more(const engine_plan *plan, kv_type type, char *words, size_t size) {
     if (plan->kv_share[type] <= promised_share[type]) return false;
     snprintf(words, size, "%s takes %.0f%% of f16's memory with this model, not %.0f%%: it is small",

@@ -26,14 +26,21 @@ static void print_kv_types(const engine_plan *plan) {
 }
 
 static void print_context(const cli_options *o, const engine *en, const engine_plan *plan) {
-    uint32_t trained = engine_hparams(en)->n_context_train;
-    if (plan->n_context > trained)
-        printf("warning: the model was trained on %u tokens: answers get worse beyond that\n", trained);
-    else if (plan->n_context < trained && !o->context)
-        printf("warning: the model has %u tokens of context, and more does not fit under the line\n", trained);
+    char words[160];
+    if (cli_context_is_odd(en, plan->n_context, o->context, words, sizeof words)) printf("warning: %s\n", words);
 }
 
-static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l) {
+static void put_warnings(const cli_options *o, const engine *en, const engine_plan *plan, json_writer *w) {
+    char words[160];
+    json_key(w, "warnings");
+    json_array_start(w);
+    if (cli_context_is_odd(en, plan->n_context, o->context, words, sizeof words)) json_string(w, str_of(words));
+    for (int t = 0; t < KV_TYPES; t++)
+        if (cli_kv_costs_more(plan, (kv_type)t, words, sizeof words)) json_string(w, str_of(words));
+    json_array_end(w);
+}
+
+static void print_json(const cli_options *o, const engine *en, const engine_plan *plan, mem_ledger *l) {
     mem_heap heap;
     mem_heap_init(&heap, l, MEM_QUEUE);
     buf out;
@@ -55,6 +62,7 @@ static void print_json(const engine *en, const engine_plan *plan, mem_ledger *l)
     json_object_start(&w);
     for (int t = 0; t < KV_TYPES; t++) json_put_fixed(&w, compute_kv_name((kv_type)t), plan->kv_share[t], 4);
     json_object_end(&w);
+    put_warnings(o, en, plan, &w);
     json_key(&w, "plan");
     mem_plan_json(&plan->rows, &w);
     json_key(&w, "books");
@@ -75,7 +83,7 @@ int cli_plan(const cli_options *o, mem_ledger *l) {
     cli_plan_begin(&plan, l);
     server_parts_plan(&parts, en, &plan);
     bool fits = engine_plan_make(en, &plan, &e) && cli_check_window(o, plan.n_context, &e);
-    if (fits && o->json) print_json(en, &plan, l);
+    if (fits && o->json) print_json(o, en, &plan, l);
     else if (fits) {
         cli_print_plan(en, &plan, stdout);
         print_context(o, en, &plan);

@@ -4,6 +4,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "engine/generation.h"
 #include "mem/heap.h"
@@ -77,6 +78,8 @@ static bool generate(const cli_options *o, engine *en, const engine_sampling *sa
 static bool run(const cli_options *o, engine *en, mem_heap *heap, int32_t *tokens, str prompt, err *e) {
     engine_sampling sampling = sampling_of(o);
     uint32_t n_prompt = 0;
+    char words[160];
+    if (cli_context_is_odd(en, engine_context(en), true, words, sizeof words)) log_warn("run", "%s", words);
     if (!cli_check_window(o, engine_context(en), e) || !engine_sampling_check(en, &sampling, e)) return false;
     if (!tokenize(en, heap, prompt, tokens, &n_prompt, e)) return false;
     if (!o->no_echo && !show(prompt)) return true;

@@ -2,6 +2,8 @@
 (Real clients drive the same in tests/clients.)"""
 import random
 
+import re
+
 from harness import *
 
 USER = [{"role": "user", "content": "Once upon a time"}]
@@ -291,6 +293,24 @@ def tools_are_told_to_the_model_and_results_find_their_call():
         expect(a["usage"]["input_tokens"] + a["usage"]["cache_read_input_tokens"], ours["usage"]["prompt_tokens"], "the same prompt")
         expect(r["usage"]["input_tokens"], ours["usage"]["prompt_tokens"], "the same prompt")
         expect(a["content"][0].get("text"), ours["choices"][0]["message"]["content"])
+
+
+@test
+def the_input_of_a_custom_tool_is_held_to_a_regular_expression():
+    def tool(syntax, definition):
+        return {"type": "custom", "custom": {"name": "order", "format": {"type": "grammar", "grammar": {"syntax": syntax, "definition": definition}}}}
+
+    with Server() as s:
+        for seed in range(4):
+            body = {"messages": [{"role": "user", "content": "Hi"}], "tools": [tool("regex", "[a-c]{2,5}-[0-9]+\n|\"x\\\\y\"")], "tool_choice": "required", "max_tokens": 200, "temperature": 1, "seed": seed}
+            r = ask(s, "/v1/chat/completions", **body)
+            x = r.json()["choices"][0]
+            if x["finish_reason"] == "tool_calls":
+                text = x["message"]["tool_calls"][0]["custom"]["input"]
+                check(re.fullmatch(body["tools"][0]["custom"]["format"]["grammar"]["definition"], text), repr(text))
+            check("x-plimsoll-ignored" not in r.headers, "it is kept to")
+        for syntax, definition in (("lark", "start: /x+/"), ("regex", "(")):
+            expect(ask(s, "/v1/chat/completions", **{**body, "tools": [tool(syntax, definition)], "max_tokens": 30}).headers["x-plimsoll-ignored"], "tools.format." + syntax, definition)
 
 
 PATCH = {"type": "custom", "name": "apply_patch", "description": "changes files", "format": {"type": "grammar", "syntax": "lark", "definition": "start: HUNK+"}}

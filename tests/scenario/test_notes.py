@@ -83,6 +83,10 @@ def contexts():
     trained = plan_of()["context"]
     check(b"trained on %d" % trained in run_plimsoll("plan", "-c", str(2 * trained), rc=0).out, "plan does not say so")
     check(b"warning: the model" not in run_plimsoll("plan", rc=0).out, "nothing to say")
+    check("trained on %d" % trained in plan_of("-c", str(2 * trained))["warnings"][0], "plan --json")
+    expect([w for w in plan_of()["warnings"] if "context" in w or "trained" in w], [], "warnings of plan --json")
+    check("trained on %d" % trained in run_plimsoll("run", "-c", str(2 * trained), "-n", "1", "x", rc=0).err, "run does not say so")
+    check("trained on" not in run_plimsoll("run", "-n", "1", "x", rc=0).err, "run says more than there is to say")
     with Server("-c", str(4 * trained)) as s:
         check(any("trained on %d" % trained in w and str(4 * trained) in w for w in s.health()["warnings"]), lambda: "/health says %r" % s.health()["warnings"])
         check("warn" in s.log() and "trained on" in s.log(), "the log does not say so")
