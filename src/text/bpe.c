@@ -30,7 +30,7 @@ uint32_t bpe_pair(const text_vocab *v, text_token left, text_token right) {
     }
 }
 
-/* Of equal pairs the first one counts. */
+/* Of equal pairs the first one counts, as in llama.cpp, whose files these are (in HF tokenizers it is the last). */
 static bool insert_merge(text_vocab *v, uint32_t rank, err *e) {
     const bpe_merge *m = &v->merges[rank];
     uint32_t mask = v->merge_slot_count - 1, i = (uint32_t)pair_hash(m->left, m->right) & mask;

@@ -158,6 +158,65 @@ static void answers_have_seeds_of_their_own(void **state) {
     stop(&w);
 }
 
+/* Tokens of any kind, as good as alike: two seeds differ, one agrees with itself, none is another each time. */
+static void each_dialect_takes_a_seed(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *body, *from, *to;
+    } rows[] = {
+        {"/generate", "{\"prompt\": [5, 6], \"max_tokens\": 9, \"temperature\": 100%s%s}", "\"text\":", "\"usage\""},
+        {"/v1/completions", "{\"prompt\": \"x\", \"max_tokens\": 9, \"temperature\": 2%s%s}", "\"text\":", "\"logprobs\""},
+        {"/v1/chat/completions",
+         "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"max_tokens\": 9, \"temperature\": 2%s%s}",
+         "\"content\":", "\"logprobs\""},
+        {"/api/generate",
+         "{\"model\": \"plimsoll-tiny\", \"prompt\": \"x\", \"stream\": false, \"options\": {\"num_predict\": 9, \"temperature\": 100%s%s}}",
+         "\"response\":", "\"done\""},
+        {"/api/chat",
+         "{\"model\": \"plimsoll-tiny\", \"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"stream\": false, \"options\": {\"num_predict\": 9, "
+         "\"temperature\": 100%s%s}}",
+         "\"content\":", "\"done\""},
+    };
+    static const char *const seeds[] = {"1", "1", "2", NULL, NULL};
+    static world w;
+    start(&w, (world_config){0});
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char said[5][512], body[256];
+        for (int k = 0; k < 5; k++) {
+            snprintf(body, sizeof body, rows[i].body, seeds[k] ? ", \"seed\": " : "", seeds[k] ? seeds[k] : "");
+            answer_text a = request(&w, "POST", rows[i].path, "", body);
+            const char *from = strstr(a.body, rows[i].from), *to = from ? strstr(from, rows[i].to) : NULL;
+            if (a.status != 200 || !to) fail_msg("%s: %d %s", rows[i].path, a.status, a.body);
+            snprintf(said[k], sizeof said[k], "%.*s", (int)(to - from), from);
+            free(a.body);
+        }
+        if (strcmp(said[0], said[1])) fail_msg("%s: %s and %s of one seed", rows[i].path, said[0], said[1]);
+        if (!strcmp(said[0], said[2])) fail_msg("%s: %s of two seeds", rows[i].path, said[0]);
+        if (!strcmp(said[3], said[4])) fail_msg("%s: %s twice without a seed", rows[i].path, said[3]);
+    }
+    stop(&w);
+}
+
+/* A path is not cut short at %00, whatever lies there. */
+static void no_route_has_controls(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/%s", "/livez%s", "/health%s", "/memory%s", "/memory/timeline%s", "/cache%s", "/cache/1%s",
+                                        "/metrics%s", "/v1/models%s", "/v1/models/plimsoll%s", "/api/tags%s", "/api/version%s",
+                                        "/generate%s", "/v1/chat/completions%s", "/v1/messages%s", "/api/chat%s"};
+    static const char *const ends[] = {"%00", "%00x", "%00/x", "%0d%0aX:%20y", "%1f", "%7F"};
+    static world w;
+    char path[64];
+    start(&w, (world_config){0});
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+            snprintf(path, sizeof path, paths[i], ends[k]);
+            expect(&w, "GET", path, "", 400, "control characters");
+            ask_anew(&w);
+        }
+    }
+    stop(&w);
+}
+
 /* A whole answer with each reservation refused in turn: it comes whole, or as an error. */
 static void wording_without_memory(void **state) {
     (void)state;
@@ -313,6 +372,8 @@ int main(void) {
         cmocka_unit_test(all_methods_are_named),
         cmocka_unit_test(all_answers_or_none),
         cmocka_unit_test(answers_have_seeds_of_their_own),
+        cmocka_unit_test(each_dialect_takes_a_seed),
+        cmocka_unit_test(no_route_has_controls),
         cmocka_unit_test(wording_without_memory),
         cmocka_unit_test(what_never_fits_says_how_much),
         cmocka_unit_test(one_of_several_fails),

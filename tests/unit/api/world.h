@@ -56,7 +56,8 @@ static inline void start(world *w, world_config c) {
     assert_ok((w->api = api_start(&api_c, &w->ledger, &e)), e);
     http_config http_c;
     http_config_default(&http_c);
-    http_c.port = 0, http_c.gate = api_gate, http_c.words = api_refusal_words;
+    http_c.port = 0, http_c.gate = api_gate, http_c.words = api_refusal_words,
+    http_c.busy_fields = api_busy_fields;
     assert_ok((w->http = http_server_start(&http_c, &w->ledger, api_handle, w->api, &e)), e);
     assert_ok(api_ready(w->api, w->en, w->sched, w->http, &e), e);
     w->c = client_open(http_server_port(w->http));

@@ -276,6 +276,29 @@ static void many_schemas_stay_bounded(void **state) {
     engine_grammar_release(en, b);
 }
 
+/* What was compiled as one kind is no grammar of another kind, whatever its text. */
+static void kinds_are_told_apart(void **state) {
+    (void)state;
+    static const char *const texts[] = {"", "{}", "{\"type\":\"string\"}", "root ::= \"a\""};
+    engine_grammar_release(en, get(TEXT_GRAMMAR_JSON_OBJECT, "of this nothing is read"));
+    engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, texts[1]));
+    engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, texts[2]));
+    engine_grammar_release(en, get(TEXT_GRAMMAR_GBNF, texts[3]));
+    for (int i = 0; i < 4; i++) {
+        for (text_grammar_kind kind = TEXT_GRAMMAR_GBNF; kind <= TEXT_GRAMMAR_SCHEMA; kind++) {
+            err e = {0};
+            engine_grammar *g = engine_grammar_get(en, kind, str_of(texts[i]), &e);
+            bool is = kind == TEXT_GRAMMAR_GBNF ? i == 3 : i == 1 || i == 2;
+            if (is != (g != NULL)) fail_msg("'%s' as kind %d: %s", texts[i], (int)kind, g ? "taken" : e.message);
+            if (!g) assert_int_equal(e.code, ERR_INVALID);
+            engine_grammar_release(en, g);
+        }
+    }
+    engine_grammar *any = get(TEXT_GRAMMAR_JSON_OBJECT, "{}"), *schema = get(TEXT_GRAMMAR_SCHEMA, "{}");
+    assert_true(any != schema && any == get(TEXT_GRAMMAR_JSON_OBJECT, "{\"type\":\"string\"}"));
+    engine_grammar_release(en, any), engine_grammar_release(en, any), engine_grammar_release(en, schema);
+}
+
 static void those_in_use_stay(void **state) {
     (void)state;
     static engine_grammar *held[1000];
@@ -310,6 +333,7 @@ int main(void) {
         cmocka_unit_test(forgetting_changes_nothing),     cmocka_unit_test(ends),
         cmocka_unit_test(a_token_that_is_named),          cmocka_unit_test(an_end_that_is_named_may_stand_inside),
         cmocka_unit_test(many_schemas_stay_bounded),      cmocka_unit_test(those_in_use_stay),
+        cmocka_unit_test(kinds_are_told_apart),
     };
     return cmocka_run_group_tests(tests, up, down);
 }

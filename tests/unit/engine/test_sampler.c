@@ -491,6 +491,39 @@ static void the_same_seed_gives_the_same_tokens(void **state) {
     hand_engine_free(en);
 }
 
+/* Where all tokens are alike, only the seed decides: by each way of drawing. */
+static void a_flat_distribution_is_the_seeds(void **state) {
+    (void)state;
+    enum { N = 64, DRAWS = 200 };
+    engine *en = hand_engine(N);
+    static const float logits[N];
+    engine_sampling ways[5];
+    for (int i = 0; i < 5; i++) ways[i] = neutral();
+    ways[1].temperature = 1e-3f;
+    ways[2].top_k = 40, ways[2].top_p = 0.9f;
+    ways[3].mirostat = 2, ways[3].mirostat_tau = 5, ways[3].mirostat_eta = 0.1f;
+    ways[4].xtc_probability = 0.5f, ways[4].xtc_threshold = 0.001f;
+    for (int i = 0; i < 5; i++) {
+        engine_sampler x[3];
+        uint32_t counts[N] = {0}, different = 0, distinct = 0;
+        for (int k = 0; k < 3; k++) {
+            ways[i].seed = k == 2 ? 1ull << 40 : 41;
+            engine_sampler_begin(&x[k], &ways[i]);
+        }
+        for (int k = 0; k < DRAWS; k++) {
+            engine_sample a, b, c;
+            engine_sample_next(en, &ways[i], &x[0], logits, NULL, NULL, 0, &a);
+            engine_sample_next(en, &ways[i], &x[1], logits, NULL, NULL, 0, &b);
+            engine_sample_next(en, &ways[i], &x[2], logits, NULL, NULL, 0, &c);
+            assert_int_equal(a.token, b.token);
+            different += a.token != c.token;
+            distinct += counts[a.token]++ == 0;
+        }
+        if (different < DRAWS / 2 || distinct < 20) fail_msg("way %d: %u differ, %u are distinct", i, different, distinct);
+    }
+    hand_engine_free(en);
+}
+
 /* Of the model's own distribution, whatever the steps do to it. */
 static void logprobs(void **state) {
     (void)state;
@@ -794,6 +827,7 @@ int main(void) {
         cmocka_unit_test(bans_hold),
         cmocka_unit_test(ends_are_banned_when_ignored),
         cmocka_unit_test(the_same_seed_gives_the_same_tokens),
+        cmocka_unit_test(a_flat_distribution_is_the_seeds),
         cmocka_unit_test(logprobs),
         cmocka_unit_test(no_malloc),
         cmocka_unit_test(mirostat_keeps_to_a_surprise),

@@ -590,6 +590,31 @@ static void test_refused_requests(void **state) {
 
 /* ---- streams and late answers ---- */
 
+/* %00 … %1F and %7F, at each place of a path; in a query they are a control character and no end. */
+static void test_controls_in_paths(void **state) {
+    (void)state;
+    static const char *const places[] = {"/%%%02X", "/a%%%02Xb", "/a/b%%%02x", "/%%%02x/b?q=1"};
+    http_config config = small_config();
+    world *w = start(&config);
+    char text[128];
+    for (int letter = 0; letter <= 0x7F; letter = letter == 0x1F ? 0x7F : letter + 1) {
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            int n = snprintf(text, sizeof text, "GET ");
+            n += snprintf(text + n, sizeof text - (size_t)n, places[i], (unsigned)letter);
+            snprintf(text + n, sizeof text - (size_t)n, " HTTP/1.1\r\nHost: h\r\n\r\n");
+            client c = open_client(w);
+            if (ask(&c, text) != 400) fail_msg("not 400: %s", text);
+            client_close(&c);
+        }
+    }
+    client c = open_client(w);
+    assert_int_equal(ask(&c, "GET /large?bytes=12%005 HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    assert_int_equal(ask(&c, "GET /a%20b%e2%82%ac HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    client_close(&c);
+    wait_idle(w);
+    stop(w);
+}
+
 static void test_stream(void **state) {
     (void)state;
     http_config config = small_config();
@@ -870,8 +895,12 @@ static void test_deadlines(void **state) {
         assert_true(clock_ms_since(start_ns) >= 299);
         client_close(&c);
     }
-    /* an idle connection is closed without a word */
+    /* one that says nothing at all is told, too */
     client c = open_client(w);
+    assert_int_equal(ask(&c, ""), 408);
+    client_close(&c);
+    /* an idle connection is closed without a word */
+    c = open_client(w);
     assert_int_equal(ask(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     c.len = 0;
     assert_true(is_closed(&c));
@@ -893,6 +922,27 @@ static void test_deadlines(void **state) {
     client_close(&c);
     wait_idle(w);
     stop(w);
+}
+
+/* By our own clock: the library's is that of the longest deadline (62 s; a client of these tests gives up after 20). */
+static void test_each_deadline_is_its_own(void **state) {
+    (void)state;
+    for (int which = 0; which < 3; which++) {
+        http_config config = small_config();
+        config.header_timeout_ms = which == 0 ? 300 : 60000;
+        config.body_timeout_ms = which == 1 ? 300 : 60000;
+        config.idle_timeout_ms = which == 2 ? 300 : 60000;
+        world *w = start(&config);
+        client c = open_client(w);
+        if (which == 0) client_text(&c, "GET / HTTP/1.1\r\n");
+        if (which == 1) client_text(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n12345");
+        if (which == 2) assert_int_equal(ask(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+        else assert_int_equal(ask(&c, ""), 408);
+        assert_true(is_closed(&c));
+        client_close(&c);
+        wait_idle(w);
+        stop(w);
+    }
 }
 
 static void test_slots_run_out(void **state) {
@@ -1369,7 +1419,8 @@ int main(void) {
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_worker_blocks_nobody),
         cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long), cmocka_unit_test(test_stop_with_work),
-        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_slots_run_out),
+        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_each_deadline_is_its_own),
+        cmocka_unit_test(test_controls_in_paths), cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_line_is_in_order),
         cmocka_unit_test(test_leaving_the_line), cmocka_unit_test(test_line_when_draining),
         cmocka_unit_test(test_line_has_an_end), cmocka_unit_test(test_chunked_bodies_wait), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),

@@ -303,8 +303,9 @@ static void time_is_up(void **state) {
     tick(&w, 699);
     assert_int_equal(known_of(&w, sharing(), one, 32), 32); /* used: its time starts again */
     tick(&w, 1000);
+    assert_true(listed(&w, 32));
     seq_open(&w, &q, sharing());
-    seq_run(&w, &q, one, 32);
+    assert_int_equal(seq_run(&w, &q, one, 32), 31);
     tick(&w, 1001); /* while someone uses its pages */
     assert_int_equal(counts(&w).entries, 1);
     check_view(&w, &q, 32);
@@ -315,6 +316,30 @@ static void time_is_up(void **state) {
     converse(&w, sharing(), three, 45, (kv_memory_of){.pin = true, .ttl_ms = 10}); /* but when told so */
     tick(&w, 11);
     assert_int_equal(used_pages(&w), 0);
+    world_down(&w);
+}
+
+/* What is said again to its end counts from then on, too: for who ended it, and for who was parked there. */
+static void ending_there_again_renews_the_time(void **state) {
+    (void)state;
+    world w;
+    int32_t text[50];
+    kv_cache_config config = config_of(plain_shape(), 32);
+    config.ttl_ms = 1000;
+    world_up(&w, config);
+    text_of(text, 50, 1, 0);
+    for (int i = 0; i < 4; i++, tick(&w, 800)) {
+        kv_memory_of memory = {.parked_for = i % 2 ? 5 : 0};
+        static seq q;
+        seq_open(&w, &q, sharing());
+        seq_feed(&w, &q, text, 32); /* computed again: it takes nothing from the cache, so nothing is a hit */
+        seq_close(&w, &q, &memory);
+        assert_true(listed(&w, 32));
+        kv_entry_view view;
+        assert_int_equal(kv_cache_entries(w.c, &(uint32_t){0}, &view, 1), 1);
+        assert_int_equal(view.idle_ms, 0);
+        assert_int_equal(view.age_ms, i * 800);
+    }
     world_down(&w);
 }
 
@@ -400,6 +425,28 @@ static void worth_decides_what_goes(void **state) {
     assert_int_equal(kv_cache_evict(w.c, 0), 7 * 4096);
     assert_int_equal(counts(&w).nodes, 0);
     world_down(&w);
+}
+
+/* A parked request comes back for its pages: they are worth those of a conversation that was used eight times. */
+static void what_is_parked_is_worth_more(void **state) {
+    (void)state;
+    int32_t parked[100], other[100];
+    text_of(parked, 100, 1, 0);
+    text_of(other, 100, 2, 0);
+    for (uint32_t hits = 3; hits <= 12; hits += 9) {
+        world w;
+        world_up(&w, config_of(plain_shape(), 32));
+        converse(&w, sharing(), parked, 80, (kv_memory_of){.parked_for = 1});
+        converse(&w, sharing(), other, 80, (kv_memory_of){0});
+        for (uint32_t i = 0; i < hits; i++) known_of(&w, sharing(), other, 80);
+        size_t in_use;
+        assert_int_equal(kv_cache_evict(w.c, 5 * 4096), 5 * 4096);
+        kv_terms t = sharing(); /* looks, and counts for nothing */
+        assert_int_equal(kv_cache_peek(w.c, &t, parked, 100, &in_use), hits == 3 ? 80 : 0);
+        assert_int_equal(kv_cache_peek(w.c, &t, other, 100, &in_use), hits == 3 ? 0 : 80);
+        kv_cache_unpark(w.c, 1);
+        world_down(&w);
+    }
 }
 
 static void a_pin_holds(void **state) {
@@ -1156,9 +1203,11 @@ int main(void) {
         cmocka_unit_test(a_conversation_is_one_entry),
         cmocka_unit_test(entries_are_read_some_at_a_time),
         cmocka_unit_test(time_is_up),
+        cmocka_unit_test(ending_there_again_renews_the_time),
         cmocka_unit_test(limits),
         cmocka_unit_test(limits_spare_pins_and_parked_requests),
         cmocka_unit_test(worth_decides_what_goes),
+        cmocka_unit_test(what_is_parked_is_worth_more),
         cmocka_unit_test(a_pin_holds),
         cmocka_unit_test(a_pin_holds_the_start_of_something_longer),
         cmocka_unit_test(a_pin_outlives_those_that_do_not_ask_for_it),

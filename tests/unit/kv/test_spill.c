@@ -610,6 +610,27 @@ static void a_disk_without_room(void **state) {
     close_file(&f);
 }
 
+/* What it holds is what was said: one that others could read is theirs no longer, new or old, whatever the mask. */
+static void nobody_else_may_read_it(void **state) {
+    (void)state;
+    static const mode_t before[] = {0, 0644, 0660, 0602, 0777};
+    mode_t mask = umask(0);
+    for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
+        fixture f;
+        struct stat st;
+        new_file(&f);
+        if (before[i]) {
+            close_file(&f);
+            assert_int_equal(chmod(path, before[i]), 0);
+            open_file(&f);
+        }
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+        close_file(&f);
+    }
+    umask(mask);
+}
+
 static void one_server_a_file(void **state) {
     (void)state;
     fixture f;
@@ -799,6 +820,7 @@ int main(void) {
         cmocka_unit_test(sizes_that_cannot_be),
         cmocka_unit_test(the_file_is_as_large_as_granted),
         cmocka_unit_test(a_disk_without_room),
+        cmocka_unit_test(nobody_else_may_read_it),
         cmocka_unit_test(one_server_a_file),
         cmocka_unit_test(a_failed_write_leaves_the_slot_free),
         cmocka_unit_test(a_file_that_shrinks),

@@ -285,12 +285,16 @@ static void first_in_first_out(void **state) {
     request *q = plain_request(&w, 40, 20, true);
     for (int i = 0; i < JOBS; i++) jobs[i] = submit(&w, q);
     assert_true(sched_wait_idle(w.s, 60000));
+    double least_ms = 1e300, most_ms = 0;
     for (int i = 0; i < JOBS; i++) {
         assert_true(sched_job_done(w.s, jobs[i]));
+        double ms = (double)(jobs[i]->end_ns - jobs[i]->admit_ns) / 1e6;
+        least_ms = ms < least_ms ? ms : least_ms, most_ms = ms > most_ms ? ms : most_ms;
         assert_true(jobs[i]->submit_ns <= jobs[i]->admit_ns && jobs[i]->admit_ns <= jobs[i]->first_ns);
         assert_true(jobs[i]->first_ns <= jobs[i]->end_ns);
         if (i) assert_true(jobs[i]->admit_ns >= jobs[i - 1]->end_ns);
     }
+    assert_true(w.s->mean_job_ms >= least_ms * 0.999 && w.s->mean_job_ms <= most_ms * 1.001);
     for (int i = 0; i < JOBS; i++) sched_job_release(w.s, jobs[i]);
     free(q);
     world_down(&w);
@@ -377,6 +381,20 @@ static void refused_at_the_door(void **state) {
     world_down(&w);
 }
 
+/* One runs and two wait, one at a time: three jobs of the mean length, and a second. */
+static void check_retry_after(world *w) {
+    static const struct {
+        double mean_job_ms;
+        uint32_t after_s;
+    } rows[] = {{0, 1}, {300, 1}, {400, 2}, {4000, 13}, {19000, 58}, {25000, 59}, {1e9, 59}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pthread_mutex_lock(&w->s->lock);
+        w->s->mean_job_ms = rows[i].mean_job_ms;
+        pthread_mutex_unlock(&w->s->lock);
+        assert_int_equal(sched_retry_after_s(w->s), rows[i].after_s);
+    }
+}
+
 static void a_full_queue_refuses(void **state) {
     (void)state;
     world w;
@@ -392,7 +410,7 @@ static void a_full_queue_refuses(void **state) {
     jobs[2] = submit(&w, q);
     assert_int_equal(counts_of(&w).queued, 2);
     refuse(&w, q, ERR_BUSY, "the queue is full: 2");
-    assert_in_range(sched_retry_after_s(w.s), 1, 59);
+    check_retry_after(&w);
     sched_job_release(w.s, jobs[1]); /* one leaves the queue: there is room again */
     while (counts_of(&w).queued == 2) pause_us(100);
     jobs[1] = submit(&w, q);

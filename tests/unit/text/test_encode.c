@@ -221,6 +221,19 @@ static void test_whole_words(void **state) {
     }
 }
 
+static void test_the_first_of_equal_merges_counts(void **state) {
+    (void)state;
+    const token_row more[] = {{"ab"}, {"bc"}};
+    static const char *const orders[][4] = {{"a b", "b c", "a b", "a b"}, {"b c", "a b", "b c", "b c"}};
+    letters_init(&rows, more, COUNT(more));
+    for (int i = 0; i < 2; i++) {
+        text_vocab *v = make(build_of("gpt2", "gpt-2", rows.rows, rows.n, orders[i], 4));
+        text_scratch *s = text_scratch_new(v, &memory.alloc);
+        expect_ids(v, s, STR("abc"), false, false, i ? "97 257" : "256 99");
+        done(v, s);
+    }
+}
+
 static void test_limits(void **state) {
     (void)state;
     const token_row bert[] = {{"[UNK]", 0, TEXT_CONTROL}, {"[CLS]", 0, TEXT_CONTROL}, {"[SEP]", 0, TEXT_CONTROL},
@@ -384,6 +397,7 @@ int main(void) {
         cmocka_unit_test(test_merging_against_reference), cmocka_unit_test(test_spm_spaces_and_bytes),
         cmocka_unit_test(test_spm_without_byte_tokens),   cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_whole_words),               cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_the_first_of_equal_merges_counts),
         cmocka_unit_test(test_round_trips),               cmocka_unit_test(test_hostile_texts),
         cmocka_unit_test(test_wordpiece),
     };
