@@ -162,6 +162,7 @@ static bool answer_calls(chat *c, bool *changed, err *e) {
     for (chat_message *m = c->first; m && m->next; m = m->next) {
         chat_message *last = m;
         uint32_t n_calls = 0, n_results = 0;
+        if (!m->calls) continue; /* results are gone through once, from their call on */
         for (const chat_call *call = m->calls; call; call = call->next) n_calls++;
         for (; last->next && last->next->role == CHAT_TOOL; last = last->next) n_results++;
         for (const chat_call *call = m->calls; call && n_results < n_calls; call = call->next) {

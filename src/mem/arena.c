@@ -9,8 +9,8 @@
 /* A real base is page-aligned and a measuring one is 0: with align at most a page, padding is the same. */
 enum { MAX_ALIGN_BYTES = 4096 };
 
-/* One that grows takes an eighth of what it has, so that it asks the kernel rarely and holds little too much. */
-enum { GROW_LEAST_BYTES = 32 * 1024, GROW_SHARE = 8 };
+/* One that grows takes a little of what it has, so that it asks the kernel rarely and holds little too much. */
+enum { GROW_LEAST_BYTES = 16 * 1024, GROW_SHARE = 32 };
 
 void mem_arena_measure(mem_arena *a) { *a = (mem_arena){.size = SIZE_MAX, .measuring = true}; }
 

@@ -26,7 +26,7 @@ static bool parameter_at(const char *parameters, size_t i, str *name, bool *opti
 static bool check_keywords(run *r, const builtin *b, const mapping *keywords, size_t used) {
     if (!keywords || keywords->n == used) return true;
     for (uint32_t k = 0; k < keywords->n; k++) {
-        str key = value_str(&keywords->entries[k].key), name;
+        str key = value_str(&keywords->keys[k]), name;
         bool known = false, optional;
         for (size_t i = 0; !known && parameter_at(b->parameters, i, &name, &optional); i++)
             known = str_eq(name, key);
@@ -91,11 +91,11 @@ static bool bind_keywords(run *r, str name, const node *n, const arguments *args
     }
     if (!mapping_new(r, more, &rest)) return false;
     for (uint32_t k = 0; k < (args->keywords ? args->keywords->n : 0); k++) {
-        const entry *e = &args->keywords->entries[k];
-        bool parameter = wants_caller && str_is(value_str(&e->key), "caller");
+        const value *key = &args->keywords->keys[k];
+        bool parameter = wants_caller && str_is(value_str(key), "caller");
         for (uint32_t i = 0; i < n->other.n; i++)
-            parameter |= str_eq(n->other.at[i]->a->text, value_str(&e->key));
-        if (!parameter && !mapping_set(r, rest, &e->key, e->value)) return false;
+            parameter |= str_eq(n->other.at[i]->a->text, value_str(key));
+        if (!parameter && !mapping_set(r, rest, key, args->keywords->values[k])) return false;
     }
     return scope_set(r, s, SYMBOL_KWARGS, value_mapping(rest));
 }

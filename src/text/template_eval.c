@@ -72,8 +72,8 @@ static bool add_keywords_of(run *r, arguments *args, const value *v) {
     if (v->kind != MAPPING)
         return run_fail(r, "what stands behind ** must be a mapping, not %s", value_kind_name(v));
     for (uint32_t i = 0; i < v->mapping->n; i++) {
-        if (v->mapping->entries[i].key.kind != STRING) return run_fail(r, "names of arguments must be texts");
-        if (!add_keyword(r, args, &v->mapping->entries[i].key, v->mapping->entries[i].value)) return false;
+        if (v->mapping->keys[i].kind != STRING) return run_fail(r, "names of arguments must be texts");
+        if (!add_keyword(r, args, &v->mapping->keys[i], v->mapping->values[i])) return false;
     }
     return true;
 }

@@ -124,11 +124,14 @@ struct cycler {
 typedef struct entry {
     value key, value;
 } entry;
+typedef struct mapping_index {
+    uint32_t slot_count, slots[]; /* entry + 1, or 0 */
+} mapping_index;
 struct mapping { /* in the order of insertion */
-    entry *entries;
-    uint32_t n, cap;
-    uint32_t *slots; /* from MAPPING_LINEAR entries on: entry + 1, or 0 */
-    uint32_t slot_count;
+    value *values;
+    value *keys; /* shared: of mappings read with the same keys, and then not written to */
+    uint32_t n, cap : 31, shared : 1;
+    mapping_index *index; /* from MAPPING_LINEAR entries on */
 };
 enum { MAPPING_LINEAR = 8 };
 
@@ -449,6 +452,7 @@ typedef struct sort_order {
 } sort_order;
 bool list_sort(run *r, const list *l, const sort_order *order, value *out);
 bool mapping_new(run *r, uint32_t cap, mapping **out);
+bool mapping_own_keys(run *r, mapping *m);
 bool mapping_set(run *r, mapping *m, const value *key, value v);
 bool mapping_find(run *r, const mapping *m, const value *key, value **found); /* NULL: absent */
 value *mapping_get(run *r, const mapping *m, str key);

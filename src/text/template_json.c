@@ -14,8 +14,18 @@ typedef struct counts {
     uint32_t n, of[COUNTS]; /* members, container by container in the order they open */
 } counts;
 
+/* Objects with the same keys share them; alike by a hash of all their keys, found out key by key. */
+enum { SHAPES = 256, SHAPE_SHIFT = 24 };
+typedef struct shape {
+    value *keys;
+    uint32_t n;
+} shape;
+
 typedef struct open_container {
-    uint32_t *count; /* while counting */
+    uint32_t *count; /* while counting: members, and of an object its shape in the highest byte */
+    uint32_t hash;
+    bool is_list;
+    shape *shape; /* where its keys are kept for those like it; NULL: of a list, or large */
     value made;
     value *items;
     size_t n;
@@ -27,6 +37,7 @@ struct text_template_input {
     bool counting, ended;
     counts *first, *now;
     uint32_t next; /* in now */
+    shape shapes[SHAPES];
     open_container open[JSON_MAX_DEPTH + TEXT_TEMPLATE_TOLD_DEPTH + 1];
     int depth;
     str key;
@@ -52,7 +63,7 @@ static bool set_global(text_template_input *d, str name, value v) {
 
 /* ---- while counting ---- */
 
-static bool count_container(text_template_input *d) {
+static bool count_container(text_template_input *d, bool is_list) {
     if (!d->now || d->now->n == COUNTS) {
         counts *more;
         if (!run_take(d->r, sizeof *more, &more)) return false;
@@ -63,7 +74,15 @@ static bool count_container(text_template_input *d) {
         d->now = more;
     }
     d->open[d->depth].count = &d->now->of[d->now->n++];
+    d->open[d->depth].is_list = is_list;
+    d->open[d->depth].hash = 0;
     *d->open[d->depth++].count = 0;
+    return true;
+}
+
+static bool note_shape(text_template_input *d, const open_container *c) {
+    if (!c->is_list && *c->count >> SHAPE_SHIFT) return run_fail(d->r, "an object with too many members");
+    if (!c->is_list) *c->count |= c->hash % SHAPES << SHAPE_SHIFT;
     return true;
 }
 
@@ -79,7 +98,10 @@ static bool add(text_template_input *d, value v) {
     if (d->depth == 1) return set_global(d, d->key, v);
     if (c->items) return c->items[c->n++] = v, true;
     value key = value_string(d->key);
-    return mapping_set(d->r, c->made.mapping, &key, v);
+    mapping *m = c->made.mapping;
+    bool alike = m->shared && m->n < m->cap && str_eq(value_str(&m->keys[m->n]), d->key);
+    if (alike) return m->values[m->n++] = v, run_spend(d->r, 1);
+    return mapping_set(d->r, m, &key, v);
 }
 
 static uint32_t next_count(text_template_input *d) {
@@ -87,23 +109,46 @@ static uint32_t next_count(text_template_input *d) {
     return d->now->of[d->next++];
 }
 
+/* Of few members: more are found by an index. */
+static bool open_mapping(text_template_input *d, uint32_t n, shape *alike, open_container *c) {
+    mapping *m;
+    bool shares = alike->keys && alike->n == n;
+    if (!mapping_new(d->r, n > MAPPING_LINEAR ? n : 0, &m)) return false;
+    c->made = value_mapping(m);
+    if (n == 0 || n > MAPPING_LINEAR) return true;
+    if (!run_take(d->r, n * sizeof *m->values, &m->values)) return false;
+    if (!shares && !run_take(d->r, n * sizeof *m->keys, &m->keys)) return false;
+    if (shares) m->keys = alike->keys;
+    m->shared = shares;
+    m->cap = n & INT32_MAX;
+    c->shape = alike;
+    return true;
+}
+
 static bool open_one(text_template_input *d, bool is_list) {
-    if (d->counting) return count_container(d);
+    if (d->counting) return count_container(d, is_list);
     open_container *c = &d->open[d->depth];
     uint32_t n = next_count(d);
-    mapping *m;
     *c = (open_container){.key = d->key};
     if (d->depth++ == 0) return true;
     if (is_list) return list_new(d->r, n, &c->made, &c->items);
-    if (!mapping_new(d->r, n, &m)) return false;
-    return c->made = value_mapping(m), true;
+    return open_mapping(d, n & ((1u << SHAPE_SHIFT) - 1), &d->shapes[n >> SHAPE_SHIFT], c);
+}
+
+/* All its keys are known now; of those that are there twice there are fewer than were counted. */
+static void keep_shape(const open_container *c) {
+    mapping *m = c->made.mapping;
+    if (!c->shape || m->shared || !m->n || m->n < m->cap) return;
+    m->shared = true;
+    *c->shape = (shape){m->keys, m->n};
 }
 
 static bool close_one(text_template_input *d) {
     open_container *c = &d->open[--d->depth];
     d->ended = d->depth == 0;
     if (d->ended) return true;
-    if (d->counting) return count_value(d);
+    if (d->counting) return note_shape(d, c) && count_value(d);
+    keep_shape(c);
     d->key = c->key;
     return add(d, c->made);
 }
@@ -134,6 +179,8 @@ bool text_template_put(text_template_input *d, const json_event *ev) {
     bool fits = d->depth < JSON_MAX_DEPTH + TEXT_TEMPLATE_TOLD_DEPTH;
     if (d->depth == 0 && (ev->kind != JSON_OBJECT_START || d->ended))
         return run_fail(d->r, "the context must be a JSON object");
+    if (ev->kind == JSON_KEY && d->counting)
+        d->open[d->depth - 1].hash = (d->open[d->depth - 1].hash ^ (uint32_t)str_hash(ev->text)) * 16777619u;
     if (ev->kind == JSON_KEY) return keep_text(d, ev->text, &d->key);
     if (container && !fits) return run_fail(d->r, "the context is nested too deep");
     if (ev->kind == JSON_STRING && ev->text.len > UINT32_MAX / 2) return run_fail(d->r, "a text is too large");
@@ -289,9 +336,9 @@ static bool write_mapping(writer *w, const mapping *m) {
         const value *pair = sort ? pairs.list->items[i].list->items : NULL;
         if (i) build_append(&w->b, w->style->item_separator);
         break_line(w);
-        if (!write_key(w, pair ? pair : &m->entries[i].key)) return false;
+        if (!write_key(w, pair ? pair : &m->keys[i])) return false;
         build_append(&w->b, w->style->key_separator);
-        if (!write_value(w, pair ? pair + 1 : &m->entries[i].value)) return false;
+        if (!write_value(w, pair ? pair + 1 : &m->values[i])) return false;
     }
     w->depth--;
     break_line(w);

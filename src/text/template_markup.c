@@ -83,7 +83,7 @@ static bool filter_xmlattr(run *r, const value *v, const value *args, value *out
     build_begin(&b, r, 16);
     bool space = args[0].kind == UNSET || value_truth(&args[0]);
     for (uint32_t i = 0; i < v->mapping->n; i++) {
-        const entry *e = &v->mapping->entries[i];
+        const entry entry_now = {v->mapping->keys[i], v->mapping->values[i]}, *e = &entry_now;
         if (e->value.kind == NONE || e->value.kind == UNDEFINED) continue;
         if (e->key.kind != STRING) return run_fail(r, "xmlattr: %s is no attribute's name", value_kind_name(&e->key));
         if (!text_of_value(r, &e->key, &key) || !text_of_value(r, &e->value, &text)) return false;

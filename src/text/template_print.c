@@ -46,9 +46,9 @@ static void append_mapping(text_builder *b, const mapping *m) {
     build_append(b, STR("{"));
     for (uint32_t i = 0; i < m->n && !b->failed; i++) {
         if (i) build_append(b, STR(", "));
-        repr_append(b, &m->entries[i].key);
+        repr_append(b, &m->keys[i]);
         build_append(b, STR(": "));
-        repr_append(b, &m->entries[i].value);
+        repr_append(b, &m->values[i]);
     }
     build_append(b, STR("}"));
 }

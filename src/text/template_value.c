@@ -62,9 +62,9 @@ static bool mappings_equal(run *r, const mapping *a, const mapping *b, bool *out
     bool ok = true;
     for (uint32_t i = 0; ok && *out && i < a->n; i++) {
         value *other;
-        ok = mapping_find(r, b, &a->entries[i].key, &other);
+        ok = mapping_find(r, b, &a->keys[i], &other);
         if (ok && !(*out = other != NULL)) break;
-        if (ok) ok = value_equal(r, &a->entries[i].value, other, out);
+        if (ok) ok = value_equal(r, &a->values[i], other, out);
     }
     r->value_depth--;
     return ok;
@@ -314,8 +314,9 @@ bool list_sort(run *r, const list *l, const sort_order *order, value *out) {
 bool mapping_new(run *r, uint32_t cap, mapping **out) {
     mapping *m;
     if (!run_take(r, sizeof *m, &m)) return false;
-    *m = (mapping){.cap = cap};
-    if (cap && !run_take(r, cap * sizeof *m->entries, &m->entries)) return false;
+    *m = (mapping){.cap = cap & INT32_MAX};
+    if (cap && (!run_take(r, cap * sizeof *m->values, &m->values) || !run_take(r, cap * sizeof *m->keys, &m->keys)))
+        return false;
     return *out = m, run_spend(r, cap);
 }
 
@@ -346,25 +347,27 @@ static bool hash_of(run *r, const value *v, uint64_t *out) {
 
 /* The slot of a key, or the free one where it belongs. */
 static bool mapping_slot(run *r, const mapping *m, const value *key, uint64_t hash, uint32_t **out) {
-    uint32_t i = (uint32_t)hash & (m->slot_count - 1);
-    for (bool same = false; m->slots[i]; i = (i + 1) & (m->slot_count - 1)) {
-        if (!value_equal(r, &m->entries[m->slots[i] - 1].key, key, &same))
+    mapping_index *x = m->index;
+    uint32_t i = (uint32_t)hash & (x->slot_count - 1);
+    for (bool same = false; x->slots[i]; i = (i + 1) & (x->slot_count - 1)) {
+        if (!value_equal(r, &m->keys[x->slots[i] - 1], key, &same))
             return false; /* keys may be chosen so that they meet */
         if (same) break;
     }
-    return *out = &m->slots[i], true;
+    return *out = &x->slots[i], true;
 }
 
-static bool mapping_index(run *r, mapping *m) {
+static bool index_mapping(run *r, mapping *m) {
     uint32_t room = m->n < m->cap ? m->cap : m->n; /* what is read is as large as it gets: indexed once */
-    m->slot_count = 4 * MAPPING_LINEAR;
-    while (m->slot_count < 2 * room) m->slot_count *= 2;
-    if (!run_take(r, m->slot_count * sizeof *m->slots, &m->slots)) return false;
-    memset(m->slots, 0, m->slot_count * sizeof *m->slots);
+    uint32_t n_slots = 4 * MAPPING_LINEAR;
+    while (n_slots < 2 * room) n_slots *= 2;
+    if (!run_take(r, sizeof *m->index + n_slots * sizeof *m->index->slots, &m->index)) return false;
+    memset(m->index, 0, sizeof *m->index + n_slots * sizeof *m->index->slots);
+    m->index->slot_count = n_slots;
     for (uint32_t i = 0; i < m->n; i++) {
         uint64_t hash;
         uint32_t *slot;
-        if (!hash_of(r, &m->entries[i].key, &hash) || !mapping_slot(r, m, &m->entries[i].key, hash, &slot))
+        if (!hash_of(r, &m->keys[i], &hash) || !mapping_slot(r, m, &m->keys[i], hash, &slot))
             return false;
         *slot = i + 1;
     }
@@ -375,17 +378,17 @@ bool mapping_find(run *r, const mapping *m, const value *key, value **found) {
     uint64_t hash;
     uint32_t *slot;
     *found = NULL;
-    if (m->slots) {
+    if (m->index) {
         if (!hash_of(r, key, &hash) || !mapping_slot(r, m, key, hash, &slot)) return false;
-        if (*slot) *found = &m->entries[*slot - 1].value;
+        if (*slot) *found = &m->values[*slot - 1];
         return true;
     }
     if (key->kind != STRING && !hash_of(r, key, &hash)) return false;
     for (uint32_t i = 0; i < m->n && !*found; i++) {
-        const value *other = &m->entries[i].key;
+        const value *other = &m->keys[i];
         bool same = key->kind == STRING && other->kind == STRING && str_eq(value_str(other), value_str(key));
         if (key->kind != STRING && !value_equal(r, other, key, &same)) return false;
-        if (same) *found = &m->entries[i].value;
+        if (same) *found = &m->values[i];
     }
     return run_spend_bytes(r, key->kind == STRING ? key->bytes : 0);
 }
@@ -395,21 +398,34 @@ value *mapping_get(run *r, const mapping *m, str key) {
     return mapping_find(r, m, &v, &found) ? found : NULL;
 }
 
+/* Room for as many as there is for values. */
+bool mapping_own_keys(run *r, mapping *m) {
+    value *keys;
+    if (!run_take(r, m->cap * sizeof *keys, &keys)) return false;
+    if (m->n) memcpy(keys, m->keys, m->n * sizeof *keys);
+    m->keys = keys;
+    m->shared = false;
+    return true;
+}
+
 bool mapping_set(run *r, mapping *m, const value *key, value v) {
     value *found;
     if (!run_spend(r, 1) || !mapping_find(r, m, key, &found)) return false;
     if (found) return *found = v, true;
     if (m->n == m->cap) {
         uint32_t cap = m->cap ? m->cap * 2 : 4;
-        entry *grown;
-        if (!run_take(r, cap * sizeof *grown, &grown)) return false;
-        if (m->n) memcpy(grown, m->entries, m->n * sizeof *grown);
-        m->entries = grown;
-        m->cap = cap;
+        value *values;
+        if (!run_take(r, cap * sizeof *values, &values)) return false;
+        if (m->n) memcpy(values, m->values, m->n * sizeof *values);
+        m->values = values;
+        m->cap = cap & INT32_MAX;
+        if (!mapping_own_keys(r, m)) return false;
     }
-    m->entries[m->n++] = (entry){*key, v};
+    if (m->shared && !mapping_own_keys(r, m)) return false;
+    m->keys[m->n] = *key;
+    m->values[m->n++] = v;
     if (m->n <= MAPPING_LINEAR) return true;
-    if (!m->slots || m->slot_count < 2 * m->n) return mapping_index(r, m);
+    if (!m->index || m->index->slot_count < 2 * m->n) return index_mapping(r, m);
     uint64_t hash;
     uint32_t *slot;
     if (!hash_of(r, key, &hash) || !mapping_slot(r, m, key, hash, &slot)) return false;
@@ -421,11 +437,11 @@ bool mapping_view(run *r, const mapping *m, view_kind kind, value *out) {
     view *v;
     if (!run_take(r, sizeof *v, &v) || !list_new(r, m->n, &made, &items)) return false;
     for (uint32_t i = 0; i < m->n; i++) {
-        items[i] = kind == VIEW_KEYS ? m->entries[i].key : m->entries[i].value;
+        items[i] = kind == VIEW_KEYS ? m->keys[i] : m->values[i];
         if (kind != VIEW_ITEMS) continue;
         if (!list_tuple(r, 2, &items[i], &pair)) return false;
-        pair[0] = m->entries[i].key;
-        pair[1] = m->entries[i].value;
+        pair[0] = m->keys[i];
+        pair[1] = m->values[i];
     }
     *v = (view){.kind = kind, .list = made.list};
     return *out = (value){.kind = VIEW, .view = v}, true;
@@ -433,7 +449,7 @@ bool mapping_view(run *r, const mapping *m, view_kind kind, value *out) {
 
 bool mapping_add_all(run *r, mapping *to, const mapping *from) {
     for (uint32_t i = 0; i < from->n; i++)
-        if (!mapping_set(r, to, &from->entries[i].key, from->entries[i].value)) return false;
+        if (!mapping_set(r, to, &from->keys[i], from->values[i])) return false;
     return true;
 }
 

@@ -54,6 +54,14 @@ static void test_places(void **state) {
 
 static void test_context(void **state) {
     (void)state;
+    /* objects with the same keys share them, until one has a key twice, in another order, or within itself */
+    static const char many[] = "{\"l\": [{\"a\": 1, \"b\": {\"a\": 2, \"b\": 3}}, {\"a\": 4, \"b\": 5}, {\"b\": 6, \"a\": 7}, "
+                               "{\"a\": 8, \"a\": 9, \"b\": 10}, {\"a\": 11, \"b\": 12}, {}, {\"a\": 13, \"b\": 14}]}";
+    if (!render("{{ l|tojson }} {{ dict(l[1], a=0, c=1)|tojson }} {{ l[1]|tojson }}", many)) fail_msg("%s", e.message);
+    assert_string_equal(out.data, "[{\"a\": 1, \"b\": {\"a\": 2, \"b\": 3}}, {\"a\": 4, \"b\": 5}, {\"b\": 6, \"a\": 7}, "
+                                  "{\"a\": 9, \"b\": 10}, {\"a\": 11, \"b\": 12}, {}, {\"a\": 13, \"b\": 14}] "
+                                  "{\"a\": 0, \"b\": 5, \"c\": 1} {\"a\": 4, \"b\": 5}");
+    buf_clear(&out);
     refused("", "[]", "must be a JSON object");
     refused("", "5", "must be a JSON object");
     refused("", "{\"a\": }", "the template's context");
