@@ -9,7 +9,7 @@
 #include "base/rng.h"
 #include "engine/internal.h"
 
-enum { WALKS = 5, TOKENS_MOST = 6000, SCHEMAS_LEAST = 200 };
+enum { WALKS = 5, TOKENS_MOST = 6000, SCHEMAS_LEAST = 300 };
 
 static mem_ledger ledger;
 static engine *en;
