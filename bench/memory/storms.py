@@ -160,8 +160,9 @@ def after(server):
         harness.wait_until(lambda: server.post([9] * 100, max_tokens=4).status == 200, "an answer afterwards", 15, 0.05)
         server.stop()
     except (harness.Failure, OSError) as e:
+        ended = server.process.poll()
         server.kill()
-        return str(e)
+        return "%s (ended: %s): %s" % (e, ended, server.log()[-300:])
     return ""
 
 
