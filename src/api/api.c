@@ -82,6 +82,10 @@ bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e) {
 
 void api_draining(api *a) { atomic_store(&a->state, API_DRAINING); }
 
+void api_unwatch(api *a) {
+    if (a) watchdog_stop(a);
+}
+
 void api_stop(api *a) {
     if (!a) return;
     watchdog_stop(a);

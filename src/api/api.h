@@ -39,6 +39,7 @@ size_t api_plan_bytes(const api_config *c);
 api *api_start(const api_config *c, mem_ledger *l, err *e);
 bool api_ready(api *a, engine *en, sched *s, http_server *http, err *e);
 void api_draining(api *a);
+void api_unwatch(api *a); /* before the scheduler goes: the watchdog reads what it is at */
 void api_stop(api *a); /* after the http server has stopped: no answer is running */
 
 void api_handle(void *api, http_request *r); /* an http_handler; with api_gate before it */

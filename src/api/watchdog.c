@@ -76,4 +76,5 @@ void watchdog_stop(api *a) {
     pthread_cond_signal(&a->watchdog.stop);
     pthread_mutex_unlock(&a->watchdog.lock);
     pthread_join(a->watchdog.thread, NULL);
+    a->watchdog.started = false;
 }

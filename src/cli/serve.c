@@ -193,6 +193,7 @@ static bool start(server *s, err *e) {
 static void stop(server *s) {
     mem_watch_stop(s->watch);
     if (s->http) http_server_stop(s->http); /* every answer is gone now */
+    api_unwatch(s->api); /* it reads what the scheduler is at */
     sched_stop(s->sched);
     server_has_drained();
     api_stop(s->api);

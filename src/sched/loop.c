@@ -147,14 +147,12 @@ static void add_feed(sched *s, sched_job *j, uint32_t n_tokens) {
 
 /* One token of each decoding job, first in rank first. A batch smaller than their number takes them in turns. */
 static uint32_t add_decodes(sched *s, uint32_t left) {
-    uint32_t n = s->n_running, start = n > left ? s->turn % n : 0, used = 0;
-    for (uint32_t i = 0; i < n && used < left; i++) {
+    uint32_t n = s->n_running, start = n > left ? s->turn % n : 0;
+    for (uint32_t i = 0; i < n && s->n_feeds < left; i++) {
         sched_job *j = s->running[(start + i) % n];
-        if (!may_step(j, JOB_DECODE) || !sched_prepare(s, j, 1)) continue;
-        add_feed(s, j, 1);
-        used++;
+        if (may_step(j, JOB_DECODE) && sched_prepare(s, j, 1)) add_feed(s, j, 1);
     }
-    return used;
+    return s->n_feeds;
 }
 
 static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) {
@@ -239,6 +237,13 @@ static void add_drafts(sched *s, uint32_t left) {
     }
 }
 
+/* Their number says nothing: a prompt that needs pages may have parked a decode of this step. */
+static bool only_decodes(const sched *s) {
+    for (uint32_t f = 0; f < s->n_feeds; f++)
+        if (s->feed_jobs[f]->state != JOB_DECODE) return false;
+    return true;
+}
+
 /* Without the lock: a model that guesses takes its time. */
 static void draft(sched *s) {
     engine_generation *drafting[SPECULATE_MOST];
@@ -256,7 +261,7 @@ static void compose(sched *s) {
     sched_rank_running(s);
     uint32_t n_decodes = add_decodes(s, batch);
     add_prompts(s, chunk_beside(s, n_decodes, batch - n_decodes));
-    if (s->n_feeds == n_decodes) add_drafts(s, batch - n_decodes);
+    if (only_decodes(s)) add_drafts(s, batch - s->n_feeds);
 }
 
 static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {

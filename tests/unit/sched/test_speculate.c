@@ -71,14 +71,17 @@ static void answer_plainly(void **state) {
 static uint32_t least_right = SAID;
 
 /* All at once, or so many at once that they park each other; guesses were made, and were right and wrong. */
-static void answer_with(uint32_t n_concurrent, uint32_t n_pages, bool must_park) {
+static void answer_ranked(uint32_t n_concurrent, uint32_t n_pages, bool must_park, bool rising) {
     world w;
     ask *asks[N_ASKS];
     sched_job *jobs[N_ASKS];
     uint32_t drafted = 0, accepted = 0;
     world_up(&w, n_concurrent, n_pages, SPECULATE_MOST);
     make_all(&w, asks, true);
-    for (uint32_t i = 0; i < N_ASKS; i++) jobs[i] = submit_ask(&w, asks[i]);
+    for (uint32_t i = 0; i < N_ASKS; i++) {
+        asks[i]->r.priority = rising ? (int32_t)i : 0;
+        jobs[i] = submit_ask(&w, asks[i]);
+    }
     for (uint32_t i = 0; i < N_ASKS; i++) {
         answer a = {0};
         finish_job(&w, jobs[i], &a);
@@ -98,9 +101,19 @@ static void answer_with(uint32_t n_concurrent, uint32_t n_pages, bool must_park)
     world_down(&w);
 }
 
+static void answer_with(uint32_t n_concurrent, uint32_t n_pages, bool must_park) {
+    answer_ranked(n_concurrent, n_pages, must_park, false);
+}
+
 static void alone(void **state) { (void)state, answer_with(1, 0, false); }
 static void beside_others(void **state) { (void)state, answer_with(8, 0, false); }
 static void parked(void **state) { (void)state, answer_with(6, 28, true); }
+
+/* Each that comes ranks above those that run: its prompt parks decodes that are in the step being composed. */
+static void parked_by_prompts(void **state) {
+    (void)state;
+    for (uint32_t n_pages = 24; n_pages <= 40; n_pages += 4) answer_ranked(6, n_pages, false, true);
+}
 
 /* Clients that leave at any time, in the middle of guesses: the others do not notice. */
 static void beside_some_who_leave(void **state) {
@@ -185,6 +198,7 @@ int main(void) {
         cmocka_unit_test(alone),
         cmocka_unit_test(beside_others),
         cmocka_unit_test(parked),
+        cmocka_unit_test(parked_by_prompts),
         cmocka_unit_test(off_for_a_request),
         cmocka_unit_test(beside_some_who_leave),
         cmocka_unit_test(with_itself_to_guess),
