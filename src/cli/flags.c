@@ -174,11 +174,11 @@ static const row rows[] = {
     {"once", NULL, KIND_FLAG, AT(once), CLI_TOP, 0, 0, NULL, NULL, "print one frame and end"},
     {"json", NULL, KIND_FLAG, AT(json), CLI_PLAN | CLI_INSPECT | CLI_TOKENIZE | CLI_BENCH, 0, 0, NULL, NULL,
      "print JSON"},
-    {"concurrency", NULL, KIND_TEXT, AT(concurrency), CLI_LOAD, 0, 0, "2,4,8,16,32,64,96", "N,…",
+    {"concurrency", NULL, KIND_TEXT, AT(concurrency), CLI_LOAD, 0, 0, "2,4,8,16,32,64,96", "N[,N]",
      "connections at once, one row of the table each"},
-    {"payload", NULL, KIND_TEXT, AT(payload), CLI_LOAD, 0, 0, "1K,200K", "SIZE,…", "size of a request's body"},
+    {"payload", NULL, KIND_TEXT, AT(payload), CLI_LOAD, 0, 0, "1K,200K", "SIZE[,SIZE]", "size of a request's body"},
     {"requests", NULL, KIND_U32, AT(requests), CLI_LOAD, 1, 10000000, "10000", "N", "requests of a row"},
-    {"requests-scan", NULL, KIND_TEXT, AT(requests_scan), CLI_LOAD, 0, 0, NULL, "N,…",
+    {"requests-scan", NULL, KIND_TEXT, AT(requests_scan), CLI_LOAD, 0, 0, NULL, "N[,N]",
      "a second table: so many requests a row, at 48 connections (or the most of --concurrency)"},
     {"pid", NULL, KIND_U32, AT(pid), CLI_LOAD, 0, 4194304, "0", "PID",
      "process whose memory is looked at; 0: as the server's /memory says"},
@@ -474,6 +474,23 @@ bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **arg
 
 /* ---- what the table says to people ---- */
 
+enum { HELP_LEFT = 36, HELP_COLUMNS = 100 };
+
+/* A word of the right column, on a line of its own where this one is full. The column after it. */
+static int put_word(FILE *out, int column, const char *word, int len) {
+    if (column > HELP_LEFT && column + 1 + len > HELP_COLUMNS) column = fprintf(out, "\n%*s", HELP_LEFT, "") - 1;
+    return column + fprintf(out, column > HELP_LEFT ? " %.*s" : "%.*s", len, word);
+}
+
+static int put_words(FILE *out, int column, const char *text) {
+    for (; *text; text += strspn(text, " ")) {
+        int len = (int)strcspn(text, " ");
+        column = put_word(out, column, text, len);
+        text += len;
+    }
+    return column;
+}
+
 void cli_flags_help(unsigned command, FILE *out) {
     for (int i = 0; i < N_ROWS; i++) {
         const row *r = &rows[i];
@@ -482,8 +499,10 @@ void cli_flags_help(unsigned command, FILE *out) {
         int n = r->brief ? snprintf(left, sizeof left, "  -%s, --%s", r->brief, r->name)
                          : snprintf(left, sizeof left, "      --%s", r->name);
         if (r->unit) snprintf(left + n, sizeof left - (size_t)n, " %s", r->unit);
-        fprintf(out, "%-34s %s", left, r->help);
-        if (r->fallback && strcmp(r->fallback, "0")) fprintf(out, " [%s]", r->fallback);
+        int column = put_words(out, fprintf(out, "%-*s ", HELP_LEFT - 1, left), r->help);
+        char fallback[64];
+        if (r->fallback && strcmp(r->fallback, "0"))
+            put_word(out, column, fallback, snprintf(fallback, sizeof fallback, "[%s]", r->fallback));
         fputc('\n', out);
     }
 }

@@ -35,7 +35,8 @@ static void print_usage(FILE *out) {
                  " — an LLM server that is told how much memory it may use, and never uses more.\n\n"
                  "usage: plimsoll COMMAND [options]\n\n");
     for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
-    fprintf(out, "\nplimsoll COMMAND --help lists a command's options. Without -m, the built-in model is used:\n"
+    fprintf(out, "\nplimsoll COMMAND --help lists a command's options. "
+                 "Without a model file, the built-in one is used:\n"
                  "  plimsoll run \"Once upon a time\"\n"
                  "  plimsoll serve --memory 2G model.gguf\n");
 }
@@ -45,7 +46,7 @@ static void print_help(const command *c) {
     cli_flags_help(c->bit, stdout);
     if (c->bit & CLI_MODEL)
         printf("\nFILE is the model (GGUF), as with -m; without either, the built-in one is used.\n");
-    printf("\nEvery option can also be set as PLIMSOLL_NAME in the environment, or as name = value in a --config "
+    printf("\nEvery option can also be set as PLIMSOLL_NAME in the environment, or as name = value in a --config\n"
            "file.\n");
 }
 

@@ -286,8 +286,27 @@ static void what_the_table_says(void **state) {
     assert_non_null(strstr(text, "batch-size = 256  # default\n"));
 }
 
+/* Terminals are narrow: no line of any command's help is over 100 columns, and words stay whole. */
+static void help_is_narrow(void **state) {
+    (void)state;
+    for (unsigned command = 1; command < CLI_ALL; command <<= 1) {
+        char text[32768] = "", *rest = text;
+        FILE *f = fmemopen(text, sizeof text, "w");
+        cli_flags_help(command, f);
+        fclose(f);
+        for (char *line; (line = strsep(&rest, "\n"));) assert_true(strlen(line) <= 100);
+        if (command != CLI_SERVE) continue;
+        f = fmemopen(text, sizeof text, "w");
+        cli_flags_help(command, f);
+        fclose(f);
+        assert_non_null(strstr(text, "      --cors-origin ORIGIN[,ORIGIN] pages of"));
+        assert_non_null(strstr(text, " it gets this one; otherwise a\n                                    name that"));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(help_is_narrow),
         cmocka_unit_test(defaults),
         cmocka_unit_test(ways_to_write_a_flag),
         cmocka_unit_test(memory_sizes),
