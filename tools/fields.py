@@ -15,6 +15,7 @@ CHATS_ONLY = {"continue_final_message", "prefill", "add_generation_prompt", "cha
               "thinking_token_budget", "thinking_budget", "reasoning_budget", "reasoning_budget_tokens"}
 CHATS = {"chat completions", "responses", "messages", "Ollama", "Ollama's options"}
 NO_SHARED = {"/v1/embeddings", "/api/embed"}
+REFUSED_LATER = {"adapter", "images", "previous_response_id", "suffix", "template"}  # read by a table, refused by the code behind it
 NOT_REQUESTS = {("echo.c", "fields"), ("ollama_models.c", "rows")}
 
 HEAD = """# Fields of requests
@@ -70,7 +71,7 @@ def fields(file, name, expand):
         else:
             rest = m.group(4)
             out[m.group(3)] = "refused" if "FIELD_REFUSED" in rest else "no effect" if "FIELD_CHECKED" in rest or "FIELD_IGNORED" in rest else "yes"
-    return out
+    return {n: "refused" if n in REFUSED_LATER else w for n, w in out.items()}
 
 
 def word(column, name, own, shared):
