@@ -28,6 +28,8 @@ static void not_found(void **state) {
     assert_int_equal(api_find_key("alpha,beta", (str){"alpha\0", 6}), -1);
     assert_int_equal(api_find_key(NULL, STR("")), -1);
     assert_int_equal(api_find_key("", STR("")), -1);
+    static const char *const gaps[] = {"a,,b", ",a", ",,"}; /* a place without a key lets nobody in */
+    for (size_t i = 0; i < sizeof gaps / sizeof *gaps; i++) assert_int_equal(api_find_key(gaps[i], STR("")), -1);
 }
 
 /* A tenant shares no pages with another, and has the same salt after a restart. */
