@@ -110,12 +110,18 @@ static engine_grammar *unlink_oldest(engine_grammars *x) {
     return g;
 }
 
-static bool make_room(engine_grammars *x) {
-    pthread_mutex_lock(&x->lock);
-    engine_grammar *g = unlink_oldest(x);
-    pthread_mutex_unlock(&x->lock);
-    if (g) forget(x, g);
-    return g != NULL;
+/* Forgets so many of the oldest; false when all are in use. */
+static bool make_room(engine_grammars *x, unsigned n) {
+    bool some = false;
+    while (n--) {
+        pthread_mutex_lock(&x->lock);
+        engine_grammar *g = unlink_oldest(x);
+        pthread_mutex_unlock(&x->lock);
+        if (!g) break;
+        forget(x, g);
+        some = true;
+    }
+    return some;
 }
 
 /* With the lock: the one of this source, now first in the list, with a reference more. */
@@ -154,6 +160,12 @@ static bool no_room(engine_grammars *x, err *e) {
                    x->blocks.bytes);
 }
 
+static void count_tries(engine_grammars *x, unsigned tries) {
+    pthread_mutex_lock(&x->lock);
+    x->tries += tries;
+    pthread_mutex_unlock(&x->lock);
+}
+
 engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str source, err *e) {
     engine_grammars *x = &en->grammars;
     if (!x->machine)
@@ -166,11 +178,12 @@ engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str sourc
     x->found += g != NULL;
     pthread_mutex_unlock(&x->lock);
     if (g) return g;
-    while (!(g = compile(en, kind, source, &why))) { /* others wait for neither this nor the lock */
-        if (why.code == ERR_MEMORY && make_room(x)) continue;
+    unsigned tries = 1; /* each time twice as many make way: what fits nowhere is not tried once for each of them */
+    for (; !(g = compile(en, kind, source, &why)); tries++) { /* others wait for neither this nor the lock */
+        if (why.code == ERR_MEMORY && make_room(x, 1u << (tries < 16 ? tries - 1 : 15))) continue;
         if (why.code == ERR_MEMORY) no_room(x, &why);
         if (e) *e = why;
-        return NULL;
+        return count_tries(x, tries), NULL;
     }
     g->hash = hash;
     pthread_mutex_lock(&x->lock);
@@ -180,6 +193,7 @@ engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str sourc
         x->first = g;
     }
     x->compiled++;
+    x->tries += tries;
     pthread_mutex_unlock(&x->lock);
     if (same) forget(x, g);
     return same ? same : g;
@@ -210,6 +224,7 @@ void engine_grammar_read(engine *en, engine_grammar_counts *out) {
     out->bytes = x->blocks.used_bytes;
     out->compiled = x->compiled;
     out->found = x->found;
+    out->tries = x->tries;
     pthread_mutex_unlock(&x->lock);
 }
 

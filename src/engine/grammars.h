@@ -26,7 +26,7 @@ void engine_grammar_release(engine *en, engine_grammar *g);         /* NULL is f
 typedef struct engine_grammar_counts {
     uint32_t kept, in_use; /* of those kept */
     uint64_t bytes;        /* that they hold of the region */
-    uint64_t compiled, found;
+    uint64_t compiled, found, tries; /* tries: to compile one, also for want of room */
 } engine_grammar_counts;
 void engine_grammar_read(engine *en, engine_grammar_counts *out);
 

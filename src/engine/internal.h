@@ -22,7 +22,7 @@ typedef struct engine_grammars {
     mem_buddy blocks;
     base_alloc alloc; /* of blocks */
     engine_grammar *first;
-    uint64_t compiled, found;
+    uint64_t compiled, found, tries;
     text_grammar_machine *machine;
 } engine_grammars;
 

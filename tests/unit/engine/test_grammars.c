@@ -276,6 +276,30 @@ static void many_schemas_stay_bounded(void **state) {
     engine_grammar_release(en, b);
 }
 
+/* What fits nowhere is refused after few tries, however many make way for it; then there is room again. */
+static void too_large_for_all_of_the_room(void **state) {
+    (void)state;
+    static char source[1 << 18];
+    engine_grammar_counts counts;
+    for (int i = 0; i < 200; i++) {
+        snprintf(source, sizeof source, "{\"const\":%d}", i);
+        engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, source));
+    }
+    engine_grammar_read(en, &counts);
+    uint64_t tries = counts.tries;
+    assert_true(counts.kept >= 40);
+    size_t n = (size_t)snprintf(source, sizeof source, "{\"enum\":[0");
+    for (int i = 1; n < sizeof source - 32; i++) n += (size_t)snprintf(source + n, sizeof source - n, ",\"%d\"", i * 7919);
+    snprintf(source + n, sizeof source - n, "]}");
+    err e = {0};
+    assert_null(engine_grammar_get(en, TEXT_GRAMMAR_SCHEMA, str_of(source), &e));
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    engine_grammar_read(en, &counts);
+    assert_true(counts.tries > tries && counts.tries - tries <= 9);
+    assert_int_equal(counts.kept, 0);
+    engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, "{\"const\":1}"));
+}
+
 /* What was compiled as one kind is no grammar of another kind, whatever its text. */
 static void kinds_are_told_apart(void **state) {
     (void)state;
@@ -333,7 +357,7 @@ int main(void) {
         cmocka_unit_test(forgetting_changes_nothing),     cmocka_unit_test(ends),
         cmocka_unit_test(a_token_that_is_named),          cmocka_unit_test(an_end_that_is_named_may_stand_inside),
         cmocka_unit_test(many_schemas_stay_bounded),      cmocka_unit_test(those_in_use_stay),
-        cmocka_unit_test(kinds_are_told_apart),
+        cmocka_unit_test(too_large_for_all_of_the_room), cmocka_unit_test(kinds_are_told_apart),
     };
     return cmocka_run_group_tests(tests, up, down);
 }
