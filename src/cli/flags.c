@@ -199,7 +199,7 @@ static const row rows[] = {
     {"json", NULL, KIND_TEXT, AT(json_file), CLI_GUARD, 0, 0, NULL, "FILE", "write the report as JSON"},
     {"log-level", NULL, KIND_TEXT, AT(log_level), CLI_ALL, 0, 0, "info", "LEVEL", "debug, info, warn or error"},
     {"config", NULL, KIND_TEXT, AT(config), CLI_ALL, 0, 0, NULL, "FILE",
-     "read options from FILE: lines of name = value"},
+     "read options from FILE: lines of name = value; # begins a line of comment"},
     {"print-config", NULL, KIND_FLAG, AT(print_config), CLI_ALL, 0, 0, NULL, NULL,
      "print every option, its value and where it came from; then stop"},
     {"help", "h", KIND_FLAG, AT(help), CLI_ALL, 0, 0, NULL, NULL, "print this"},
