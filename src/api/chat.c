@@ -113,7 +113,7 @@ bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
     json_key(&w, "function");
     json_object_start(&w);
     json_put_string(&w, "name", name);
-    if (description.len) json_put_string(&w, "description", description);
+    if (description.len || c->a->model.described) json_put_string(&w, "description", description);
     json_key(&w, "parameters");
     json_raw(&w, parameters.len ? parameters : STR("{\"type\":\"object\",\"properties\":{}}"));
     json_object_end(&w);

@@ -28,9 +28,10 @@ static const char im_template[] =
     "," RESULT "," RESULT_OF("bbcdefghi") "]"
 #define LONG_ID "call_00-zqlong_id"
 #define LONG_CALL(arguments) "[" USER "," CALLS(ONE_CALL(LONG_ID, "zqcall", arguments)) "," RESULT_OF(LONG_ID) "]"
-#define TOOLS                                                                                                \
-    "[{\"type\":\"function\",\"function\":{\"name\":\"zqcall\",\"description\":\"d\",\"parameters\":"        \
+#define TOOLS_OF(description)                                                                                \
+    "[{\"type\":\"function\",\"function\":{\"name\":\"zqcall\"," description "\"parameters\":"                   \
     "{\"type\":\"object\",\"properties\":{\"zqword\":{\"type\":\"string\"}},\"required\":[\"zqword\"]}}}]"
+#define TOOLS TOOLS_OF("\"description\":\"d\",")
 
 typedef struct trial {
     api *a;
@@ -80,6 +81,7 @@ void chat_model_probe(api *a) {
     m->system = WRITES(t, "[" SYSTEM "," USER "]", NULL, "zqsystem", "zquser");
     m->late_system = WRITES(t, "[" USER "," SAID "," SYSTEM "," USER "]", NULL, "zqsystem");
     m->tools = WRITES(t, "[" USER "]", TOOLS, "zqcall", "zqword");
+    m->described = m->tools && !WRITES(t, "[" USER "]", TOOLS_OF(""), "zqcall", "zqword");
     bool objects = WRITES(t, "[" USER "," CALL("{\"zqword\":1}") "," RESULT "]", TOOLS, "zqcall", "zqword\"",
                           "zqresult");
     bool texts = !objects && WRITES(t, "[" USER "," CALL("\"{\\\"zqword\\\":1}\"") "," RESULT "]", TOOLS,

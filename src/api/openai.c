@@ -491,7 +491,8 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
     if (f.prefix) c->continue_name = "messages[].prefix";
     chat_message *m = chat_add(c, f.role > CHAT_TOOL ? CHAT_SYSTEM : (chat_role)f.role, e);
     if (!m) return false;
-    if (m->role != CHAT_ASSISTANT && !f.content.len)
+    /* A function that gives nothing back has a null for a result. */
+    if (m->role != CHAT_ASSISTANT && m->role != CHAT_TOOL && !f.content.len)
         return err_set(e, ERR_INVALID, "'%s.content' is missing", item->path);
     if (m->role == CHAT_TOOL && !f.tool_call_id.len)
         return err_set(e, ERR_INVALID, "'%s.tool_call_id' is missing", item->path);

@@ -293,6 +293,8 @@ def tools_are_told_to_the_model_and_results_find_their_call():
         expect(a["usage"]["input_tokens"] + a["usage"]["cache_read_input_tokens"], ours["usage"]["prompt_tokens"], "the same prompt")
         expect(r["usage"]["input_tokens"], ours["usage"]["prompt_tokens"], "the same prompt")
         expect(a["content"][0].get("text"), ours["choices"][0]["message"]["content"])
+        nothing = [chat(s, messages=talk[:2] + [{**talk[2], "content": said}], tools=[TOOL])["usage"]["prompt_tokens"] for said in ("", None, [])]
+        check(len(set(nothing)) == 1 and nothing[0] < ours["usage"]["prompt_tokens"], "results that say nothing: %r" % nothing)
 
 
 @test

@@ -26,6 +26,8 @@ static talk t;
 static char *kept[256];
 static size_t n_kept;
 
+static const char *description = "d"; /* of the tool */
+
 static str keep(const char *text) {
     assert_true(n_kept < sizeof kept / sizeof *kept);
     return str_of(kept[n_kept++] = strdup(text));
@@ -58,7 +60,7 @@ static bool finish(const char *line, bool tools, err *e) {
     assert_ok(chat_begin(&t.c, t.w.api, 64000, e), *e);
     say(line);
     if (tools)
-        assert_true(chat_add_tool(&t.c, STR("f"), STR("d"), STR("{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\"}}}"), e));
+        assert_true(chat_add_tool(&t.c, STR("f"), str_of(description), STR("{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\"}}}"), e));
     bool ok = chat_finish(&t.c, &t.q, e);
     for (uint32_t i = 1; ok && i < t.q.job.n_prompt; i++) { /* behind the start token */
         size_t len = text_token_bytes(engine_vocab(t.w.en), t.w.api->tokens[i], true, piece);
@@ -108,6 +110,18 @@ static void one_call_a_turn(void) {
     "m.tool_calls) %}{% if (m.role == 'user') != (ns.i % 2 == 0) %}{{ raise_exception('Roles must alternate') }}"   \
     "{% endif %}{% set ns.i = ns.i + 1 %}{% endif %}{% for c in m.tool_calls or [] %}{% if c.id|length != 9 %}"     \
     "{{ raise_exception('nine') }}{% endif %}{% endfor %}{% endfor %}"
+
+/* A client need not describe a tool. */
+static void tools_without_a_description(void) {
+    use("{% for t in tools or [] %}{{ '// ' + t.function.description + '\n' }}" ECHO "{% endfor %}");
+    assert_true(t.w.api->model.described);
+    description = "";
+    expect("Uq", "// \n<f>[user|q]");
+    description = "d";
+    expect("Uq", "// d\n<f>[user|q]");
+    use("{{ tools|tojson }}" ECHO);
+    assert_false(t.w.api->model.described);
+}
 
 static void turns(void) {
     use(ALTERNATE ECHO);
@@ -179,17 +193,19 @@ static int check_all(const char *folder) {
         fclose(in);
         use(source);
         for (size_t i = 0; i < sizeof everyday / sizeof *everyday; i++, n++)
-            for (int tools = 0; tools < 2; tools++) {
+            for (int tools = 0; tools < 3; tools++) {
                 err e = {0};
+                description = tools == 2 ? "" : "d";
                 const char *said = strstr(everyday[i], "zq") ? everyday[i] + strlen(everyday[i]) - 3 : NULL;
                 bool ok = finish(everyday[i], tools, &e);
                 if (said) said = strstr(said, "zq");
                 if (ok && (!said || strstr(t.prompt, said))) continue;
-                print_error("%s: %s%s: %s\n", f->d_name, everyday[i], tools ? " (tools)" : "", ok ? t.prompt : e.message);
+                print_error("%s: %s%s: %s\n", f->d_name, everyday[i], tools == 2 ? " (tools without a description)" : tools ? " (tools)" : "", ok ? t.prompt : e.message);
                 wrong++;
             }
     }
     closedir(d);
+    description = "d";
     print_message("%d conversations, %d wrong\n", n, wrong);
     return wrong;
 }
@@ -199,6 +215,7 @@ static void test_fit(void **state) {
     start(&t.w, (world_config){.entries = 4, .n_context = ROOM});
     mem_heap_init(&t.heap, &t.w.ledger, MEM_TOKENIZER);
     one_call_a_turn();
+    tools_without_a_description();
     turns();
     neither_system_nor_tools();
     arguments_that_are_no_json();
