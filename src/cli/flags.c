@@ -199,7 +199,7 @@ static const row rows[] = {
     {"json", NULL, KIND_TEXT, AT(json_file), CLI_GUARD, 0, 0, NULL, "FILE", "write the report as JSON"},
     {"log-level", NULL, KIND_TEXT, AT(log_level), CLI_ALL, 0, 0, "info", "LEVEL", "debug, info, warn or error"},
     {"config", NULL, KIND_TEXT, AT(config), CLI_ALL, 0, 0, NULL, "FILE",
-     "read options from FILE: lines of name = value; # begins a line of comment"},
+     "read options from FILE: lines of name = value; # begins a comment (as --print-config writes them)"},
     {"print-config", NULL, KIND_FLAG, AT(print_config), CLI_ALL, 0, 0, NULL, NULL,
      "print every option, its value and where it came from; then stop"},
     {"help", "h", KIND_FLAG, AT(help), CLI_ALL, 0, 0, NULL, NULL, "print this"},
@@ -337,7 +337,14 @@ static char *trim(char *s) {
 
 enum { CONFIG_BYTES = 64 * 1024 };
 
-/* Lines of "name = value"; # begins a comment line. A name that belongs to another command is passed over. */
+/* A comment at the value's end is none of it: a # behind a blank begins one. */
+static char *without_comment(char *value) {
+    for (char *at = value; *at; at++)
+        if (*at == '#' && (at == value || isspace((unsigned char)at[-1]))) *at = 0;
+    return trim(value);
+}
+
+/* Lines of "name = value"; # begins a comment. A name that belongs to another command is passed over. */
 static bool read_config(cli_options *o, unsigned command, const char *path, err *e) {
     static char text[CONFIG_BYTES]; /* options point into it as long as the program runs */
     plat_file f;
@@ -358,7 +365,8 @@ static bool read_config(cli_options *o, unsigned command, const char *path, err 
         if (!find_row(str_of(name), CLI_ALL))
             return err_set(e, ERR_USAGE, "%s:%d: unknown option '%.40s'", path, number, name);
         const row *r = find_row(str_of(name), command);
-        if (r && !set_value(o, r, trim(equals + 1), FROM_FILE, e)) return err_prefix(e, "%s:%d: ", path, number);
+        if (r && !set_value(o, r, without_comment(equals + 1), FROM_FILE, e))
+            return err_prefix(e, "%s:%d: ", path, number);
     }
     return ok;
 }
@@ -512,7 +520,8 @@ void cli_flags_print_config(const cli_options *o, unsigned command, FILE *out) {
     for (int i = 0; i < N_ROWS; i++) {
         const row *r = &rows[i];
         if (!(r->commands & command) || r->offset == AT(help) || r->offset == AT(print_config)) continue;
-        const char *text = !values[i] ? "" : r->kind == KIND_KEYS ? "***" : values[i];
-        fprintf(out, "%s = %s  # %s\n", r->name, text, source_names[sources[i]]);
+        bool shown = values[i] && r->kind != KIND_KEYS; /* what is not can be no line of a --config file */
+        fprintf(out, "%s%s = %s  # %s\n", shown ? "" : "# ", r->name, shown ? values[i] : values[i] ? "***" : "",
+                source_names[sources[i]]);
     }
 }

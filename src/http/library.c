@@ -21,7 +21,7 @@ enum MHD_Result http_queue_response(struct MHD_Connection *mhd, unsigned status,
 
 static const http_refusal *refusal_of(unsigned status) {
     static const http_refusal rows[] = {
-        {413, "body_too_large", "a chunk of the body is larger than this server accepts"},
+        {413, "body_too_large", "a chunk of the body is larger than --body-limit allows"},
         {414, "uri_too_long", "the path is longer than 2048 bytes"},
         {431, "headers_too_large", "the headers are larger than 12 KiB"},
         {505, "http_version_not_supported", "HTTP/1.1 and HTTP/1.0 are spoken here"},

@@ -51,7 +51,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 static bool parses_in_place(void) { return !strcmp(MHD_get_version(), "0.9.75"); }
 
 static const http_refusal overdue = {429, "too_many_requests", "those who came before took too long to prepare"},
-                          body_too_large = {413, "body_too_large", "the body is larger than this server accepts"};
+                          body_too_large = {413, "body_too_large", "the body is larger than --body-limit allows"};
 
 /* A number of any size is one: what does not fit is merely too large. */
 static bool length_is_number(str s, uint64_t *length) {

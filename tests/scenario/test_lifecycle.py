@@ -95,7 +95,7 @@ def port_in_use():
 # ---- options ----
 
 def settings(out):
-    rows = re.findall(r"^(\S+) = (.*)  # (.*)$", out.decode(), re.M)
+    rows = re.findall(r"^(?:# )?(\S+) = (.*)  # (.*)$", out.decode(), re.M)
     return {name: (value, source) for name, value, source in rows}
 
 
@@ -116,6 +116,10 @@ def sources_of_options_and_their_strength():
     expect(got["temp"], ("0.25", "environment"))
     got = settings(run_plimsoll("serve", "-c", "77", "--port=88", "--print-config", rc=0).out)
     expect((got["ctx-size"], got["port"]), (("77", "flag"), ("88", "flag")))
+    with open(config, "wb") as f: # what it prints it reads
+        f.write(run_plimsoll("serve", "-c", "77", "--alias", "a#b", "--print-config", rc=0).out)
+    again = settings(run_plimsoll("serve", "--config", config, "--print-config", rc=0).out)
+    expect((again["ctx-size"], again["alias"], again["model"]), (("77", "config file"), ("a#b", "config file"), ("", "default")))
     with Server(env={"PLIMSOLL_ALIAS": "from-the-environment"}) as s:
         expect(s.health()["model"], "from-the-environment")
 

@@ -358,7 +358,7 @@ static void test_bodies(void **state) {
         answer_text a = read_answer(&c, false);
         assert_int_equal(a.status, 413);
         assert_string_equal(header_of(&a, "Connection"), "close");
-        assert_string_equal(a.body, "{\"error\":{\"message\":\"the body is larger than this server accepts\","
+        assert_string_equal(a.body, "{\"error\":{\"message\":\"the body is larger than --body-limit allows\","
                                     "\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"body_too_large\"}}");
         free(a.body);
         assert_true(is_closed(&c));
