@@ -394,6 +394,7 @@ static const field request_rows[] = {
     {"previous_response_id", FIELD_STRING, AT(previous)},
     {"metadata", FIELD_OBJECT, AT(metadata)},
     {"grammar", FIELD_STRING, AT(grammar)}, /* ours */
+    {"prompt", FIELD_ANY, .use = FIELD_REFUSED, .why = "is given: no prompts are kept here; send 'input'"},
 };
 
 static bool read_input(chat *c, const response_request *x, err *e) {

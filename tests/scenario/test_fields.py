@@ -47,6 +47,8 @@ def what_cannot_be_had_is_refused_by_name_in_every_dialect():
             for name, value in wrong.items():
                 text = refusal(ask(s, path, 400, **{name: value}))
                 check("'%s'" % name in text, "%s does not name %s: %s" % (path, name, text))
+        check("'prompt'" in refusal(ask(s, "/v1/responses", 400, prompt={"id": "pmpt_1"})), "a prompt that is kept elsewhere")
+        ask(s, "/v1/responses", prompt=None)
 
 
 @test
