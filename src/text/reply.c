@@ -385,6 +385,9 @@ static size_t step_after(text_reply *r, str w, bool last) {
     reply_verdict v = read_after(r, w, &at);
     if (v == REPLY_YES) return at;
     if (v == REPLY_MORE && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
+    /* A reply that breaks off in the call's other members has said all of the call. */
+    bool in_member = w.len < TEXT_REPLY_HELD_MAX && r->n_nested && r->nested[r->n_nested - 1] == '{';
+    if (v == REPLY_MORE && in_member) return w.len;
     if (v == REPLY_MORE && (at == w.len || skip_after(r, w, &at) == REPLY_MORE)) return w.len; /* blanks, half a tag */
     r->state = r->in_thought ? REPLY_THOUGHT : REPLY_TEXT;
     r->fresh = r->trims = true;

@@ -129,6 +129,8 @@ static void test_hermes(void **state) {
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{", "{now|{>");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}", "{now|{\"a\":1}}");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}}\n</tool_c", "{now|{\"a\":1}}");
+    expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":1}, \"id\": \"c", "{now|{\"a\":1}}");
+    expect(TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS][{\"name\":\"now\",\"arguments\":{}, \"id\"", "{now|{}}");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":wrong}} <b>", "{now|{\"a\":wrong}!} <b>");
 }
 
