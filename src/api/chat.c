@@ -127,11 +127,11 @@ static str text_of(const buf *b) { return buf_str(b); }
 bool chat_make_text(chat *c, str *out, const str *parts, size_t n, err *e) {
     size_t len = 0;
     for (size_t i = 0; i < n; i++) len += parts[i].len;
-    char *text = alloc_bytes(&c->alloc, len);
+    char *text = alloc_bytes(&c->alloc, len), *to = text;
     if (!text) return chat_no_room(c, e);
-    *out = (str){text, len};
-    for (size_t i = 0; i < n; text += parts[i++].len)
-        if (parts[i].len) memcpy(text, parts[i].data, parts[i].len);
+    for (size_t i = 0; i < n; to += parts[i++].len)
+        if (parts[i].len) memcpy(to, parts[i].data, parts[i].len);
+    *out = (str){text, len}; /* which may be one of the parts */
     return true;
 }
 
