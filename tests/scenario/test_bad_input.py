@@ -151,9 +151,9 @@ def stops_and_biases():
         for stop in ([1, 2], [""], "", ["a", ""], ["x" * 257], "x" * 257, [["a"]], [None], [True], {"a": "b"}, 5, True):
             check("stop" in refused(s, json.dumps({"prompt": "a", "stop": stop}))["message"], repr(stop))
         for bias in ({"a": 1}, {"": 1}, {"-1": 1}, {"1.5": 1}, {"99999999999999999999": 1}, {"4194303": 1}, {"1": "x"}, {"1": None}, {"1": [1]}, {"1": {}},
-                     {"1": True}, {"1": 1e30}, {"1": -101}, {"1": 101}, {" 1": 1}, {"+1": 1}, {"0x1": 1}, {"1 ": 1}, {"1\x00": 1}, {"0" * 14 + "12": 1}, [1], [[1, 1]], "x", 5, True):
+                     {"1": True}, {"1": 1e30}, {"1": -101}, {"1": 101}, {" 1": 1}, {"+1": 1}, {"0x1": 1}, {"1 ": 1}, {"1\x00": 1}, {"0" * 14 + "12": 1}, [1], [[1]], [[1, 1, 1]], [[-1, 1]], [[1, "x"]], [["", 1]], [[1, 101]], "x", 5, True):
             check("logit_bias" in refused(s, json.dumps({"prompt": "a", "logit_bias": bias}))["message"], repr(bias))
-        for ok in ({"stop": ["x" * 256] * 16}, {"logit_bias": {str(i): 1 for i in range(300)}}, {"logit_bias": {"1": -100, "2": 100}}):
+        for ok in ({"stop": ["x" * 256] * 16}, {"logit_bias": {str(i): 1 for i in range(300)}}, {"logit_bias": {"1": -100, "2": 100}}, {"logit_bias": [[1, -100], [2, 100]]}):
             expect(s.post("a", max_tokens=1, **ok).status, 200)
 
 
