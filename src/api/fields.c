@@ -120,8 +120,11 @@ static bool set_integer(const reader *r, const json_event *ev, void *at, err *e)
     }
     if (!in_range(r, ev->number, e)) return false;
     int64_t v = ev->kind == JSON_INT ? ev->integer : (int64_t)ev->number;
-    if (r->now->kind == FIELD_U32)
-        *(uint32_t *)at = (uint32_t)v;
+    if (r->now->kind == FIELD_LIMIT && v == 0)
+        return err_set(e, ERR_INVALID, "'%s%s' is 0; it must be 1 or more, or -1 for no limit", r->in->path,
+                       r->now->name);
+    if (r->now->kind == FIELD_U32 || r->now->kind == FIELD_LIMIT)
+        *(uint32_t *)at = v < 0 ? UINT32_MAX : (uint32_t)v;
     else if (r->now->kind == FIELD_I32)
         *(int32_t *)at = (int32_t)v;
     else

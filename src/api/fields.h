@@ -14,6 +14,7 @@ typedef enum field_kind {
     FIELD_BOOL,   /* bool */
     FIELD_YES_NO, /* uint32_t: 1 for false, 2 for true; what it was where nothing is said */
     FIELD_U32,    /* uint32_t */
+    FIELD_LIMIT,  /* uint32_t: 1 and more, or −1, which many clients say for none: UINT32_MAX */
     FIELD_I32,    /* int32_t */
     FIELD_U64,    /* uint64_t */
     FIELD_FLOAT,  /* float */

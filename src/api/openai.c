@@ -369,7 +369,7 @@ static const field chat_fields[] = {
     OPENAI_COMMON_FIELDS(openai_request),
     {"response_format", FIELD_OBJECT, AT(response_format)},
     {"messages", FIELD_ARRAY, AT(messages)},
-    {"max_completion_tokens", FIELD_U32, AT(max_completion_tokens), 1, UINT32_MAX},
+    {"max_completion_tokens", FIELD_LIMIT, AT(max_completion_tokens), -1, UINT32_MAX},
     {"logprobs", FIELD_BOOL, AT(q.job.sampling.logprobs)},
     {"top_logprobs", FIELD_U32, AT(q.job.sampling.top_logprobs), 0, SAMPLER_TOP_LOGPROBS_MAX},
     {"tools", FIELD_ARRAY, AT(tools)},

@@ -8,7 +8,7 @@
 #define OPENAI_COMMON_FIELDS(type)                                                                           \
     REQUEST_SAMPLING_FIELDS(type, q), REQUEST_OWN_FIELDS(type, q),                                           \
         {"model", FIELD_STRING, offsetof(type, model)}, {"user", FIELD_STRING, offsetof(type, user)},        \
-        {"max_tokens", FIELD_U32, offsetof(type, q.job.max_tokens), 1, UINT32_MAX},                          \
+        {"max_tokens", FIELD_LIMIT, offsetof(type, q.job.max_tokens), -1, UINT32_MAX},                         \
         {"seed", FIELD_U64, offsetof(type, q.seed), REQUEST_SEED_LEAST, REQUEST_SEED_MOST},                  \
         {"stop", FIELD_ANY, offsetof(type, q.stops)}, {"stream", FIELD_BOOL, offsetof(type, q.stream)},      \
         {"stream_options", FIELD_OBJECT, offsetof(type, stream_options)},                                    \

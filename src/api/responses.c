@@ -384,7 +384,7 @@ static const field request_rows[] = {
     {"user", FIELD_STRING, AT(user)},
     {"input", FIELD_ANY, AT(input)},
     {"instructions", FIELD_STRING, AT(instructions)},
-    {"max_output_tokens", FIELD_U32, AT(q.job.max_tokens), 1, UINT32_MAX},
+    {"max_output_tokens", FIELD_LIMIT, AT(q.job.max_tokens), -1, UINT32_MAX},
     {"stream", FIELD_BOOL, AT(q.stream)},
     {"tools", FIELD_ARRAY, AT(tools)},
     {"tool_choice", FIELD_ANY, AT(tool_choice)},

@@ -333,6 +333,17 @@ def response_events(s, **body):
 
 
 @test
+def minus_one_is_no_limit():
+    with Server("-c", "64") as s:
+        for path, field, body in (("/v1/chat/completions", "max_tokens", {"messages": USER}), ("/v1/chat/completions", "max_completion_tokens", {"messages": USER}),
+                                  ("/v1/completions", "max_tokens", {"prompt": "Once"}), ("/v1/responses", "max_output_tokens", {"input": "Hi"})):
+            usage = ask(s, path, **{field: -1, "ignore_end": True, **body}).json()["usage"]
+            expect(usage["total_tokens"], 64, "tokens of " + field)  # up to the context's end
+            for wrong in (0, -2):
+                check(field in ask(s, path, 400, **{field: wrong, **body}).json()["error"]["message"], field)
+
+
+@test
 def tools_of_responses_that_are_no_functions():
     grammar = says(("apply_patch", {"input": "*** Begin \u00e9\U0001f6a2 \"x\"\n\\d\t"}), ("mcp__git__log", {"n": 3}), ("apply_patch", {"other": "Hm"}))
     wanted = [("custom_tool_call", "apply_patch", None, "*** Begin \u00e9\U0001f6a2 \"x\"\n\\d\t"), ("function_call", "log", "mcp__git", '{"n": 3}'), ("custom_tool_call", "apply_patch", None, "Hm")]
