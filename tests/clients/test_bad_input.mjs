@@ -13,7 +13,7 @@ const kinds = {
   text: ['text', 'empty null'],
   text_needed: ['text', 'empty'],
   text_needed_: ['text', ''],
-  count: ['one null', 'zero'],
+  limit: ['one negative null', 'zero'],        // -1: none
   count_needed: ['one', 'zero'],
   whole: ['one zero null', 'negative vast'],
   bool: ['yes null', ''],
@@ -52,7 +52,7 @@ const routes = {
   'openai /v1/chat/completions': {
     base: chat,
     fields: {
-      model: ['', 'empty null'], messages: 'nothing', max_tokens: 'count', max_completion_tokens: 'count', n: ['one null', ''], stop: 'text_or_texts',
+      model: ['', 'empty null'], messages: 'nothing', max_tokens: 'limit', max_completion_tokens: 'limit', n: ['one null', ''], stop: 'text_or_texts',
       ...sampling, logit_bias: ['object null', 'list'], logprobs: 'bool', response_format: ['null', ''], tools: 'tools', tool_choice: ['null', ''],
       parallel_tool_calls: 'bool', stream: 'bool', stream_options: ['object null', ''], user: 'text', reasoning_effort: 'word', ...own, ...sampler,
       grammar: ['null', 'empty'], chat_template_kwargs: ['object null', ''],
@@ -80,7 +80,7 @@ const routes = {
   'openai /v1/completions': {
     base: s => ({ model: s.model, prompt: 'Hi', max_tokens: 1 }),
     fields: {
-      model: ['', 'empty null'], prompt: ['text', 'empty null texts'], max_tokens: 'count', n: ['one null', ''], best_of: ['one null', ''], stop: 'text_or_texts',
+      model: ['', 'empty null'], prompt: ['text', 'empty null texts'], max_tokens: 'limit', n: ['one null', ''], best_of: ['one null', ''], stop: 'text_or_texts',
       ...sampling, logit_bias: ['object null', 'list'], logprobs: ['one zero null', ''], echo: 'bool', stream: 'bool', stream_options: ['object null', ''],
       suffix: ['null', 'text empty'], user: 'text', ...own, ...sampler, grammar: ['null', 'empty'],
     },
@@ -92,7 +92,7 @@ const routes = {
   'openai /v1/responses': {
     base: s => ({ model: s.model, input: 'Hi', max_output_tokens: 16 }),
     fields: {
-      model: ['', 'empty null'], input: ['text', 'empty'], instructions: 'text', max_output_tokens: 'count', temperature: 'heat', top_p: 'share', tools: 'tools',
+      model: ['', 'empty null'], input: ['text', 'empty'], instructions: 'text', max_output_tokens: 'limit', temperature: 'heat', top_p: 'share', tools: 'tools',
       tool_choice: ['null', ''], parallel_tool_calls: 'bool', stream: 'bool', text: ['object null', ''], reasoning: ['object null', ''], user: 'text', ...own, ...sampler, metadata: ['object null', ''],
       previous_response_id: ['null', 'empty'],
     },
