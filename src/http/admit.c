@@ -4,7 +4,6 @@
  * A body whose length is known takes all it needs at once, a chunked one the longest it may become: nobody holds a
  * part of the pool and waits for another. */
 #include "base/check.h"
-#include "base/clock.h"
 #include "http/internal.h"
 
 /* Of all connections one in eight is not to wait here: somebody must be able to ask how the server is. */
@@ -14,7 +13,9 @@ static const http_refusal busy = {429, "too_many_requests", "too many requests a
                           no_buffer = {429, "too_many_requests", "no buffer is free for this body"};
 const http_refusal http_draining = {503, "draining", "the server is shutting down"};
 
-static uint64_t deadline_in(uint32_t ms) { return clock_now_ns() + ms * 1000000ull; }
+uint64_t http_wait_deadline(const http_server *s) {
+    return s->config.wait_timeout_ms ? http_deadline_in(s->config.wait_timeout_ms) : 0;
+}
 
 /* ---- slots ---- */
 
@@ -83,7 +84,7 @@ void http_wait_for_room(http_conn *c) {
     c->next_in_line = NULL;
     c->in_line = true;
     c->generation++;
-    c->deadline_ns = s->config.wait_timeout_ms ? deadline_in(s->config.wait_timeout_ms) : 0;
+    c->deadline_ns = http_wait_deadline(s);
     http_watch_client(c);
     MHD_suspend_connection(c->mhd);
 }
@@ -101,7 +102,7 @@ static void step_out(http_conn *c) {
     if (s->last_in_line == c) s->last_in_line = before;
     c->in_line = false;
     c->generation++;
-    c->deadline_ns = deadline_in(s->config.body_timeout_ms);
+    c->deadline_ns = http_deadline_in(s->config.body_timeout_ms);
     http_unwatch_client(c);
     MHD_resume_connection(c->mhd);
 }

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/rng.h"
 #include "http/http.h"
@@ -183,6 +184,8 @@ void http_leave_line(http_conn *c);                         /* its client has go
 void http_let_in(http_server *s);                           /* something was given back: whoever it does for comes in */
 const http_refusal *http_no_room(const http_conn *c);       /* what it is that c lacks */
 extern const http_refusal http_draining;
+static inline uint64_t http_deadline_in(uint32_t ms) { return clock_now_ns() + ms * 1000000ull; }
+uint64_t http_wait_deadline(const http_server *s); /* of what begins to wait now, for room or for the worker; 0: none */
 
 /* ---- work.c: handlers off the event thread ---- */
 bool http_work_start(http_server *s, err *e);

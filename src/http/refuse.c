@@ -2,7 +2,6 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "http/internal.h"
 
 void http_error_json(buf *out, const char *message, const char *type, const char *param, const char *code) {
@@ -78,6 +77,6 @@ void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, c
     (void)!send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(c->fd, SHUT_WR);
     c->phase = CONN_REFUSED;
-    c->deadline_ns = clock_now_ns() + HTTP_LINGER_MS * 1000000ull;
+    c->deadline_ns = http_deadline_in(HTTP_LINGER_MS);
     c->server->counts.refused++;
 }

@@ -3,10 +3,7 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "http/internal.h"
-
-static uint64_t deadline_in(uint32_t ms) { return clock_now_ns() + ms * 1000000ull; }
 
 /* ---- what the headers say ---- */
 
@@ -173,7 +170,7 @@ static const http_refusal *begin(http_conn *c, struct MHD_Connection *mhd, const
     if (!body_bytes && !http_take_slot(s, c, false)) return http_no_room(c);
     bool inside = !body_bytes || http_take_room(c);
     c->phase = inside ? CONN_BODY : CONN_OUTSIDE; /* it waits once there is something to read */
-    c->deadline_ns = deadline_in(s->config.body_timeout_ms);
+    c->deadline_ns = http_deadline_in(s->config.body_timeout_ms);
     if (inside) name_request(c, url, method);
     return NULL;
 }
@@ -306,7 +303,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     if (c->phase != CONN_REFUSED) {
         c->phase = CONN_WAITING;
         c->used_before = true;
-        c->deadline_ns = deadline_in(s->config.idle_timeout_ms);
+        c->deadline_ns = http_deadline_in(s->config.idle_timeout_ms);
     }
     http_unlock(s);
 }
@@ -332,7 +329,7 @@ void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     CHECK(c); /* there is one for each connection that the library may hold */
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
     *c = (http_conn){.server = s, .fd = info->connect_fd, .phase = CONN_WAITING, .generation = c->generation + 1,
-                     .deadline_ns = deadline_in(s->config.header_timeout_ms)};
+                     .deadline_ns = http_deadline_in(s->config.header_timeout_ms)};
     *context = c;
     /* The library has taken them already. The plan has room for every connection; where the line refuses all
      * the same, this one must not stay. */

@@ -5,7 +5,6 @@
  * (its time is over); once its work runs it is let run. The queue is a list through the slots: it cannot be longer
  * than they are many. */
 #include "base/check.h"
-#include "base/clock.h"
 #include "http/internal.h"
 #include "plat/thread.h"
 
@@ -36,7 +35,7 @@ bool http_work_enqueue(http_request *r) {
     bool taken = !s->stopping;
     if (taken) {
         r->work_state = WORK_WAITS;
-        r->conn->deadline_ns = s->config.wait_timeout_ms ? clock_now_ns() + s->config.wait_timeout_ms * 1000000ull : 0;
+        r->conn->deadline_ns = http_wait_deadline(s);
         append(&s->work, r);
         http_watch_client(r->conn);
         r->asleep = true;
