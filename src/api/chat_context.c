@@ -27,12 +27,12 @@ static bool put_text(chat_context *x, json_kind kind, str s) {
     return quote_controls(x, &s) && put(x, &(json_event){.kind = kind, .text = s});
 }
 
-static bool put_member(chat_context *x, const char *key, str s) {
-    return put(x, &(json_event){.kind = JSON_KEY, .text = str_of(key)}) && put_text(x, JSON_STRING, s);
-}
-
 static bool put_key(chat_context *x, const char *key) {
     return put(x, &(json_event){.kind = JSON_KEY, .text = str_of(key)});
+}
+
+static bool put_member(chat_context *x, const char *key, str s) {
+    return put_key(x, key) && put_text(x, JSON_STRING, s);
 }
 
 static bool put_flag(chat_context *x, const char *key, bool value) {

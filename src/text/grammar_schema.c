@@ -328,9 +328,9 @@ static bool emit_types(schema *s, const schema_parts *p) {
         if (any) grammar_alternatives_next(s->b, &a);
         any = true;
         bool json = s->level == LEVEL_ARGUMENT && t != TYPE_STRING;
-        if (json) schema_tag_json(s);
+        if (json) s->level = LEVEL_JSON;
         emit_type(s, p, t);
-        if (json) schema_tag_json_end(s);
+        if (json) s->level = LEVEL_ARGUMENT, schema_tag_value_end(s);
     }
     if (!any) grammar_emit(s->b, OP_FAIL, 0, 0);
     grammar_alternatives_end(s->b, &a);

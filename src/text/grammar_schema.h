@@ -152,9 +152,7 @@ bool schema_says_more(const schema *s, const schema_part *part, const char *but)
 bool schema_tags_check(schema *s);
 void schema_tag_key(schema *s, str name);
 void schema_tag_value(schema *s, str name, const schema_parts *p); /* name: empty for those that nobody names */
-/* An argument's value is JSON from here to schema_tag_json_end. */
-void schema_tag_json(schema *s);
-void schema_tag_json_end(schema *s);
+void schema_tag_value_end(schema *s); /* what stands behind an argument's value */
 bool schema_tag_may_be(const schema *s, unsigned type); /* TYPE_…: an argument's text may be read as such */
 bool schema_tag_takes(schema *s, str text);             /* as a string */
 void schema_tag_string(schema *s, grammar_lengths lengths);

@@ -141,7 +141,7 @@ static void emit_raw(schema *s, const schema_parts *p, const conditions *c) {
     s->b->plain = true;
     emit_words(s, p, c);
     s->b->plain = false;
-    schema_tag_json_end(s);
+    schema_tag_value_end(s);
 }
 
 bool schema_emit_string(schema *s, const schema_parts *p) {

@@ -58,10 +58,7 @@ void schema_tag_value(schema *s, str name, const schema_parts *p) {
     s->types = 0;
 }
 
-void schema_tag_json(schema *s) { s->level = LEVEL_JSON; }
-
-void schema_tag_json_end(schema *s) {
-    s->level = LEVEL_ARGUMENT;
+void schema_tag_value_end(schema *s) {
     grammar_text(s->b, str_of(s->tags->value_end));
     grammar_text(s->b, str_of(s->tags->after));
 }
@@ -94,7 +91,7 @@ bool schema_tag_takes(schema *s, str text) {
 void schema_tag_string(schema *s, grammar_lengths lengths) {
     uint32_t at = grammar_emit(s->b, OP_UNTIL, lengths.least, lengths.most);
     if (!s->b->failed) s->b->ops[at].loop = s->types ? (uint8_t)others(s) : 0; /* of 0: {} may be anything */
-    schema_tag_json_end(s);
+    schema_tag_value_end(s);
 }
 
 expression schema_tag_strings(schema *s, expression e) {

@@ -105,7 +105,7 @@ bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool si
     if (s->level == LEVEL_ARGUMENTS)
         schema_fail(s, list, "a tool's arguments as one value of a list are not supported between tags");
     if (!s->b->failed) emit_kept(s, &t);
-    if (s->level == LEVEL_ARGUMENT) schema_tag_json_end(s);
+    if (s->level == LEVEL_ARGUMENT) schema_tag_value_end(s);
     buf_free(&t.all);
     alloc_free(s->b->alloc, t.ends, t.cap * sizeof *t.ends);
     return !s->b->failed;
