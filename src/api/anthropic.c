@@ -489,10 +489,10 @@ static bool read_output(chat *c, str json, str grammar, err *e) {
     c->format_source = grammar;
     c->format_name = "grammar";
     if (!json.len) return true;
-    if (!CHAT_READ(c, "output_config", json, output_rows, &f, e)) return false;
+    if (!CHAT_READ_NAMING(c, "output_config", json, output_rows, &f, e)) return false;
     if (f.effort != UINT32_MAX) c->effort = str_of(efforts[f.effort]);
     if (!f.format.len) return true;
-    if (!CHAT_READ(c, "output_config.format", f.format, format_rows, &f, e)) return false;
+    if (!CHAT_READ_NAMING(c, "output_config.format", f.format, format_rows, &f, e)) return false;
     if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'output_config.format.type' is missing");
     if (!f.schema.len) return err_set(e, ERR_INVALID, "'output_config.format.schema' is missing");
     if (grammar.len) return err_set(e, ERR_INVALID, "'grammar' and 'output_config.format' are both given");

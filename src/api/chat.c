@@ -40,11 +40,21 @@ void chat_end(chat *c) {
     mem_arena_free(&c->arena);
 }
 
-bool chat_read(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e) {
+static bool read_object(const chat *c, const char *path, str json, const field *rows, size_t n, void *target,
+                        const fields_more *more, err *e) {
     char prefix[FIELD_PATH_BYTES + 2];
     snprintf(prefix, sizeof prefix, "%s.", path);
-    fields_in in = {&c->parser, &c->alloc, prefix};
+    fields_in in = {&c->parser, &c->alloc, prefix, more};
     return fields_parse_in(&in, json, rows, n, true, target, NULL, e);
+}
+
+bool chat_read(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e) {
+    return read_object(c, path, json, rows, n, target, NULL, e);
+}
+
+bool chat_read_naming(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e) {
+    fields_more nobodys = {.unknown = shared_fields_ignore, .ctx = c->ignored};
+    return read_object(c, path, json, rows, n, target, c->ignored ? &nobodys : NULL, e);
 }
 
 bool chat_each(const chat *c, const char *path, str array, field_on_item *on_item, void *ctx, err *e) {

@@ -83,6 +83,10 @@ void chat_end(chat *c);
 bool chat_read(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e);
 #define CHAT_READ(c, path, json, rows, target, e)                                                            \
     chat_read(c, path, json, rows, sizeof(rows) / sizeof *(rows), target, e)
+/* The same for objects that decide what is said: unknown fields are named to the client, as those of the body. */
+bool chat_read_naming(const chat *c, const char *path, str json, const field *rows, size_t n, void *target, err *e);
+#define CHAT_READ_NAMING(c, path, json, rows, target, e)                                                     \
+    chat_read_naming(c, path, json, rows, sizeof(rows) / sizeof *(rows), target, e)
 bool chat_each(const chat *c, const char *path, str array, field_on_item *on_item, void *ctx, err *e);
 
 /* A message at the end. NULL with the reason when memory is out. */

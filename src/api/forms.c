@@ -41,9 +41,16 @@ static const field format_rows[] = {
     {"grammar", FIELD_STRING, offsetof(format_object, grammar)},
     {"regex", FIELD_STRING, offsetof(format_object, regex)},
 };
+static const field schema_rows[] = { /* OpenAI's names beside a schema */
+    {"schema", FIELD_ANY, offsetof(format_object, schema)},
+    {"name", FIELD_STRING, .use = FIELD_CHECKED},
+    {"description", FIELD_STRING, .use = FIELD_CHECKED},
+    {"strict", FIELD_BOOL, .use = FIELD_CHECKED},
+};
 
 typedef struct form_reader {
     const fields_in *in;
+    const fields_more *nobodys; /* what nobody knows is named */
     request_form *form;
     buf text;
     const char *name;
@@ -117,12 +124,12 @@ static bool take(form_reader *x, const char *name, form_kind kind, str value, er
 
 static bool take_format(form_reader *x, str json, err *e) {
     format_object f = {.type = FORMAT_UNSAID};
-    fields_in inner = {x->in->parser, x->in->texts, "response_format.", NULL};
-    fields_in schema = {x->in->parser, x->in->texts, "response_format.json_schema.", NULL};
-    size_t n = sizeof format_rows / sizeof *format_rows;
+    fields_in inner = {x->in->parser, x->in->texts, "response_format.", x->nobodys};
+    fields_in schema = {x->in->parser, x->in->texts, "response_format.json_schema.", x->nobodys};
+    size_t n = sizeof format_rows / sizeof *format_rows, n_schema = sizeof schema_rows / sizeof *schema_rows;
     if (!json.len) return true;
     if (!fields_parse_in(&inner, json, format_rows, n, true, &f, NULL, e)) return false;
-    if (f.json_schema.len && !fields_parse_in(&schema, f.json_schema, format_rows + 2, 1, true, &f, NULL, e))
+    if (f.json_schema.len && !fields_parse_in(&schema, f.json_schema, schema_rows, n_schema, true, &f, NULL, e))
         return false;
     switch (f.type) {
     case FORMAT_TEXT: return true;
@@ -144,8 +151,9 @@ static bool take_format(form_reader *x, str json, err *e) {
 bool request_read_form(api_request *q, const fields_in *in, err *e) {
     const shared_values *v = &q->also;
     outputs o = {.json_object = false};
-    form_reader x = {.in = in, .form = &q->form};
-    fields_in inner = {in->parser, in->texts, "structured_outputs.", NULL};
+    fields_more nobodys = {.unknown = shared_fields_ignore, .ctx = &q->ignored};
+    form_reader x = {.in = in, .nobodys = &nobodys, .form = &q->form};
+    fields_in inner = {in->parser, in->texts, "structured_outputs.", &nobodys};
     str any = STR("{}"), none = STR("");
     if (v->structured.len && !fields_parse_in(&inner, v->structured, outputs_rows,
                                               sizeof outputs_rows / sizeof *outputs_rows, true, &o, NULL, e))

@@ -226,7 +226,9 @@ static bool parse(api *a, str body, native_request *x, err *e) {
 void native_generate(api *a, http_request *r) {
     native_request x;
     err e = {0};
-    if (parse(a, http_body(r), &x, &e))
+    bool good = parse(a, http_body(r), &x, &e);
+    request_name_ignored(&x.q, r);
+    if (good)
         api_generate(a, r, &native, &x.q.job, x.q.n, x.q.stream, &(answer_style){0});
     else
         api_refuse(a, r, &native, &e);

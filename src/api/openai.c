@@ -529,14 +529,14 @@ static bool read_format(chat *c, const openai_request *x, err *e) {
     c->format_source = x->grammar;
     c->format_name = "grammar";
     if (!x->response_format.len) return true;
-    if (!CHAT_READ(c, "response_format", x->response_format, format_rows, &f, e)) return false;
+    if (!CHAT_READ_NAMING(c, "response_format", x->response_format, format_rows, &f, e)) return false;
     if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'response_format.type' is missing");
     if (f.type == 0) return true;
     if (x->grammar.len) return err_set(e, ERR_INVALID, "'grammar' and 'response_format' are both given");
     if (f.type == 2 && (f.json_schema.len || !f.schema.len)) { /* the schema may stand without its envelope */
         if (!f.json_schema.len) return err_set(e, ERR_INVALID, "'response_format.json_schema' is missing");
         f.schema = STR("");
-        if (!CHAT_READ(c, "response_format.json_schema", f.json_schema, schema_rows, &f, e)) return false;
+        if (!CHAT_READ_NAMING(c, "response_format.json_schema", f.json_schema, schema_rows, &f, e)) return false;
         if (!f.schema.len) return err_set(e, ERR_INVALID, "'response_format.json_schema.schema' is missing");
     }
     c->format = f.schema.len ? TEXT_GRAMMAR_SCHEMA : TEXT_GRAMMAR_JSON_OBJECT;

@@ -438,9 +438,9 @@ static bool read_form(chat *c, const response_request *x, err *e) {
     if (x->reasoning.len && !CHAT_READ(c, "reasoning", x->reasoning, reasoning_rows, &f, e)) return false;
     openai_set_thinking(c, f.effort);
     if (!x->text.len) return true;
-    if (!CHAT_READ(c, "text", x->text, text_rows, &f, e)) return false;
+    if (!CHAT_READ_NAMING(c, "text", x->text, text_rows, &f, e)) return false;
     if (!f.format.len) return true;
-    if (!CHAT_READ(c, "text.format", f.format, format_rows, &f, e)) return false;
+    if (!CHAT_READ_NAMING(c, "text.format", f.format, format_rows, &f, e)) return false;
     if (f.type == UINT32_MAX) return err_set(e, ERR_INVALID, "'text.format.type' is missing");
     if (f.type == 0) return true;
     if (f.type == 2 && !f.schema.len) return err_set(e, ERR_INVALID, "'text.format.schema' is missing");

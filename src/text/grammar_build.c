@@ -111,10 +111,16 @@ void grammar_class(grammar_builder *b, const grammar_range *ranges, size_t n) {
         grammar_emit(b, OP_FAIL, 0, 0);
         return;
     }
+    uint32_t *known = &b->classes[str_hash((str){(const char *)ranges, n * sizeof *ranges}) % GRAMMAR_CLASSES_KNOWN];
+    if (*known + n <= b->n_ranges && !memcmp(b->ranges + *known, ranges, n * sizeof *ranges)) { /* as one before */
+        grammar_emit(b, OP_CLASS, *known, (uint32_t)n);
+        return;
+    }
     if (!grammar_grow(b, (void **)&b->ranges, &b->ranges_cap, b->n_ranges + n, GRAMMAR_RANGES_MAX,
                       sizeof *b->ranges, "ranges of characters"))
         return;
     memcpy(b->ranges + b->n_ranges, ranges, n * sizeof *ranges);
+    *known = (uint32_t)b->n_ranges;
     grammar_emit(b, OP_CLASS, (uint32_t)b->n_ranges, (uint32_t)n);
     b->n_ranges += n;
 }

@@ -124,23 +124,23 @@ static bool take_character(parser *p, uint32_t *cp) {
     return true;
 }
 
-static void literal(parser *p) {
-    char text[1024];
-    size_t n = 0, room = sizeof text - 4;
+/* Behind its opening quote. */
+static bool take_literal(parser *p, buf *to) {
+    char text[4];
     uint32_t cp;
-    while (!p->b->failed && peek(p) != '"') {
-        if (peek(p) < 0 || peek(p) == '\n') {
-            wrong(p, "a literal lacks its closing quote");
-            return;
-        }
-        if (!take_character(p, &cp)) return;
-        n += (size_t)utf8_encode(cp, text + n);
-        if (n < room) continue;
-        grammar_text(p->b, (str){text, n});
-        n = 0;
+    while (!p->b->failed && !take(p, '"')) {
+        if (peek(p) < 0 || peek(p) == '\n') return wrong(p, "a literal lacks its closing quote");
+        if (take_character(p, &cp)) buf_append(to, text, (size_t)utf8_encode(cp, text));
     }
-    p->at++;
-    grammar_text(p->b, (str){text, n});
+    return !p->b->failed;
+}
+
+static void literal(parser *p) {
+    grammar_texts t;
+    grammar_texts_begin(p->b, &t);
+    if (take_literal(p, &t.all) && t.all.failed) grammar_fail(p->b, ERR_MEMORY, "no memory to compile a grammar");
+    grammar_text(p->b, buf_str(&t.all));
+    grammar_texts_end(p->b, &t);
 }
 
 static void class(parser *p) {
@@ -391,7 +391,28 @@ static bool take_bar(parser *p) {
     return false;
 }
 
+/* Literals alone, as a choice of thousands has them: false where anything else is among them. */
+static bool literals(parser *p, bool nested) {
+    const char *before = p->at;
+    grammar_texts t;
+    bool only = true, more = true;
+    grammar_texts_begin(p->b, &t);
+    while (only && more && take(p, '"')) {
+        only = take_literal(p, &t.all) && grammar_texts_next(p->b, &t);
+        skip_blanks(p, nested);
+        more = take_bar(p);
+        if (more) skip_blanks(p, true);
+        else only = only && (nested ? peek(p) == ')' : peek(p) < 0 || peek(p) == '\n' || peek(p) == '\r');
+    }
+    only = only && !more && t.n > 1 && !p->b->failed;
+    if (only) grammar_texts_emit(p->b, &t, false);
+    else p->at = before;
+    grammar_texts_end(p->b, &t);
+    return only;
+}
+
 static void alternatives(parser *p, bool nested) {
+    if (literals(p, nested) || p->b->failed) return;
     grammar_alternatives a = grammar_alternatives_begin(p->b);
     sequence(p, nested);
     while (!p->b->failed && take_bar(p)) {

@@ -12,7 +12,7 @@
  * grammar_automaton.c
  * grammar_number.c   its bounds, as patterns   grammar_format.c   its formats, as patterns
  * grammar_machine.c  states                    grammar_mask.c     masks
- * grammar_cursor.c   texts on their way
+ * grammar_cursor.c   texts on their way       grammar_texts.c    one of many texts
  * grammar_tokens.c   a vocabulary by its bytes
  */
 #ifndef TEXT_GRAMMAR_INTERNAL_H
@@ -64,10 +64,11 @@ struct text_grammar {
 /* ---- grammar_build.c ---- */
 
 enum {
-    GRAMMAR_OPS_MAX = 1 << 16,
+    GRAMMAR_OPS_MAX = 1 << 17,
     GRAMMAR_RULES_MAX = 1 << 12,
     GRAMMAR_TEXT_BYTES_MAX = 1 << 20,
     GRAMMAR_RANGES_MAX = 1 << 15,
+    GRAMMAR_CLASSES_KNOWN = 256,
     GRAMMAR_STEPS_MAX = 1 << 20,
     GRAMMAR_OPS_A_STEP = 64, /* of code that is gone over or moved */
 };
@@ -86,6 +87,7 @@ typedef struct grammar_builder {
     size_t n_rules, rules_cap;
     grammar_range *ranges;
     size_t n_ranges, ranges_cap;
+    uint32_t classes[GRAMMAR_CLASSES_KNOWN]; /* by hash: where the ranges of a class lie */
     char *texts;
     size_t n_texts, texts_cap;
     uint32_t any_value, any_object; /* rules of any JSON value; 0: not there yet */
@@ -124,6 +126,18 @@ typedef struct grammar_alternatives {
 grammar_alternatives grammar_alternatives_begin(const grammar_builder *b);
 void grammar_alternatives_next(grammar_builder *b, grammar_alternatives *a);
 void grammar_alternatives_end(grammar_builder *b, grammar_alternatives *a);
+
+/* ---- grammar_texts.c ---- */
+typedef struct grammar_texts {
+    buf all; /* one behind the other */
+    size_t *ends;
+    size_t n, cap;
+} grammar_texts;
+void grammar_texts_begin(grammar_builder *b, grammar_texts *t);
+bool grammar_texts_next(grammar_builder *b, grammar_texts *t); /* what was appended to `all` is one */
+/* Emits any one of them. once: of those that are there once. */
+bool grammar_texts_emit(grammar_builder *b, const grammar_texts *t, bool once);
+void grammar_texts_end(grammar_builder *b, grammar_texts *t);
 
 /* ---- any JSON ---- */
 void grammar_json_separator(grammar_builder *b, char mark); /* ':' or ',', and a blank if the model likes */

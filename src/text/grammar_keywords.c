@@ -224,11 +224,15 @@ bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n) {
     return true;
 }
 
+bool schema_is_said(str key) {
+    const struct keyword *k = find_keyword(key);
+    return k && k - keywords < FIRST_REMARK && !str_is(key, "$defs") && !str_is(key, "definitions");
+}
+
 bool schema_says_more(const schema *s, const schema_part *part, const char *but) {
     for (uint32_t i = s->nodes[part->node].child; i; i = s->nodes[i].next) {
         str name = s->nodes[i].key;
-        const struct keyword *k = find_keyword(name);
-        if (!k || k - keywords >= FIRST_REMARK || str_is(name, "$defs") || str_is(name, "definitions")) continue;
+        if (!schema_is_said(name)) continue;
         bool more = str_is(name, "if") || str_is(name, "then") || str_is(name, "else") ||
                     str_is(name, "dependencies") || str_is(name, "dependentRequired") ||
                     str_is(name, "dependentSchemas") || (str_is(name, "not") && !schema_is_leaf(s, i));

@@ -133,6 +133,10 @@ static expression gathered(language *l, uint8_t kind, size_t from) {
     return all;
 }
 
+size_t language_begin_or(const language *l) { return l->n_list; }
+void language_add_or(language *l, expression a) { gather(l, EX_OR, a); }
+expression language_end_or(language *l, size_t begun) { return gathered(l, EX_OR, begun); }
+
 expression language_or(language *l, expression a, expression b) {
     size_t from = l->n_list;
     gather(l, EX_OR, a);

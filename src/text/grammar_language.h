@@ -45,6 +45,10 @@ expression language_class(language *l, const grammar_range *r, size_t n);
 expression language_any(language *l); /* one character */
 expression language_then(language *l, expression a, expression b);
 expression language_or(language *l, expression a, expression b);
+/* Of many, in one go. */
+size_t language_begin_or(const language *l);
+void language_add_or(language *l, expression a);
+expression language_end_or(language *l, size_t begun);
 expression language_and(language *l, expression a, expression b);
 expression language_not(language *l, expression a);
 expression language_times(language *l, expression a, uint32_t least, uint32_t most);

@@ -194,7 +194,7 @@ static void emit_other_key(schema *s, const str *names, size_t n, size_t at) {
 /* Keys as a set of strings: those in which these patterns are found, and no others, and that are no name. */
 static expression keys_of(schema *s, const members *m, uint64_t found) {
     language *l = &s->words;
-    expression e = LANGUAGE_ALL, names = LANGUAGE_NONE;
+    expression e = LANGUAGE_ALL;
     if (!schema_words_begin(s)) return LANGUAGE_NONE;
     for (uint32_t i = 0; i < m->keys.n; i++)
         e = language_and(l, e, schema_strings(s, m->keys.at[i].node, false, 0));
@@ -204,9 +204,9 @@ static expression keys_of(schema *s, const members *m, uint64_t found) {
         expression own = schema_words(s, m->patterns[i], pattern, false, !has);
         e = language_and(l, e, has ? own : language_not(l, own));
     }
-    for (size_t i = 0; i < m->n && grammar_step(s->b); i++)
-        names = language_or(l, names, language_text(l, m->names[i]));
-    return language_and(l, e, language_not(l, names));
+    size_t begun = language_begin_or(l);
+    for (size_t i = 0; i < m->n && grammar_step(s->b); i++) language_add_or(l, language_text(l, m->names[i]));
+    return language_and(l, e, language_not(l, language_end_or(l, begun)));
 }
 
 /* In a tag. */

@@ -226,9 +226,9 @@ static expression build(pattern *p, uint32_t at, expression rest) {
     case PIECE_SET: return language_then(l, it.set, rest);
     case PIECE_ROW: return build_row(p, it.child, rest);
     case PIECE_CHOICE: {
-        expression all = LANGUAGE_NONE;
-        for (uint32_t c = it.child; c; c = p->pieces[c].next) all = language_or(l, all, build(p, c, rest));
-        return all;
+        size_t begun = language_begin_or(l);
+        for (uint32_t c = it.child; c; c = p->pieces[c].next) language_add_or(l, build(p, c, rest));
+        return language_end_or(l, begun);
     }
     case PIECE_TIMES:
         if (it.looks) return build_looking_times(p, &it, rest);

@@ -1,4 +1,6 @@
 /* Regular expressions of schemas (ECMA-262, as far as they are regular) to the insides of JSON strings. */
+#include <ctype.h>
+
 #include "text/grammar_regex.h"
 
 enum { DIGITS_MOST = 16 };
@@ -322,7 +324,51 @@ static grammar_lengths sequence(regex *x, bool top) {
     return (grammar_lengths){plus(sum.least, l.least), plus(sum.most, l.most)};
 }
 
+/* ---- alternatives that are texts alone ---- */
+
+/* One character as it is, or one that is escaped; false: something else. */
+static bool take_plain(regex *x, uint32_t *cp) {
+    int c = regex_peek(x, 0);
+    if (c < 0x20 || strchr("()[].*+?{|^$", c)) return false;
+    if (!regex_take(x, '\\')) return take_character(x, cp);
+    c = regex_peek(x, 0);
+    return (c == 'n' || c == 'r' || c == 't' || (c > 0x20 && !isalnum(c) && c < 0x7F)) && take_escape(x, cp);
+}
+
+static void append_plain(const regex *x, buf *to, uint32_t cp) {
+    char text[4];
+    bool letter = cp == '\n' || cp == '\r' || cp == '\t';
+    if (!x->b->plain && (letter || cp == '"' || cp == '\\')) buf_append_str(to, STR("\\"));
+    if (!x->b->plain && letter) cp = cp == '\n' ? 'n' : cp == '\r' ? 'r' : 't';
+    buf_append(to, text, (size_t)utf8_encode(cp, text));
+}
+
+/* Thousands of them are written as a tree. False where one is more than a text; then nothing was read. */
+static bool texts_alone(regex *x, bool anchored, grammar_lengths *all) {
+    size_t before = x->at;
+    grammar_texts t;
+    bool only = true, more = true;
+    *all = (grammar_lengths){GRAMMAR_UNBOUNDED, 0};
+    grammar_texts_begin(x->b, &t);
+    while (only && more) {
+        uint32_t n = 0, cp;
+        only = !anchored || regex_take(x, '^');
+        for (; only && take_plain(x, &cp); n++) append_plain(x, &t.all, cp);
+        only = only && (!anchored || regex_take(x, '$')) && ends_here(x) && grammar_texts_next(x->b, &t);
+        all->least = n < all->least ? n : all->least;
+        all->most = n > all->most ? n : all->most;
+        more = only && regex_take(x, '|');
+    }
+    only = only && t.n > 1 && !x->b->failed;
+    if (only) grammar_texts_emit(x->b, &t, false);
+    else x->at = before;
+    grammar_texts_end(x->b, &t);
+    return only;
+}
+
 static grammar_lengths alternation(regex *x, bool top) {
+    grammar_lengths texts;
+    if (texts_alone(x, top && !x->whole, &texts) || x->b->failed) return texts;
     grammar_alternatives a = grammar_alternatives_begin(x->b);
     grammar_lengths all = sequence(x, top);
     while (!x->b->failed && regex_take(x, '|')) {

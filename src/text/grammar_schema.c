@@ -268,6 +268,11 @@ static uint32_t tell_apart(schema *s, uint32_t list) {
 }
 
 static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint32_t list, bool one) {
+    if (schema_branches_are_values(s, list, one)) {
+        schema_parts others = *p;
+        *(one ? &others.at[part].one_done : &others.at[part].any_done) = true;
+        return schema_emit_branches_values(s, &others, list, one);
+    }
     uint32_t apart = one ? tell_apart(s, list) : 1;
     if (s->b->failed) return false;
     if (!apart) list = schema_exactly_one(s, list), apart = 1;

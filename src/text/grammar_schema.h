@@ -145,6 +145,7 @@ bool schema_check(schema *s, uint32_t node);           /* its keywords are known
 unsigned schema_types(const schema *s, uint32_t node); /* of its `type` alone */
 unsigned schema_types_of_parts(schema *s, const schema_parts *p);
 bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n); /* of a whole number that is there */
+bool schema_is_said(str key); /* a keyword that says something of values */
 /* Whether a part has keywords but remarks, those that are done, and `but` (or NULL). */
 bool schema_says_more(const schema *s, const schema_part *part, const char *but);
 
@@ -169,8 +170,9 @@ bool schema_emit_array(schema *s, const schema_parts *p);
 bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool single);
 /* Whether no value satisfies both. */
 bool schema_disjoint(schema *s, uint32_t a, uint32_t b, int depth);
-/* Emits one of these texts, whose order and repetitions do not matter. */
-bool schema_emit_texts(schema *s, str *texts, size_t n);
+/* Branches of an anyOf, or of a oneOf, that name values and say nothing else: written as those of one enum. */
+bool schema_branches_are_values(schema *s, uint32_t list, bool one_of);
+bool schema_emit_branches_values(schema *s, const schema_parts *p, uint32_t list, bool one_of);
 /* Emits `least` to `most` of them in their order, with commas. */
 void schema_emit_distinct(schema *s, const str *texts, uint32_t n, uint32_t least, uint32_t most);
 

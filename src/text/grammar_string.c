@@ -57,17 +57,20 @@ expression schema_words(schema *s, uint32_t node, str pattern, bool whole, bool 
     return e;
 }
 
+static expression strings_of_values(schema *s, uint32_t one, uint32_t list) {
+    size_t begun = language_begin_or(&s->words);
+    for (uint32_t v = one ? one : s->nodes[list].child; v && grammar_step(s->b); v = one ? 0 : s->nodes[v].next)
+        if (s->nodes[v].kind == JSON_STRING)
+            language_add_or(&s->words, language_text(&s->words, s->nodes[v].text));
+    return language_end_or(&s->words, begun);
+}
+
 static expression without_values(schema *s, const schema_parts *p, expression e) {
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t no = schema_member(s, p->at[i].node, "not"), one = schema_member(s, no, "const"),
                  list = schema_member(s, no, "enum");
         if (!no || !schema_is_leaf(s, no)) continue;
-        expression values = LANGUAGE_NONE;
-        for (uint32_t v = one ? one : s->nodes[list].child; v && grammar_step(s->b);
-             v = one ? 0 : s->nodes[v].next)
-            if (s->nodes[v].kind == JSON_STRING)
-                values = language_or(&s->words, values, language_text(&s->words, s->nodes[v].text));
-        e = language_and(&s->words, e, language_not(&s->words, values));
+        e = language_and(&s->words, e, language_not(&s->words, strings_of_values(s, one, list)));
     }
     return e;
 }
@@ -156,15 +159,6 @@ bool schema_emit_string(schema *s, const schema_parts *p) {
 }
 
 /* ---- keys ---- */
-
-static expression strings_of_values(schema *s, uint32_t one, uint32_t list) {
-    expression e = LANGUAGE_NONE;
-    for (uint32_t v = one ? one : s->nodes[list].child; v && grammar_step(s->b);
-         v = one ? 0 : s->nodes[v].next)
-        if (s->nodes[v].kind == JSON_STRING)
-            e = language_or(&s->words, e, language_text(&s->words, s->nodes[v].text));
-    return e;
-}
 
 static expression strings_of_list(schema *s, uint32_t list, const char *keyword, bool wide, int depth) {
     language *l = &s->words;

@@ -5,110 +5,74 @@ enum { VALUES_A_STEP = 16 }; /* of values that are compared */
 
 /* ---- writing ---- */
 
-/* Heapsort in place. */
-static int order(str a, str b) {
-    size_t n = a.len < b.len ? a.len : b.len;
-    int o = n ? memcmp(a.data, b.data, n) : 0;
-    return o ? o : a.len < b.len ? -1 : a.len > b.len;
-}
-
-static void sift(str *t, size_t i, size_t n) {
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && order(t[child], t[child + 1]) < 0) child++;
-        if (order(t[i], t[child]) >= 0) return;
-        str x = t[i];
-        t[i] = t[child];
-        t[child] = x;
-    }
-}
-
-static void sort(str *t, size_t n) {
-    for (size_t i = n / 2; i-- > 0;) sift(t, i, n);
-    for (size_t end = n; end > 1;) {
-        str x = t[0];
-        t[0] = t[--end];
-        t[end] = x;
-        sift(t, 0, end);
-    }
-}
-
-enum { TREE_DEPTH_MAX = 128 };
-
-/* Sorted texts that are alike in their first `at` bytes: what they share, then a branch for each next byte. */
-static void emit_tree(grammar_builder *b, const str *t, size_t n, size_t at, int depth) {
-    if (depth > TREE_DEPTH_MAX) grammar_fail(b, ERR_INVALID, "values of an 'enum' begin alike too often");
-    if (!grammar_step(b)) return;
-    size_t alike = at;
-    while (alike < t[0].len && t[n - 1].len > alike && t[0].data[alike] == t[n - 1].data[alike]) alike++;
-    grammar_text(b, (str){t[0].data + at, alike - at});
-    if (n == 1) return;
-    grammar_alternatives a = grammar_alternatives_begin(b);
-    for (size_t i = 0, end; i < n && !b->failed; i = end) {
-        end = i + 1;
-        if (i) grammar_alternatives_next(b, &a);
-        if (t[i].len == alike) continue; /* ends here */
-        while (end < n && t[end].data[alike] == t[i].data[alike]) end++;
-        emit_tree(b, t + i, end - i, alike, depth + 1);
-    }
-    grammar_alternatives_end(b, &a);
-}
-
-bool schema_emit_texts(schema *s, str *t, size_t n) {
-    size_t kept = 0;
-    sort(t, n);
-    for (size_t i = 0; i < n; i++)
-        if (!kept || !str_eq(t[i], t[kept - 1])) t[kept++] = t[i];
-    if (kept)
-        emit_tree(s->b, t, kept, 0, 0);
-    else
-        grammar_emit(s->b, OP_FAIL, 0, 0);
-    return !s->b->failed;
-}
-
-typedef struct texts {
-    buf all;
-    size_t *ends;
-    size_t n, cap;
-} texts;
-
-static void keep_value(schema *s, texts *t, uint32_t value) {
-    if (!grammar_grow(s->b, (void **)&t->ends, &t->cap, t->n + 1, SCHEMA_NODES_MAX, sizeof *t->ends, "values"))
-        return;
+static void keep_value(schema *s, grammar_texts *t, uint32_t value) {
     bool plain = s->level == LEVEL_ARGUMENT && s->nodes[value].kind == JSON_STRING;
     if (plain) buf_append_str(&t->all, s->nodes[value].text);
     else schema_write_value(s, value, &t->all);
-    t->ends[t->n++] = t->all.len;
+    grammar_texts_next(s->b, t);
 }
 
-static void emit_kept(schema *s, const texts *t) {
-    str *list = alloc_bytes(s->b->alloc, t->n * sizeof *list);
-    if (!list || t->all.failed) {
-        grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
-    } else {
-        for (size_t i = 0, from = 0; i < t->n; from = t->ends[i++])
-            list[i] = (str){t->all.data + from, t->ends[i] - from};
-        schema_emit_texts(s, list, t->n);
-    }
-    alloc_free(s->b->alloc, list, t->n * sizeof *list);
-}
-
-bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool single) {
-    texts t = {0};
-    buf_init(&t.all, s->b->alloc, GRAMMAR_TEXT_BYTES_MAX);
+/* Those of a list (or one value itself) that satisfy all parts. */
+static void keep_fitting(schema *s, const schema_parts *p, grammar_texts *t, uint32_t list, bool single) {
     for (uint32_t v = single ? list : s->nodes[list].child; v && grammar_step(s->b);
          v = single ? 0 : s->nodes[v].next) {
         bool fits = schema_tag_may_be(s, schema_type_of_value(s, v)) &&
                     (s->nodes[v].kind != JSON_STRING || schema_tag_takes(s, s->nodes[v].text));
         for (uint32_t i = 0; i < p->n && fits; i++) fits = schema_accepts(s, p->at[i], v, 0);
-        if (fits && !s->b->failed) keep_value(s, &t, v);
+        if (fits && !s->b->failed) keep_value(s, t, v);
     }
+}
+
+static bool emit_kept(schema *s, grammar_texts *t, uint32_t at, bool once) {
     if (s->level == LEVEL_ARGUMENTS)
-        schema_fail(s, list, "a tool's arguments as one value of a list are not supported between tags");
-    if (!s->b->failed) emit_kept(s, &t);
+        schema_fail(s, at, "a tool's arguments as one value of a list are not supported between tags");
+    if (!s->b->failed) grammar_texts_emit(s->b, t, once);
     if (s->level == LEVEL_ARGUMENT) schema_tag_value_end(s);
-    buf_free(&t.all);
-    alloc_free(s->b->alloc, t.ends, t.cap * sizeof *t.ends);
+    grammar_texts_end(s->b, t);
     return !s->b->failed;
+}
+
+bool schema_emit_values(schema *s, const schema_parts *p, uint32_t list, bool single) {
+    grammar_texts t;
+    grammar_texts_begin(s->b, &t);
+    keep_fitting(s, p, &t, list, single);
+    return emit_kept(s, &t, list, false);
+}
+
+/* ---- branches that are values ---- */
+
+/* Of a branch that names values and says nothing else; 0: it is none. exact: no two ways to write the same one. */
+static uint32_t values_of_branch(schema *s, uint32_t branch, bool exact, bool *single) {
+    uint32_t one = schema_member(s, branch, "const"), list = schema_member(s, branch, "enum"), said = one ? one : list;
+    uint32_t type = schema_member(s, branch, "type");
+    if (!said || !schema_check(s, branch)) return 0;
+    for (uint32_t i = s->nodes[branch].child; i; i = s->nodes[i].next)
+        if (i != said && i != type && schema_is_said(s->nodes[i].key)) return 0;
+    *single = one != 0;
+    for (uint32_t v = one ? one : s->nodes[list].child; exact && v; v = one ? 0 : s->nodes[v].next)
+        if (s->nodes[v].kind == JSON_DOUBLE || s->nodes[v].n || str_is(s->nodes[v].text, "-0")) return 0;
+    return said;
+}
+
+bool schema_branches_are_values(schema *s, uint32_t list, bool one_of) {
+    bool single;
+    if (s->nodes[list].n < 2) return false;
+    for (uint32_t c = s->nodes[list].child; c; c = s->nodes[c].next)
+        if (!values_of_branch(s, c, one_of, &single)) return false;
+    return true;
+}
+
+bool schema_emit_branches_values(schema *s, const schema_parts *p, uint32_t list, bool one_of) {
+    grammar_texts t;
+    grammar_texts_begin(s->b, &t);
+    for (uint32_t c = s->nodes[list].child; c && grammar_step(s->b); c = s->nodes[c].next) {
+        bool single;
+        schema_parts all = *p;
+        uint32_t said = values_of_branch(s, c, one_of, &single);
+        schema_add(s, &all, c);
+        if (said) keep_fitting(s, &all, &t, said, single);
+    }
+    return emit_kept(s, &t, list, one_of);
 }
 
 /* From text i on, when c are written: each stands once for each count that matters. */

@@ -244,6 +244,33 @@ def forms_of_other_servers():
 
 
 @test
+def one_of_thousands_of_texts():
+    """As fast as an enum of as many, by every name, while each step's mask stays cheap."""
+    texts = ["item %d-%s" % (i, "%08x" % (i * 2654435761 % 2 ** 32)) for i in range(20000)]
+    with Server() as s:
+        for form in ({"guided_choice": texts}, {"choice": texts}, {"structured_outputs": {"choice": texts}}, {"guided_regex": "(%s)" % "|".join(texts)},
+                     {"ebnf": "root ::= " + " | ".join('"%s"' % t for t in texts)}):
+            for path in ("/v1/chat/completions", "/v1/completions"):
+                text = said(ask(s, path, **{"temperature": 1, "max_tokens": 60, **form}))
+                check(text in texts, "%s %s: %r" % (path, list(form), text))
+
+
+@test
+def unknown_fields_of_forms_are_named():
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
+    format = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "description": "d", "schema": schema}}
+    with Server() as s:
+        named = lambda path, **body: ask(s, path, **body).headers.get("X-Plimsoll-Ignored")
+        for path in ROUTES:
+            expect(named(path, structured_outputs={"choice": ["a", "b"], "zq": 1}), "structured_outputs.zq", path)
+            expect(named(path, response_format=format), None, path)
+            wrong = {**format, "zq": 1, "json_schema": {**format["json_schema"], "scheme": {}}}
+            expect(named(path, response_format=wrong), "response_format.zq, response_format.json_schema.scheme", path)
+        expect(named("/v1/responses", text={"format": {"type": "text", "zq": 1}, "zq": 1}), "text.zq, text.format.zq", "responses")
+        expect(named("/v1/messages", output_config={"format": {"type": "json_schema", "schema": schema, "zq": 1}}), "output_config.format.zq", "messages")
+
+
+@test
 def response_formats_of_every_shape_and_route():
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
     shapes = [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}, {"type": "json_schema", "json_schema": {"schema": schema}},

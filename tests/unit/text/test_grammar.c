@@ -389,6 +389,72 @@ static void depth_is_bounded(void **state) {
     text_grammar_free(g);
 }
 
+/* ---- thousands of texts ---- */
+
+enum { MANY = 20000, MANY_BYTES = 64 * MANY };
+
+/* Texts that begin differently and alike: the i-th of so many. */
+static size_t nth_text(int i, char *out) {
+    return (size_t)sprintf(out, i % 2 ? "value %d of many" : "%08x-it", i % 2 ? i : (int)((unsigned)i * 2654435761u));
+}
+
+static char *many_texts(const char *head, const char *before, const char *behind, const char *between, const char *tail) {
+    char *source = malloc(MANY_BYTES), text[64];
+    size_t n = (size_t)sprintf(source, "%s", head);
+    for (int i = 0; i < MANY; i++) {
+        size_t len = nth_text(i, text);
+        n += (size_t)sprintf(source + n, "%s%s%.*s%s", i ? between : "", before, (int)len, text, behind);
+    }
+    sprintf(source + n, "%s", tail);
+    return source;
+}
+
+static void reads_each_of_many(text_grammar_kind kind, char *source, const char *quote) {
+    text_grammar *g = compiled(kind, source);
+    char text[64], said[80];
+    for (int i = 0; i < MANY; i += 997) {
+        size_t len = nth_text(i, text);
+        sprintf(said, "%s%.*s%s", quote, (int)len, text, quote);
+        if (!reads(g, said)) fail_msg("%.40s… does not read %s", source, said);
+        sprintf(said, "%s%.*s%s", quote, (int)len - 1, text, quote);
+        if (reads(g, said)) fail_msg("%.40s… reads %s", source, said);
+    }
+    text_grammar_free(g);
+    free(source);
+}
+
+static void one_of_thousands_of_texts(void **state) {
+    (void)state;
+    reads_each_of_many(TEXT_GRAMMAR_GBNF, many_texts("root ::= (", "\"", "\"", " | ", ")"), "");
+    reads_each_of_many(TEXT_GRAMMAR_GBNF, many_texts("root ::= x\nx ::= ", "\"", "\"", "\n | ", "\n"), "");
+    reads_each_of_many(TEXT_GRAMMAR_GBNF, many_texts("root ::= %regex\"(", "", "", "|", ")\""), "");
+    reads_each_of_many(TEXT_GRAMMAR_GBNF, many_texts("root ::= %regex\"", "", "", "|", "\""), "");
+    reads_each_of_many(TEXT_GRAMMAR_SCHEMA, many_texts("{\"pattern\":\"^(?:", "", "", "|", ")$\"}"), "\"");
+    reads_each_of_many(TEXT_GRAMMAR_SCHEMA, many_texts("{\"pattern\":\"", "^", "$", "|", "\"}"), "\"");
+    reads_each_of_many(TEXT_GRAMMAR_SCHEMA, many_texts("{\"enum\":[", "\"", "\"", ",", "]}"), "\"");
+    reads_each_of_many(TEXT_GRAMMAR_SCHEMA, many_texts("{\"anyOf\":[", "{\"const\":\"", "\"}", ",", "]}"), "\"");
+    reads_each_of_many(TEXT_GRAMMAR_SCHEMA,
+                       many_texts("{\"oneOf\":[", "{\"const\":\"", "\",\"title\":\"x\"}", ",", "]}"), "\"");
+}
+
+static void texts_beside_others(void **state) {
+    (void)state;
+    GBNF("root ::= (\"a\" | \"ab\" | \"\" | \"\\\"q\") \"!\"", "!", "a!", "ab!", "\"q!", "--", "b!", "a");
+    GBNF("root ::= \"a\" | \"b\" \"c\" | \"d\"*", "a", "bc", "", "ddd", "--", "b", "ad");
+    GBNF("root ::= (\"a\" | \"b\")+ | \"c\"", "abba", "c", "--", "cc", "");
+    GBNF("root ::= %regex\"a|bc|\\\\.\\\\|\"", "a", "bc", ".|", "--", "", "b");
+    GBNF("root ::= %regex\"(x|y.|z)w\"", "xw", "y.w", "yaw", "zw", "--", "yw");
+    SCHEMA("{\"pattern\":\"^(a\\\"|b\\\\\\\\|c\\\\n|é)$\"}", "\"a\\\"\"", "\"b\\\\\"", "\"c\\n\"", "\"é\"", "--",
+           "\"a\"", "\"cn\"");
+    SCHEMA("{\"pattern\":\"^a$|^b$|c$\"}", "\"a\"", "\"xc\"", "--", "\"xa\"", "\"d\"");
+    SCHEMA("{\"pattern\":\"^(a|bcd|ef)$\",\"minLength\":2}", "\"bcd\"", "\"ef\"", "--", "\"a\"");
+    SCHEMA("{\"anyOf\":[{\"const\":1},{\"enum\":[\"a\",2]},{\"const\":null,\"title\":\"t\"}],\"type\":[\"integer\",\"null\"]}", "1",
+           "2", "null", "--", "\"a\"", "12");
+    SCHEMA("{\"oneOf\":[{\"const\":\"a\"},{\"enum\":[\"a\",\"b\",3]},{\"type\":\"string\",\"const\":4},{\"const\":4}]}", "\"b\"",
+           "3", "4", "--", "\"a\"");
+    SCHEMA("{\"oneOf\":[{\"const\":1},{\"const\":1.0},{\"const\":2}]}", "2", "--", "1", "1.0");
+}
+
 /* Far more states than a machine holds: it forgets, and goes on; another text is read again. */
 static void a_full_machine_goes_on(void **state) {
     (void)state;
@@ -460,6 +526,8 @@ int main(void) {
         cmocka_unit_test(combinations),
         cmocka_unit_test(refusals),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(one_of_thousands_of_texts),
+        cmocka_unit_test(texts_beside_others),
         cmocka_unit_test(a_full_machine_goes_on),
         cmocka_unit_test(ambiguity_is_bounded),
         cmocka_unit_test(large_sources_are_bounded),
