@@ -380,9 +380,7 @@ static bool add_result(chat *c, const field_item *item, const block *b, err *e) 
     snprintf(path, sizeof path, "%s.content", item->path);
     if (!b->tool_use_id.len) return err_set(e, ERR_INVALID, "'%s.tool_use_id' is missing", item->path);
     chat_message *m = chat_add(c, CHAT_TOOL, e);
-    if (!m) return false;
-    m->call_id = b->tool_use_id;
-    return read_text(c, path, b->content, true, &m->text, e);
+    return m && chat_set_whose(c, m, b->tool_use_id, STR(""), e) && read_text(c, path, b->content, true, &m->text, e);
 }
 
 /* What tools of Anthropic's own servers leave in an answer: server_tool_use, web_search_tool_result, mcp_tool_use, … */
@@ -392,6 +390,11 @@ static bool is_of_elsewhere(str type) {
         if (type.len >= ends[i].len && str_eq((str){type.data + type.len - ends[i].len, ends[i].len}, ends[i]))
             return true;
     return false;
+}
+
+static bool add_thinking(block_reader *x, str text, err *e) {
+    chat_said *said = chat_make_said(x->c, x->m, e);
+    return said && chat_add_text(x->c, &said->reasoning, text, e);
 }
 
 /* Results are messages of their own; what a user says beside them follows. */
@@ -407,7 +410,7 @@ static bool on_block(void *ctx, const field_item *item, err *e) {
     }
     if (!x->m && !(x->m = chat_add(x->c, x->role, e))) return false;
     if (str_is(b.type, "text")) return add_text(x->c, item, &x->m->text, b.text, e);
-    if (str_is(b.type, "thinking") && assistant) return chat_add_text(x->c, &x->m->reasoning, b.thinking, e);
+    if (str_is(b.type, "thinking") && assistant) return add_thinking(x, b.thinking, e);
     if (str_is(b.type, "redacted_thinking") && assistant) return true;
     if (is_of_elsewhere(b.type)) return chat_leave_out(x->c, "messages.", b.type), true;
     if (!assistant && !add_document(x->c, item, &b, &x->m->text, &is_text, e)) return false;

@@ -10,15 +10,13 @@
 #include "base/clock.h"
 #include "mem/books.h"
 
-enum { PARSE_EXTRA_BYTES = 128 * 1024, SCRATCH_KEEP_BYTES = 1 << 20 };
+enum { SCRATCH_KEEP_BYTES = 1 << 20 };
 
 /* ---- start and stop ---- */
 
-static api *layout(const api_config *c, mem_arena *a, void **parse, answer **answers,
-                   mem_timeline **timeline) {
+static api *layout(const api_config *c, mem_arena *a, answer **answers, mem_timeline **timeline) {
     api *self = mem_arena_take(a, sizeof *self, 64);
     *timeline = mem_timeline_lay_out(a);
-    *parse = mem_arena_take(a, c->body_limit_bytes + PARSE_EXTRA_BYTES, 64);
     *answers = mem_arena_take(a, c->max_active * sizeof **answers, 64);
     char *pending = mem_arena_take(a, (size_t)c->max_active * ANSWER_PENDING_BYTES, 64);
     for (uint32_t i = 0; *answers && i < c->max_active; i++)
@@ -28,25 +26,22 @@ static api *layout(const api_config *c, mem_arena *a, void **parse, answer **ans
 
 size_t api_plan_bytes(const api_config *c) {
     mem_arena a;
-    void *parse;
     answer *answers;
     mem_timeline *timeline;
     mem_arena_measure(&a);
-    layout(c, &a, &parse, &answers, &timeline);
+    layout(c, &a, &answers, &timeline);
     return plat_vm_round(a.used);
 }
 
 api *api_start(const api_config *c, mem_ledger *l, err *e) {
     mem_arena arena = {0};
     if (!doors_check(c, e) || !mem_arena_init(&arena, l, MEM_HTTP, api_plan_bytes(c), false, e)) return NULL;
-    void *parse;
     answer *answers;
     mem_timeline *timeline;
-    api *a = layout(c, &arena, &parse, &answers, &timeline);
+    api *a = layout(c, &arena, &answers, &timeline);
     *a = (api){.config = *c, .ledger = l, .arena = arena, .answers = answers, .timeline = timeline};
     if (!timeline_read_debug_leak(a, e)) return mem_arena_free(&arena), NULL;
     mem_timeline_init(timeline);
-    mem_arena_over(&a->parse, parse, c->body_limit_bytes + PARSE_EXTRA_BYTES);
     mem_heap_init(&a->heap, l, MEM_QUEUE);
     for (uint32_t i = 0; i < c->max_active; i++) {
         pthread_mutex_init(&answers[i].lock, NULL);
@@ -213,7 +208,7 @@ static void refuse_path(api *a, http_request *r, const err *e) {
     else api_refuse_plainly(a, r, e);
 }
 
-/* On the worker thread: the only one that uses what the api has for one body at a time (parse, tokens, scratch, tenant,
+/* On the worker thread: the only one that uses what the api has for one body at a time (tokens, scratch, tenant,
  * the names of what was ignored). */
 static void prepare(void *ctx, http_request *r) {
     api *a = ctx;

@@ -70,16 +70,50 @@ bool chat_no_room(const chat *c, err *e) {
                           "a conversation of this size takes more than the %zu bytes that it could get", held);
 }
 
-chat_message *chat_add(chat *c, chat_role role, err *e) {
-    chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
-    if (!m) return chat_no_room(c, e), NULL;
-    m->role = role;
-    if (c->last)
-        c->last->next = m;
-    else
-        c->first = m;
-    c->last = m;
+/* As close as they fit: an allocator's blocks begin at multiples of 16. */
+static void *take_node(chat *c, size_t bytes, err *e) {
+    void *node = mem_arena_take(&c->arena, bytes, _Alignof(void *));
+    return node ? memset(node, 0, bytes) : (chat_no_room(c, e), NULL);
+}
+
+chat_message *chat_insert(chat *c, chat_message *before, chat_role role, str text, err *e) {
+    chat_message *m = take_node(c, sizeof *m, e);
+    if (!m) return NULL;
+    *m = (chat_message){.next = before ? before->next : c->first, .role = role, .text = text};
+    if (before) before->next = m;
+    else c->first = m;
+    if (c->last == before) c->last = m;
     return m;
+}
+
+chat_message *chat_add(chat *c, chat_role role, err *e) { return chat_insert(c, c->last, role, STR(""), e); }
+
+const chat_said *chat_said_of(const chat_message *m) {
+    static const chat_said nothing;
+    return m->role != CHAT_TOOL && m->said ? m->said : &nothing;
+}
+
+const chat_whose *chat_whose_of(const chat_message *m) {
+    static const chat_whose nobodys;
+    return m->role == CHAT_TOOL && m->whose ? m->whose : &nobodys;
+}
+
+chat_said *chat_make_said(chat *c, chat_message *m, err *e) {
+    CHECK(m->role != CHAT_TOOL);
+    if (!m->said) m->said = take_node(c, sizeof *m->said, e);
+    return m->said;
+}
+
+bool chat_set_reasoning(chat *c, chat_message *m, str reasoning, err *e) {
+    if (!reasoning.len || m->role == CHAT_TOOL) return true;
+    chat_said *x = chat_make_said(c, m, e);
+    return x && (x->reasoning = reasoning, true);
+}
+
+bool chat_set_whose(chat *c, chat_message *m, str call_id, str name, err *e) {
+    CHECK(m->role == CHAT_TOOL);
+    if (!m->whose) m->whose = take_node(c, sizeof *m->whose, e);
+    return m->whose && (*m->whose = (chat_whose){.name = name, .call_id = call_id}, true);
 }
 
 /* What grows lies at the end of an arena of its own, so that a text of many parts is copied once. */
@@ -102,14 +136,13 @@ bool chat_add_placeholder(chat *c, str *to, str type, err *e) {
 }
 
 bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e) {
-    chat_call *call = alloc_zeroed(&c->alloc, sizeof *call);
-    if (!call) return chat_no_room(c, e);
+    chat_said *x = chat_make_said(c, m, e);
+    chat_call *call = x ? take_node(c, sizeof *call, e) : NULL;
+    if (!call) return false;
     *call = (chat_call){.id = id, .name = name, .arguments = arguments};
-    if (m->last_call)
-        m->last_call->next = call;
-    else
-        m->calls = call;
-    m->last_call = call;
+    if (x->last_call) x->last_call->next = call;
+    else x->calls = call;
+    x->last_call = call;
     return true;
 }
 
@@ -216,7 +249,7 @@ static bool set_style(chat *c, str prompt, err *e) {
 
 /* The last message, when it is the beginning of the answer. */
 static const chat_message *begun_answer(const chat *c) {
-    bool can = c->last->role == CHAT_ASSISTANT && !c->last->calls && c->last != c->first;
+    bool can = c->last->role == CHAT_ASSISTANT && !chat_calls(c->last) && c->last != c->first;
     return can && (c->continue_last || c->continue_name) ? c->last : NULL;
 }
 

@@ -32,12 +32,23 @@ typedef struct chat_call {
     str id, name, arguments; /* arguments: the JSON of an object, or any text where a model wrote nonsense */
 } chat_call;
 
+/* What few messages have: most are a role and a text, and there may be many of them. */
+typedef struct chat_said {
+    str reasoning;
+    chat_call *calls, *last_call;
+} chat_said;
+typedef struct chat_whose {
+    str name, call_id;
+} chat_whose;
+
 typedef struct chat_message {
     struct chat_message *next;
+    union { /* NULL: nothing of it. Read with chat_said_of, chat_whose_of */
+        chat_said *said;
+        chat_whose *whose; /* CHAT_TOOL: the call's, of which this is the result */
+    };
+    str text;
     chat_role role;
-    str text, reasoning;
-    str name, call_id; /* CHAT_TOOL: whose result it is */
-    chat_call *calls, *last_call;
 } chat_message;
 
 typedef struct chat {
@@ -91,6 +102,15 @@ bool chat_each(const chat *c, const char *path, str array, field_on_item *on_ite
 
 /* A message at the end. NULL with the reason when memory is out. */
 chat_message *chat_add(chat *c, chat_role role, err *e);
+/* The same in front of the first, or behind `before`. */
+chat_message *chat_insert(chat *c, chat_message *before, chat_role role, str text, err *e);
+const chat_said *chat_said_of(const chat_message *m);
+const chat_whose *chat_whose_of(const chat_message *m);
+static inline chat_call *chat_calls(const chat_message *m) { return chat_said_of(m)->calls; }
+/* To be written to; not of a result. */
+chat_said *chat_make_said(chat *c, chat_message *m, err *e);
+bool chat_set_reasoning(chat *c, chat_message *m, str reasoning, err *e);
+bool chat_set_whose(chat *c, chat_message *m, str call_id, str name, err *e); /* of a result */
 /* Text behind what the message has. */
 bool chat_add_text(chat *c, str *to, str more, err *e);
 /* The parts one after another. */
@@ -117,6 +137,6 @@ bool chat_finish(chat *c, api_request *q, err *e);
 
 /* What the model's template can do, tried out once. */
 bool chat_model_begin(api *a, err *e);
-void chat_model_probe(api *a); /* of a->model.template */
+bool chat_model_probe(api *a, err *e); /* of a->model.template */
 
 #endif

@@ -116,10 +116,12 @@ static bool put_message(chat_context *x, const chat_message *m) {
     if (!put_kind(x, JSON_OBJECT_START) || !put_member(x, "role", str_of(chat_role_names[m->role])) ||
         !put_member(x, "content", m->text))
         return false;
-    if (m->reasoning.len && !put_member(x, "reasoning_content", m->reasoning)) return false;
-    if (m->role == CHAT_TOOL && m->name.len && !put_member(x, "name", m->name)) return false;
-    if (m->role == CHAT_TOOL && !put_id(x, "tool_call_id", m->call_id)) return false;
-    return put_calls(x, m->calls) && put_kind(x, JSON_OBJECT_END);
+    const chat_said *said = chat_said_of(m);
+    const chat_whose *whose = chat_whose_of(m);
+    if (said->reasoning.len && !put_member(x, "reasoning_content", said->reasoning)) return false;
+    if (whose->name.len && !put_member(x, "name", whose->name)) return false;
+    if (m->role == CHAT_TOOL && !put_id(x, "tool_call_id", whose->call_id)) return false;
+    return put_calls(x, said->calls) && put_kind(x, JSON_OBJECT_END);
 }
 
 static bool put_messages(chat_context *x) {

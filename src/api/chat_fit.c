@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "api/chat_table.h"
+
 /* ---- what the model is known to need ---- */
 
 static const char
@@ -16,36 +18,25 @@ static bool tell_of_tools(chat *c, str *system, err *e) {
     return chat_make_text(c, system, parts, sizeof parts / sizeof *parts, e);
 }
 
-/* Calls by their ids. */
-typedef struct call_table {
-    const chat_call **slots;
-    size_t n_slots; /* a power of two, at least twice as many as calls */
-} call_table;
-
-/* The slot of this id, or the free one where it belongs. */
-static const chat_call **call_slot(const call_table *t, str id) {
-    size_t i = (size_t)str_hash(id) & (t->n_slots - 1);
-    while (t->slots[i] && !str_eq(t->slots[i]->id, id)) i = (i + 1) & (t->n_slots - 1);
-    return &t->slots[i];
-}
+static str id_of_call(const void *call) { return ((const chat_call *)call)->id; }
 
 /* A result says whose it is by the call's id alone; templates want the name. Of calls that share an id it is the
  * latest before the result. */
 static bool name_results(chat *c, err *e) {
-    size_t mark = mem_arena_mark(&c->arena), n_calls = 0;
-    call_table t = {.n_slots = 2};
+    size_t mark = mem_arena_mark(&c->writing), n_calls = 0;
+    chat_table t;
     for (const chat_message *m = c->first; m; m = m->next)
-        for (const chat_call *call = m->calls; call; call = call->next) n_calls++;
-    while (t.n_slots < 2 * n_calls) t.n_slots *= 2;
-    t.slots = alloc_zeroed(&c->alloc, t.n_slots * sizeof *t.slots);
-    if (!t.slots) return chat_no_room(c, e);
+        for (const chat_call *call = chat_calls(m); call; call = call->next) n_calls++;
+    if (!chat_table_begin(&t, &c->writer, n_calls, id_of_call)) return chat_no_room(c, e);
     for (chat_message *m = c->first; m; m = m->next) {
-        for (const chat_call *call = m->calls; call; call = call->next) *call_slot(&t, call->id) = call;
-        if (m->role != CHAT_TOOL || m->name.len) continue;
-        const chat_call *call = *call_slot(&t, m->call_id);
-        if (call) m->name = call->name;
+        for (const chat_call *call = chat_calls(m); call; call = call->next)
+            *chat_table_slot(&t, call->id) = call;
+        if (m->role != CHAT_TOOL || chat_whose_of(m)->name.len) continue;
+        str id = chat_whose_of(m)->call_id;
+        const chat_call *call = *chat_table_slot(&t, id);
+        if (call && !chat_set_whose(c, m, id, call->name, e)) return false;
     }
-    mem_arena_reset(&c->arena, mark);
+    mem_arena_reset(&c->writing, mark);
     return true;
 }
 
@@ -55,15 +46,8 @@ static bool put_system(chat *c, str system, err *e) {
     chat_message *user = c->first;
     if (!system.len) return true;
     while (user && user->role != CHAT_USER) user = user->next;
-    if (c->a->model.system || !user) {
-        chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
-        if (!m) return chat_no_room(c, e);
-        *m = (chat_message){
-            .next = c->first, .role = c->a->model.system ? CHAT_SYSTEM : CHAT_USER, .text = system};
-        c->first = m;
-        if (!c->last) c->last = m;
-        return true;
-    }
+    if (c->a->model.system || !user)
+        return chat_insert(c, NULL, c->a->model.system ? CHAT_SYSTEM : CHAT_USER, system, e);
     str parts[] = {system, STR("\n\n"), user->text};
     return chat_make_text(c, &user->text, parts, sizeof parts / sizeof *parts, e);
 }
@@ -124,7 +108,7 @@ void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json
 static bool wrap_arguments(chat *c, bool *changed, err *e) {
     (void)e;
     *changed = false;
-    for (const chat_message *m = c->first; m && !*changed; m = m->next) *changed = m->calls != NULL;
+    for (const chat_message *m = c->first; m && !*changed; m = m->next) *changed = chat_calls(m) != NULL;
     c->wrap_arguments = true;
     return true;
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 enum { CONTEXT_BYTES = 8192, OUTPUT_BYTES = 1 << 20, PROBE_STEPS = 1000000, PROBE_BYTES = 8 << 20 };
+enum { TRIAL_BYTES = 2 * (CONTEXT_BYTES + OUTPUT_BYTES) + PROBE_BYTES };
 
 /* For models that bring none: what other servers take then, too. */
 static const char im_template[] =
@@ -35,7 +36,7 @@ static const char im_template[] =
 
 typedef struct trial {
     api *a;
-    mem_arena *arena; /* where bodies are parsed: none is, yet */
+    mem_arena *arena;
 } trial;
 
 /* Renders; true when it does, and writes each of the wanted texts (NULL at the end). */
@@ -73,9 +74,11 @@ static bool writes(trial *t, const char *messages, const char *tools, const char
 
 #define WRITES(t, messages, tools, ...) writes(t, messages, tools, (const char *const[]){__VA_ARGS__, NULL})
 
-void chat_model_probe(api *a) {
+bool chat_model_probe(api *a, err *e) {
     chat_model *m = &a->model;
-    trial of = {.a = a, .arena = &a->parse}, *t = &of;
+    mem_arena arena;
+    trial of = {.a = a, .arena = &arena}, *t = &of;
+    if (!mem_arena_init_growing(&arena, a->ledger, MEM_QUEUE, TRIAL_BYTES, e)) return false;
     m->null_tools = false;
     m->null_tools = WRITES(t, "[" USER "]", "null", "zquser");
     m->system = WRITES(t, "[" SYSTEM "," USER "]", NULL, "zqsystem", "zquser");
@@ -94,6 +97,8 @@ void chat_model_probe(api *a) {
     m->long_ids = m->calls && (texts ? WRITES(t, LONG_CALL("\"{}\""), TOOLS, "zqresult")
                                      : WRITES(t, LONG_CALL("{}"), TOOLS, "zqresult"));
     m->turns = !WRITES(t, "[" USER "," USER "]", NULL, "zquser");
+    mem_arena_free(&arena);
+    return true;
 }
 
 bool chat_model_begin(api *a, err *e) {
@@ -103,7 +108,7 @@ bool chat_model_begin(api *a, err *e) {
         m->template = m->own = text_template_new(str_of(im_template), &a->heap.alloc, e);
         if (!m->own) return false;
     }
-    chat_model_probe(a);
+    if (!chat_model_probe(a, e)) return false;
     text_reply_format_of(m->own ? STR("") : engine_chat_template(a->en), &m->reply);
     if (!m->tools) {
         m->reply.family = TEXT_REPLY_FAMILY_GENERIC;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/chat_fit.h"
+#include "api/chat_table.h"
 
 /* Said where a template insists that someone speaks. */
 #define OPENING "Hello."
@@ -11,26 +12,10 @@
 
 /* ---- the list ---- */
 
-static chat_message *insert_after(chat *c, chat_message *before, chat_role role, str text, err *e) {
-    chat_message *m = alloc_zeroed(&c->alloc, sizeof *m);
-    if (!m) return chat_no_room(c, e), NULL;
-    *m = (chat_message){.next = before ? before->next : c->first, .role = role, .text = text};
-    if (before) before->next = m;
-    else c->first = m;
-    if (c->last == before) c->last = m;
-    return m;
-}
-
 static void remove_after(chat *c, chat_message *before) {
     chat_message *gone = before->next;
     before->next = gone->next;
     if (c->last == gone) c->last = before;
-}
-
-static chat_message *result_of(const chat_message *from, const chat_call *call) {
-    for (chat_message *m = from->next; m && m->role == CHAT_TOOL; m = m->next)
-        if (str_eq(m->call_id, call->id)) return m;
-    return NULL;
 }
 
 static bool add_separate(chat *c, str *to, str more, err *e) {
@@ -56,58 +41,123 @@ static bool call_as_text(chat *c, chat_message *m, const chat_call *call, err *e
 }
 
 static bool result_as_text(chat *c, chat_message *m, err *e) {
-    str parts[] = {STR("Result of "), m->name.len ? m->name : STR("the call"), STR(":\n"), m->text};
+    str name = chat_whose_of(m)->name;
+    str parts[] = {STR("Result of "), name.len ? name : STR("the call"), STR(":\n"), m->text};
     m->role = CHAT_USER;
+    m->whose = NULL;
     return chat_make_text(c, &m->text, parts, sizeof parts / sizeof *parts, e);
 }
 
 bool chat_calls_as_text(chat *c, bool *changed, err *e) {
     *changed = false;
     for (chat_message *m = c->first; m; m = m->next) {
-        *changed |= m->calls || m->role == CHAT_TOOL;
-        for (const chat_call *call = m->calls; call; call = call->next)
+        *changed |= chat_calls(m) || m->role == CHAT_TOOL;
+        for (const chat_call *call = chat_calls(m); call; call = call->next)
             if (!call_as_text(c, m, call, e)) return false;
-        m->calls = m->last_call = NULL;
+        if (chat_calls(m)) m->said->calls = m->said->last_call = NULL;
         if (m->role == CHAT_TOOL && !result_as_text(c, m, e)) return false;
+    }
+    return true;
+}
+
+/* ---- results by their calls ---- */
+
+/* The results of a turn's calls, in their order; of those with the same id each knows the next. */
+typedef struct result {
+    chat_message *m;
+    struct result *same;
+    bool taken;
+} result;
+
+typedef struct results {
+    result *at;
+    size_t n, left; /* the first that may not be taken yet */
+    chat_table by_id;
+} results;
+
+static str id_of_result(const void *r) { return chat_whose_of(((const result *)r)->m)->call_id; }
+
+static size_t count_calls(const chat_message *m) {
+    size_t n = 0;
+    for (const chat_call *call = chat_calls(m); call; call = call->next) n++;
+    return n;
+}
+
+/* In c->writing, until that is reset. */
+static bool find_results(chat *c, const chat_message *of, results *out, err *e) {
+    size_t n = 0;
+    *out = (results){0};
+    for (chat_message *m = of->next; m && m->role == CHAT_TOOL; m = m->next) n++;
+    out->at = alloc_zeroed(&c->writer, n * sizeof *out->at + 1);
+    if (!out->at || !chat_table_begin(&out->by_id, &c->writer, n, id_of_result)) return chat_no_room(c, e);
+    for (chat_message *m = of->next; out->n < n; m = m->next) out->at[out->n++].m = m;
+    for (size_t i = n; i-- > 0;) { /* backwards: the first of an id is the one found */
+        const void **slot = chat_table_slot(&out->by_id, id_of_result(&out->at[i]));
+        out->at[i].same = (result *)(uintptr_t)*slot;
+        *slot = &out->at[i];
     }
     return true;
 }
 
 /* ---- one call a turn ---- */
 
-/* The result moves to stand right behind m. */
-static void pull_up(chat *c, chat_message *m, chat_message *result) {
-    chat_message *before = m;
-    if (!result || m->next == result) return;
-    while (before->next != result) before = before->next;
-    remove_after(c, before);
-    result->next = m->next;
-    m->next = result;
+/* The result of this call; where none names it, the next in line if that names none either. */
+static chat_message *take_result(results *all, str id) {
+    const void **slot = chat_table_slot(&all->by_id, id);
+    result *r = (result *)(uintptr_t)*slot;
+    while (r && r->taken && r->same) *slot = r = r->same; /* those behind are gone through once */
+    if (r && r->taken) r = NULL;
+    while (all->left < all->n && all->at[all->left].taken) all->left++;
+    if (!r && all->left < all->n && !id_of_result(&all->at[all->left]).len) r = &all->at[all->left];
+    if (!r) return NULL;
+    r->taken = true;
+    return r->m;
 }
 
-/* Results are found by the calls' ids; those that name none of them stay behind the last. */
+static chat_message *turn_of_rest(chat *c, chat_message *before, chat_message *of, chat_call *call, err *e) {
+    chat_message *m = chat_insert(c, before, CHAT_ASSISTANT, STR(""), e);
+    chat_said *x = m ? chat_make_said(c, m, e) : NULL;
+    if (!x) return NULL;
+    x->calls = call->next;
+    x->last_call = of->said->last_call;
+    of->said->last_call = call;
+    call->next = NULL;
+    return m;
+}
+
+static void put_behind(chat *c, chat_message *before, chat_message *m) {
+    m->next = before->next;
+    before->next = m;
+    if (c->last == before) c->last = m;
+}
+
+/* Results that name none of the calls stay behind the last. */
 static bool split_one(chat *c, chat_message *m, err *e) {
-    for (chat_call *call = m->calls; call; call = m->calls) {
-        chat_call *more = call->next;
-        chat_message *result = result_of(m, call);
-        if (!result && m->next && m->next->role == CHAT_TOOL && !m->next->call_id.len) result = m->next;
-        pull_up(c, m, result);
-        if (!more) return true;
-        call->next = NULL;
-        chat_message *next = insert_after(c, result ? result : m, CHAT_ASSISTANT, STR(""), e);
-        if (!next) return false;
-        next->calls = more;
-        next->last_call = m->last_call;
-        m->last_call = call;
-        m = next;
+    size_t mark = mem_arena_mark(&c->writing);
+    results all;
+    if (!find_results(c, m, &all, e)) return false;
+    chat_message *end = all.n ? all.at[all.n - 1].m : m;
+    if (c->last == end) c->last = m;
+    m->next = end->next;
+    for (chat_call *call = chat_calls(m); call; call = chat_calls(m)) {
+        chat_message *before = m, *found = take_result(&all, call->id);
+        if (found) put_behind(c, m, found), before = found;
+        if (!call->next) {
+            m = before;
+            break;
+        }
+        if (!(m = turn_of_rest(c, before, m, call, e))) return false;
     }
+    for (size_t i = all.left; i < all.n; i++)
+        if (!all.at[i].taken) put_behind(c, m, all.at[i].m), m = all.at[i].m;
+    mem_arena_reset(&c->writing, mark);
     return true;
 }
 
 bool chat_split_calls(chat *c, bool *changed, err *e) {
     *changed = false;
     for (chat_message *m = c->first; m; m = m->next) {
-        if (!m->calls || !m->calls->next) continue;
+        if (count_calls(m) < 2) continue;
         *changed = true;
         if (!split_one(c, m, e)) return false;
     }
@@ -121,7 +171,7 @@ bool chat_drop_silence(chat *c, bool *changed, err *e) {
     *changed = false;
     for (chat_message *m = c->first; m && m->next;) {
         const chat_message *n = m->next;
-        bool silent = n->role == CHAT_ASSISTANT && !n->calls && !n->text.len && !n->reasoning.len;
+        bool silent = n->role == CHAT_ASSISTANT && !chat_calls(n) && !n->text.len && !chat_said_of(n)->reasoning.len;
         *changed |= silent;
         if (silent) remove_after(c, m);
         else m = m->next;
@@ -133,46 +183,60 @@ bool chat_drop_silence(chat *c, bool *changed, err *e) {
 static bool place_results(chat *c, bool *changed, err *e) {
     bool called = false;
     for (chat_message *m = c->first; m; m = m->next) {
-        if (m->role != CHAT_TOOL) called = m->calls != NULL;
+        if (m->role != CHAT_TOOL) called = chat_calls(m) != NULL;
         else if (!called && (*changed = true) && !result_as_text(c, m, e)) return false;
     }
+    return true;
+}
+
+static bool join_said(chat *c, chat_message *m, const chat_said *more, err *e) {
+    if (!more->calls && !more->reasoning.len) return true;
+    chat_said *x = chat_make_said(c, m, e);
+    if (!x || !add_separate(c, &x->reasoning, more->reasoning, e)) return false;
+    if (x->calls) x->last_call->next = more->calls;
+    else x->calls = more->calls;
+    if (more->calls) x->last_call = more->last_call;
     return true;
 }
 
 static bool join_neighbours(chat *c, bool *changed, err *e) {
     for (chat_message *m = c->first; m;) {
         chat_message *n = m->next;
-        bool same = n && n->role == m->role && m->role != CHAT_TOOL && (!m->calls || (n->calls && !n->text.len));
+        bool same = n && n->role == m->role && m->role != CHAT_TOOL &&
+                    (!chat_calls(m) || (chat_calls(n) && !n->text.len));
         if (!same) {
             m = n;
             continue;
         }
         *changed = true;
-        if (!add_separate(c, &m->text, n->text, e) || !add_separate(c, &m->reasoning, n->reasoning, e)) return false;
-        if (m->calls) m->last_call->next = n->calls;
-        else m->calls = n->calls;
-        if (n->calls) m->last_call = n->last_call;
+        if (!add_separate(c, &m->text, n->text, e) || !join_said(c, m, chat_said_of(n), e)) return false;
         remove_after(c, m);
     }
     return true;
 }
 
 /* A call that was broken off, and the conversation went on. */
+static bool answer_calls_of(chat *c, chat_message *m, size_t n_missing, bool *changed, err *e) {
+    size_t mark = mem_arena_mark(&c->writing);
+    results all;
+    if (!find_results(c, m, &all, e)) return false;
+    chat_message *last = all.n ? all.at[all.n - 1].m : m;
+    for (const chat_call *call = chat_calls(m); call && n_missing; call = call->next) {
+        if (*chat_table_slot(&all.by_id, call->id)) continue;
+        if (!(last = chat_insert(c, last, CHAT_TOOL, STR(NO_RESULT), e))) return false;
+        if (!chat_set_whose(c, last, call->id, call->name, e)) return false;
+        n_missing--;
+        *changed = true;
+    }
+    mem_arena_reset(&c->writing, mark);
+    return true;
+}
+
 static bool answer_calls(chat *c, bool *changed, err *e) {
     for (chat_message *m = c->first; m && m->next; m = m->next) {
-        chat_message *last = m;
-        uint32_t n_calls = 0, n_results = 0;
-        if (!m->calls) continue; /* results are gone through once, from their call on */
-        for (const chat_call *call = m->calls; call; call = call->next) n_calls++;
-        for (; last->next && last->next->role == CHAT_TOOL; last = last->next) n_results++;
-        for (const chat_call *call = m->calls; call && n_results < n_calls; call = call->next) {
-            if (result_of(m, call)) continue;
-            if (!(last = insert_after(c, last, CHAT_TOOL, STR(NO_RESULT), e))) return false;
-            last->call_id = call->id;
-            last->name = call->name;
-            n_results++;
-            *changed = true;
-        }
+        size_t n_calls = count_calls(m), n_results = 0; /* results are gone through once, from their call on */
+        for (const chat_message *r = m->next; n_calls && r && r->role == CHAT_TOOL; r = r->next) n_results++;
+        if (n_results < n_calls && !answer_calls_of(c, m, n_calls - n_results, changed, e)) return false;
     }
     return true;
 }
@@ -183,16 +247,16 @@ static bool alternate(chat *c, bool *changed, err *e) {
     chat_role last = CHAT_ASSISTANT;
     for (; m && m->role == CHAT_SYSTEM; m = m->next) before = m;
     if (!m || m->role != CHAT_USER) {
-        if (!(before = insert_after(c, before, CHAT_USER, STR(OPENING), e))) return false;
+        if (!(before = chat_insert(c, before, CHAT_USER, STR(OPENING), e))) return false;
         last = CHAT_USER;
         *changed = true;
     }
     for (; m; before = m, m = m->next) {
-        if (m->role != CHAT_USER && (m->role != CHAT_ASSISTANT || m->calls)) continue;
+        if (m->role != CHAT_USER && (m->role != CHAT_ASSISTANT || chat_calls(m))) continue;
         bool user = m->role == CHAT_USER;
         if (m->role == last) {
             *changed = true;
-            if (!insert_after(c, before, user ? CHAT_ASSISTANT : CHAT_USER, user ? STR(ACKNOWLEDGED) : STR(GO_ON), e))
+            if (!chat_insert(c, before, user ? CHAT_ASSISTANT : CHAT_USER, user ? STR(ACKNOWLEDGED) : STR(GO_ON), e))
                 return false;
         }
         last = m->role;

@@ -20,7 +20,7 @@ static size_t answer_bytes(const api_config *c) {
 
 typedef struct echo {
     api api; /* first: the pages of server.c see only this */
-    mem_arena answer;
+    mem_arena parse, answer;
     char *text; /* [body_limit_bytes] the prompt of the request in hand */
 } echo;
 
@@ -51,7 +51,7 @@ api *echo_start(const api_config *c, mem_ledger *l, err *e) {
     x->api = (api){.config = *c, .ledger = l, .arena = arena, .state = API_READY};
     if (!c->model_alias) x->api.config.model_alias = "echo";
     x->text = text;
-    mem_arena_over(&x->api.parse, parse, c->body_limit_bytes + PARSE_EXTRA_BYTES);
+    mem_arena_over(&x->parse, parse, c->body_limit_bytes + PARSE_EXTRA_BYTES);
     mem_arena_over(&x->answer, out, answer_bytes(c));
     return &x->api;
 }
@@ -140,10 +140,9 @@ static void put_stream(const echo_request *q, buf *to) {
 }
 
 static bool read_request(echo_request *q, str body, err *e) {
-    api *a = &q->x->api;
     uint64_t seen;
-    mem_arena_reset(&a->parse, 0);
-    base_alloc alloc = mem_arena_alloc(&a->parse);
+    mem_arena_reset(&q->x->parse, 0);
+    base_alloc alloc = mem_arena_alloc(&q->x->parse);
     if (!fields_parse(&alloc, body, fields, sizeof fields / sizeof *fields, true, q, &seen, e)) return false;
     return q->has_prompt || err_set(e, ERR_INVALID, "'prompt' is missing");
 }

@@ -147,8 +147,7 @@ struct api {
     engine *en;
     sched *sched;
     http_server *http;
-    mem_arena arena; /* this struct, the answers, the parse region */
-    mem_arena parse; /* over part of it: one body at a time (one worker thread) */
+    mem_arena arena; /* this struct, the answers */
     mem_heap heap;   /* account queue: tokenizer scratch, whole answers being worded */
     text_scratch *scratch;
     chat_model model;

@@ -2,13 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/internal.h"
-#include "api/request.h"
+#include "api/chat.h"
 
 enum { LOGPROB_TEXT_BYTES = 128 };
 
 typedef struct native_request {
     api_request q; /* first */
+    chat c; /* only its memory */
     bool has_prompt;
     str grammar, schema; /* a GBNF text; a JSON schema, as it stands */
 } native_request;
@@ -209,12 +209,9 @@ static bool set_grammar(native_request *x, err *e) {
 }
 
 static bool parse(api *a, str body, native_request *x, err *e) {
-    *x = (native_request){0};
     request_begin(a, &x->q);
-    mem_arena_reset(&a->parse, 0);
-    base_alloc alloc = mem_arena_alloc(&a->parse);
     fields_more more = {.rows = shared_fields, .n_rows = shared_fields_count, .target = &x->q};
-    fields_in in = {&alloc, &alloc, "", &more};
+    fields_in in = {x->c.in.parser, x->c.in.texts, "", &more};
     if (!fields_parse_in(&in, body, fields, N_FIELDS, false, x, NULL, e)) return false;
     in.more = NULL;
     if (!request_settle(&x->q, &in, ROUTE_LOGPROBS, e)) return false;
@@ -224,15 +221,16 @@ static bool parse(api *a, str body, native_request *x, err *e) {
 }
 
 void native_generate(api *a, http_request *r) {
-    native_request x;
+    native_request x = {0};
     err e = {0};
-    bool good = parse(a, http_body(r), &x, &e);
+    bool begun = chat_begin(&x.c, a, http_body(r).len, &e), good = begun && parse(a, http_body(r), &x, &e);
     request_name_ignored(&x.q, r);
     if (good)
         api_generate(a, r, &native, &x.q.job, x.q.n, x.q.stream, &(answer_style){0});
     else
         api_refuse(a, r, &native, &e);
     request_end(&x.q);
+    if (begun) chat_end(&x.c);
 }
 
 /* ---- would it fit ---- */
@@ -270,15 +268,16 @@ static void fits_never(api *a, const err *e, sched_fit *fit) {
 
 /* For one answer; when a request asks for n, each by itself. */
 void native_fit(api *a, http_request *r) {
-    native_request x;
+    native_request x = {0};
     sched_fit fit;
     err e = {0};
-    bool good = parse(a, http_body(r), &x, &e);
+    bool begun = chat_begin(&x.c, a, http_body(r).len, &e), good = begun && parse(a, http_body(r), &x, &e);
     if (good)
         good = sched_would_fit(a->sched, &x.q.job, &fit, &e);
     else if (e.code == ERR_TOO_LARGE)
         fits_never(a, &e, &fit), good = true;
     request_end(&x.q);
+    if (begun) chat_end(&x.c);
     if (!good) {
         api_refuse(a, r, &native, &e);
         return;

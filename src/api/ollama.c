@@ -6,251 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-
-enum { CHAT, GENERATE }; /* flavours */
-/* A record must fit its buffer, whatever the vocabulary and however long the text. */
-enum { LOGPROB_TEXT_BYTES = 128, CONTEXT_MOST_TOKENS = 4096 };
-
-/* ---- wording: parts ---- */
-
-static int status_of(const err *e, int status) { return e->code == ERR_TOO_LARGE ? 400 : status; }
-
-static void error_words(const answer_failure *f, buf *to) {
-    json_writer w;
-    char words[128];
-    if (f->e->need_tokens)
-        snprintf(words, sizeof words, "the input length exceeds the context length: %u tokens, and %u fit",
-                 f->e->need_tokens, f->e->have_tokens);
-    json_begin(&w, to);
-    json_object_start(&w);
-    json_put_string(&w, "error", str_of(f->e->need_tokens ? words : f->e->message));
-    json_object_end(&w);
-}
-
-void ollama_put_head(api *a, json_writer *w) {
-    char stamp[CLOCK_STAMP_BYTES];
-    json_put_string(w, "model", str_of(api_model_name(a)));
-    json_put_string(w, "created_at", str_of(clock_stamp(clock_wall_ms(), stamp)));
-}
-
-static void put_token(const text_vocab *v, int32_t token, float logprob, json_writer *w) {
-    char text[TEXT_TOKEN_BYTES_MAX];
-    size_t n = text_token_bytes(v, token, true, text);
-    if (n > LOGPROB_TEXT_BYTES) n = LOGPROB_TEXT_BYTES;
-    json_put_string(w, "token", (str){text, n});
-    json_put_fixed(w, "logprob", (double)logprob, 6);
-    json_key(w, "bytes");
-    json_array_start(w);
-    for (size_t i = 0; i < n; i++) json_uint(w, (unsigned char)text[i]);
-    json_array_end(w);
-}
-
-static void logprob_words(answer *x, const sched_output *out, json_writer *w) {
-    const text_vocab *v = engine_vocab(x->a->en);
-    const engine_sample *s = &out->sample;
-    json_object_start(w);
-    put_token(v, s->token, s->logprob, w);
-    if (x->style.n_logprobs) {
-        json_key(w, "top_logprobs");
-        json_array_start(w);
-        for (uint32_t i = 0; i < s->n_top && i < x->style.n_logprobs; i++) {
-            json_object_start(w);
-            put_token(v, s->top[i].token, s->top[i].logprob, w);
-            json_object_end(w);
-        }
-        json_array_end(w);
-    }
-    json_object_end(w);
-}
-
-static void begin_message(json_writer *w) {
-    json_key(w, "message");
-    json_object_start(w);
-    json_put_string(w, "role", STR("assistant"));
-}
-
-static void put_said(answer *x, str text, str reasoning, json_writer *w) {
-    bool in_chat = x->style.flavour == CHAT;
-    if (in_chat) begin_message(w);
-    json_put_string(w, in_chat ? "content" : "response", text);
-    if (reasoning.len) json_put_string(w, "thinking", reasoning);
-    if (in_chat) json_object_end(w);
-}
-
-static uint64_t nanoseconds(double ms) { return ms > 0 ? (uint64_t)(ms * 1e6) : 0; }
-
-/* The ids that "context" of a next request may bring back. */
-static void put_context(answer *x, json_writer *w) {
-    uint32_t n;
-    const int32_t *tokens = sched_job_tokens(x->a->sched, x->jobs[0], &n);
-    if (n > CONTEXT_MOST_TOKENS) return;
-    json_key(w, "context");
-    json_array_start(w);
-    for (uint32_t i = 0; i < n; i++) json_int(w, tokens[i]);
-    json_array_end(w);
-}
-
-static void put_end(answer *x, engine_finish finish, json_writer *w) {
-    sched_usage u;
-    api_sum_usage(x, 0, 1, &u);
-    json_put_bool(w, "done", true);
-    json_put_string(w, "done_reason", str_of(engine_finish_name(finish)));
-    if (x->style.flavour == GENERATE) put_context(x, w);
-    json_put_uint(w, "total_duration", nanoseconds(u.total_ms));
-    json_put_uint(w, "load_duration", 0); /* the model is there before anyone asks */
-    json_put_uint(w, "prompt_eval_count", u.prompt_tokens);
-    json_put_uint(w, "prompt_eval_duration", nanoseconds(u.prefill_ms));
-    json_put_uint(w, "eval_count", u.completion_tokens);
-    json_put_uint(w, "eval_duration", nanoseconds(u.decode_ms));
-    api_put_own(x, &u, 1, w);
-}
-
-/* ---- a stream: a line for each piece ---- */
-
-static void begin_line(answer *x, json_writer *w, buf *to) {
-    json_begin(w, to);
-    json_object_start(w);
-    ollama_put_head(x->a, w);
-}
-
-static void end_line(json_writer *w, buf *to) {
-    json_object_end(w);
-    buf_append_str(to, STR("\n"));
-}
-
-static void put_line(answer *x, str text, str reasoning, const sched_output *out, buf *to) {
-    json_writer w;
-    begin_line(x, &w, to);
-    put_said(x, text, reasoning, &w);
-    json_put_bool(&w, "done", false);
-    if (out && x->logprobs) {
-        json_key(&w, "logprobs");
-        json_array_start(&w);
-        logprob_words(x, out, &w);
-        json_array_end(&w);
-    }
-    end_line(&w, to);
-}
-
-static void put_call_head(answer *x, uint32_t i, str name, uint32_t call, json_writer *w) {
-    char id[API_CALL_ID_BYTES];
-    json_object_start(w);
-    json_put_string(w, "id", str_of(api_call_id(x, i, call, id)));
-    json_key(w, "function");
-    json_object_start(w);
-    json_put_uint(w, "index", call);
-    json_put_string(w, "name", name);
-    json_key(w, "arguments");
-}
-
-/* A call is one line, with an object for its arguments: it is kept until it is whole. */
-static void begin_call(answer *x, const text_reply_event *ev) {
-    buf *const bufs[] = {api_kept_name(x), api_kept_said(x), api_kept_items(x)};
-    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_clear(bufs[i]);
-    buf_append_str(api_kept_name(x), ev->text);
-    buf_append_str(api_kept_items(x), ev->raw);
-}
-
-static void end_call(answer *x, uint32_t i, const text_reply_event *ev, buf *to) {
-    json_writer w;
-    buf *name = api_kept_name(x), *said = api_kept_said(x), *head = api_kept_items(x);
-    if (name->failed || said->failed || head->failed) to->failed = true;
-    if (to->failed) return;
-    if (ev->cut || ev->broken) { /* no object: it is what was written */
-        put_line(x, buf_str(head), STR(""), NULL, to);
-        put_line(x, buf_str(said), STR(""), NULL, to);
-        return;
-    }
-    for (size_t k = 0; k < said->len; k++) /* between the values: none stands in a string */
-        if (said->data[k] == '\n' || said->data[k] == '\r') said->data[k] = ' ';
-    begin_line(x, &w, to);
-    json_put_bool(&w, "done", false);
-    begin_message(&w);
-    json_put_string(&w, "content", STR(""));
-    json_key(&w, "tool_calls");
-    json_array_start(&w);
-    put_call_head(x, i, buf_str(name), ev->call, &w);
-    json_raw(&w, said->len ? buf_str(said) : STR("{}"));
-    buf_append_str(to, STR("}}]}}\n"));
-}
-
-static void piece_words(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out, buf *to) {
-    switch (ev->kind) {
-    case TEXT_REPLY_CONTENT: put_line(x, ev->text, STR(""), out, to); break;
-    case TEXT_REPLY_REASONING: put_line(x, STR(""), ev->text, out, to); break;
-    case TEXT_REPLY_CALL: begin_call(x, ev); break;
-    case TEXT_REPLY_ARGUMENTS: buf_append_str(api_kept_said(x), ev->text); break;
-    case TEXT_REPLY_CALL_END: end_call(x, i, ev, to); break;
-    }
-}
-
-static void token_words(answer *x, uint32_t i, const sched_output *out, buf *to) {
-    (void)i;
-    if (out->text.len || x->logprobs) put_line(x, out->text, STR(""), out, to);
-}
-
-static void end_words(answer *x, uint32_t i, const sched_output *out, buf *to) {
-    json_writer w;
-    (void)i;
-    if (out->what == SCHED_FAILED) {
-        error_words(&(answer_failure){.e = &out->failure}, to);
-        buf_append_str(to, STR("\n"));
-        return;
-    }
-    begin_line(x, &w, to);
-    put_said(x, STR(""), STR(""), &w);
-    put_end(x, out->finish, &w);
-    end_line(&w, to);
-}
-
-/* ---- a whole answer ---- */
-
-static void put_calls(answer *x, const answer_choice *c, uint32_t n, json_writer *w) {
-    const char *at = c->calls.data;
-    json_key(w, "tool_calls");
-    json_array_start(w);
-    for (uint32_t k = 0; k < n; k++) {
-        str arguments, name = answer_next_call(&at, &arguments);
-        put_call_head(x, 0, name, k, w);
-        json_raw(w, arguments.len ? arguments : STR("{}"));
-        json_object_end(w);
-        json_object_end(w);
-    }
-    json_array_end(w);
-}
-
-static void whole_words(answer *x, const answer_choice *choices, buf *to) {
-    const answer_choice *c = &choices[0];
-    uint32_t n_calls = c->n_calls;
-    json_writer w;
-    json_begin(&w, to);
-    json_object_start(&w);
-    ollama_put_head(x->a, &w);
-    if (n_calls) {
-        begin_message(&w);
-        json_put_string(&w, "content", c->text);
-        if (c->reasoning.len) json_put_string(&w, "thinking", c->reasoning);
-        put_calls(x, c, n_calls, &w);
-        json_object_end(&w);
-    } else {
-        put_said(x, c->text, c->reasoning, &w);
-    }
-    if (x->logprobs) json_key(&w, "logprobs"), json_raw(&w, c->logprobs);
-    put_end(x, c->finish, &w);
-    json_object_end(&w);
-}
-
-const dialect ollama_dialect = {.stream_type = "application/x-ndjson",
-                                .keeps_all = true,
-                                .objects = true,
-                                .status = status_of,
-                                .token = token_words,
-                                .piece = piece_words,
-                                .end = end_words,
-                                .whole = whole_words,
-                                .logprob = logprob_words,
-                                .error = error_words};
+#include "api/chat_table.h"
 
 /* ---- how long it is remembered ---- */
 
@@ -322,6 +78,7 @@ typedef struct ollama_request {
     uint32_t n_context; /* tokens of context */
     const chat_call *due; /* the call whose result comes next, of calls: */
     const chat_call *calls;
+    chat_table by_name; /* of them, once it is asked for */
     uint32_t n_ids;
 } ollama_request;
 
@@ -415,8 +172,8 @@ static const field called_rows[] = {{"name", FIELD_STRING, offsetof(call_fields,
 
 /* Ollama's calls had no ids for long. */
 static bool make_id(ollama_request *x, str *id, err *e) {
-    char *text = alloc_bytes(&x->c->alloc, API_CALL_ID_BYTES);
-    if (!text) return err_set_memory(e, 0, mem_ledger_available(x->q.a->ledger), "no memory for a conversation");
+    char *text = mem_arena_take(&x->c->arena, API_CALL_ID_BYTES, 1);
+    if (!text) return chat_no_room(x->c, e);
     *id = str_of(api_short_id(++x->n_ids, text));
     return true;
 }
@@ -440,15 +197,31 @@ static bool on_call(void *ctx, const field_item *item, err *e) {
     return chat_add_call(c, r->m, f.id, f.name, f.arguments.len ? f.arguments : STR("{}"), e);
 }
 
+static str name_of_call(const void *call) { return ((const chat_call *)call)->name; }
+
+/* The first of this turn's calls of that name. */
+static bool find_call(ollama_request *x, str name, const chat_call **call, err *e) {
+    uint32_t n = 0;
+    if (!x->by_name.slots) {
+        for (const chat_call *c = x->calls; c; c = c->next) n++;
+        if (!chat_table_begin(&x->by_name, &x->c->alloc, n, name_of_call)) return chat_no_room(x->c, e);
+        for (const chat_call *c = x->calls; c; c = c->next) {
+            const void **slot = chat_table_slot(&x->by_name, c->name);
+            if (!*slot) *slot = c;
+        }
+    }
+    *call = *chat_table_slot(&x->by_name, name);
+    return true;
+}
+
 /* A result names its call, or only the function, or nothing: then results come in the order of the calls. */
-static str call_of_result(ollama_request *x, const message_fields *f) {
+static bool set_call_of_result(ollama_request *x, const message_fields *f, chat_message *m, err *e) {
     const chat_call *call = x->due;
-    if (f->tool_call_id.len) return f->tool_call_id;
-    if (f->tool_name.len && call && !str_eq(call->name, f->tool_name))
-        for (call = x->calls; call && !str_eq(call->name, f->tool_name);) call = call->next;
-    if (!call) return STR("");
-    x->due = call->next;
-    return call->id;
+    if (f->tool_call_id.len) return chat_set_whose(x->c, m, f->tool_call_id, f->tool_name, e);
+    bool other = f->tool_name.len && call && !str_eq(call->name, f->tool_name);
+    if (other && !find_call(x, f->tool_name, &call, e)) return false;
+    if (call) x->due = call->next;
+    return chat_set_whose(x->c, m, call ? call->id : STR(""), f->tool_name, e);
 }
 
 static bool no_images(const char *path, str images, err *e) {
@@ -470,12 +243,13 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
     chat_message *m = chat_add(c, (chat_role)f.role, e);
     if (!m) return false;
     m->text = f.content;
-    m->reasoning = f.thinking;
-    if (m->role == CHAT_TOOL) m->name = f.tool_name, m->call_id = call_of_result(x, &f);
+    if (!chat_set_reasoning(c, m, f.thinking, e)) return false;
+    if (m->role == CHAT_TOOL && !set_call_of_result(x, &f, m, e)) return false;
     if (m->role != CHAT_ASSISTANT || !f.tool_calls.len) return true;
     snprintf(path, sizeof path, "%s.tool_calls", item->path);
     if (!chat_each(c, path, f.tool_calls, on_call, &(call_reader){x, m}, e)) return false;
-    x->due = x->calls = m->calls;
+    x->due = x->calls = chat_calls(m);
+    x->by_name = (chat_table){0};
     return true;
 }
 
@@ -591,7 +365,7 @@ static bool read_body(api *a, str body, ollama_request *x, chat *c, err *e) {
 
 static bool read_chat(ollama_request *x, err *e) {
     chat *c = x->c;
-    c->style.flavour = CHAT;
+    c->style.flavour = OLLAMA_CHAT;
     if (!x->messages.len) return true;
     if (!chat_each(c, "messages", x->messages, on_message, x, e) || !c->first) return !e->code;
     if (!chat_read_tools(c, x->tools, e) || !chat_read_tool_choice(c, x->tool_choice, e)) return false;
@@ -617,7 +391,7 @@ static bool read_templated(ollama_request *x, err *e) {
 }
 
 static bool read_generate(ollama_request *x, err *e) {
-    x->c->style.flavour = GENERATE;
+    x->c->style.flavour = OLLAMA_GENERATE;
     if (!refuse_what_cannot_be(x, e)) return false;
     if (!x->prompt.len && x->context.len <= 2) return true;
     return (x->raw ? read_raw(x, e) : read_templated(x, e)) && put_context_before(x, e) && finish_request(x, e);
@@ -630,8 +404,8 @@ static void answer_nothing(const ollama_request *x, http_request *r) {
     json_begin(&w, &body);
     json_object_start(&w);
     ollama_put_head(x->q.a, &w);
-    if (x->c->style.flavour == CHAT) {
-        begin_message(&w);
+    if (x->c->style.flavour == OLLAMA_CHAT) {
+        ollama_begin_message(&w);
         json_put_string(&w, "content", STR(""));
         json_object_end(&w);
     } else {

@@ -1,5 +1,5 @@
-/* api/ollama — what the files of the Ollama dialect share: chat and generate (ollama.c), vectors (ollama_embed.c),
- * what there is and what cannot be (ollama_models.c). */
+/* api/ollama — what the files of the Ollama dialect share: chat and generate (ollama.c, their answers
+ * ollama_words.c), vectors (ollama_embed.c), what there is and what cannot be (ollama_models.c). */
 #ifndef API_OLLAMA_H
 #define API_OLLAMA_H
 
@@ -9,6 +9,9 @@ extern const dialect ollama_dialect;
 
 /* model and created_at of the object being written. */
 void ollama_put_head(api *a, json_writer *w);
+enum { OLLAMA_CHAT, OLLAMA_GENERATE }; /* flavours */
+/* "message" of a chat, up to its role. */
+void ollama_begin_message(json_writer *w);
 
 /* How long what was said is remembered: seconds, or "5m", "1h30m" as Go writes them; negative: for ever. */
 typedef struct ollama_keep {

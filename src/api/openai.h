@@ -1,5 +1,5 @@
-/* api/openai — what the files of the OpenAI dialect share: chat completions (openai.c), completions, models.
- */
+/* api/openai — what the files of the OpenAI dialect share: chat completions (openai.c, openai_messages.c),
+ * completions, models. */
 #ifndef API_OPENAI_H
 #define API_OPENAI_H
 
@@ -21,6 +21,7 @@ void openai_begin(api *a, api_request *q); /* the defaults that OpenAI documents
 bool openai_content(chat *c, const char *path, str json, str *to, err *e);
 /* The same of a tool's result: what is no text says only that it was there. */
 bool openai_result(chat *c, const char *path, str json, str *to, err *e);
+field_on_item openai_on_message; /* ctx: the chat */
 extern const char *const openai_efforts[];
 void openai_set_thinking(chat *c, uint32_t effort); /* UINT32_MAX: unsaid */
 bool openai_stream_options(chat *c, str json, err *e);

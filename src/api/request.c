@@ -241,7 +241,7 @@ static void set_max_tokens(api_request *q, uint32_t default_tokens) {
 
 void request_truncate(api_request *q) {
     uint32_t most = q->also.truncate_prompt, n = q->job.n_prompt;
-    if (!most || n <= most) return;
+    if (!most || n <= most || n > engine_context(q->a->en)) return; /* beyond the context ids are only counted */
     memmove(q->a->tokens, q->a->tokens + (n - most), most * sizeof *q->a->tokens);
     q->job.n_prompt = most;
 }

@@ -89,9 +89,7 @@ static bool add_result(chat *c, const item_fields *f, const char *path, err *e) 
     snprintf(at, sizeof at, "%s.output", path);
     if (!f->call_id.len) return err_set(e, ERR_INVALID, "'%s.call_id' is missing", path);
     chat_message *m = chat_add(c, CHAT_TOOL, e);
-    if (!m) return false;
-    m->call_id = f->call_id;
-    return openai_result(c, at, f->output, &m->text, e);
+    return m && chat_set_whose(c, m, f->call_id, STR(""), e) && openai_result(c, at, f->output, &m->text, e);
 }
 
 /* What other servers' tools, and a server that keeps conversations, leave in them. */

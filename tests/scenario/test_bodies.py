@@ -41,6 +41,16 @@ def a_prompt_over_the_context_is_refused_in_each_dialects_words():
 
 
 @test
+def a_prompt_over_the_context_is_not_cut_from_what_was_never_kept():
+    with Server("-c", "512") as s:
+        for n in (100, 511, 600):
+            e = ask(s, "/v1/completions", 400, prompt=[5] * 1000, truncate_prompt_tokens=n, max_tokens=1)["error"]
+            expect(e["code"], "context_length_exceeded")
+        u = ask(s, "/v1/completions", prompt=[5] * 400, truncate_prompt_tokens=100, max_tokens=1)["usage"]
+        expect(u["prompt_tokens"], 100)
+
+
+@test
 def a_schema_too_large_is_no_matter_of_the_context():
     schema = {"enum": ["value-%05d" % i for i in range(40000)]}
     with Server() as s:

@@ -2,7 +2,7 @@
  * they see. */
 #include "../test.h"
 
-#include "api/chat.h"
+#include "api/chat_fit.h"
 #include "world.h"
 
 typedef struct talk {
@@ -46,7 +46,7 @@ static void say_call(talk *t, const char *id, const char *name, const char *argu
 
 static void say_result(talk *t, const char *id, const char *text) {
     say(t, CHAT_TOOL, text);
-    t->c.last->call_id = str_of(id);
+    assert_true(chat_set_whose(&t->c, t->c.last, str_of(id), STR(""), &(err){0}));
 }
 
 /* The prompt, back from its tokens. */
@@ -122,6 +122,38 @@ static void calls(talk *t) {
     assert_string_equal(finish(t), "[user|U][assistant|{f \"{\\\"a\\\": \" 9}]>");
 }
 
+enum { MANY_CALLS = 3000 };
+static char many_ids[MANY_CALLS + 2][8];
+
+static void expect_call_and_result(const chat_message **at, uint32_t i) {
+    const chat_message *m = *at, *r = m ? m->next : NULL;
+    assert_true(r && m->role == CHAT_ASSISTANT && r->role == CHAT_TOOL && chat_calls(m) && !chat_calls(m)->next);
+    assert_true(str_is(chat_calls(m)->id, many_ids[i]) && str_is(chat_whose_of(r)->call_id, many_ids[i]));
+    *at = r->next;
+}
+
+/* A turn of many calls, whose results come in any order; one has none, two stand for one call, two are of nobody's. */
+static void results_find_their_calls(talk *t) {
+    err e = {0};
+    bool changed;
+    begin(t, (chat_model){.system = true, .tools = true, .calls = true, .one_call = true});
+    say(t, CHAT_USER, "U");
+    for (uint32_t i = 0; i < MANY_CALLS; i++) {
+        snprintf(many_ids[i], sizeof many_ids[i], "c%u", i);
+        if (!i) say_call(t, many_ids[i], "f", "{}");
+        else assert_true(chat_add_call(&t->c, t->c.last, str_of(many_ids[i]), STR("f"), STR("{}"), &e));
+    }
+    say_result(t, "other", "R");
+    for (uint32_t i = MANY_CALLS; i-- > 1;) say_result(t, many_ids[i], "R");
+    say_result(t, many_ids[5], "again");
+    assert_true(chat_split_calls(&t->c, &changed, &e));
+    const chat_message *at = t->c.first->next->next; /* the first call has none */
+    for (uint32_t i = 1; i < MANY_CALLS; i++) expect_call_and_result(&at, i);
+    assert_true(at && str_is(chat_whose_of(at)->call_id, "other"));
+    assert_true(at->next == t->c.last && str_is(at->next->text, "again") && !t->c.last->next);
+    chat_end(&t->c);
+}
+
 static void tools_in_words(talk *t) {
     err e = {0};
     begin(t, (chat_model){.system = true});
@@ -188,7 +220,7 @@ static void conversations(void **state) {
     mem_heap_init(&heap, &t.w.ledger, MEM_TOKENIZER);
     t.template = text_template_new(str_of(echo_template), &heap.alloc, &e);
     assert_ok(t.template, e);
-    void (*const all[])(talk *) = {as_it_stands,           systems, calls, tools_in_words,
+    void (*const all[])(talk *) = {as_it_stands,           systems, calls, results_find_their_calls, tools_in_words,
                                    a_begun_answer_goes_on, what_spells_a_control_token_is_text, refusals};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i](&t);
     text_template_free(t.template);

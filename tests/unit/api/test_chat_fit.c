@@ -43,7 +43,10 @@ static void say(const char *line) {
         assert_non_null(m);
         char *more = part + 1, *text = strsep(&more, *part == 'R' ? "=" : "+");
         text = *part == 'C' ? part : text;
-        if (*part == 'R') m->call_id = keep(text), text = more, more = NULL;
+        if (*part == 'R') {
+            assert_true(chat_set_whose(&t.c, m, keep(text), STR(""), &e));
+            text = more, more = NULL;
+        }
         if (*part != 'C') assert_true(chat_add_text(&t.c, &m->text, keep(text), &e));
         for (char *call = *part == 'C' ? text : more ? strsep(&more, "+") : NULL; call; call = more ? strsep(&more, "+") : NULL) {
             char *arguments = call + 1, *id = strsep(&arguments, ";");
@@ -81,7 +84,7 @@ static void use(const char *source) {
     t.template = text_template_new(str_of(source), &t.heap.alloc, &e);
     assert_ok(t.template, e);
     t.w.api->model.template = t.template;
-    chat_model_probe(t.w.api);
+    assert_ok(chat_model_probe(t.w.api, &e), e);
 }
 
 static void expect(const char *line, const char *wanted) {
