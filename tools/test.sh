@@ -61,7 +61,7 @@ asan() {
 tsan() {
     cmake --preset tsan && cmake --build --preset tsan &&
         PLIMSOLL_PROPERTY_SECONDS=60 TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
-            ctest --test-dir build-tsan --output-on-failure -j "$jobs" --no-tests=error -R '_(mem_ledger|compute_pool|sched|http|api|engine_generation|plat_thread)'
+            ctest --test-dir build-tsan --output-on-failure -j "$jobs" --no-tests=error -L threads
 }
 # Each target for a while under ASan and UBSan, as many at once as there are cores.
 fuzz_one() {

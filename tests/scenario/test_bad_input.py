@@ -234,7 +234,7 @@ BAD_BODIES = [b'{"prompt": 5}', b"[" * 50000, b"{", b"", b'{"prompt":"\xe6\x97"}
 @test(timeout=90)
 def two_thousand_bad_requests_leave_nothing():
     with Server() as s:
-        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=30)
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOCKET_TIMEOUT_S)
 
         def bad(n):
             for i in range(n):

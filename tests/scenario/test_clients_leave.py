@@ -21,7 +21,7 @@ def leave(s, connection, what):
     connection.close()
     seconds = until_quiet(s, 10)
     note("%s: pages back after %.0f ms" % (what, seconds * 1000))
-    check(seconds < 1, "%.0f ms from the close to no page in use" % (seconds * 1000))
+    check(seconds < PATIENCE, "%.0f ms from the close to no page in use" % (seconds * 1000))
 
 
 def reset(connection):

@@ -515,7 +515,7 @@ def changed(rng, body):
 def bodies_with_anything_anywhere_are_answered():
     rng, counts = random.Random(20261121), {}
     with Server() as s:
-        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20)
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOCKET_TIMEOUT_S)
         for i in range(int(os.environ.get("PLIMSOLL_CHANGED_BODIES", "1500"))):
             path = rng.choice(list(BODIES))
             body = changed(rng, BODIES[path])

@@ -399,7 +399,7 @@ def head_is_get_without_a_body():
 @test
 def keep_alive_carries_many():
     with Server() as s:
-        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=30)
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOCKET_TIMEOUT_S)
         for i in range(20):
             c.request("POST", "/generate", json.dumps({"prompt": PROMPT, "max_tokens": 3, "seed": 1, "stream": i % 2 == 1}))
             socket_now = c.sock

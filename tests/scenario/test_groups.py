@@ -62,7 +62,7 @@ def the_line_follows_a_limit():
 @test(timeout=60)
 def a_group_without_room_for_the_plan_is_refused():
     with Group(least_plan(*FLAGS) - 4 * MIB, taker=False) as group:
-        done = subprocess.run([group.server_program, "serve", "--port", "0", *FLAGS], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([group.server_program, "serve", "--port", "0", *FLAGS], capture_output=True, text=True, timeout=30 * PATIENCE)
         expect(done.returncode, 2, "exit status")
         check("the control group can give" in done.stderr and "it would fit" in done.stderr or "raise --memory" in done.stderr, done.stderr)
         expect(group.kills(), 0, "kills")

@@ -72,10 +72,10 @@ def within_its_budget():
 
 @test
 def over_its_budget_is_ended():
-    done, j = report("--memory", "60M", "--", *eat(200, 30), rc=124)
+    done, j = report("--memory", "60M", "--", *eat(200, 200), rc=124)
     run, = j["runs"]
     expect((run["verdict"], run["signal"], run["status"]), ("over", signal.SIGKILL, 124))
-    check(run["peak_bytes"] > 60 * MIB and done.seconds < 20, "peak %d after %.1f s" % (run["peak_bytes"], done.seconds))
+    check(run["peak_bytes"] > 60 * MIB and done.seconds < 100, "peak %d after %.1f s" % (run["peak_bytes"], done.seconds))
     check("OVER THE BUDGET" in done.err and "of 60.0 MiB" in done.err, lambda: done.err)
 
 
@@ -157,7 +157,7 @@ def a_signal_goes_on_to_the_command():
         expect(p.stdout.readline(), b"up\n")
         time.sleep(0.2)
         p.send_signal(signal.SIGTERM)
-        out, errors = p.communicate(timeout=20)
+        out, errors = p.communicate(timeout=20 * PATIENCE)
         expect(p.returncode, status, errors.decode())
         check(b"stopped" in errors, lambda: errors.decode())
 
@@ -245,7 +245,7 @@ def a_server_under_guard():
             return int(found.group(1)) if found else 0
         wait_until(port, "the server's port in its log", 30)
         def ask(method, where, body=None):
-            c = http.client.HTTPConnection(marker, port(), timeout=30)
+            c = http.client.HTTPConnection(marker, port(), timeout=SOCKET_TIMEOUT_S)
             c.request(method, where, body)
             r = c.getresponse()
             text = r.read()
@@ -257,11 +257,11 @@ def a_server_under_guard():
             status, text = ask("POST", "/generate", json.dumps({"prompt": "Once upon a time", "max_tokens": 20, "seed": i}))
             expect(status, 200, text[:200])
         p.send_signal(signal.SIGTERM)
-        expect(p.wait(timeout=60), 0, "exit status of the guard")
+        expect(p.wait(timeout=60 * PATIENCE), 0, "exit status of the guard")
     finally:
         if p.poll() is None:
             p.send_signal(signal.SIGTERM)
-            p.wait(timeout=20)
+            p.wait(timeout=20 * PATIENCE)
         p.stdout.close()
     with open(path) as f:
         run, = json.load(f)["runs"]

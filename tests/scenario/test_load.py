@@ -21,7 +21,7 @@ class Echo:
         return open(self.log.name).read()
 
     def ask(self, method, path, body=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SOCKET_TIMEOUT_S)
         c.request(method, path, body)
         answer = c.getresponse()
         data = answer.read().decode()
@@ -37,7 +37,7 @@ class Echo:
     def __exit__(self, kind, *_):
         self.process.terminate()
         try:
-            rc = self.process.wait(15)
+            rc = self.process.wait(15 * PATIENCE)
         finally:
             self.process.kill()
             self.log.close()

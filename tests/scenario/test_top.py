@@ -18,7 +18,7 @@ def environment(extra):
 
 def once(port, env=UTF8, rc=0, timeout_s=30):
     done = subprocess.run([PLIMSOLL, "top", "--once", "http://127.0.0.1:%d" % port], env=environment(env), stdin=subprocess.DEVNULL,
-                          capture_output=True, timeout=timeout_s)
+                          capture_output=True, timeout=timeout_s * PATIENCE)
     if rc is None:
         check(done.returncode in (1, 2), "exit status %d" % done.returncode)
     else:
@@ -65,7 +65,7 @@ class Terminal:
         os.write(self.ours, key)
 
     def ends(self, rc=0):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read()
             time.sleep(0.01)
