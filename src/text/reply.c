@@ -65,27 +65,38 @@ static void end_call(text_reply *r, enum reply_state next, bool cut) {
 void reply_end_call(text_reply *r, enum reply_state next) { end_call(r, next, false); }
 void reply_cut_call(text_reply *r) { end_call(r, REPLY_AFTER, true); }
 
-/* w: from the head on; raw: what it is written as, from its tag on. */
-static void begin_call(text_reply *r, str w, str raw, const text_reply_head *h) {
+/* Arguments that came before the name: an object, or the text of a string that is one. */
+static void put_early(text_reply *r, str early) {
+    size_t used;
+    if (early.len && early.data[0] == '"') {
+        r->state = REPLY_QUOTED;
+        reply_step_quoted(r, str_from(early, 1), true);
+        if (r->state == REPLY_QUOTED) text_json_cut(&r->json, reply_put_arguments, r);
+        r->broken |= r->state == REPLY_QUOTED;
+        if (r->state != REPLY_QUOTED) return;
+    } else if (early.len) {
+        text_json_feed(&r->json, early, &used, reply_put_arguments, r);
+    } else {
+        reply_put_arguments(r, STR("{}"));
+    }
+    reply_end_call(r, REPLY_AFTER);
+}
+
+void reply_begin_call(text_reply *r, str w, str raw, const text_reply_head *h) {
     str name = {h->name, h->name_len}, early = {w.data + h->args_from, h->args_to - h->args_from};
     flush(r);
     r->n_calls++;
     r->in_thought |= r->state == REPLY_THOUGHT;
-    r->broken = false;
+    r->broken = r->unmatched = false;
+    r->quoted = h->quoted;
+    r->fenced |= h->fenced;
     send_event(r, (text_reply_event){.kind = TEXT_REPLY_CALL, .text = name, .raw = raw});
     memcpy(r->nested, h->nested, sizeof r->nested);
     r->n_nested = h->n_nested;
     text_json_init(&r->json, 0);
-    if (h->xml) {
-        reply_xml_begin(r, name);
-    } else if (h->args_follow) {
-        r->state = REPLY_ARGS;
-    } else {
-        size_t used;
-        if (early.len) text_json_feed(&r->json, early, &used, reply_put_arguments, r);
-        else reply_put_arguments(r, STR("{}"));
-        reply_end_call(r, REPLY_AFTER);
-    }
+    if (h->xml) reply_xml_begin(r, name);
+    else if (h->args_follow) r->state = h->quoted ? REPLY_QUOTED : REPLY_ARGS;
+    else put_early(r, early);
 }
 
 /* ---- content and thoughts ---- */
@@ -93,7 +104,8 @@ static void begin_call(text_reply *r, str w, str raw, const text_reply_head *h) 
 typedef struct match {
     size_t skip; /* with REPLY_NO: what is plain text */
     size_t head_at, end;
-    enum { CALL, THOUGHT, CONTENT } what; /* that begins behind it */
+    enum { CALL, THOUGHT, CONTENT, STRAY } what; /* that begins behind it; STRAY: a tag without a call */
+    bool fenced, tagged;                         /* ```json before it; text that has a call's tag, and is no call */
     text_reply_ahead *ahead;              /* what is known of it, and its head */
 } match;
 
@@ -149,7 +161,7 @@ static reply_verdict is_considered(const text_reply *r, str w, const match *m) {
         a->has_head = true;
         a->has_args = !a->head.args_follow;
         a->in_value = false;
-        a->at = (uint32_t)m->end;
+        a->at = (uint32_t)m->end - a->head.quoted;
     }
     if (!a->has_args && reply_go_over(a, w) == REPLY_MORE) return REPLY_MORE;
     a->has_args = true;
@@ -182,7 +194,21 @@ static bool is_quoted(const text_reply *r, str w, size_t at) {
     return one == '`' && two != '`';
 }
 
-/* A call's beginning at w, behind tag. must: an answer is due. */
+/* A tag that another one follows at once. */
+static reply_verdict is_doubled(const text_reply *r, str w, str tag) {
+    const str *begin = reply_tags_of(r->format.family)->begin;
+    size_t at = reply_skip_blank(w, tag.len);
+    bool more = false;
+    for (size_t i = 0; tag.len && at - tag.len <= REPLY_BLANKS_MAX && i < REPLY_TAGS_MAX; i++) {
+        reply_verdict v = begin[i].len ? reply_begins(str_from(w, at), begin[i]) : REPLY_NO;
+        if (v == REPLY_YES) return v;
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
+}
+
+/* A call's beginning at w, behind tag. must: an answer is due. A tag before another one, and behind a call one that
+ * half a call or nothing follows, is none of the text. */
 static reply_verdict match_call_here(const text_reply *r, str w, size_t which, str tag, bool must, match *m) {
     reply_verdict v = match_call(r, w, which, tag, m);
     if (v == REPLY_YES && r->state == REPLY_THOUGHT) {
@@ -190,36 +216,79 @@ static reply_verdict match_call_here(const text_reply *r, str w, size_t which, s
         if (considered == REPLY_MORE && !must) return REPLY_MORE;
         if (considered == REPLY_YES) v = REPLY_NO;
     }
+    bool tagged = tag.len && m->ahead->tag, half = v == REPLY_MORE && must && r->n_calls;
+    reply_verdict doubled = tagged && v == REPLY_NO ? is_doubled(r, w, tag) : REPLY_NO;
+    if (doubled == REPLY_MORE && !must) return doubled;
+    if (tagged && (half || doubled == REPLY_YES)) {
+        m->what = STRAY;
+        m->end = tag.len;
+        return REPLY_YES;
+    }
+    m->tagged |= v == REPLY_NO && tagged;
     if (v == REPLY_NO) m->ahead->tag = 0;
+    return v;
+}
+
+/* In a fence at a line's beginning a call may stand anywhere in a reply. */
+static reply_verdict match_fence(const text_reply *r, str all, size_t at, size_t *len) {
+    char before = at ? all.data[at - 1] : r->before[1];
+    if (all.data[at] != '`' || !(r->fresh || before == '\n')) return REPLY_NO;
+    return reply_read_fence(str_from(all, at), len);
+}
+
+static reply_verdict match_calls(const text_reply *r, str w, bool bare, bool must, match *m) {
+    const reply_tags *tags = reply_tags_of(r->format.family);
+    bool more = false;
+    for (size_t i = m->ahead->tag ? m->ahead->tag - 1u : 0; i < REPLY_TAGS_MAX + (size_t)bare; i++) {
+        str tag = i < REPLY_TAGS_MAX ? tags->begin[i] : (str){0};
+        reply_verdict v = i < REPLY_TAGS_MAX && !tag.len ? REPLY_NO : match_call_here(r, w, i, tag, must, m);
+        if (v == REPLY_YES || (v == REPLY_MORE && m->ahead->tag && !more)) return v; /* no tag begins as another */
+        if (v == REPLY_MORE && more) m->ahead->tag = 0;                              /* a bare object may */
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
+}
+
+/* What closes a call that has ended already. */
+static reply_verdict match_close(const text_reply *r, str w, match *m) {
+    size_t len = 0;
+    if (!r->n_calls || r->unmatched || m->ahead->tag) return REPLY_NO;
+    reply_verdict v = reply_is_close(r, w, &len);
+    if (v != REPLY_YES) return v;
+    m->what = STRAY;
+    m->end = len;
     return v;
 }
 
 /* Whether all[at …] begins with something that is not text. */
 static reply_verdict match_tag(const text_reply *r, str all, size_t at, bool must, match *m) {
     str w = str_from(all, at);
-    const reply_tags *tags = reply_tags_of(r->format.family);
-    bool thinks = r->state == REPLY_THOUGHT, bare = !thinks && r->fresh && tags->bare && memchr("{[`", w.data[0], 3);
+    size_t fence = 0;
+    bool thinks = r->state == REPLY_THOUGHT, bare = !thinks && reply_tags_of(r->format.family)->bare;
     if (r->format.family == TEXT_REPLY_FAMILY_HARMONY) return match_harmony(r, w, m);
-    reply_verdict thought = m->ahead->tag ? REPLY_NO : match_thought(r, w, m);
-    if (thought == REPLY_YES) return thought;
-    bool more = thought == REPLY_MORE;
-    size_t n = !r->tools.n_slots || is_quoted(r, all, at) ? 0 : REPLY_TAGS_MAX + (size_t)bare;
-    for (size_t i = m->ahead->tag ? m->ahead->tag - 1u : 0; i < n; i++) {
-        str tag = i < REPLY_TAGS_MAX ? tags->begin[i] : (str){0};
-        reply_verdict v = i < REPLY_TAGS_MAX && !tag.len ? REPLY_NO : match_call_here(r, w, i, tag, must, m);
-        if (v == REPLY_YES) return v;
-        if (v == REPLY_MORE && more) m->ahead->tag = 0; /* it may still be another */
-        more |= v == REPLY_MORE;
-    }
-    return more ? REPLY_MORE : REPLY_NO;
+    reply_verdict v = m->ahead->tag ? REPLY_NO : match_thought(r, w, m);
+    bool more = v == REPLY_MORE;
+    if (v == REPLY_YES || !r->tools.n_slots || is_quoted(r, all, at)) return v;
+    if ((v = match_close(r, w, m)) == REPLY_YES) return v;
+    more |= v == REPLY_MORE;
+    if ((v = match_fence(r, all, at, &fence)) == REPLY_MORE) return v;
+    m->fenced = v == REPLY_YES;
+    if (m->fenced) w = str_from(w, fence);
+    bare &= (m->fenced || r->fresh) && (w.data[0] == '{' || w.data[0] == '[');
+    v = match_calls(r, w, bare, must, m);
+    if (v == REPLY_YES) m->head_at += fence, m->end += fence;
+    if (v == REPLY_NO && m->fenced) m->skip = 1;
+    if (v == REPLY_MORE && more) m->ahead->tag = 0; /* it may still be another */
+    return v == REPLY_NO && more ? REPLY_MORE : v;
 }
 
 static void apply(text_reply *r, str w, const match *m) {
     r->fresh = true;
     r->trims = r->format.family != TEXT_REPLY_FAMILY_HARMONY;
     if (m->what == CALL) {
-        begin_call(r, str_from(w, m->head_at), str_until(w, m->end), &m->ahead->head);
-    } else {
+        r->fenced |= m->fenced;
+        reply_begin_call(r, str_from(w, m->head_at), str_until(w, m->end), &m->ahead->head);
+    } else if (m->what != STRAY) {
         r->state = m->what == CONTENT ? REPLY_TEXT : REPLY_THOUGHT;
         r->in_thought = false;
     }
@@ -267,131 +336,13 @@ static size_t step_text(text_reply *r, str w, bool last) {
             put_plain(r, str_until(w, at));
             return at;
         }
-        if (tag < w.len) r->fresh = false;
+        if (tag < w.len) r->fresh = r->fenced = false;
+        r->unmatched |= m.tagged;
         if (v == REPLY_MORE && full) break; /* too long for what it might be */
         at = tag == w.len ? tag : tag + m.skip;
     }
     put_plain(r, w);
     return w.len;
-}
-
-/* ---- calls in JSON ---- */
-
-/* From where it is no JSON on. */
-static void break_call(text_reply *r) {
-    text_json_cut(&r->json, reply_put_arguments, r);
-    r->state = REPLY_BROKEN;
-    r->broken = true;
-    r->in_string = r->escaped = false;
-    r->depth = r->json.depth;
-}
-
-static size_t step_arguments(text_reply *r, str w) {
-    size_t used;
-    text_json_verdict v = text_json_feed(&r->json, w, &used, reply_put_arguments, r);
-    if (v == TEXT_JSON_BAD) break_call(r);
-    if (v == TEXT_JSON_DONE) reply_end_call(r, REPLY_AFTER);
-    return used;
-}
-
-/* The tags that end a call whatever is open in it. */
-static reply_verdict ends_broken(const text_reply *r, str w) {
-    static const str harmony[] = {STR("<|call|>"), STR("<|end|>"), STR("<|return|>"), STR("<|start|>")};
-    const reply_tags *tags = reply_tags_of(r->format.family);
-    bool more = false;
-    if (w.data[0] != '<' && w.data[0] != '[') return REPLY_NO;
-    for (size_t i = 0; i < 3 * REPLY_TAGS_MAX; i++) {
-        size_t k = i % REPLY_TAGS_MAX;
-        str tag = i < REPLY_TAGS_MAX ? tags->after[k] : i < 2 * REPLY_TAGS_MAX ? tags->begin[k] : harmony[k];
-        bool counts = i < 2 * REPLY_TAGS_MAX || r->format.family == TEXT_REPLY_FAMILY_HARMONY;
-        reply_verdict v = counts && tag.len ? reply_begins(w, tag) : REPLY_NO;
-        if (v == REPLY_YES) return v;
-        more |= v == REPLY_MORE;
-    }
-    return more ? REPLY_MORE : REPLY_NO;
-}
-
-/* Over one byte of what is no JSON; whether it closes the last bracket. */
-static bool closes(text_reply *r, char c) {
-    bool escaped = r->escaped;
-    r->escaped = r->in_string && c == '\\' && !escaped;
-    if (c == '"' && !escaped) r->in_string = !r->in_string;
-    if (r->in_string) return false;
-    r->depth += c == '{' || c == '[';
-    return (c == '}' || c == ']') && --r->depth == 0;
-}
-
-static size_t step_broken(text_reply *r, str w, bool last) {
-    text_reply_work += w.len;
-    for (size_t at = 0; at < w.len; at++) {
-        reply_verdict tag = ends_broken(r, str_from(w, at));
-        bool closed = tag == REPLY_NO && closes(r, w.data[at]);
-        if (!closed && (tag == REPLY_NO || (tag == REPLY_MORE && last))) continue;
-        reply_put_arguments(r, str_until(w, at + closed));
-        if (tag == REPLY_MORE) return at;
-        if (!closed) r->n_nested = 0; /* they have ended with it */
-        reply_end_call(r, REPLY_AFTER);
-        return at + closed;
-    }
-    reply_put_arguments(r, w);
-    return w.len;
-}
-
-static reply_verdict next_object(text_reply *r, str w, size_t *at) {
-    text_reply_ahead *a = &r->ahead;
-    if (!a->phase) {
-        a->head = (text_reply_head){.n_nested = r->n_nested};
-        memcpy(a->head.nested, r->nested, sizeof r->nested);
-    }
-    reply_verdict v = reply_read_object(&r->tools, w, *at + (w.data[*at] != '{'), false, a);
-    *at = v == REPLY_YES ? a->head.end : 0;
-    if (v == REPLY_YES) begin_call(r, w, str_until(w, *at), &a->head);
-    return v;
-}
-
-static reply_verdict skip_member(text_reply *r, str w, size_t *at) {
-    reply_verdict v = reply_skip_member(w, *at + 1, &r->ahead);
-    *at = v == REPLY_YES ? r->ahead.at : 0;
-    return v;
-}
-
-static reply_verdict skip_after(const text_reply *r, str w, size_t *at) {
-    const str *after = reply_tags_of(r->format.family)->after;
-    bool more = false;
-    for (size_t i = 0; i < REPLY_TAGS_MAX && after[i].len; i++) {
-        reply_verdict v = reply_begins(str_from(w, *at), after[i]);
-        if (v == REPLY_YES) return *at += after[i].len, v;
-        more |= v == REPLY_MORE;
-    }
-    return more ? REPLY_MORE : REPLY_NO;
-}
-
-/* Behind a call's arguments: the rest of what is around it, and the next call. */
-static reply_verdict read_after(text_reply *r, str w, size_t *at) {
-    char top = 0, c;
-    *at = reply_skip_blank(w, r->ahead.seen);
-    r->ahead.seen = (uint32_t)*at;
-    if (*at == w.len) return REPLY_MORE;
-    c = w.data[*at];
-    if (r->n_nested) top = r->nested[r->n_nested - 1];
-    if (top && c == (top == '{' ? '}' : ']')) return r->n_nested--, ++*at, REPLY_YES;
-    if (top == '{') return c == ',' ? skip_member(r, w, at) : REPLY_NO;
-    if (c == ',' || (!top && (c == ';' || c == '{'))) return next_object(r, w, at);
-    return top ? REPLY_NO : skip_after(r, w, at);
-}
-
-static size_t step_after(text_reply *r, str w, bool last) {
-    size_t at;
-    reply_verdict v = read_after(r, w, &at);
-    if (v == REPLY_YES) return at;
-    if (v == REPLY_MORE && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
-    /* A reply that breaks off in the call's other members has said all of the call. */
-    bool in_member = w.len < TEXT_REPLY_HELD_MAX && r->n_nested && r->nested[r->n_nested - 1] == '{';
-    if (v == REPLY_MORE && in_member) return w.len;
-    if (v == REPLY_MORE && (at == w.len || skip_after(r, w, &at) == REPLY_MORE)) return w.len; /* blanks, half a tag */
-    r->state = r->in_thought ? REPLY_THOUGHT : REPLY_TEXT;
-    r->fresh = r->trims = true;
-    return 0;
 }
 
 /* ---- the window ---- */
@@ -401,9 +352,10 @@ static size_t step(text_reply *r, str w, bool last) {
     switch ((enum reply_state)r->state) {
     case REPLY_TEXT:
     case REPLY_THOUGHT: return step_text(r, w, last);
-    case REPLY_ARGS: return step_arguments(r, w);
-    case REPLY_BROKEN: return step_broken(r, w, last);
-    case REPLY_AFTER: return step_after(r, w, last);
+    case REPLY_ARGS: return reply_step_arguments(r, w, last);
+    case REPLY_QUOTED: return reply_step_quoted(r, w, last);
+    case REPLY_BROKEN: return reply_step_broken(r, w, last);
+    case REPLY_AFTER: return reply_step_after(r, w, last);
     default: return reply_xml_step(r, w, last);
     }
 }
@@ -448,8 +400,8 @@ void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx) {
     r->on = on;
     r->ctx = ctx;
     run(r, true);
-    if (r->state == REPLY_ARGS || r->state == REPLY_BROKEN) {
-        if (r->state == REPLY_ARGS) text_json_cut(&r->json, reply_put_arguments, r);
+    if (r->state == REPLY_ARGS || r->state == REPLY_QUOTED || r->state == REPLY_BROKEN) {
+        if (r->state != REPLY_BROKEN && !r->broken) text_json_cut(&r->json, reply_put_arguments, r);
         reply_cut_call(r);
     } else if (r->state >= REPLY_XML) {
         reply_xml_cut(r);

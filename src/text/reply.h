@@ -96,6 +96,8 @@ typedef struct text_reply_head {
     char name[TEXT_REPLY_NAME_MAX];
     uint32_t name_len;
     bool args_follow, xml;
+    bool quoted; /* arguments are the text of a string, whose quote has been read */
+    bool fenced; /* ```json around it */
     uint32_t args_from, args_to; /* arguments that came before the name; equal: none */
     char nested[TEXT_REPLY_NESTED_MAX];
     uint8_t n_nested;
@@ -127,6 +129,9 @@ typedef struct text_reply {
     bool trims;       /* newlines that come now belong to a tag before them */
     bool has_members; /* XML: an argument has gone out */
     bool in_value;    /* XML: its first newline has been looked at */
+    bool quoted;      /* the arguments of the call at hand are written as the text of a string */
+    bool fenced;      /* a fence before it waits for its end */
+    bool unmatched;   /* a call's tag went out as text: what closes it does, too */
     bool broken;      /* the arguments of the call at hand are no JSON: from there on, */
     bool in_rest;            /* XML: of a value; */
     bool in_string, escaped; /* JSON: in a string of them, behind a backslash; */

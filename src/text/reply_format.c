@@ -1,23 +1,21 @@
 /* The families: their tags, and how a template shows which of them it is. */
 #include "text/reply_internal.h"
 
+#define CLOSES {STR("</tool_call>"), STR("</function>")}
+
 static const reply_tags tags[] = {
     [TEXT_REPLY_FAMILY_PLAIN] = {.bare = false},
-    [TEXT_REPLY_FAMILY_HERMES] = {{STR("<tool_call>")}, {STR("</tool_call>"), STR("```")}, .bare = true},
-    [TEXT_REPLY_FAMILY_QWEN_XML] = {{STR("<tool_call>"), STR("<function=")},
-                                    {STR("</tool_call>"), STR("```")},
-                                    .bare = true},
-    [TEXT_REPLY_FAMILY_LLAMA_JSON] = {{STR("<|python_tag|>")}, {STR("```")}, .bare = true},
-    [TEXT_REPLY_FAMILY_MISTRAL] = {{STR("[TOOL_CALLS]")}, {STR("```")}, .bare = true},
+    [TEXT_REPLY_FAMILY_HERMES] = {{STR("<tool_call>"), STR("<function=")}, CLOSES, .bare = true},
+    [TEXT_REPLY_FAMILY_QWEN_XML] = {{STR("<tool_call>"), STR("<function=")}, CLOSES, .bare = true},
+    [TEXT_REPLY_FAMILY_LLAMA_JSON] = {{STR("<|python_tag|>"), STR("<function=")}, {STR("</function>")}, .bare = true},
+    [TEXT_REPLY_FAMILY_MISTRAL] = {{STR("[TOOL_CALLS]")}, {STR("[/TOOL_CALLS]")}, .bare = true},
     [TEXT_REPLY_FAMILY_HARMONY] = {.bare = false},
     [TEXT_REPLY_FAMILY_DEEPSEEK] = {{STR("<｜tool▁calls▁begin｜>"), STR("<｜tool▁call▁begin｜>")},
-                                    {STR("```"), STR("<｜tool▁call▁end｜>"), STR("<｜tool▁calls▁end｜>")},
+                                    {STR("<｜tool▁call▁end｜>"), STR("<｜tool▁calls▁end｜>")},
                                     .bare = true},
-    [TEXT_REPLY_FAMILY_GENERIC] = {{STR("<tool_call>")}, {STR("```"), STR("</tool_call>")}, .bare = true},
-    [TEXT_REPLY_FAMILY_GRANITE] = {{STR("<|tool_call|>"), STR("<tool_call>")},
-                                   {STR("</tool_call>"), STR("```")},
-                                   .bare = true},
-    [TEXT_REPLY_FAMILY_GLM] = {{STR("<tool_call>")}, {STR("```")}, .bare = true},
+    [TEXT_REPLY_FAMILY_GENERIC] = {{STR("<tool_call>"), STR("<function=")}, CLOSES, .bare = true},
+    [TEXT_REPLY_FAMILY_GRANITE] = {{STR("<|tool_call|>"), STR("<tool_call>")}, {STR("</tool_call>")}, .bare = true},
+    [TEXT_REPLY_FAMILY_GLM] = {{STR("<tool_call>")}, {STR("</tool_call>")}, .bare = true},
 };
 
 const reply_tags *reply_tags_of(text_reply_family family) { return &tags[family]; }

@@ -1,7 +1,7 @@
 /* How a call begins, in each family's words: decided from the left, as soon as can be. */
 #include "text/reply_internal.h"
 
-enum { HEADER_BYTES_MAX = 300, BLANKS_MAX = 64, ROLE_BYTES_MAX = 32 };
+enum { HEADER_BYTES_MAX = 300, ROLE_BYTES_MAX = 32, FENCE_WORD_MAX = 16 };
 
 /* ---- JSON ---- */
 
@@ -45,7 +45,7 @@ enum phase {
     NOT_BEGUN, BRACKETS, MEMBER, COLON, VALUE, LIST,        /* these look at the byte that comes next, */
     IN_KEY, IN_NAME, IN_ARGUMENTS, IN_OTHER, OBJECT_HAS_ENDED, /* these go over a value */
 };
-enum key { KEY_OTHER, KEY_NAME, KEY_FUNCTION, KEY_ARGUMENTS, KEY_CALL, KEY_CALLS, KEY_META };
+enum key { KEY_OTHER, KEY_NAME, KEY_FUNCTION, KEY_ARGUMENTS, KEY_INPUT, KEY_CALL, KEY_CALLS, KEY_META };
 
 static reply_verdict go_to(text_reply_ahead *a, enum phase next) {
     a->phase = (uint8_t)next;
@@ -65,50 +65,79 @@ static enum key key_of(str key) {
     static const struct {
         const char *name;
         enum key key;
-    } keys[] = {{"name", KEY_NAME},      {"function", KEY_FUNCTION},    {"arguments", KEY_ARGUMENTS},
-                {"type", KEY_META},      {"tool_call", KEY_CALL},       {"tool_calls", KEY_CALLS},
-                {"index", KEY_META},     {"parameters", KEY_ARGUMENTS}, {"id", KEY_META}};
+    } keys[] = {{"name", KEY_NAME},           {"tool_name", KEY_NAME},     {"function", KEY_FUNCTION},
+                {"arguments", KEY_ARGUMENTS}, {"parameters", KEY_ARGUMENTS}, {"args", KEY_INPUT},
+                {"input", KEY_INPUT},         {"tool_input", KEY_INPUT},   {"params", KEY_INPUT},
+                {"tool_call", KEY_CALL},      {"tool_calls", KEY_CALLS},   {"type", KEY_META},
+                {"index", KEY_META},          {"id", KEY_META},            {"tool_call_id", KEY_META}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (str_is(key, keys[i].name)) return keys[i].key;
     return KEY_OTHER;
 }
 
+/* A string at `at` that has an object for a text; *empty: none at all. */
+static reply_verdict quotes_object(str text, size_t at, bool *empty) {
+    size_t from = at++;
+    do at = reply_skip_blank(text, at);
+    while (at - from <= REPLY_BLANKS_MAX && reply_is_escaped_blank(str_from(text, at)) && (at += 2));
+    if (at - from > REPLY_BLANKS_MAX) return REPLY_NO;
+    if (at == text.len || (text.data[at] == '\\' && at + 1 == text.len)) return REPLY_MORE;
+    *empty = text.data[at] == '"';
+    return *empty || text.data[at] == '{' ? REPLY_YES : REPLY_NO;
+}
+
 /* Arguments that begin with c. */
-static reply_verdict meet_arguments(text_reply_ahead *a, char c) {
+static reply_verdict meet_arguments(str text, text_reply_ahead *a, char c) {
     text_reply_head *h = &a->head;
+    bool empty = false;
+    reply_verdict v = c == '"' ? quotes_object(text, a->at, &empty) : c == '{' || c == 'n' ? REPLY_YES : REPLY_NO;
+    if (v != REPLY_YES) return v; /* nothing that could be arguments */
     a->has_args = true;
-    if (c != '{') return c == 'n' ? go_to(a, IN_OTHER) : REPLY_NO; /* null, or nothing that could be arguments */
+    if (c == 'n' || empty) return go_to(a, IN_OTHER);
     h->args_follow = a->named;
-    h->end = a->at;
+    h->quoted = a->named && c == '"';
+    h->end = a->at + h->quoted;
     if (a->named) return go_to(a, OBJECT_HAS_ENDED);
     h->args_from = h->args_to = a->at;
     return go_to(a, IN_ARGUMENTS);
 }
 
 /* A value of a->key's that begins with c. */
-static reply_verdict meet_value(text_reply_ahead *a, bool strictly, char c) {
+static reply_verdict meet_value(str text, text_reply_ahead *a, bool strictly, char c) {
     bool function = a->key == KEY_FUNCTION;
     if ((a->key == KEY_NAME || function) && c == '"' && !a->named) return go_to(a, IN_NAME);
-    if (a->key == KEY_ARGUMENTS) return meet_arguments(a, c);
+    if ((a->key == KEY_ARGUMENTS || (a->key == KEY_INPUT && !strictly)) && !a->has_args)
+        return meet_arguments(text, a, c);
     if ((a->key == KEY_CALL || function) && c == '{' && !a->named) return nest(a, c, MEMBER);
     if (a->key == KEY_CALLS && c == '[' && !a->named) return nest(a, c, LIST);
     return strictly && a->key != KEY_META ? REPLY_NO : go_to(a, IN_OTHER);
 }
 
-static reply_verdict meet(text_reply_ahead *a, bool strictly, char c) {
+/* Where an object's member, or its end, is due. A bracket too many before it, or a tag that ends all, is no end of the
+ * call where its own tag has said that it is one. */
+static reply_verdict meet_member(str text, text_reply_ahead *a, bool strictly, char c) {
     text_reply_head *h = &a->head;
+    str before = reply_without_end_blanks(str_until(text, a->at));
+    bool first = before.len && before.data[before.len - 1] == '{';
+    if (c == ',') return a->at++, REPLY_YES;
+    if (c == '"') return go_to(a, IN_KEY);
+    if (c == '{' && first && !strictly) return nest(a, c, MEMBER);
+    bool ends = c == '}' || (c == '<' && !strictly);
+    if (!ends || !a->named || (strictly && !a->has_args)) return REPLY_NO;
+    if (c == '}') h->n_nested--;
+    h->end = a->at + (c == '}');
+    return go_to(a, OBJECT_HAS_ENDED);
+}
+
+static reply_verdict meet(str text, text_reply_ahead *a, bool strictly, char c) {
     switch ((enum phase)a->phase) {
-    case BRACKETS: return c == '{' ? nest(a, c, MEMBER) : c == '[' ? nest(a, c, BRACKETS) : REPLY_NO;
+    case BRACKETS:
+        if (c == '"' && !strictly) return a->at--, nest(a, '{', MEMBER); /* its bracket is missing */
+        return c == '{' ? nest(a, c, MEMBER) : c == '[' ? nest(a, c, BRACKETS) : REPLY_NO;
     case LIST: return c == '{' ? nest(a, c, MEMBER) : REPLY_NO;
     case COLON: return c == ':' ? (a->at++, go_to(a, VALUE)) : REPLY_NO;
-    case VALUE: return meet_value(a, strictly, c);
-    default: /* MEMBER */
-        if (c == ',') return a->at++, REPLY_YES;
-        if (c == '"') return go_to(a, IN_KEY);
-        if (c != '}' || !a->named || (strictly && !a->has_args)) return REPLY_NO;
-        h->n_nested--;
-        h->end = a->at + 1;
-        return go_to(a, OBJECT_HAS_ENDED);
+    case VALUE: return meet_value(text, a, strictly, c);
+    default: return meet_member(text, a, strictly, c);
     }
 }
 
@@ -146,7 +175,7 @@ reply_verdict reply_read_object(const text_reply_tools *tools, str text, size_t 
         char c = 0;
         bool looks = a->phase < IN_KEY;
         reply_verdict v = looks ? peek_ahead(text, a, &c) : go_over_value(tools, text, a);
-        if (v == REPLY_YES && looks) v = meet(a, strictly, c);
+        if (v == REPLY_YES && looks) v = meet(text, a, strictly, c);
         if (v != REPLY_YES) return v;
     }
     return REPLY_YES;
@@ -203,11 +232,10 @@ static reply_verdict read_bare_name(const text_reply_tools *tools, str text, siz
     return take_name(tools, reply_without_end_blanks((str){text.data + from, *at - from}), h);
 }
 
-/* What is read anew with every token is short: of blanks, too, there are only so many. */
 static bool skip_blanks(str text, size_t *at) {
     size_t from = *at;
     *at = reply_skip_blank(text, from);
-    return *at - from <= BLANKS_MAX;
+    return *at - from <= REPLY_BLANKS_MAX;
 }
 
 static reply_verdict expect(str text, size_t *at, str tag) {
@@ -253,10 +281,12 @@ static reply_verdict read_deepseek(const text_reply_tools *tools, str tag, str t
     if ((v = expect_arguments(text, at, h)) != REPLY_NO) return v == REPLY_YES ? take_name(tools, kind, h) : v;
     if ((v = read_bare_name(tools, text, &at, h)) != REPLY_YES) return v;
     if ((v = expect(text, &at, STR("```json"))) == REPLY_MORE) return v;
+    h->fenced = v == REPLY_YES;
     return expect_arguments(text, at, h);
 }
 
-/* <function=name>, or name alone, and then an argument's tag or the call's end. */
+/* <function=name>, or name alone, and then an argument's tag or the call's end; or an object. Of the name's tag the
+ * bracket may be missing at a line's end. */
 static reply_verdict read_xml(const reply_xml *x, const text_reply_tools *tools, str tag, str text,
                               text_reply_head *h) {
     size_t at = 0;
@@ -264,20 +294,49 @@ static reply_verdict read_xml(const reply_xml *x, const text_reply_tools *tools,
     if (x->call.len && !str_eq(tag, x->call) && (v = expect(text, &at, x->call)) != REPLY_YES) return v;
     if (!skip_blanks(text, &at)) return REPLY_NO;
     if ((v = read_bare_name(tools, text, &at, h)) != REPLY_YES) return v;
-    if (x->call_close.len && (v = expect(text, &at, x->call_close)) != REPLY_YES) return v;
-    h->xml = true;
+    bool line = text.data[at] == '\n';
+    if (x->call_close.len && (v = expect(text, &at, x->call_close)) == REPLY_MORE) return v;
+    if (x->call_close.len && v == REPLY_NO && !line) return v;
     h->end = (uint32_t)at;
-    size_t end = at, key = at;
-    reply_verdict ends = expect(text, &end, x->end);
-    if (ends != REPLY_NO) return ends;
-    return expect(text, &key, x->key);
+    if ((v = expect_arguments(text, at, h)) != REPLY_NO) return v;
+    const str next[] = {x->end, x->key, STR("</tool_call>")};
+    bool more = false;
+    for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
+        size_t end = at;
+        v = expect(text, &end, next[i]);
+        h->xml = v == REPLY_YES;
+        if (h->xml) return h->end = (uint32_t)at, v;
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
 }
 
-/* Without a tag; small models like to fence what is JSON. */
-static reply_verdict read_bare(const text_reply_tools *tools, str text, text_reply_ahead *a) {
-    size_t at = 0;
-    reply_verdict fence = expect(text, &at, STR("```json"));
-    return fence == REPLY_MORE ? fence : reply_read_object(tools, text, fence == REPLY_YES ? at : 0, true, a);
+static bool is_fence_word(char c) { return c == '_' || (c >= 'a' && c <= 'z'); }
+
+reply_verdict reply_read_fence(str text, size_t *len) {
+    reply_verdict v = reply_begins(text, STR("```"));
+    size_t at = 3;
+    if (v != REPLY_YES) return v;
+    while (at < text.len && at < 3 + FENCE_WORD_MAX && is_fence_word(text.data[at])) at++;
+    if (!skip_blanks(text, &at)) return REPLY_NO;
+    *len = at;
+    return at == text.len ? REPLY_MORE : REPLY_YES;
+}
+
+/* Behind a tag: an object, perhaps in a fence, or the words of another family, which models mix up. */
+static reply_verdict read_tagged(const text_reply_tools *tools, str tag, str text, text_reply_ahead *a) {
+    static const str function = STR("<function=");
+    size_t at = 0, fence = 0;
+    if (str_eq(tag, function)) return read_xml(reply_xml_of(TEXT_REPLY_FAMILY_QWEN_XML), tools, tag, text, &a->head);
+    if (!skip_blanks(text, &at)) return REPLY_NO;
+    if (at == text.len) return REPLY_MORE;
+    if (text.data[at] == '<') return read_xml(reply_xml_of(TEXT_REPLY_FAMILY_QWEN_XML), tools, tag, text, &a->head);
+    if (text.data[at] == '`') {
+        reply_verdict v = reply_read_fence(str_from(text, at), &fence);
+        if (v != REPLY_YES) return v;
+        a->head.fenced = true;
+    }
+    return reply_read_object(tools, text, at + fence, false, a);
 }
 
 reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools *tools, str tag, str text,
@@ -285,17 +344,16 @@ reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools
     size_t at = 0;
     if (a->phase) return reply_read_object(tools, text, 0, !tag.len, a);
     a->head = (text_reply_head){0};
-    if (!tag.len) return read_bare(tools, text, a);
+    if (!tag.len) return reply_read_object(tools, text, 0, true, a);
     switch (f->family) {
     case TEXT_REPLY_FAMILY_MISTRAL: return read_mistral(tools, text, a);
     case TEXT_REPLY_FAMILY_DEEPSEEK: return read_deepseek(tools, tag, text, &a->head);
-    case TEXT_REPLY_FAMILY_QWEN_XML:
     case TEXT_REPLY_FAMILY_GLM:
-        if (skip_blanks(text, &at) && at < text.len && text.data[at] == '{') break;
+        if (skip_blanks(text, &at) && at < text.len && strchr("{[\"`", text.data[at])) break;
         return read_xml(reply_xml_of(f->family), tools, tag, text, &a->head);
     default: break;
     }
-    return reply_read_object(tools, text, 0, false, a);
+    return read_tagged(tools, tag, text, a);
 }
 
 /* ---- gpt-oss ---- */

@@ -29,6 +29,13 @@ static inline size_t reply_skip_blank(str s, size_t at) {
     return at;
 }
 
+static inline bool reply_is_escaped_blank(str s) {
+    return s.len > 1 && s.data[0] == '\\' && (s.data[1] == 'n' || s.data[1] == 'r' || s.data[1] == 't');
+}
+
+/* What is read anew with every token is short: of blanks, too, there are only so many. */
+enum { REPLY_BLANKS_MAX = 64 };
+
 static inline str reply_without_end_blanks(str s) {
     while (s.len && reply_is_blank(s.data[s.len - 1])) s.len--;
     return s;
@@ -79,10 +86,14 @@ reply_verdict reply_skip_member(str text, size_t at, text_reply_ahead *a);
 /* A message's header, up to its text (gpt-oss): what kind it is, or a call's head. */
 reply_verdict reply_read_channel(const text_reply_tools *tools, str text, text_reply_kind *kind, text_reply_head *h);
 
-/* ---- reply.c, for reply_xml.c ---- */
+/* A fence's first line at text, and the blanks behind it: ```json */
+reply_verdict reply_read_fence(str text, size_t *len);
+
+/* ---- reply.c, for reply_call.c and reply_xml.c ---- */
 
 enum reply_state {
-    REPLY_TEXT, REPLY_THOUGHT, REPLY_ARGS, REPLY_BROKEN, REPLY_AFTER, /* BROKEN: arguments that are no JSON */
+    REPLY_TEXT, REPLY_THOUGHT,
+    REPLY_ARGS, REPLY_QUOTED, REPLY_BROKEN, REPLY_AFTER, /* arguments: JSON, as the text of a string, no JSON */
     REPLY_XML, REPLY_XML_VALUE, REPLY_XML_STRING, REPLY_XML_JSON, REPLY_XML_REST, /* between arguments, and in one */
 };
 
@@ -90,12 +101,28 @@ void reply_put(text_reply *r, text_reply_kind kind, str text);
 void reply_put_arguments(void *r, str piece); /* a text_json_put */
 /* next: REPLY_AFTER, or REPLY_TEXT, which is the thought that the call lies in if there is one. */
 void reply_end_call(text_reply *r, enum reply_state next);
+/* w: from the head on; raw: what it is written as, from its tag on. */
+void reply_begin_call(text_reply *r, str w, str raw, const text_reply_head *h);
+/* The call's end, where the reply breaks off in it. */
+void reply_cut_call(text_reply *r);
+
+/* ---- reply_call.c: as step in reply.c, bytes of the window that are done with ---- */
+
+size_t reply_step_arguments(text_reply *r, str w, bool last);
+size_t reply_step_quoted(text_reply *r, str w, bool last);
+size_t reply_step_broken(text_reply *r, str w, bool last);
+size_t reply_step_after(text_reply *r, str w, bool last);
+
+/* A tag that closes a call. */
+reply_verdict reply_is_close(const text_reply *r, str w, size_t *len);
+/* Whether a tag that may have been meant to close a call did: nothing follows it but another call. */
+reply_verdict reply_is_end(const text_reply *r, str w, bool last);
+
+/* ---- reply_xml.c ---- */
+
 void reply_xml_begin(text_reply *r, str name);
-/* As step in reply.c: bytes of the window that are done with. */
 size_t reply_xml_step(text_reply *r, str w, bool last);
 /* The reply breaks off in the call. */
 void reply_xml_cut(text_reply *r);
-/* The call's end, where the reply breaks off in it. */
-void reply_cut_call(text_reply *r);
 
 #endif

@@ -32,7 +32,6 @@ static void put_byte(const sink *s, char c) { put(s, (str){&c, 1}); }
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_hex(char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
 static bool is_simple_escape(char c) { return c && strchr("\"\\/bfnrt", c); }
 static bool in_array(const text_json *j) { return j->depth && j->arrays >> (j->depth - 1) & 1; }
 
@@ -99,7 +98,7 @@ static step escape_byte(text_json *j, char c, const sink *s) {
         put_pending(j, s);
         return become(j, after, TAKEN);
     }
-    if (j->n_pending > 1 && is_hex(c)) {
+    if (j->n_pending > 1 && json_is_hex(c)) {
         pend(j, c);
         if (j->n_pending < 6) return TAKEN;
         unit_ended(j, s);

@@ -36,6 +36,10 @@ text_json_verdict text_json_feed(text_json *j, str text, size_t *used, text_json
 /* Puts what is held back as it came: the text ends in the middle of the value. */
 void text_json_cut(text_json *j, text_json_put *put, void *ctx);
 
+static inline bool json_is_hex(char c) {
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
+
 /* A value of text at *at (blanks before it are skipped); *at then stands behind it. Empty at the text's end. */
 str json_raw_value(str text, size_t *at);
 /* The members of an object, the items of an array, in turn; *at begins with 0. key as it is written, in quotes. */

@@ -46,22 +46,32 @@ static void end_call(text_reply *r, enum reply_state next) {
 
 /* ---- between arguments ---- */
 
-/* <parameter=key>, or <arg_key>key</arg_key><arg_value>; *end behind it. */
+/* Its own end, that of something else, or half of it. */
+static bool ends_key(const reply_xml *x, str w) {
+    if (w.data[0] != '<' && w.data[0] != '>') return false;
+    return reply_begins(w, x->key_close) != REPLY_NO || reply_begins(w, STR("</")) != REPLY_NO ||
+           (x->value.len && reply_begins(w, x->value) != REPLY_NO);
+}
+
+/* <parameter=key>, or <arg_key>key</arg_key><arg_value>; *end behind it. A key has one line and no tag in it, which
+ * shows where the end of its own is missing. */
 static reply_verdict read_key(const reply_xml *x, str w, str *key, size_t *end) {
     size_t at = x->key.len;
     reply_verdict v = reply_begins(w, x->key);
     if (v != REPLY_YES) return v;
-    str rest = str_from(w, at);
-    size_t len = str_find(rest, x->key_close);
-    if (len > TEXT_REPLY_NAME_MAX) return REPLY_NO;
-    if (len == rest.len) return REPLY_MORE;
-    *key = str_until(rest, len);
-    *end = at + len + x->key_close.len;
+    while (at < w.len && w.data[at] != '\n' && !ends_key(x, str_from(w, at))) at++;
+    text_reply_work += at;
+    if (at - x->key.len > TEXT_REPLY_NAME_MAX) return REPLY_NO;
+    if (at == w.len) return REPLY_MORE;
+    *key = (str){w.data + x->key.len, at - x->key.len};
+    v = reply_begins(str_from(w, at), x->key_close);
+    if (v == REPLY_MORE) return v;
+    *end = at + (v == REPLY_YES ? x->key_close.len : 0);
     if (!x->value.len) return REPLY_YES;
     *end = reply_skip_blank(w, *end);
     v = reply_begins(str_from(w, *end), x->value);
-    *end += x->value.len;
-    return v;
+    if (v == REPLY_YES) *end += x->value.len;
+    return v == REPLY_NO ? REPLY_YES : v;
 }
 
 static size_t step_between(text_reply *r, str w, bool last) {
@@ -72,7 +82,8 @@ static size_t step_between(text_reply *r, str w, bool last) {
     reply_verdict v = reply_begins(rest, x->end), forgotten = reply_begins(rest, outer);
     if (v == REPLY_YES) return end_call(r, REPLY_AFTER), x->end.len;
     if (forgotten == REPLY_YES) return end_call(r, REPLY_AFTER), outer.len;
-    reply_verdict member = read_key(x, rest, &key, &end);
+    reply_verdict member = read_key(x, rest, &key, &end), twice = reply_begins(rest, x->value_end);
+    if (twice == REPLY_YES) return x->value_end.len;
     if (member == REPLY_YES) {
         if (r->has_members) put_json(r, STR(", "));
         put_string(r, key);
@@ -82,7 +93,7 @@ static size_t step_between(text_reply *r, str w, bool last) {
         r->state = REPLY_XML_VALUE;
         return end;
     }
-    bool more = v == REPLY_MORE || forgotten == REPLY_MORE || member == REPLY_MORE;
+    bool more = v == REPLY_MORE || forgotten == REPLY_MORE || member == REPLY_MORE || twice == REPLY_MORE;
     if (more && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
     if (more && last) reply_cut_call(r);
     else end_call(r, more ? REPLY_AFTER : REPLY_TEXT);
@@ -91,12 +102,53 @@ static size_t step_between(text_reply *r, str w, bool last) {
 
 /* ---- values ---- */
 
+/* Another argument of this tool's. */
+static reply_verdict begins_argument(const text_reply *r, const reply_xml *x, str w) {
+    char quoted[TEXT_REPLY_NAME_MAX + 2] = {'"'};
+    str key = {0};
+    size_t end;
+    reply_verdict v = read_key(x, w, &key, &end);
+    if (v == REPLY_NO || !key.len) return v;
+    memcpy(quoted + 1, key.data, key.len);
+    quoted[1 + key.len] = '"';
+    return str_has(r->schema, (str){quoted, key.len + 2}) ? v : REPLY_NO;
+}
+
+/* Whether a value ends where w begins with '<': *len bytes of it are its own end. Where that is missing, what can only
+ * stand behind a value ends it: the tool's next argument, or the call's end if nothing but another call follows. */
+static reply_verdict ends_value(const text_reply *r, const reply_xml *x, str w, bool last, size_t *len) {
+    const str call_ends[] = {x->end, STR("</tool_call>")};
+    reply_verdict v = reply_begins(w, x->value_end);
+    bool more = v == REPLY_MORE;
+    *len = v == REPLY_YES ? x->value_end.len : 0;
+    if (v == REPLY_YES || (v = begins_argument(r, x, w)) == REPLY_YES) return v;
+    more |= v == REPLY_MORE;
+    for (size_t i = 0; i < sizeof call_ends / sizeof *call_ends; i++) {
+        v = reply_begins(w, call_ends[i]);
+        str rest = str_from(w, v == REPLY_YES ? call_ends[i].len : 0);
+        size_t at = v == REPLY_YES ? reply_skip_blank(rest, 0) : 0;
+        reply_verdict outer = v == REPLY_YES && !i ? reply_begins(str_from(rest, at), call_ends[1]) : REPLY_NO;
+        if (v == REPLY_YES && outer != REPLY_YES) v = reply_is_end(r, rest, last);
+        if (v == REPLY_YES || outer == REPLY_YES) return REPLY_YES;
+        more |= v == REPLY_MORE || outer == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
+}
+
+/* The newline before what ends a value is the tag's, where the family has it, or the value's own end is missing. */
+static bool takes_newline(const reply_xml *x, size_t len) { return x->value_has_lines || !len; }
+
 /* Where the value's end begins, with the newline before it; w.len when it is not there. */
-static size_t find_end(text_reply *r, const reply_xml *x, str w) {
-    uint32_t seen = r->ahead.seen;
-    size_t at = seen + str_find(str_from(w, seen), x->value_end);
-    if (at == w.len && at - seen >= x->value_end.len) r->ahead.seen = (uint32_t)(at - x->value_end.len + 1);
-    return at < w.len && at > 0 && x->value_has_lines && w.data[at - 1] == '\n' ? at - 1 : at;
+static size_t find_end(text_reply *r, const reply_xml *x, str w, bool last) {
+    size_t at = r->ahead.seen, len;
+    for (; (at += str_find(str_from(w, at), STR("<"))) < w.len; at++) {
+        reply_verdict v = ends_value(r, x, str_from(w, at), last, &len);
+        r->ahead.seen = (uint32_t)at;
+        if (v == REPLY_YES) return at > 0 && takes_newline(x, len) && w.data[at - 1] == '\n' ? at - 1 : at;
+        if (v == REPLY_MORE) return w.len;
+    }
+    r->ahead.seen = (uint32_t)w.len;
+    return w.len;
 }
 
 static str trim_blank(str s) {
@@ -116,7 +168,7 @@ static size_t step_value(text_reply *r, str w, bool last) {
     if (x->value_has_lines && !r->in_value && w.data[0] == '\n') return r->in_value = true, 1;
     r->in_value = true;
     if (r->types == ARGUMENT_STRING) return begin_string(r);
-    size_t at = reply_skip_blank(w, 0), end = find_end(r, x, w);
+    size_t at = reply_skip_blank(w, 0), end = find_end(r, x, w, last);
     char first = at < w.len ? w.data[at] : 0;
     bool nests = (first == '{' && r->types & ARGUMENT_OBJECT) || (first == '[' && r->types & ARGUMENT_ARRAY);
     if (nests && !(r->types & ARGUMENT_STRING)) {
@@ -150,20 +202,23 @@ static void put_rest(text_reply *r, str text) {
 }
 
 /* Up to the value's end, with what may be its beginning held back; string: as its bytes. */
-static size_t step_to_end(text_reply *r, str w, bool string) {
+static size_t step_to_end(text_reply *r, str w, bool string, bool last) {
     const reply_xml *x = xml_of(r);
     void (*put)(text_reply *, str) = string ? put_escaped : put_rest;
     text_reply_work += w.len;
     for (size_t at = 0; at < w.len; at++) {
-        bool line = x->value_has_lines && w.data[at] == '\n';
-        if (!line && w.data[at] != x->value_end.data[0]) continue;
-        reply_verdict v = reply_begins(str_from(w, at + line), x->value_end);
-        if (v == REPLY_NO) continue;
+        bool line = w.data[at] == '\n';
+        size_t len = 0;
+        if (!line && w.data[at] != '<') continue;
+        str rest = str_from(w, at + line);
+        reply_verdict v = !last || x->value_has_lines ? REPLY_MORE : REPLY_NO; /* where this newline is all there is */
+        if (rest.len) v = *rest.data == '<' ? ends_value(r, x, rest, last, &len) : REPLY_NO;
+        if (v == REPLY_NO || (v == REPLY_YES && line && !takes_newline(x, len))) continue;
         put(r, str_until(w, at));
         if (v == REPLY_MORE) return at;
         if (string) put_json(r, STR("\""));
         end_value(r);
-        return at + line + x->value_end.len;
+        return at + line + len;
     }
     put(r, w);
     return w.len;
@@ -184,9 +239,9 @@ size_t reply_xml_step(text_reply *r, str w, bool last) {
     switch ((enum reply_state)r->state) {
     case REPLY_XML: return step_between(r, w, last);
     case REPLY_XML_VALUE: return step_value(r, w, last);
-    case REPLY_XML_STRING: return step_to_end(r, w, true);
+    case REPLY_XML_STRING: return step_to_end(r, w, true, last);
     case REPLY_XML_JSON: return step_json(r, w);
-    default: return step_to_end(r, w, false);
+    default: return step_to_end(r, w, false, last);
     }
 }
 

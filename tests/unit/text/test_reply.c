@@ -117,7 +117,7 @@ static void test_hermes(void **state) {
     expect(H, "<tool_call>\n{\"name\": \"other\", \"arguments\": {}}\n</tool_call>",
            "<tool_call>\n{\"name\": \"other\", \"arguments\": {}}\n</tool_call>");
     expect(H, "a\n<tool_call> is a tag\n", "a\n<tool_call> is a tag\n");
-    expect(H, "<tool_call><tool_call>\n" CALL "</tool_call>", "<tool_call>" CALLED);
+    expect(H, "<tool_call><tool_call>\n" CALL "</tool_call>", CALLED);
     expect(H, "<tool_", "<tool_");
     expect(H, "a < b\n<", "a < b\n<");
     expect(H, "{\"name\": \"now\", \"note\": 1}", "{\"name\": \"now\", \"note\": 1}");
@@ -324,7 +324,7 @@ static void test_calls_in_thoughts(void **state) {
     expect(H, "<think>a <tool_call>{\"name\": \"other\", \"arguments\": {}}", "~a <tool_call>{\"name\": \"other\", \"arguments\": {}}~");
     expect(H, "Use `<tool_call>" CALL "</tool_call>` so.", "Use `<tool_call>" CALL "</tool_call>` so.");
     expect(H, "<think>Use `<tool_call>" CALL "</tool_call>`", "~Use `<tool_call>" CALL "</tool_call>`~");
-    expect(H, "```\n<tool_call>" CALL "</tool_call>\n```", "```" CALLED);
+    expect(H, "```\n<tool_call>" CALL "</tool_call>\n```", CALLED);
     /* ended twice */
     expect(H, "<think>a</think>\n</think>\nb", "~a~b");
     expect(H, "<think>a</think>b </think>c", "~a~b </think>c");
@@ -409,7 +409,7 @@ static void test_qwen_xml(void **state) {
     expect(Q, "<function=get_weather><parameter=days>\n1\n</parameter>\nand so on", "{get_weather|{\"days\": 1}}and so on");
     expect(Q, "<function=other>\n</function>", "<function=other>\n</function>");
     expect(Q, "<function=now> is how", "<function=now> is how");
-    expect(Q, "<tool_call>\n<function=now>\n</tool_call>", "<tool_call>\n<function=now>\n</tool_call>");
+    expect(Q, "<tool_call>\n<function=now>\n</tool_call>", "{now|{}}");
 }
 
 static void test_glm(void **state) {
