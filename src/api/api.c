@@ -223,14 +223,20 @@ static void prepare(void *ctx, http_request *r) {
     plat_pulse_end();
 }
 
+void api_begin_wording(api *a, const http_request *r) {
+    plat_pulse_attach(&a->wording);
+    plat_pulse_begin("wording", http_request_id(r), 0);
+}
+
 /* Behind one that hangs nobody waits for his turn. */
 static void hand_over(api *a, http_request *r) {
     err e;
-    if (!watchdog_prepare_stuck(a)) {
+    plat_pulse_view v;
+    if (!watchdog_worker_stuck(a, &v)) {
         http_hand_over(r, prepare, a);
         return;
     }
-    err_set(&e, ERR_BUSY, "another request hangs while it is prepared: only a restart of the server helps");
+    err_set(&e, ERR_BUSY, "the %s of another request hangs: only a restart of the server helps", v.what);
     api_refuse_by_path(a, r, &e);
 }
 
@@ -348,7 +354,8 @@ int api_dialect_status(const dialect *d, const err *e, bool unavailable) {
 }
 
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
-    bool unavailable = atomic_load(&a->state) != API_READY || watchdog_prepare_stuck(a);
+    plat_pulse_view unused;
+    bool unavailable = atomic_load(&a->state) != API_READY || watchdog_worker_stuck(a, &unused);
     int status = api_dialect_status(d, e, unavailable);
     api_put_error_headers(a, r, status, e);
     API_PAGE(body, 4096);

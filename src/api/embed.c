@@ -17,13 +17,15 @@ typedef struct slot {
 } slot;
 
 /* Wakes come from the engine thread, which may not release the job that wakes it: one that has ended is kept until the
- * next has. The lock is held over all that wakes do; jobs are released without it once the answer is gone. */
+ * next has. The lock is held over all that wakes do; jobs are released without it once the answer is gone. It is worded
+ * on the wording thread, when no wake changes it any more. */
 struct embed_answer {
     api *a;
     const embed_dialect *dialect;
     http_request *request;
     pthread_mutex_t lock;
-    bool gone, answered;
+    bool gone, answered; /* answered: it is to be worded */
+    err failure;         /* of the answer */
     sched_request job;
     buf tokens, ends; /* int32_t of all texts; uint32_t: where each ends */
     uint32_t n_next, n_done;
@@ -206,14 +208,16 @@ static int word(embed_answer *x, err *e, buf *to) {
     return status;
 }
 
-static void reply(embed_answer *x, err *e) {
+static void reply(void *ctx, http_request *r) {
+    embed_answer *x = ctx;
     buf body;
-    x->answered = true;
+    api_begin_wording(x->a, r);
     buf_init(&body, &x->a->heap.alloc, BODY_LIMIT);
-    int status = word(x, e, &body);
-    if (status != 200) api_put_error_headers(x->a, x->request, status, e);
-    http_late_reply(x->request, status, "application/json", buf_str(&body));
+    int status = word(x, &x->failure, &body);
+    if (status != 200) api_put_error_headers(x->a, r, status, &x->failure);
+    http_late_reply(r, status, "application/json", buf_str(&body));
     buf_free(&body);
+    plat_pulse_end();
 }
 
 static void on_wake(void *ctx) {
@@ -229,7 +233,9 @@ static void on_wake(void *ctx) {
             s->job = NULL;
             if (submit_more(x, &e)) e = (err){0};
         }
-        if (e.code || x->n_done == x->made.n) reply(x, &e);
+        x->answered = e.code || x->n_done == x->made.n;
+        x->failure = e;
+        if (x->answered) http_word(x->request, reply, x);
     }
     pthread_mutex_unlock(&x->lock);
 }
@@ -312,7 +318,10 @@ void embed_run(embed_answer *x, http_request *r, const api_request *q, uint32_t 
 /* ---- wording ---- */
 
 const embed_vectors *embed_made(const embed_answer *x) { return &x->made; }
-const float *embed_vector(const embed_answer *x, uint32_t i) { return x->vectors + (size_t)i * x->width; }
+const float *embed_vector(const embed_answer *x, uint32_t i) {
+    plat_pulse_beat();
+    return x->vectors + (size_t)i * x->width;
+}
 api *embed_api(const embed_answer *x) { return x->a; }
 
 void embed_put_vector(const embed_answer *x, uint32_t i, json_writer *w) {

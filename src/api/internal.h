@@ -97,11 +97,11 @@ typedef struct answer_style {
     str echo;               /* the dialect's own: some text of the request; copied */
 } answer_style;
 
-typedef struct answer_kept answer_kept; /* answer.c: parsers, and what is copied */
+typedef struct answer_kept answer_kept; /* answer.h: parsers, and what is copied */
 
 /* One running answer: from the handler until the http layer says it is gone. Wakes come from the engine
- * thread: one that words a whole answer reads all its jobs, so it holds the lock and looks at gone first;
- * jobs are released without it, because releasing waits for a running wake. */
+ * thread: they look at the jobs, so they hold the lock and look at gone first; jobs are released without it, because
+ * releasing waits for a running wake. While it is worded on the wording thread, it is not gone. */
 struct answer {
     api *a;
     bool in_use, gone, begun, finished;
@@ -160,7 +160,7 @@ struct api {
     char fingerprint[16]; /* of all that decides what is said */
 
     uint64_t ready_ms;      /* since 1970 */
-    plat_pulse preparing;   /* of the worker thread */
+    plat_pulse preparing, wording; /* of the worker threads */
     struct {
         pthread_t thread;
         pthread_mutex_t lock;
@@ -186,6 +186,9 @@ const dialect *api_dialect_of(str path, bool anthropic);
 const char *openai_error_type(int status);
 extern const dialect openai_dialect, anthropic_dialect, ollama_dialect;
 void api_put_error_headers(api *a, http_request *r, int status, const err *e);
+
+/* First thing of what http_word calls; at its end plat_pulse_end. */
+void api_begin_wording(api *a, const http_request *r);
 
 /* The index of the key that the request carries, or −1; 0 where none are asked for. */
 int api_find_caller(const api *a, const http_request *r);
@@ -293,7 +296,7 @@ void api_put_notes(const api *a, json_writer *w); /* a member "warnings" */
 bool watchdog_start(api *a, err *e);
 void watchdog_stop(api *a);
 bool watchdog_stuck(api *a, plat_pulse_view *out); /* something has not moved on for long: what, and whose */
-bool watchdog_prepare_stuck(api *a);
+bool watchdog_worker_stuck(api *a, plat_pulse_view *out); /* the preparing or the wording of a request, as above */
 void watchdog_put(api *a, json_writer *w);         /* the same as a member: "stuck", null where nothing is */
 /* server.c */
 void server_health(api *a, http_request *r);

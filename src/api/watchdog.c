@@ -1,6 +1,6 @@
-/* Notices what never comes back: a step, a mask, the sampling or the preparing of a request. By a thread that waits for
- * none of them, and reads what they are at without a lock. It says so, and ends nobody: /health names the request,
- * /readyz turns balancers away, and SIGTERM ends the process all the same. */
+/* Notices what never comes back: a step, a mask, the sampling, the preparing of a request or the wording of its answer.
+ * By a thread that waits for none of them, and reads what they are at without a lock. It says so, and ends nobody:
+ * /health names the request, /readyz turns balancers away, and SIGTERM ends the process all the same. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -10,15 +10,16 @@
 
 enum { LOOK_MS = 500, STUCK_MS = 4000 }; /* steps beat with every layer: none takes so long on what it is run */
 
-static bool prepare_stuck(api *a, plat_pulse_view *out) {
-    return plat_pulse_read(&a->preparing, out) && out->still_ms >= STUCK_MS;
+static bool is_stuck(const plat_pulse *p, plat_pulse_view *out) {
+    return plat_pulse_read(p, out) && out->still_ms >= STUCK_MS;
 }
 
-bool watchdog_prepare_stuck(api *a) { return prepare_stuck(a, &(plat_pulse_view){0}); }
+bool watchdog_worker_stuck(api *a, plat_pulse_view *out) {
+    return is_stuck(&a->preparing, out) || is_stuck(&a->wording, out);
+}
 
 bool watchdog_stuck(api *a, plat_pulse_view *out) {
-    if (prepare_stuck(a, out)) return true;
-    return a->sched && plat_pulse_read(sched_pulse(a->sched), out) && out->still_ms >= STUCK_MS;
+    return watchdog_worker_stuck(a, out) || (a->sched && is_stuck(sched_pulse(a->sched), out));
 }
 
 void watchdog_put(api *a, json_writer *w) {

@@ -1,13 +1,14 @@
 /* http/ — listener, connections, bodies and streams over libmicrohttpd. Knows no language models.
  *
- * Owns: the listening socket, its event thread and a worker, a fixed number of connection slots, one prefaulted pool of
- * body buffers, response writing, and noticing that a client has gone. All of it reserved in the
- * ledger account `http` at start; nothing grows with load.
+ * Owns: the listening socket, its event thread and two workers, a fixed number of connection slots, one prefaulted
+ * pool of body buffers, response writing, and noticing that a client has gone. All of it reserved in the ledger
+ * account `http` at start; nothing grows with load.
  *
  * A request's way: headers are checked (method, path length, body length, Transfer-Encoding, Host,
  * deadlines), and the gate is asked → the body arrives into a pooled buffer → the handler is called once on the event
  * thread, and answers at once (http_reply), or opens a stream (http_stream) whose bytes it is later
  * asked for, or hands over (http_hand_over) what may take long to one worker thread, which answers in the same ways.
+ * Answers whose wording may take long are worded by a second one (http_word).
  * What is refused before the handler: 400, 401, 403, 408, 413, 414, 415, 429, 431, 503, 505 as JSON
  * {"error":{"message","type","code"}} (the same writer api/ uses), with Connection: close, also where the library's
  * own parser refuses (library.c). A body that finds no slot or no buffer waits for one, first come first served, as
@@ -92,7 +93,7 @@ void http_server_drain(http_server *s);
 void http_server_stop(http_server *s);
 
 typedef struct http_counts {
-    uint32_t connections, active, worked_for; /* worked_for: waits for the worker, or is in its hands */
+    uint32_t connections, active, worked_for; /* worked_for: waits for a worker, or is in its hands */
     uint64_t requests, disconnects, refused;
     uint64_t connection_bytes; /* of the account: held by open connections */
 } http_counts;
@@ -141,6 +142,12 @@ void http_stream_wake(http_request *r);
  * called (from any thread, once; body is copied) — for non-streaming generations. gone as above. */
 void http_late(http_request *r, http_gone *gone, void *ctx);
 void http_late_reply(http_request *r, int status, const char *content_type, str body);
+
+/* Of a late answer, from any thread, or of a stream, from a pull that then returns 0: word(ctx, r) will be called
+ * once on the second worker thread, when it has done what it was asked for before; it gives the late reply, or makes
+ * what the next pull hands out. Not before a handler that was handed over has returned, and no pull and no gone is
+ * called until it has. One whose client leaves, or whose server stops, before its turn comes is never called. */
+void http_word(http_request *r, http_handler *word, void *ctx);
 
 /* {"error":{"message":…,"type":…,"param":…,"code":…}} into out. param, code may be NULL (written as null). */
 void http_error_json(buf *out, const char *message, const char *type, const char *param, const char *code);

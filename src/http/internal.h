@@ -1,11 +1,10 @@
 /* http/internal — what the files of this room share. Not for other rooms.
  *
- * Threads: libmicrohttpd's one event thread (all its callbacks, hence handlers, pulls and gones), the
- * worker (what handlers hand over), the watcher (deadlines, clients that left), and whoever calls http_stream_wake or
- * http_late_reply. One
- * lock guards connections, slots and the pool; it is never held while a callback of ours runs. Order:
- * our lock, then the library's own (suspend and resume are called under ours, so that a wake can never
- * fall between "nothing to send" and "asleep").
+ * Threads: libmicrohttpd's one event thread (all its callbacks, hence handlers, pulls and gones), the workers (what
+ * handlers hand over, and the wording of answers), the watcher (deadlines, clients that left), and whoever calls
+ * http_stream_wake, http_word or http_late_reply. One lock guards connections, slots and the pool; it is never held
+ * while a callback of ours runs. Order: our lock, then the library's own (suspend and resume are called under ours,
+ * so that a wake can never fall between "nothing to send" and "asleep").
  */
 #ifndef HTTP_INTERNAL_H
 #define HTTP_INTERNAL_H
@@ -58,8 +57,8 @@ void http_buffer_release(http_pool *p, http_buffer *b, char *own);
 /* The same for a body: an eighth of the pool is left to answers, unless nobody else holds any of it. */
 bool http_buffer_reserve_body(http_pool *p, http_buffer *b, size_t bytes);
 void http_buffer_trim(http_pool *p, http_buffer *b); /* gives back the units behind the content */
-/* Content that may lie inside this very buffer. */
-bool http_buffer_set(http_pool *p, http_buffer *b, char *own, str content);
+/* Room for so much instead of what is there, which stays as long as there is room already. */
+bool http_buffer_fit(http_pool *p, http_buffer *b, char *own, size_t bytes);
 
 /* ---- connections and slots ---- */
 
@@ -90,8 +89,9 @@ struct http_conn {
     const http_refusal *turned_away; /* why there will be none */
 };
 
-/* Of what was handed over. Out of the library's hands from WAITS on until the work has been done. */
+/* Of what a worker is asked for. Out of the library's hands from WAITS on until the work has been done. */
 typedef enum http_work_state { WORK_NONE, WORK_WAITS, WORK_RUNS } http_work_state;
+typedef enum http_lane { HTTP_PREPARING, HTTP_WORDING, HTTP_LANES } http_lane; /* whose */
 
 typedef enum http_answer { ANSWER_NONE, ANSWER_WHOLE, ANSWER_STREAM, ANSWER_LATE } http_answer;
 
@@ -117,7 +117,10 @@ struct http_request {
 
     /* under the server's lock */
     http_work_state work_state;
+    http_lane lane;
     http_request *next_work; /* that waits behind it */
+    http_handler *word;      /* asked for and not begun */
+    void *word_ctx;
     bool overdue;     /* its turn did not come in time */
     bool asleep;      /* suspended in the library */
     bool woken;       /* since the last pull began */
@@ -127,6 +130,7 @@ struct http_request {
 };
 
 typedef struct http_work {
+    http_server *server;
     pthread_t thread;
     bool started;
     pthread_cond_t wanted;
@@ -154,7 +158,7 @@ struct http_server {
     bool draining, stopping;
     http_counts counts;
 
-    http_work work;
+    http_work work[HTTP_LANES];
     pthread_t watcher;
     bool watching;
     int epoll_fd, poke_fd;
@@ -187,9 +191,9 @@ extern const http_refusal http_draining;
 static inline uint64_t http_deadline_in(uint32_t ms) { return clock_now_ns() + ms * 1000000ull; }
 uint64_t http_wait_deadline(const http_server *s); /* of what begins to wait now, for room or for the worker; 0: none */
 
-/* ---- work.c: handlers off the event thread ---- */
+/* ---- work.c: what may take long, off the event thread ---- */
 bool http_work_start(http_server *s, err *e);
-void http_work_stop(http_server *s); /* stopping is set, and nothing waits: joins it when its last work is done */
+void http_work_stop(http_server *s); /* stopping is set, and nothing waits: joins them when their last work is done */
 /* To sleep until the worker has done r->work. Event thread; false: the server stops. */
 bool http_work_enqueue(http_request *r);
 /* One that waits is woken without its work having been done. Lock held. */

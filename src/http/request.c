@@ -236,9 +236,9 @@ static enum MHD_Result run_handler(http_conn *c) {
     http_let_in(s);
     http_unlock(s);
     s->handler(s->ctx, r);
-    if (r->work) return http_work_enqueue(r) ? MHD_YES : MHD_NO;
-    CHECK(r->answer != ANSWER_NONE); /* a handler replies, streams, or hands over */
-    return http_send_answer(r);
+    if (r->answer != ANSWER_NONE) return http_send_answer(r);
+    CHECK(r->work); /* a handler replies, streams, or hands over */
+    return http_work_enqueue(r) ? MHD_YES : MHD_NO;
 }
 
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
@@ -290,6 +290,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     if (!c) return;
     http_lock(s);
     http_request *r = c->request;
+    CHECK(!r || r->work_state == WORK_NONE); /* it sleeps as long as a worker has it */
     bool completed = r && why == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->client_gone;
     if (r && !completed) s->counts.disconnects++;
     if (r) {

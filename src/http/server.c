@@ -77,7 +77,7 @@ static size_t arena_bytes(const http_config *c) {
 /* Held from start to stop. Of the threads' stacks, what they touch. */
 static size_t library_bytes(const http_config *c) {
     return (size_t)c->max_active * LIBRARY_PER_ANSWER_BYTES + LIBRARY_FIXED_BYTES + 2 * STACK_TOUCHED_BYTES +
-           PLAT_THREAD_TOUCHED_BYTES;
+           (size_t)HTTP_LANES * PLAT_THREAD_TOUCHED_BYTES;
 }
 
 size_t http_server_plan_bytes(const http_config *c) {

@@ -72,12 +72,8 @@ void http_buffer_release(http_pool *p, http_buffer *b, char *own) {
     *b = (http_buffer){.data = own, .cap = HTTP_INLINE_BYTES};
 }
 
-bool http_buffer_set(http_pool *p, http_buffer *b, char *own, str content) {
-    if (content.len > b->cap) { /* then it does not lie in here */
-        http_buffer_release(p, b, own);
-        if (!http_buffer_reserve(p, b, content.len)) return false;
-    }
-    if (content.len) memmove(b->data, content.data, content.len);
-    b->len = content.len;
-    return true;
+bool http_buffer_fit(http_pool *p, http_buffer *b, char *own, size_t bytes) {
+    if (bytes <= b->cap) return true; /* else what is to be put there does not lie in here */
+    http_buffer_release(p, b, own);
+    return http_buffer_reserve(p, b, bytes);
 }

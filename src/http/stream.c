@@ -24,6 +24,12 @@ static void begin_answer(http_request *r, http_answer kind, int status, const ch
     snprintf(r->content_type, sizeof r->content_type, "%s", content_type);
 }
 
+/* It may lie in the buffer already. */
+static void put_content(http_request *r, str body) {
+    if (body.len) memmove(r->buffer.data, body.data, body.len);
+    r->buffer.len = body.len;
+}
+
 /* The buffer is back in the slot's own bytes, and so is what is said here. */
 static void say_no_buffer(http_request *r, size_t body_bytes) {
     static const http_refusal busy = {429, "too_many_requests", "no buffer is free for this answer"},
@@ -38,13 +44,17 @@ static void say_no_buffer(http_request *r, size_t body_bytes) {
     r->status = http_word_refusal(s, r, ever ? &busy : &never, r->id, &json);
     r->header_count = ever ? http_ask_busy_fields(s, body_bytes, r->headers) : 0;
     snprintf(r->content_type, sizeof r->content_type, "application/json");
-    CHECK(!json.failed && http_buffer_set(&s->pool, &r->buffer, r->own_bytes, buf_str(&json)));
+    CHECK(!json.failed);
+    put_content(r, buf_str(&json));
 }
 
-/* The body's buffer becomes the answer's. */
+/* The body's buffer becomes the answer's. Megabytes are copied without the lock. */
 static void set_content(http_request *r, str body) {
     http_lock(r->server);
-    bool fits = http_buffer_set(&r->server->pool, &r->buffer, r->own_bytes, body);
+    bool fits = http_buffer_fit(&r->server->pool, &r->buffer, r->own_bytes, body.len);
+    http_unlock(r->server);
+    if (fits) put_content(r, body);
+    http_lock(r->server);
     http_buffer_trim(&r->server->pool, &r->buffer);
     http_let_in(r->server);
     http_unlock(r->server);
@@ -92,7 +102,7 @@ void http_late(http_request *r, http_gone *gone, void *ctx) {
 
 void http_wake_locked(http_request *r) {
     r->woken = true;
-    if (!r->asleep || r->work_state != WORK_NONE) return; /* the worker's own end wakes it */
+    if (!r->asleep || r->work_state != WORK_NONE) return; /* the end of its work wakes it */
     r->asleep = false;
     MHD_resume_connection(r->mhd);
 }
@@ -117,9 +127,11 @@ void http_late_reply(http_request *r, int status, const char *content_type, str 
 /* Lock held. Event thread. */
 static bool is_over(const http_request *r) { return r->client_gone || r->server->stopping; }
 
-/* Asleep until woken, unless something happened since the last look. Lock held. Event thread. */
+/* Asleep until woken, unless something happened since the last look; in any case while a worker has it in hand. Lock
+ * held. Event thread. */
 static bool fall_asleep(http_request *r) {
-    if (r->woken || is_over(r)) return false;
+    if (r->work_state == WORK_WAITS && is_over(r)) http_work_drop(r, false);
+    if (r->work_state == WORK_NONE && (r->woken || is_over(r))) return false;
     r->asleep = true;
     MHD_suspend_connection(r->mhd);
     return true;
@@ -137,7 +149,7 @@ static ssize_t on_pull(void *cls, uint64_t at, char *out, size_t max) {
         if (over) return MHD_CONTENT_READER_END_WITH_ERROR;
 
         long n = r->pull(r->ctx, out, max);
-        CHECK(n <= (long)max);
+        CHECK(n <= (long)max && (n == 0 || !r->word));
         if (n > 0) return (ssize_t)n;
         http_lock(s);
         if (n == HTTP_STREAM_END) r->ended = true;
@@ -168,9 +180,10 @@ enum MHD_Result http_send_answer(http_request *r) {
     if (r->answer == ANSWER_STREAM)
         return queue(r, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_pull, r, NULL));
     http_lock(r->server);
-    bool ready = r->has_reply, over = is_over(r);
-    if (!ready && !over) r->woken = false, fall_asleep(r);
+    r->woken = r->has_reply; /* no other wake is news */
+    bool asleep = fall_asleep(r), ready = r->has_reply;
     http_unlock(r->server);
-    if (!ready) return over ? MHD_NO : MHD_YES;
+    if (asleep) return MHD_YES;
+    if (!ready) return MHD_NO;
     return queue(r, MHD_create_response_from_buffer(r->buffer.len, r->buffer.data, MHD_RESPMEM_PERSISTENT));
 }

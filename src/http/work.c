@@ -1,32 +1,42 @@
-/* The worker: one thread for handlers that may take long, so that whatever a body asks for, the event thread is free.
+/* The workers: two threads for what may take long, so that neither the event thread nor whoever computes answers does
+ * it. One prepares (handlers that were handed over), the other words (whole answers, long records of streams): an
+ * answer that is there does not wait behind a request that is still being read.
  *
- * A request that was handed over sleeps in the library until its work has been done, also where the answer is begun or
- * woken meanwhile. While it waits for its turn it may be dropped (the client has left, the server stops) or refused
- * (its time is over); once its work runs it is let run. The queue is a list through the slots: it cannot be longer
- * than they are many. */
+ * A request that is worked for sleeps in the library until its work has been done, also where the answer is begun or
+ * woken meanwhile; a late answer sleeps on until its reply is there. While it waits for its turn it may be dropped
+ * (the client has left, the server stops) or refused (its time is over); once its work runs it is let run, and only
+ * then the request may end. The queues are lists through the slots: together they cannot be longer than these are
+ * many. */
 #include "base/check.h"
 #include "http/internal.h"
 #include "plat/thread.h"
 
 /* Lock held, as in all of the below but the thread itself. */
-static void append(http_work *w, http_request *r) {
+static void append(http_request *r, http_lane lane) {
+    http_work *w = &r->server->work[lane];
     http_request **end = &w->first;
     while (*end) end = &(*end)->next_work;
     *end = r;
     r->next_work = NULL;
+    r->lane = lane;
+    r->work_state = WORK_WAITS;
+    pthread_cond_signal(&w->wanted);
 }
 
-static void take_out(http_work *w, http_request *r) {
-    http_request **at = &w->first;
+static void take_out(http_request *r) {
+    http_request **at = &r->server->work[r->lane].first;
     while (*at != r) at = &(*at)->next_work;
     *at = r->next_work;
     r->conn->deadline_ns = 0;
 }
 
-static void resume(http_request *r) {
+/* Out of the worker's hands, and awake where the event thread has something to do. */
+static void let_go(http_request *r) {
+    bool over = r->client_gone || r->overdue || r->server->stopping;
     r->work_state = WORK_NONE;
-    r->asleep = false;
-    MHD_resume_connection(r->mhd);
+    if (over) r->word = NULL;
+    if (r->word) append(r, HTTP_WORDING);
+    else if (over || r->answer != ANSWER_LATE || r->has_reply) http_wake_locked(r);
 }
 
 bool http_work_enqueue(http_request *r) {
@@ -34,54 +44,84 @@ bool http_work_enqueue(http_request *r) {
     http_lock(s);
     bool taken = !s->stopping;
     if (taken) {
-        r->work_state = WORK_WAITS;
         r->conn->deadline_ns = http_wait_deadline(s);
-        append(&s->work, r);
+        append(r, HTTP_PREPARING);
         http_watch_client(r->conn);
         r->asleep = true;
         MHD_suspend_connection(r->mhd);
-        pthread_cond_signal(&s->work.wanted);
     }
     http_unlock(s);
     return taken;
 }
 
-void http_work_drop(http_request *r, bool overdue) {
-    take_out(&r->server->work, r);
-    r->overdue = overdue;
-    resume(r);
+void http_word(http_request *r, http_handler *word, void *ctx) {
+    http_server *s = r->server;
+    http_lock(s);
+    CHECK(!r->word && (r->answer == ANSWER_LATE || r->answer == ANSWER_STREAM));
+    r->word = word;
+    r->word_ctx = ctx;
+    bool over = r->client_gone || s->stopping;
+    if (r->work_state == WORK_NONE && !over) append(r, HTTP_WORDING); /* else: once it has been prepared, or never */
+    http_unlock(s);
 }
 
-static void *work(void *ctx) {
-    http_server *s = ctx;
+void http_work_drop(http_request *r, bool overdue) {
+    take_out(r);
+    r->overdue = overdue;
+    let_go(r);
+}
+
+/* Lock let go meanwhile. */
+static void do_work(http_request *r) {
+    http_server *s = r->server;
+    bool prepares = r->lane == HTTP_PREPARING;
+    http_handler *work = prepares ? r->work : r->word;
+    void *ctx = prepares ? r->work_ctx : r->word_ctx;
+    if (!prepares) r->word = NULL;
+    r->work_state = WORK_RUNS;
+    http_unlock(s);
+    work(ctx, r);
+    CHECK(r->answer != ANSWER_NONE); /* it replies or streams, as a handler does */
+    http_lock(s);
+    let_go(r);
+}
+
+static void *run(void *arg) {
+    http_work *w = arg;
+    http_server *s = w->server;
     plat_thread_touch_stack();
     http_lock(s);
     for (;;) {
-        while (!s->work.first && !s->stopping) pthread_cond_wait(&s->work.wanted, &s->lock);
-        http_request *r = s->work.first;
+        while (!w->first && !s->stopping) pthread_cond_wait(&w->wanted, &s->lock);
+        http_request *r = w->first;
         if (!r) break;
-        take_out(&s->work, r);
-        r->work_state = WORK_RUNS;
-        http_unlock(s);
-        r->work(r->work_ctx, r);
-        CHECK(r->answer != ANSWER_NONE); /* it replies or streams, as a handler does */
-        http_lock(s);
-        resume(r);
+        take_out(r);
+        do_work(r);
     }
     http_unlock(s);
     return NULL;
 }
 
 bool http_work_start(http_server *s, err *e) {
-    pthread_cond_init(&s->work.wanted, NULL);
-    return s->work.started = plat_thread_start_with(&s->work.thread, "http worker", HTTP_WORK_STACK_BYTES, work, s, e);
+    static const char *const names[HTTP_LANES] = {"http worker", "http wording"};
+    bool good = true;
+    for (int i = 0; i < HTTP_LANES && good; i++) {
+        http_work *w = &s->work[i];
+        w->server = s;
+        pthread_cond_init(&w->wanted, NULL);
+        good = w->started = plat_thread_start_with(&w->thread, names[i], HTTP_WORK_STACK_BYTES, run, w, e);
+    }
+    return good;
 }
 
 void http_work_stop(http_server *s) {
-    if (!s->work.started) return;
-    http_lock(s);
-    pthread_cond_signal(&s->work.wanted);
-    http_unlock(s);
-    pthread_join(s->work.thread, NULL);
-    pthread_cond_destroy(&s->work.wanted);
+    for (int i = 0; i < HTTP_LANES; i++) {
+        http_work *w = &s->work[i];
+        if (!w->started) continue;
+        http_lock(s);
+        pthread_cond_signal(&w->wanted);
+        http_unlock(s);
+        pthread_join(w->thread, NULL);
+        pthread_cond_destroy(&w->wanted);
+    }
 }

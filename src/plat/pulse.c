@@ -75,8 +75,8 @@ bool plat_pulse_read_debug_hang(err *e) {
         return err_set(e, ERR_USAGE,
                        "PLIMSOLL_DEBUG_HANG makes this server hang; it is for tests, which set PLIMSOLL_TESTS=1 "
                        "beside it");
-    static const char *const known[] = {"step", "mask", "sampling", "prepare"};
+    static const char *const known[] = {"step", "mask", "sampling", "prepare", "wording"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(what, known[i])) hang = known[i];
-    return hang || err_set(e, ERR_USAGE, "PLIMSOLL_DEBUG_HANG is step, mask, sampling or prepare");
+    return hang || err_set(e, ERR_USAGE, "PLIMSOLL_DEBUG_HANG is step, mask, sampling, prepare or wording");
 }

@@ -42,7 +42,7 @@ static bool wake_consumers(sched *s) {
         j->wake_due = false;
         j->waking = woke = true;
         pthread_mutex_unlock(&s->lock);
-        plat_pulse_begin("wording", j->id, 0);
+        plat_pulse_begin("waking", j->id, 0);
         wake(wake_ctx);
         plat_pulse_end();
         pthread_mutex_lock(&s->lock);

@@ -134,7 +134,7 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out);
 /* The consumer lets go; a job that has not ended is cancelled. j is dead afterwards. Not from wake. */
 void sched_job_release(sched *s, sched_job *j);
 
-/* What the engine thread is at: "step", "mask", "sampling" or "wording", in none of which it holds a lock. */
+/* What the engine thread is at: "step", "mask", "sampling" or "waking", in none of which it holds a lock. */
 const plat_pulse *sched_pulse(const sched *s);
 
 typedef struct sched_counts {

@@ -165,6 +165,67 @@ def a_hung_preparation_is_named_and_ends():
     ends_in_time(s)
 
 
+WORDED = [("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 16, "max_tokens": 20, "logprobs": True,
+                                    "top_logprobs": 20}),
+          ("/v1/embeddings", {"input": ["one", "two", "three"]}),
+          ("/v1/responses", {"input": "x", "stream": True, "max_output_tokens": 2500, "ignore_eos": True})]
+
+
+def read_all(client):
+    try:
+        while client.recv(65536):
+            pass
+    except OSError:
+        pass  # closed by us
+
+
+@test(timeout=180)
+def a_hung_wording_is_named_and_ends():
+    """Answers are worded where neither steps nor streams wait for it."""
+    for path, body in WORDED:
+        s = Server("--drain-timeout", "1", "-c", "8192", "-np", "20", env=dict(HANG, PLIMSOLL_DEBUG_HANG="wording"))
+        neighbour = iter(s.stream("Once", max_tokens=100000, ignore_end=True, window=512, keep=16))
+        next(neighbour)
+        data = json.dumps(body).encode()
+        client = s.connect()
+        client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data)
+        threading.Thread(target=read_all, args=[client], daemon=True).start()
+        said = 0
+        while s.health()["status"] != "stuck":
+            next(neighbour)
+            said += 1
+        check(said > 5, "%s: the neighbour was stopped after %d tokens" % (path, said))
+        for _ in range(300):
+            next(neighbour)
+        stuck = s.health()["stuck"]
+        expect(stuck["in"], "wording", path)
+        check(stuck["request"].startswith("req_"), lambda: repr(stuck))
+        expect((s.get("/livez").status, s.get("/readyz").status, s.get("/health").status), (200, 503, 503))
+        refused = s.post("x", max_tokens=2)  # nobody waits behind it for ever
+        expect(refused.status, 503, refused.body[:200])
+        client.close()
+        ends_in_time(s)
+
+
+@test
+def who_leaves_while_answers_are_worded():
+    """Clients that go at any moment around the end of their answers: nothing is lost, and the others have theirs."""
+    answer = json.dumps({"input": ["text %d" % i for i in range(60)]})
+    with Server("-np", "8") as s:
+        whole = s.request("POST", "/v1/embeddings", answer).json()["data"]
+        start = time.monotonic()
+        s.request("POST", "/v1/embeddings", answer)
+        took = time.monotonic() - start
+        for k in range(30):
+            c = s.connect()
+            c.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer.encode())
+            time.sleep(took * (k % 12) / 8)
+            c.close()
+            expect(s.generate("Once", max_tokens=3)["usage"]["completion_tokens"], 3)
+        expect(s.request("POST", "/v1/embeddings", answer).json()["data"], whole)
+        until_quiet(s)
+
+
 @test
 def hup_does_nothing():
     with Server() as s:

@@ -20,6 +20,8 @@ typedef struct answer {
     char pending[PENDING_BYTES];
     size_t len;
     bool ended, late, endless;
+    bool word; /* what is said last is worded by the wording thread, */
+    atomic_bool *hold; /* which stays there so long */
     int gone, ticks_left, pulls;
     bool completed;
     uint64_t gone_ns;
@@ -32,7 +34,7 @@ typedef struct world {
     answer *answers[MAX_ANSWERS];
     int count;
     atomic_int worked;
-    atomic_bool hold, stop_engine;
+    atomic_bool hold, hold_words, stop_engine;
     pthread_t engine;
 } world;
 
@@ -42,10 +44,29 @@ static long number_in(str s) {
     return atol(text);
 }
 
+static atomic_int in_words; /* so many are being worded */
+static atomic_int worded;
+
+static void on_word(void *ctx, http_request *r) {
+    answer *a = ctx;
+    in_words++;
+    while (*a->hold) usleep(100);
+    pthread_mutex_lock(&a->lock);
+    CHECK(!a->gone && a->r == r);
+    if (a->late) http_late_reply(r, 200, "text/plain", STR("worded"));
+    else a->len = (size_t)snprintf(a->pending, sizeof a->pending, "worded"), a->ended = true;
+    a->late = false;
+    pthread_mutex_unlock(&a->lock);
+    worded++;
+    in_words--;
+}
+
 static long on_pull(void *ctx, char *out, size_t max) {
     answer *a = ctx;
     pthread_mutex_lock(&a->lock);
     CHECK(!a->gone);
+    if (a->word) http_word(a->r, on_word, a);
+    a->word = false;
     if (a->endless) a->len = sizeof a->pending;
     size_t n = a->len < max ? a->len : max;
     memcpy(out, a->pending, n);
@@ -78,8 +99,10 @@ static void on_gone(void *ctx, bool completed) {
     pthread_mutex_unlock(&a->lock);
 }
 
-static answer *new_answer(http_request *r) {
+static answer *new_answer(world *w, http_request *r) {
     answer *a = calloc(1, sizeof *a);
+    a->hold = &w->hold_words;
+    a->word = str_is(http_query(r, "word"), "yes");
     pthread_mutex_init(&a->lock, NULL);
     a->r = r;
     a->ticks_left = (int)number_in(http_query(r, "ticks"));
@@ -101,19 +124,20 @@ static void serve(void *ctx, http_request *r) {
     str path = http_path(r), body = http_body(r);
     char text[256];
     if (str_is(path, "/stream")) {
-        answer *a = new_answer(r);
+        answer *a = new_answer(w, r);
         http_stream(r, 200, "text/event-stream", on_pull, on_gone, a);
         publish(w, a);
     } else if (str_is(path, "/late")) {
-        answer *a = new_answer(r);
+        answer *a = new_answer(w, r);
         http_late(r, on_gone, a);
+        if (a->word) http_word(r, on_word, a);
         publish(w, a);
     } else if (str_is(path, "/crossing")) {
-        answer *a = new_answer(r);
+        answer *a = new_answer(w, r);
         http_stream(r, 200, "text/plain", on_crossing_pull, on_gone, a);
         publish(w, a);
     } else if (str_is(path, "/early")) {
-        answer *a = new_answer(r);
+        answer *a = new_answer(w, r);
         a->late = false;
         http_late(r, on_gone, a);
         publish(w, a);
@@ -153,7 +177,9 @@ static void handler(void *ctx, http_request *r) {
 static void add(answer *a, const char *text, bool end) {
     pthread_mutex_lock(&a->lock);
     size_t n = strlen(text);
-    if (a->r && a->late && end) {
+    if (a->r && a->late && end && *a->hold) {
+        http_word(a->r, on_word, a);
+    } else if (a->r && a->late && end) {
         http_late_reply(a->r, 200, "text/plain", (str){text, n});
         a->late = false;
     } else if (a->r && a->len + n <= sizeof a->pending) {
@@ -860,6 +886,123 @@ static void test_stop_with_work(void **state) {
     free(w);
 }
 
+/* ---- what is worded ---- */
+
+static const char *const worded_texts[] = {"GET /late?word=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                           "GET /stream?word=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                           "GET /late?word=yes&worker=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                           "GET /late?word=yes&worker=yes&slow=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                           "GET /stream?word=yes&worker=yes&slow=yes HTTP/1.1\r\nHost: h\r\n\r\n"};
+enum { N_WORDED = sizeof worded_texts / sizeof *worded_texts };
+
+/* The first is in hand and held there, the others wait for it. */
+static void hold_words(world *w, client *c) {
+    w->hold_words = true;
+    for (int i = 0; i < N_WORDED; i++) {
+        c[i] = open_client(w);
+        client_text(&c[i], worded_texts[i]);
+        answer_at(w, i);
+    }
+    for (int k = 0; k < 20000 && !in_words; k++) usleep(1000);
+    assert_int_equal(in_words, 1);
+}
+
+static uint32_t worked_for(world *w) {
+    http_counts counts;
+    http_server_counts(w->server, &counts);
+    return counts.worked_for;
+}
+
+static void wait_worked_for(world *w, uint32_t n) {
+    for (int k = 0; k < 20000 && worked_for(w) != n; k++) usleep(1000);
+    assert_int_equal(worked_for(w), n);
+}
+
+/* Whatever is worded, others are prepared and answered; then each has its words, and its connection lives on. */
+static void test_wording_blocks_nobody(void **state) {
+    (void)state;
+    http_config config = small_config();
+    world *w = start(&config);
+    client c[N_WORDED], other = open_client(w);
+    hold_words(w, c);
+    wait_worked_for(w, N_WORDED);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(ask(&other, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+        assert_int_equal(ask(&other, QUEUED), 200);
+    }
+    client_text(&other, "GET /late HTTP/1.1\r\nHost: h\r\n\r\n");
+    answer *later = answer_at(w, N_WORDED);
+    add(later, "", true); /* asked for by another thread, while the connection sleeps */
+    assert_int_equal(worked_for(w), N_WORDED + 1);
+    w->hold_words = false;
+    for (int i = 0; i < N_WORDED; i++) {
+        answer_text a = read_answer(&c[i], false);
+        assert_int_equal(a.status, 200);
+        assert_string_equal(a.body, "worded");
+        free(a.body);
+        wait_gone(w->answers[i]);
+        assert_true(w->answers[i]->completed);
+        assert_int_equal(ask(&c[i], QUEUED), 200);
+        client_close(&c[i]);
+    }
+    assert_int_equal(ask(&other, ""), 200);
+    client_close(&other);
+    stop(w);
+}
+
+/* Who leaves before his turn is gone at once, and never worded; who leaves in it, when it is done and not before. */
+static void test_client_leaves_the_wording(void **state) {
+    (void)state;
+    http_config config = small_config();
+    for (int half = 0; half < 2; half++) {
+        world *w = start(&config);
+        client c[N_WORDED];
+        int before = worded;
+        hold_words(w, c);
+        wait_worked_for(w, N_WORDED);
+        for (int i = N_WORDED - 1; i > 0; i--) {
+            if (half) shutdown(c[i].fd, SHUT_WR);
+            else client_close(&c[i]);
+            wait_gone(w->answers[i]);
+            assert_false(w->answers[i]->completed);
+            if (half) client_close(&c[i]);
+        }
+        client_close(&c[0]);
+        usleep(100000);
+        assert_int_equal(w->answers[0]->gone, 0);
+        w->hold_words = false;
+        wait_gone(w->answers[0]);
+        assert_false(w->answers[0]->completed);
+        assert_int_equal(worded - before, 1);
+        wait_idle(w);
+        stop(w);
+    }
+}
+
+static void *let_words_go_soon(void *ctx) {
+    usleep(50000);
+    ((world *)ctx)->hold_words = false;
+    return NULL;
+}
+
+static void test_stop_with_words(void **state) {
+    (void)state;
+    http_config config = small_config();
+    for (int round = 0; round < 20; round++) {
+        world *w = start(&config);
+        client c[N_WORDED];
+        pthread_t thread;
+        int before = worded;
+        hold_words(w, c);
+        if (round % 2) wait_worked_for(w, N_WORDED);
+        pthread_create(&thread, NULL, let_words_go_soon, w);
+        stop(w); /* waits for the one in hand, drops the others: each is gone once */
+        pthread_join(thread, NULL);
+        assert_int_equal(worded - before, 1);
+        for (int i = 0; i < N_WORDED; i++) client_close(&c[i]);
+    }
+}
+
 /* ---- limits ---- */
 
 static void test_deadlines(void **state) {
@@ -1419,6 +1562,7 @@ int main(void) {
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_worker_blocks_nobody),
         cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long), cmocka_unit_test(test_stop_with_work),
+        cmocka_unit_test(test_wording_blocks_nobody), cmocka_unit_test(test_client_leaves_the_wording), cmocka_unit_test(test_stop_with_words),
         cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_each_deadline_is_its_own),
         cmocka_unit_test(test_controls_in_paths), cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_line_is_in_order),
