@@ -24,6 +24,8 @@ static api *layout(const api_config *c, mem_arena *a, answer **answers, mem_time
     return self;
 }
 
+bool api_check(const api_config *c, err *e) { return doors_check(c, e); }
+
 size_t api_plan_bytes(const api_config *c) {
     mem_arena a;
     answer *answers;
@@ -35,7 +37,7 @@ size_t api_plan_bytes(const api_config *c) {
 
 api *api_start(const api_config *c, mem_ledger *l, err *e) {
     mem_arena arena = {0};
-    if (!doors_check(c, e) || !mem_arena_init(&arena, l, MEM_HTTP, api_plan_bytes(c), false, e)) return NULL;
+    if (!api_check(c, e) || !mem_arena_init(&arena, l, MEM_HTTP, api_plan_bytes(c), false, e)) return NULL;
     answer *answers;
     mem_timeline *timeline;
     api *a = layout(c, &arena, &answers, &timeline);

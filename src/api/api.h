@@ -34,6 +34,7 @@ typedef struct api_config {
 /* Each key is a tenant (sched_config.n_tenants): its requests share fairly with others', and no pages with them. */
 uint32_t api_count_keys(const char *keys);
 
+bool api_check(const api_config *c, err *e); /* ERR_USAGE: an option's value is none; api_start asks, too */
 size_t api_plan_bytes(const api_config *c);
 /* Answers at once (health: loading; everything else 503) until api_ready. */
 api *api_start(const api_config *c, mem_ledger *l, err *e);

@@ -78,10 +78,10 @@ static void report_leaks(api *a) {
         found |= bit;
         if (a->known_leaks & bit) continue;
         log_warn("memory",
-                 "a leak is suspected: %s grew by %s over %llu requests and did not come back (GET "
+                 "a leak is suspected: %s grew by %s over %llu %s and did not come back (GET "
                  "/memory/doctor)",
                  leaks[i].account, bytes_text((uint64_t)leaks[i].trend.rise_bytes, rise),
-                 (unsigned long long)leaks[i].requests);
+                 (unsigned long long)leaks[i].requests, counted(leaks[i].requests, "request", "requests"));
     }
     a->known_leaks = found;
 }

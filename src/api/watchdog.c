@@ -45,7 +45,7 @@ static void look(api *a, uint64_t *said_ns) {
     } else if (*said_ns != v.began_ns) {
         *said_ns = v.began_ns; /* once */
         char others[32] = "";
-        if (v.more) snprintf(others, sizeof others, " and %u others", v.more);
+        if (v.more) snprintf(others, sizeof others, " and %u %s", v.more, counted(v.more, "other", "others"));
         log_error("watch",
                   "the %s of request %s%s has not moved on for %llu ms; if it never does, only a restart helps", v.what,
                   *v.who ? v.who : "(unnamed)", others, (unsigned long long)v.still_ms);

@@ -36,6 +36,7 @@ bool buf_reserve(buf *b, size_t more_bytes) {
     if (more_bytes >= b->limit || b->len >= b->limit - more_bytes) return !(b->failed = true);
     size_t cap = b->cap ? b->cap : 64;
     while (cap <= b->len + more_bytes) cap += b->tight && cap >= 4096 ? cap / 8 : cap;
+    if (cap > b->limit) cap = b->limit;
     char *grown = b->alloc->resize(b->alloc->ctx, b->data, b->cap, cap);
     if (!grown) return !(b->failed = true);
     b->data = grown;

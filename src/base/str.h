@@ -57,6 +57,9 @@ void buf_printf(buf *b, const char *format, ...) __attribute__((format(printf, 2
 bool buf_reserve(buf *b, size_t more_bytes);
 static inline str buf_str(const buf *b) { return (str){b->data ? b->data : "", b->len}; }
 
+/* For messages: "%u %s", n, counted(n, "request waits", "requests wait"). */
+static inline const char *counted(uint64_t n, const char *one, const char *more) { return n == 1 ? one : more; }
+
 /* UTF-8. Decodes one character at s[0..len): its length in bytes (1–4) and *cp, or 0 when the bytes
  * are malformed, or -1 when they are a proper prefix of a character that has not ended. */
 int utf8_decode(const char *s, size_t len, uint32_t *cp);

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/str.h"
+#include "cli/nearest.h"
 #include "plat/vm.h"
 
 typedef enum kind {
@@ -40,7 +42,7 @@ static const char *const kv_types[] = {"f16", "q8", "q4", NULL}; /* in the order
 static const row rows[] = {
     {"model", "m", KIND_TEXT, AT(model), CLI_MODEL, 0, 0, NULL, "FILE",
      "model to load (GGUF), which may also be given bare; without it, the built-in one"},
-    {"chat-template", NULL, KIND_TEXT, AT(chat_template), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "NAME|FILE",
+    {"chat-template", NULL, KIND_TEXT, AT(chat_template), CLI_SERVER, 0, 0, NULL, "NAME|FILE",
      "how conversations are written, if not as the model's file says: chatml, llama3, llama2, mistral, gemma, phi3, "
      "zephyr, vicuna, plain, or a Jinja file. Without either: chatml"},
     {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_LOADS, 0, 0, NULL, "SIZE|PERCENT",
@@ -48,7 +50,7 @@ static const row rows[] = {
      "and up"},
     {"ctx-size", "c", KIND_U32, AT(context), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
      "context of a request; 0: the model's own, as far as it fits"},
-    {"parallel", "np", KIND_U32, AT(parallel), CLI_SERVE | CLI_PLAN, 1, 4096, "4", "N",
+    {"parallel", "np", KIND_U32, AT(parallel), CLI_SERVER, 1, 4096, "4", "N",
      "requests that can be in work at once"},
     {"batch-size", "b", KIND_U32, AT(batch), CLI_LOADS, 1, 8192, "256", "TOKENS", "tokens of one step"},
     {"threads", "t", KIND_U32, AT(threads), CLI_LOADS, 0, 256, "0", "N",
@@ -60,75 +62,75 @@ static const row rows[] = {
      "see only so many tokens, the oldest make way: text can go on for ever; 0: off"},
     {"keep", NULL, KIND_U32, AT(keep), CLI_LOADS, 0, 1u << 30, "0", "TOKENS",
      "with --window: the first so many tokens are always seen"},
-    {"speculate", NULL, KIND_WORD, AT(speculate), CLI_RUN | CLI_SERVE | CLI_PLAN, 0, 0, "lookup", "HOW",
+    {"speculate", NULL, KIND_WORD, AT(speculate), CLI_RUN | CLI_SERVER, 0, 0, "lookup", "HOW",
      "guess tokens ahead where that is faster: off, lookup (from what the text has said before), or draft (by "
      "--draft-model). Answers stay the same, bit for bit",
      speculations},
-    {"draft-model", NULL, KIND_TEXT, AT(draft_model), CLI_RUN | CLI_SERVE | CLI_PLAN, 0, 0, NULL, "FILE",
+    {"draft-model", NULL, KIND_TEXT, AT(draft_model), CLI_RUN | CLI_SERVER, 0, 0, NULL, "FILE",
      "with --speculate draft: a smaller model (GGUF) of the same vocabulary"},
-    {"no-prompt-cache", NULL, KIND_FLAG, AT(no_prompt_cache), CLI_SERVE | CLI_PLAN, 0, 0, NULL, NULL,
+    {"no-prompt-cache", NULL, KIND_FLAG, AT(no_prompt_cache), CLI_SERVER, 0, 0, NULL, NULL,
      "requests share no pages and nothing is remembered of them"},
-    {"prompt-cache-bytes", NULL, KIND_BYTES, AT(cache_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",
+    {"prompt-cache-bytes", NULL, KIND_BYTES, AT(cache_bytes), CLI_SERVER, 0, 1e18, "0", "SIZE",
      "remember at most so much of earlier requests (lent: running ones take it when they need it); 0: what the "
      "KV pool has"},
-    {"prompt-cache-size", NULL, KIND_U32, AT(cache_entries), CLI_SERVE | CLI_PLAN, 0, 1 << 20, "1000", "N",
+    {"prompt-cache-size", NULL, KIND_U32, AT(cache_entries), CLI_SERVER, 0, 1 << 20, "1000", "N",
      "remember at most so many conversations"},
-    {"prompt-cache-ttl", NULL, KIND_U32, AT(cache_ttl_s), CLI_SERVE, 0, 1e9, "0", "SECONDS",
+    {"prompt-cache-ttl", NULL, KIND_U32, AT(cache_ttl_s), CLI_SERVER, 0, 1e9, "0", "SECONDS",
      "forget what was not used for so long; 0: never"},
-    {"grammar-cache", NULL, KIND_BYTES, AT(grammar_bytes), CLI_SERVE | CLI_PLAN, 0, 1 << 30, "8M", "SIZE",
+    {"grammar-cache", NULL, KIND_BYTES, AT(grammar_bytes), CLI_SERVER, 0, 1 << 30, "8M", "SIZE",
      "keep so much of compiled grammars and schemas, a power of two, taken at start; 0: no structured output"},
-    {"spill-file", NULL, KIND_TEXT, AT(spill_file), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "FILE",
+    {"spill-file", NULL, KIND_TEXT, AT(spill_file), CLI_SERVER, 0, 0, NULL, "FILE",
      "what is remembered moves here when memory runs short, and is there after a restart"},
-    {"spill-bytes", NULL, KIND_BYTES, AT(spill_bytes), CLI_SERVE | CLI_PLAN, 0, 1e18, "0", "SIZE",
+    {"spill-bytes", NULL, KIND_BYTES, AT(spill_bytes), CLI_SERVER, 0, 1e18, "0", "SIZE",
      "with --spill-file: how large that file is, from the start"},
-    {"cleanup-after-request", NULL, KIND_FLAG, AT(cleanup_after_request), CLI_SERVE, 0, 0, NULL, NULL,
+    {"cleanup-after-request", NULL, KIND_FLAG, AT(cleanup_after_request), CLI_SERVER, 0, 0, NULL, NULL,
      "after each request forget what is not pinned and give back all that is free"},
-    {"level-caution", NULL, KIND_BYTES, AT(level_bytes[0]), CLI_SERVE, 0, 1e18, "0", "SIZE",
+    {"level-caution", NULL, KIND_BYTES, AT(level_bytes[0]), CLI_SERVER, 0, 1e18, "0", "SIZE",
      "room at which less is remembered; 0: 3 GiB, or a quarter of a line under 12 GiB"},
-    {"level-warning", NULL, KIND_BYTES, AT(level_bytes[1]), CLI_SERVE, 0, 1e18, "0", "SIZE",
+    {"level-warning", NULL, KIND_BYTES, AT(level_bytes[1]), CLI_SERVER, 0, 1e18, "0", "SIZE",
      "room below which remembered prompts make way; 0: 2 GiB, or a sixth"},
-    {"level-critical", NULL, KIND_BYTES, AT(level_bytes[2]), CLI_SERVE, 0, 1e18, "0", "SIZE",
+    {"level-critical", NULL, KIND_BYTES, AT(level_bytes[2]), CLI_SERVER, 0, 1e18, "0", "SIZE",
      "room below which new requests are refused; 0: 1 GiB, or a twelfth"},
-    {"level-emergency", NULL, KIND_BYTES, AT(level_bytes[3]), CLI_SERVE, 0, 1e18, "0", "SIZE",
+    {"level-emergency", NULL, KIND_BYTES, AT(level_bytes[3]), CLI_SERVER, 0, 1e18, "0", "SIZE",
      "room below which running requests are parked; 0: 512 MiB, or a twenty-fourth"},
-    {"api-key", NULL, KIND_KEYS, AT(api_keys), CLI_SERVE | CLI_PLAN, 0, 0, NULL, "KEY[,KEY]",
+    {"api-key", NULL, KIND_KEYS, AT(api_keys), CLI_SERVER, 0, 0, NULL, "KEY[,KEY]",
      "ask for one of these keys (Authorization: Bearer KEY, or x-api-key). Each key has a fair share and a cache of "
      "its own. On a shared machine, set PLIMSOLL_API_KEY instead"},
-    {"host", NULL, KIND_TEXT, AT(host), CLI_SERVE, 0, 0, "127.0.0.1", "ADDRESS",
+    {"host", NULL, KIND_TEXT, AT(host), CLI_SERVER, 0, 0, "127.0.0.1", "ADDRESS",
      "address or name to listen on (127.0.0.1, ::1, 0.0.0.0, localhost)"},
-    {"allowed-host", NULL, KIND_TEXT, AT(allowed_hosts), CLI_SERVE, 0, 0, NULL, "NAME[,NAME]",
+    {"allowed-host", NULL, KIND_TEXT, AT(allowed_hosts), CLI_SERVER, 0, 0, NULL, "NAME[,NAME]",
      "other names of this server (chat.example.com, *.example.com, *). Addresses, localhost and the machine's own name "
      "are local; a Host that is none of these gets 403"},
-    {"cors-origin", NULL, KIND_TEXT, AT(cors_origins), CLI_SERVE, 0, 0, NULL, "ORIGIN[,ORIGIN]",
+    {"cors-origin", NULL, KIND_TEXT, AT(cors_origins), CLI_SERVER, 0, 0, NULL, "ORIGIN[,ORIGIN]",
      "pages of these origins (https://chat.example.com, https://*.example.com, *) may use this server from a browser. "
      "Without it, only pages on this machine may"},
-    {"port", NULL, KIND_U32, AT(port), CLI_SERVE, 0, 65535, "8080", "PORT", "port to listen on; 0: any free one"},
-    {"alias", NULL, KIND_TEXT, AT(alias), CLI_SERVE, 0, 0, NULL, "NAME[,NAME]",
+    {"port", NULL, KIND_U32, AT(port), CLI_SERVER, 0, 65535, "8080", "PORT", "port to listen on; 0: any free one"},
+    {"alias", NULL, KIND_TEXT, AT(alias), CLI_SERVER, 0, 0, NULL, "NAME[,NAME]",
      "names that clients may ask for the model by, beside its own and its file's; the first is what they see"},
-    {"any-model", NULL, KIND_FLAG, AT(any_model), CLI_SERVE, 0, 0, NULL, NULL,
+    {"any-model", NULL, KIND_FLAG, AT(any_model), CLI_SERVER, 0, 0, NULL, NULL,
      "whatever model a client asks for, it gets this one; otherwise a name that is not its own is 404"},
-    {"keep-alive", NULL, KIND_U32, AT(keep_alive_s), CLI_SERVE, 0, 3600, "10", "SECONDS",
+    {"keep-alive", NULL, KIND_U32, AT(keep_alive_s), CLI_SERVER, 0, 3600, "10", "SECONDS",
      "a stream that has nothing to say for so long says that; 0: never"},
-    {"max-concurrent", NULL, KIND_U32, AT(max_concurrent), CLI_SERVE | CLI_PLAN, 0, 4096, "0", "N",
+    {"max-concurrent", NULL, KIND_U32, AT(max_concurrent), CLI_SERVER, 0, 4096, "0", "N",
      "requests running at once; 1: strictly one after another; 0: as --parallel"},
-    {"max-queue", NULL, KIND_U32, AT(max_queue), CLI_SERVE | CLI_PLAN, 0, 65536, "64", "N",
+    {"max-queue", NULL, KIND_U32, AT(max_queue), CLI_SERVER, 0, 65536, "64", "N",
      "requests that may wait; more are refused with 429"},
-    {"queue-timeout", NULL, KIND_U32, AT(queue_timeout_s), CLI_SERVE, 0, 86400, "0", "SECONDS",
+    {"queue-timeout", NULL, KIND_U32, AT(queue_timeout_s), CLI_SERVER, 0, 86400, "0", "SECONDS",
      "a request waiting longer, in the queue or for a buffer, is refused; 0: never"},
-    {"drain-timeout", NULL, KIND_U32, AT(drain_timeout_s), CLI_SERVE, 0, 86400, "30", "SECONDS",
+    {"drain-timeout", NULL, KIND_U32, AT(drain_timeout_s), CLI_SERVER, 0, 86400, "30", "SECONDS",
      "after SIGTERM, how long running requests may take to finish"},
-    {"max-connections", NULL, KIND_U32, AT(max_connections), CLI_SERVE | CLI_PLAN, 1, 65536, "256", "N",
+    {"max-connections", NULL, KIND_U32, AT(max_connections), CLI_SERVER, 1, 65536, "256", "N",
      "open connections"},
-    {"max-active", NULL, KIND_U32, AT(max_active), CLI_SERVE | CLI_PLAN, 1, 4096, "96", "N",
+    {"max-active", NULL, KIND_U32, AT(max_active), CLI_SERVER, 1, 4096, "96", "N",
      "requests being received or answered"},
-    {"body-limit", NULL, KIND_BYTES, AT(body_limit_bytes), CLI_SERVE | CLI_PLAN, 1024, 1 << 30, "2M", "SIZE",
+    {"body-limit", NULL, KIND_BYTES, AT(body_limit_bytes), CLI_SERVER, 1024, 1 << 30, "2M", "SIZE",
      "largest request body; larger ones are refused with 413"},
-    {"body-pool", NULL, KIND_BYTES, AT(body_pool_bytes), CLI_SERVE | CLI_PLAN, 0, 1e12, "0", "SIZE",
+    {"body-pool", NULL, KIND_BYTES, AT(body_pool_bytes), CLI_SERVER, 0, 1e12, "0", "SIZE",
      "buffers for bodies and answers, taken at start; bodies wait for one; 0: 16M, or one body and a little"},
-    {"engine", NULL, KIND_WORD, AT(engine_kind), CLI_SERVE, 0, 0, "model", "KIND",
+    {"engine", NULL, KIND_WORD, AT(engine_kind), CLI_SERVER, 0, 0, "model", "KIND",
      "model; or echo: no model, each request is answered with its own prompt (to measure the front end alone)",
      engine_kinds},
-    {"predict", "n", KIND_I32, AT(predict), CLI_RUN | CLI_SERVE, -1, INT32_MAX, "256", "TOKENS",
+    {"predict", "n", KIND_I32, AT(predict), CLI_RUN | CLI_SERVER, -1, INT32_MAX, "256", "TOKENS",
      "tokens to generate when a request does not say; -1: to the end of the context"},
     {"temp", NULL, KIND_FLOAT, AT(temperature), CLI_RUN, 0, 100, "0.8", "T",
      "temperature; 0: always the likeliest token"},
@@ -217,6 +219,15 @@ static const row *find_row(str name, unsigned command) {
             (str_is(name, rows[i].name) || (rows[i].brief && str_is(name, rows[i].brief))))
             return &rows[i];
     return NULL;
+}
+
+/* The option of this command that was meant, as it is written; NULL: none is near. */
+static const char *meant(str name, unsigned command) {
+    cli_nearest n;
+    cli_nearest_begin(&n, name);
+    for (int i = 0; i < N_ROWS; i++)
+        if (rows[i].commands & command) cli_nearest_offer(&n, rows[i].name);
+    return n.best;
 }
 
 /* ---- values ---- */
@@ -362,8 +373,10 @@ static bool read_config(cli_options *o, unsigned command, const char *path, err 
         if (!equals) return err_set(e, ERR_USAGE, "%s:%d: expected name = value", path, number);
         *equals = 0;
         name = trim(name);
+        const char *near = meant(str_of(name), CLI_ALL);
         if (!find_row(str_of(name), CLI_ALL))
-            return err_set(e, ERR_USAGE, "%s:%d: unknown option '%.40s'", path, number, name);
+            return err_set(e, ERR_USAGE, "%s:%d: unknown option '%.40s'%s%s%s", path, number, name,
+                           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
         const row *r = find_row(str_of(name), command);
         if (r && !set_value(o, r, without_comment(equals + 1), FROM_FILE, e))
             return err_prefix(e, "%s:%d: ", path, number);
@@ -371,19 +384,65 @@ static bool read_config(cli_options *o, unsigned command, const char *path, err 
     return ok;
 }
 
-static const char *environment_name(const row *r, char out[64]) {
-    int n = snprintf(out, 64, "PLIMSOLL_%s", r->name);
+enum { PREFIX_BYTES = sizeof "PLIMSOLL_" - 1 };
+
+static const char *environment_name(const char *option, char out[64]) {
+    int n = snprintf(out, 64, "PLIMSOLL_%s", option);
     for (int i = 0; i < n; i++) out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
     return out;
+}
+
+/* Kubernetes tells every container of each service near it: of one called plimsoll as PLIMSOLL_PORT=tcp://10.0.0.7:80,
+ * PLIMSOLL_SERVICE_HOST, PLIMSOLL_PORT_80_TCP_ADDR, …. These are not ours. */
+static bool tells_of_a_service(const char *name, const char *value) {
+    bool address = !strncmp(value, "tcp://", 6) || !strncmp(value, "udp://", 6) || !strncmp(value, "sctp://", 7);
+    if (!strcmp(name, "PORT")) return address;
+    return !strncmp(name, "SERVICE_", 8) || (!strncmp(name, "PORT_", 5) && isdigit((unsigned char)name[5]));
 }
 
 static bool read_environment(cli_options *o, unsigned command, err *e) {
     char name[64];
     for (int i = 0; i < N_ROWS; i++) {
-        const char *text = rows[i].commands & command ? getenv(environment_name(&rows[i], name)) : NULL;
+        const char *text = rows[i].commands & command ? getenv(environment_name(rows[i].name, name)) : NULL;
+        if (text && tells_of_a_service(name + PREFIX_BYTES, text)) continue;
         if (text && !set_value(o, &rows[i], text, FROM_ENVIRONMENT, e)) return err_prefix(e, "%s: ", name);
     }
     return true;
+}
+
+/* Variables of ours that no option reads: those of developers, and what is mistyped. */
+void cli_flags_warn_of_environment(char **environment) {
+    static const char *const others[] = {"KERNELS",       "TEST",             "DEBUG_",
+                                         "TEMPLATES_DIR", "PROPERTY_SECONDS", "SCHEMA_SAMPLES"};
+    for (char **at = environment; at && *at; at++) {
+        const char *equals = strchr(*at, '='), *own = *at + PREFIX_BYTES;
+        if (!equals || strncmp(*at, "PLIMSOLL_", PREFIX_BYTES)) continue;
+        char name[64], option[64], wanted[64];
+        size_t n = 0;
+        for (; own + n < equals && n + 1 < sizeof name; n++) {
+            name[n] = own[n];
+            option[n] = own[n] == '_' ? '-' : (char)tolower((unsigned char)own[n]);
+        }
+        name[n] = option[n] = 0;
+        const row *r = find_row(str_of(option), CLI_ALL);
+        bool known = tells_of_a_service(name, equals + 1) ||
+                     (r && own + n == equals && !strcmp(environment_name(r->name, wanted) + PREFIX_BYTES, name));
+        for (size_t i = 0; !known && i < sizeof others / sizeof *others; i++)
+            known = !strncmp(name, others[i], strlen(others[i]));
+        if (known) continue;
+        const char *near = r ? r->name : meant(str_of(option), CLI_ALL);
+        str_make_printable(name);
+        if (near) log_warn("cli", "PLIMSOLL_%s is ignored: did you mean %s?", name, environment_name(near, wanted));
+        else log_warn("cli", "PLIMSOLL_%s is ignored: no option has that name", name);
+    }
+}
+
+static bool unknown_flag(const char *flag, str name, unsigned command, err *e) {
+    const char *near = meant(name, command);
+    if (find_row(name, CLI_ALL))
+        return err_set(e, ERR_USAGE, "%.40s is not an option of this command (--help lists them)", flag);
+    if (near) return err_set(e, ERR_USAGE, "unknown option %.40s: did you mean --%s? (--help lists all)", flag, near);
+    return err_set(e, ERR_USAGE, "unknown option %.40s (--help lists them)", flag);
 }
 
 static bool read_flags(cli_options *o, unsigned command, int argc, const char **argv, err *e) {
@@ -405,11 +464,7 @@ static bool read_flags(cli_options *o, unsigned command, int argc, const char **
         const char *name = a + (a[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
         str key = {name, equals ? (size_t)(equals - name) : strlen(name)};
         const row *r = find_row(key, command);
-        if (!r)
-            return err_set(e, ERR_USAGE,
-                           find_row(key, CLI_ALL) ? "%.40s is not an option of this command (--help lists them)"
-                                                  : "unknown option %.40s (--help lists them)",
-                           a);
+        if (!r) return unknown_flag(a, key, command, e);
         const char *text = equals ? equals + 1 : r->kind == KIND_FLAG ? "true" : i + 1 < argc ? argv[++i] : NULL;
         if (!text) return err_set(e, ERR_USAGE, "%s needs a value: %s", a, r->unit);
         if (!set_value(o, r, text, FROM_FLAG, e)) return false;

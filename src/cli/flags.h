@@ -52,6 +52,7 @@ typedef struct cli_options {
 enum {
     CLI_RUN = 1, CLI_SERVE = 2, CLI_PLAN = 4, CLI_INSPECT = 8, CLI_TOKENIZE = 16, CLI_BENCH = 32, CLI_LOAD = 64,
     CLI_TOP = 128, CLI_GUARD = 256, CLI_RENDER = 512,
+    CLI_SERVER = CLI_SERVE | CLI_PLAN, /* plan takes the line of serve as it stands */
     CLI_LOADS = CLI_RUN | CLI_SERVE | CLI_PLAN | CLI_BENCH,
     CLI_MODEL = 63 | CLI_RENDER, /* those that read a model file */
     CLI_ALL = 1023,
@@ -60,6 +61,8 @@ enum {
 /* argv after the command. False with ERR_USAGE. Strings point into argv, the environment or a config
  * text that stays mapped. */
 bool cli_flags_read(cli_options *o, unsigned command, int argc, const char **argv, err *e);
+/* Into the log: PLIMSOLL_… variables that are no option's, with the name that was meant. Values are not shown. */
+void cli_flags_warn_of_environment(char **environment);
 void cli_flags_help(unsigned command, FILE *out);
 void cli_flags_print_config(const cli_options *o, unsigned command, FILE *out);
 

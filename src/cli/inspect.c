@@ -38,8 +38,9 @@ static void print_value(const gguf_kv *kv) {
 
 static void print_text(const gguf *g, const char *name) {
     char bytes[BYTES_TEXT_BYTES];
-    printf("%s: GGUF v%u, %llu keys, %llu tensors of %s", name, g->version, (unsigned long long)g->n_kvs,
-           (unsigned long long)g->n_tensors, bytes_text(g->tensor_bytes, bytes));
+    printf("%s: GGUF v%u, %llu %s, %llu %s of %s", name, g->version, (unsigned long long)g->n_kvs,
+           counted(g->n_kvs, "key", "keys"), (unsigned long long)g->n_tensors,
+           counted(g->n_tensors, "tensor", "tensors"), bytes_text(g->tensor_bytes, bytes));
     if (g->n_parts) printf(", in %u files", g->n_parts + 1);
     printf("\n\n");
     for (uint64_t i = 0; i < g->n_kvs; i++) {

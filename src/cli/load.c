@@ -194,8 +194,9 @@ static bool run_row(load *x, str request, uint64_t payload, uint32_t concurrency
                     err *e) {
     row *r = &x->rows[x->n_rows];
     *r = (row){.scan = scan, .payload_bytes = payload, .requests = requests, .concurrency = concurrency};
-    fprintf(stderr, "load: %llu bytes, %u connections, %llu requests\n", (unsigned long long)payload, concurrency,
-            (unsigned long long)requests);
+    fprintf(stderr, "load: %llu bytes, %u %s, %llu %s\n", (unsigned long long)payload, concurrency,
+            counted(concurrency, "connection", "connections"), (unsigned long long)requests,
+            counted(requests, "request", "requests"));
     usleep(REST_MS * 1000); /* the connections of the row before are gone from the server, too */
     load_track_mark(&x->track);
     r->begin_s = x->track.n ? x->track.seconds[x->track.n - 1] : 0;

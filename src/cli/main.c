@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/nearest.h"
 #include "mem/books.h"
 
 typedef struct command {
@@ -57,28 +59,50 @@ static bool set_log_level(const char *name, err *e) {
     return err_set(e, ERR_USAGE, "--log-level is '%.20s'; it must be debug, info, warn or error", name);
 }
 
+static const command *find_command(const char *name) {
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(name, commands[i].name)) return &commands[i];
+    return NULL;
+}
+
+static int refuse_command(const char *name) {
+    cli_nearest near;
+    cli_nearest_begin(&near, str_of(name));
+    for (int i = 0; i < N_COMMANDS; i++) cli_nearest_offer(&near, commands[i].name);
+    fprintf(stderr, "plimsoll: unknown command '%.40s'", name);
+    if (near.best) return fprintf(stderr, ": did you mean '%s'?\n", near.best), 2;
+    fprintf(stderr, "\n\n");
+    print_usage(stderr);
+    return 2;
+}
+
+/* `help COMMAND` is `COMMAND --help`. */
+static int help_with(const char *name) {
+    const command *c = name ? find_command(name) : NULL;
+    if (name && !c) return refuse_command(name);
+    if (c) print_help(c);
+    else print_usage(stdout);
+    return 0;
+}
+
 static int run_command(int argc, char **argv) {
     static mem_ledger ledger;
     mem_ledger_init(&ledger, UINT64_MAX);
     mem_books_start(&ledger);
     const char *name = argc > 1 ? argv[1] : "";
+    if (!*name) return print_usage(stderr), 2;
     if (!strcmp(name, "--version") || !strcmp(name, "version")) return puts("plimsoll " PLIMSOLL_VERSION), 0;
-    if (!*name || !strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
-        return print_usage(*name ? stdout : stderr), *name ? 0 : 2;
-    for (int i = 0; i < N_COMMANDS; i++) {
-        const command *c = &commands[i];
-        if (strcmp(name, c->name)) continue;
-        err e = {0};
-        cli_options o;
-        if (!cli_flags_read(&o, c->bit, argc - 2, (const char **)argv + 2, &e) || !set_log_level(o.log_level, &e))
-            return cli_fail(&e);
-        if (o.help) return print_help(c), 0;
-        if (o.print_config) return cli_flags_print_config(&o, c->bit, stdout), 0;
-        return c->run(&o, &ledger);
-    }
-    fprintf(stderr, "plimsoll: unknown command '%.40s'\n\n", name);
-    print_usage(stderr);
-    return 2;
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) return help_with(argv[2]);
+    const command *c = find_command(name);
+    if (!c) return refuse_command(name);
+    err e = {0};
+    cli_options o;
+    if (!cli_flags_read(&o, c->bit, argc - 2, (const char **)argv + 2, &e) || !set_log_level(o.log_level, &e))
+        return cli_fail(&e);
+    if (o.help) return print_help(c), 0;
+    cli_flags_warn_of_environment(environ);
+    if (o.print_config) return cli_flags_print_config(&o, c->bit, stdout), 0;
+    return c->run(&o, &ledger);
 }
 
 /* What was printed must have arrived, whichever command printed it: a full disk is no success. */

@@ -75,14 +75,18 @@ static void print_json(const cli_options *o, const engine *en, const engine_plan
 int cli_plan(const cli_options *o, mem_ledger *l) {
     err e = {0};
     if (!cli_set_line(o, l, false, &e)) return cli_fail(&e);
+    if (o->engine_kind) {
+        err_set(&e, ERR_USAGE, "--engine echo loads no model: there is nothing to plan");
+        return cli_fail(&e);
+    }
     server_parts parts = server_parts_of(o);
+    if (!api_check(&parts.api, &e)) return cli_fail(&e);
     if (!cli_chat_template(o, &parts.engine.chat_template, &e)) return cli_fail(&e);
     engine *en = engine_prepare(&parts.engine, l, &e);
     if (!en) return cli_fail(&e);
     engine_plan plan;
     cli_plan_begin(&plan, l);
-    server_parts_plan(&parts, en, &plan);
-    bool fits = engine_plan_make(en, &plan, &e) && cli_check_window(o, plan.n_context, &e);
+    bool fits = server_parts_plan(&parts, o, en, &plan, &e);
     if (fits && o->json) print_json(o, en, &plan, l);
     else if (fits) {
         cli_print_plan(en, &plan, stdout);

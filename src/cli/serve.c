@@ -63,10 +63,34 @@ server_parts server_parts_of(const cli_options *o) {
     return p;
 }
 
-void server_parts_plan(const server_parts *p, const engine *en, engine_plan *plan) {
-    uint32_t context = p->engine.n_context ? p->engine.n_context : engine_hparams(en)->n_context_train;
+/* Of as many requests as may be there, and of one that is being tokenized. */
+static uint64_t queue_bytes(const void *ctx, uint32_t n_context) {
+    const server_parts *p = ctx;
+    return sched_plan_bytes(&p->sched, n_context) + n_context * sizeof(int32_t);
+}
+
+static uint64_t beside_pool(const engine_plan *plan) {
+    return plan->rows.total_bytes - (uint64_t)plan->n_pages * plan->page_bytes;
+}
+
+/* The line must leave room for requests above the level that refuses them. */
+static bool check_levels(const cli_options *o, const engine_plan *plan, err *e) {
+    uint64_t line = plan->rows.line_bytes, room = line - beside_pool(plan);
+    mem_levels levels;
+    if (!mem_levels_init(&levels, line, o->level_bytes, e)) return false;
+    uint64_t critical = o->level_bytes[2];
+    char asked[BYTES_TEXT_BYTES], left[BYTES_TEXT_BYTES];
+    if (critical < room) return true;
+    return err_set(e, ERR_USAGE,
+                   "--level-critical is %s; the plan leaves %s under the line: nothing would be admitted",
+                   bytes_text(critical, asked), bytes_text(room, left));
+}
+
+bool server_parts_plan(const server_parts *p, const cli_options *o, engine *en, engine_plan *plan, err *e) {
     mem_plan_set(&plan->rows, MEM_HTTP, http_server_plan_bytes(&p->http) + api_plan_bytes(&p->api));
-    mem_plan_set(&plan->rows, MEM_QUEUE, sched_plan_bytes(&p->sched, context) + context * sizeof(int32_t));
+    plan->queue_bytes = queue_bytes;
+    plan->queue_ctx = p;
+    return engine_plan_make(en, plan, e) && cli_check_window(o, plan->n_context, e) && check_levels(o, plan, e);
 }
 
 typedef struct server {
@@ -122,33 +146,16 @@ static const mem_rung ladder[] = {
     {"a pinned prompt", MEM_EMERGENCY, unpin},
 };
 
-static uint64_t planned_beside_pool(const server *s) {
-    return s->plan.rows.total_bytes - (uint64_t)s->plan.n_pages * s->plan.page_bytes;
-}
-
 /* The pool is what gives way to a line that has been lowered. */
 static void pass_on_line(void *ctx, uint64_t line_bytes) {
     const server *s = ctx;
-    uint64_t beside = planned_beside_pool(s);
+    uint64_t beside = beside_pool(&s->plan);
     sched_limit_pool(s->sched, line_bytes > beside ? line_bytes - beside : 0);
-}
-
-/* The line must leave room for requests above the level that refuses them. */
-static bool check_levels(const server *s, err *e) {
-    uint64_t line = s->plan.rows.line_bytes, room = line - planned_beside_pool(s);
-    mem_levels levels;
-    if (!mem_levels_init(&levels, line, s->options->level_bytes, e)) return false;
-    uint64_t critical = s->options->level_bytes[2];
-    char asked[BYTES_TEXT_BYTES], left[BYTES_TEXT_BYTES];
-    if (critical < room) return true;
-    return err_set(e, ERR_USAGE,
-                   "--level-critical is %s; the plan leaves %s under the line: nothing would be admitted",
-                   bytes_text(critical, asked), bytes_text(room, left));
 }
 
 static bool watch_memory(server *s, err *e) {
     mem_watch_config c = {.ledger = s->ledger,
-                          .planned_bytes = planned_beside_pool(s),
+                          .planned_bytes = beside_pool(&s->plan),
                           .ctx = s,
                           .lent = lent,
                           .level = pass_on_level,
@@ -167,9 +174,7 @@ static bool plan(server *s, err *e) {
     s->en = engine_prepare(&s->parts.engine, s->ledger, e);
     if (!s->en) return false;
     cli_plan_begin(&s->plan, s->ledger);
-    server_parts_plan(&s->parts, s->en, &s->plan);
-    if (!engine_plan_make(s->en, &s->plan, e)) return false;
-    if (!cli_check_window(s->options, s->plan.n_context, e) || !check_levels(s, e)) return false;
+    if (!server_parts_plan(&s->parts, s->options, s->en, &s->plan, e)) return false;
     if (path) log_info("serve", "model: %s, from %s", engine_model_name(s->en), path);
     else log_info("serve", "model: %s, the built-in toy: no file was given", engine_model_name(s->en));
     cli_print_plan(s->en, &s->plan, stderr);

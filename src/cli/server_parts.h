@@ -22,7 +22,8 @@ void server_wait_for_signal(void);
 void server_has_drained(void); /* all answers are out: to end now is no failure */
 /* serve_echo.c: --engine echo. The line is set. */
 int server_echo(const cli_options *o, mem_ledger *l);
-/* Sets the rows http and queue. */
-void server_parts_plan(const server_parts *p, const engine *en, engine_plan *plan);
+/* The whole plan of a server, http and queue included; refuses what serve would refuse. p stays as long as the plan is
+ * made. */
+bool server_parts_plan(const server_parts *p, const cli_options *o, engine *en, engine_plan *plan, err *e);
 
 #endif

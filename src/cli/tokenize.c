@@ -25,7 +25,7 @@ static void print_table(const text_vocab *v, const int32_t *tokens, size_t n) {
         }
         printf("'\n");
     }
-    printf("%zu tokens\n", n);
+    printf("%zu %s\n", n, counted(n, "token", "tokens"));
 }
 
 static void print_json(const text_vocab *v, const int32_t *tokens, size_t n, mem_heap *heap) {

@@ -64,6 +64,10 @@ typedef struct engine_plan {
     uint32_t n_pages;      /* of the server's type (of all layer groups) that the pool holds */
     size_t page_bytes, kv_bytes_per_token;
     double kv_share[KV_TYPES]; /* bytes of a token by type, as a part of f16's */
+    /* Set by the caller: what row queue comes to with a context, so that it is no larger than the one chosen; NULL: it
+     * stays as it was set. */
+    uint64_t (*queue_bytes)(const void *ctx, uint32_t n_context);
+    const void *queue_ctx;
 } engine_plan;
 
 /* Fills the rows this engine will take beside those already set in plan->rows (http, queue, runtime),

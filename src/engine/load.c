@@ -243,16 +243,17 @@ static uint64_t total_with(engine *en, engine_plan *plan, uint32_t n_context, ui
                  kv_pool_plan_bytes(&en->hparams.kv, en->kv_config.pool_bytes) + en->kv_config.pool_bytes);
     mem_plan_set(&plan->rows, MEM_PROMPT_INDEX, kv_cache_plan_bytes(&en->kv_config));
     mem_plan_set(&plan->rows, MEM_SPILL, kv_cache_spill_plan_bytes(&en->kv_config));
+    if (plan->queue_bytes) mem_plan_set(&plan->rows, MEM_QUEUE, plan->queue_bytes(plan->queue_ctx, n_context));
     if (en->draft) add_draft_rows(en->draft, plan, n_context, n_pages);
     return plan->rows.total_bytes;
 }
 
-/* The longest context, in pages up to most, of which one fits under the line. */
-static uint32_t context_that_fits(engine *en, engine_plan *plan, uint32_t most) {
+/* The longest context, in pages up to most, of which one fits under a line. */
+static uint32_t context_that_fits(engine *en, engine_plan *plan, uint32_t most, uint64_t line_bytes) {
     uint32_t low = 0, high = most;
     while (low < high) {
         uint32_t middle = low + (high - low + 1) / 2;
-        if (total_with(en, plan, middle * KV_PAGE_TOKENS, middle) <= plan->rows.line_bytes) low = middle;
+        if (total_with(en, plan, middle * KV_PAGE_TOKENS, middle) <= line_bytes) low = middle;
         else high = middle - 1;
     }
     return low;
@@ -272,7 +273,18 @@ static uint32_t pool_that_fits(engine *en, engine_plan *plan, uint32_t least, ui
     return low;
 }
 
+enum {
+    LEAST_OWN_CONTEXT = 512, /* a context that nobody asked for is not made smaller than this */
+    MOST_CONTEXTS = 64,      /* a pool takes what the line leaves, but not more than this for a small model */
+    /* What the program itself takes differs a little from start to start; advice is to hold at the next one. */
+    ADVICE_SLACK_BYTES = 1 << 20,
+};
+
 static bool refuse_plan(engine *en, engine_plan *plan, uint32_t fitting_pages, err *e) {
+    if (fitting_pages && plan->rows.line_bytes > ADVICE_SLACK_BYTES) {
+        uint32_t surely = context_that_fits(en, plan, fitting_pages, plan->rows.line_bytes - ADVICE_SLACK_BYTES);
+        if (surely * KV_PAGE_TOKENS >= LEAST_OWN_CONTEXT) fitting_pages = surely;
+    }
     char need[BYTES_TEXT_BYTES], line[BYTES_TEXT_BYTES], fixed[BYTES_TEXT_BYTES];
     uint64_t wanted = total_with(en, plan, plan->n_context, kv_pages_for(plan->n_context));
     bytes_text(wanted, need);
@@ -280,19 +292,15 @@ static bool refuse_plan(engine *en, engine_plan *plan, uint32_t fitting_pages, e
     bytes_text(total_with(en, plan, 0, 0), fixed);
     if (fitting_pages > 0)
         return err_set_memory(e, wanted, plan->rows.line_bytes,
-                              "this needs %s and the line is %s: with -c %u it would fit "
+                              "a context of %u %s needs %s and the line is %s: with -c %u it would fit "
                               "(%s are taken before any context)",
-                              need, line, fitting_pages * KV_PAGE_TOKENS, fixed);
+                              plan->n_context, counted(plan->n_context, "token", "tokens"), need, line,
+                              fitting_pages * KV_PAGE_TOKENS, fixed);
     return err_set_memory(e, wanted, plan->rows.line_bytes,
                           "this needs %s and the line is %s: %s are taken before any context; "
                           "raise --memory%s, or take a smaller model",
                           need, line, fixed, en->config.n_batch > 64 ? ", lower -b or -np" : "");
 }
-
-enum {
-    LEAST_OWN_CONTEXT = 512, /* a context that nobody asked for is not made smaller than this */
-    MOST_CONTEXTS = 64,      /* a pool takes what the line leaves, but not more than this for a small model */
-};
 
 /* Rows that no context changes; and a device for both. */
 static void plan_draft(engine *en, engine_plan *plan) {
@@ -319,7 +327,7 @@ bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
 
     uint32_t one = kv_pages_for(plan->n_context);
     if (total_with(en, plan, plan->n_context, one) > plan->rows.line_bytes) {
-        uint32_t fit = context_that_fits(en, plan, one - 1);
+        uint32_t fit = context_that_fits(en, plan, one - 1, plan->rows.line_bytes);
         if (en->config.n_context || fit * KV_PAGE_TOKENS < LEAST_OWN_CONTEXT) return refuse_plan(en, plan, fit, e);
         plan->n_context = fit * KV_PAGE_TOKENS; /* no size was asked for: the largest that fits */
         one = fit;

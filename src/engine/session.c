@@ -62,7 +62,8 @@ void engine_session_close(engine *en, engine_session *s) { kv_sequence_close(en-
 bool engine_session_reserve(engine *en, engine_session *s, uint32_t n_tokens, err *e) {
     uint32_t have = kv_sequence_tokens(s);
     if (n_tokens > en->n_context && !kv_sequence_terms(s)->window)
-        return err_set(e, ERR_TOO_LARGE, "%u tokens do not fit the context of %u", n_tokens, en->n_context);
+        return err_set(e, ERR_TOO_LARGE, "%u %s not fit the context of %u", n_tokens,
+                       counted(n_tokens, "token does", "tokens do"), en->n_context);
     return n_tokens <= have || kv_sequence_prepare(en->kv, s, n_tokens - have, e);
 }
 

@@ -132,7 +132,8 @@ kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e) {
         c->counts.sequences++;
         return s;
     }
-    err_set(e, ERR_BUSY, "all %u sequences are in use", c->config.n_sequences);
+    err_set(e, ERR_BUSY, "%u %s in use, as many as there are", c->config.n_sequences,
+            counted(c->config.n_sequences, "sequence is", "sequences are"));
     return NULL;
 }
 

@@ -200,8 +200,9 @@ static void look_at_refusals(const mem_snapshot *s, mem_diagnosis *d) {
         if (!row->refused) continue;
         bool by_limit = row->limit_bytes != UINT64_MAX;
         mem_finding *f = add(d, MEM_NOTE, "refused", mem_account_name(a),
-                             "account %s was refused memory %llu times since the start (now %s)",
-                             mem_account_name(a), (unsigned long long)row->refused, BYTES(row->now_bytes));
+                             "account %s was refused memory %llu %s since the start (now %s)",
+                             mem_account_name(a), (unsigned long long)row->refused,
+                             counted(row->refused, "time", "times"), BYTES(row->now_bytes));
         advise(f,
                by_limit
                    ? "its own limit or the line was in the way; who asked was told so, and nothing was lost"
@@ -218,9 +219,10 @@ static void look_for_leaks(const mem_snapshot *s, mem_diagnosis *d) {
         bool kernel = !strcmp(leak->account, "unexplained");
         mem_finding *f =
             add(d, MEM_ALARM, "leak", leak->account,
-                "%s%s grows and does not come back: %s over the last %llu requests (%u idle readings)",
+                "%s%s grows and does not come back: %s over the last %llu %s (%u idle readings)",
                 kernel ? "what no account explains" : "account ", kernel ? "" : leak->account,
-                BYTES(leak->trend.rise_bytes), (unsigned long long)leak->requests, leak->trend.n_readings);
+                BYTES(leak->trend.rise_bytes), (unsigned long long)leak->requests,
+                counted(leak->requests, "request", "requests"), leak->trend.n_readings);
         advise(f, "a bug: report it with /memory/timeline; until then restart the server before it reaches "
                   "the line");
         figure(f, "bytes_per_reading", leak->trend.slope);

@@ -69,9 +69,9 @@ bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
     if (worst <= pool) return true;
     char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES];
     err_set_memory(e, worst, pool,
-                   "%u tokens would take %s of KV pages and the whole pool has %s: ask for fewer, or for a smaller "
+                   "%u %s would take %s of KV pages and the whole pool has %s: ask for fewer, or for a smaller "
                    "kv_type or a window",
-                   n_tokens, bytes_text(worst, need), bytes_text(pool, have));
+                   n_tokens, counted(n_tokens, "token", "tokens"), bytes_text(worst, need), bytes_text(pool, have));
     e->code = ERR_TOO_LARGE;
     return false;
 }
@@ -197,11 +197,14 @@ bool sched_would_admit(sched *s, const sched_job *j, err *why) {
     const sched_job *parked = first_parked(s), *queued = first_queued(s);
     if (s->pressure >= MEM_CRITICAL) return sched_refuse_pressed(s, j, why);
     if (s->counts.active >= s->config.max_concurrent)
-        return err_set(why, ERR_BUSY, "%u requests are running, as many as may at once", s->counts.active);
+        return err_set(why, ERR_BUSY, "%u %s running, as many as may at once", s->counts.active,
+                       counted(s->counts.active, "request is", "requests are"));
     if (queued && (s->config.max_concurrent == 1 || queued->priority >= j->priority))
-        return err_set(why, ERR_BUSY, "%u requests wait before it", s->counts.queued);
+        return err_set(why, ERR_BUSY, "%u %s before it", s->counts.queued,
+                       counted(s->counts.queued, "request waits", "requests wait"));
     if (parked && parked->priority >= j->priority)
-        return err_set(why, ERR_BUSY, "%u requests that were parked come before it", s->counts.parked);
+        return err_set(why, ERR_BUSY, "%u %s before it", s->counts.parked,
+                       counted(s->counts.parked, "request that was parked comes", "requests that were parked come"));
     if (has_room(s, j, NEXT_STEPS_TOKENS)) return true;
     return err_set_memory(why, need_bytes(s, j, NEXT_STEPS_TOKENS), sched_room_bytes(s),
                           "running requests hold the pages it would begin with");

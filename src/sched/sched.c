@@ -90,8 +90,8 @@ size_t sched_plan_bytes(const sched_config *c, uint32_t n_context) {
 
 static bool check_config(const sched_config *c, const engine *en, err *e) {
     if (c->max_concurrent < 1 || c->max_concurrent > engine_max_sessions(en))
-        return err_set(e, ERR_USAGE, "%u concurrent requests; the engine has %u sessions", c->max_concurrent,
-                       engine_max_sessions(en));
+        return err_set(e, ERR_USAGE, "%u concurrent requests; the engine has %u %s", c->max_concurrent,
+                       engine_max_sessions(en), counted(engine_max_sessions(en), "session", "sessions"));
     if (c->max_queue > 65536) return err_set(e, ERR_USAGE, "a queue of %u; at most 65536", c->max_queue);
     return true;
 }
@@ -246,7 +246,8 @@ static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens,
     if (s->draining) return err_set(e, ERR_BUSY, "the server is shutting down"), NULL;
     if (s->counts.queued >= s->config.max_queue &&
         s->counts.active + s->counts.queued >= s->config.max_concurrent + s->config.max_queue)
-        return err_set(e, ERR_BUSY, "the queue is full: %u requests wait", s->counts.queued), NULL;
+        return err_set(e, ERR_BUSY, "the queue is full: %u %s", s->counts.queued,
+                       counted(s->counts.queued, "request waits", "requests wait")), NULL;
     if (s->pressure >= MEM_CRITICAL) {
         sched_job asked = {.terms = r->terms, .gen = {.n_prompt = r->n_prompt, .max_tokens = max_tokens}};
         return sched_refuse_pressed(s, &asked, e), NULL;

@@ -61,7 +61,8 @@ bool run_apply(run *r, const builtin *b, const value *self, const arguments *arg
         if (bound[n].kind == UNSET && !optional)
             return run_fail(r, "%s wants an argument: %.*s", b->name, CLIPPED(name));
     }
-    if (args->n > n) return run_fail(r, "%s takes at most %zu arguments, not %zu", b->name, n, args->n);
+    if (args->n > n) return run_fail(r, "%s takes at most %zu %s, not %zu", b->name, n,
+                                           counted(n, "argument", "arguments"), args->n);
     if (!check_keywords(r, b, args->keywords, used)) return false;
     return b->apply(r, self, bound, out) || (b->lazy && put_off(r, out));
 }
@@ -104,8 +105,8 @@ static bool bind_rest(run *r, str name, const node *n, const arguments *args, sc
     size_t more = args->n > n->other.n ? args->n - n->other.n : 0;
     value rest, *items;
     if (!(n->op & MACRO_VARARGS))
-        return !more || run_fail(r, "macro '%.*s' takes at most %u arguments, not %zu", CLIPPED(name),
-                                 n->other.n, args->n);
+        return !more || run_fail(r, "macro '%.*s' takes at most %u %s, not %zu", CLIPPED(name), n->other.n,
+                                 counted(n->other.n, "argument", "arguments"), args->n);
     if (!list_tuple(r, more, &rest, &items)) return false;
     if (more) memcpy(items, args->items + n->other.n, more * sizeof *items);
     return scope_set(r, s, SYMBOL_VARARGS, rest);

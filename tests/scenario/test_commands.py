@@ -70,4 +70,48 @@ def what_is_no_model_is_refused():
         check(b"[FILE]" in run_plimsoll(command, "--help", rc=0).out, command + " --help does not name FILE")
 
 
+@test
+def help_is_asked_for_in_both_ways():
+    for command in ("serve", "run", "plan", "bench", "top", "load", "guard", "inspect", "tokenize", "render"):
+        expect(run_plimsoll("help", command, rc=0).out, run_plimsoll(command, "--help", rc=0).out, "help " + command)
+    expect(run_plimsoll("help", rc=0).out, run_plimsoll("--help", rc=0).out, "help")
+    for arguments in (["help", "sevre"], ["sevre"], ["Serve", "x"]):
+        r = run_plimsoll(*arguments, rc=2)
+        check("unknown command" in r.err and "did you mean 'serve'?" in r.err, lambda: "%s: %s" % (arguments, r.err))
+    check("usage:" in run_plimsoll("frobnicate", rc=2).err, "what is no command at all gets the list")
+
+
+@test
+def plan_tries_the_line_of_serve():
+    line = ["--memory", "300M", "-c", "512", "-np", "2", "--host", "::1", "--port", "8081", "--alias", "a,b", "--any-model", "--allowed-host", "x.example.com",
+            "--cors-origin", "https://a.example.com", "--queue-timeout", "3", "--drain-timeout", "2", "--keep-alive", "5", "--prompt-cache-ttl", "60",
+            "--level-emergency", "5M", "-n", "9", "--cleanup-after-request", "--api-key", "k"]
+    run_plimsoll("plan", *line, rc=0)
+    for more, words in ((["--level-critical", "290M"], "--level-critical is 290 MiB"), (["--level-caution", "400M"], "below the line"), (["--cors-origin", "#"], "--cors-origin holds"), (["--allowed-host", "http://x"], "--allowed-host holds"),
+                        (["--engine", "echo"], "nothing to plan"), (["--window", "1024"], "--window is 1024"), (["--port", "x"], "--port takes")):
+        r = run_plimsoll("plan", *line, *more, rc=2)
+        check(words in r.err, lambda: "%s: %s" % (more, r.err))
+
+
+@test
+def plan_says_which_context_fits():
+    """Whatever was asked for; and what it says can be served, to the token."""
+    for asked in ("50000", "10000000", "1073741824"):
+        r = run_plimsoll("plan", "--memory", "150M", "-c", asked, rc=2)
+        words = re.search(r"a context of %s tokens needs .* and the line is 150 MiB: with -c (\d+) it would fit" % asked, r.err)
+        check(words and 512 <= int(words[1]) < int(asked), lambda: r.err)
+        plan = json.loads(run_plimsoll("plan", "--json", "--memory", "150M", "-c", words[1], rc=0).out)
+        expect(plan["context"], int(words[1]), "the context that fits")
+        run_plimsoll("plan", "--memory", "150M", "-c", str(int(words[1]) + 2048), rc=2)
+    with Server("--memory", "150M", "-c", words[1]) as s:
+        check("context %s tokens" % words[1] in s.log(), "and is served")
+
+
+@test
+def mistyped_variables_are_said():
+    with Server(env={"PLIMSOLL_CTX_SZIE": "9", "PLIMSOLL_SERVICE_HOST": "10.0.0.1", "PLIMSOLL_PORT_80_TCP": "tcp://10.0.0.1:80"}) as s:
+        check("PLIMSOLL_CTX_SZIE is ignored: did you mean PLIMSOLL_CTX_SIZE?" in s.log(), s.log())
+        expect(s.log().count("is ignored"), 1, "what Kubernetes sets is not mistyped")
+
+
 main()

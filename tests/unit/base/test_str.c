@@ -1,4 +1,5 @@
-/* What base/str and the JSON writer do eight bytes at a time gives what one byte at a time gives. */
+/* What base/str and the JSON writer do eight bytes at a time gives what one byte at a time gives; the bounds of buffers,
+ * characters and sizes. */
 #include "../test.h"
 
 #include <stdio.h>
@@ -84,10 +85,120 @@ static void test_random_texts(void **state) {
     }
 }
 
+/* ---- a buffer's bound ---- */
+
+/* The limit counts the NUL at the end; what does not fit is refused whole, and so is all that comes after. */
+static void a_buffer_holds_one_byte_less_than_its_limit(void **state) {
+    (void)state;
+    for (size_t limit = 1; limit <= 200; limit++) {
+        test_alloc alloc;
+        buf b;
+        test_alloc_init(&alloc, 0);
+        buf_init(&b, &alloc.alloc, limit);
+        for (size_t i = 0; i + 1 < limit; i++) {
+            buf_append(&b, "x", 1);
+            assert_false(b.failed);
+            assert_int_equal(b.len, i + 1);
+            assert_true(b.cap > b.len && !b.data[b.len]);
+        }
+        assert_true(buf_reserve(&b, 0) && b.cap <= limit);
+        buf_append(&b, "x", 1);
+        assert_true(b.failed);
+        assert_int_equal(b.len, limit - 1);
+        buf_append(&b, "", 0);
+        assert_true(b.failed);
+        buf_free(&b);
+
+        buf_init(&b, &alloc.alloc, limit);
+        buf_printf(&b, "%*s", (int)limit, "");
+        assert_true(b.failed && b.len == 0);
+        buf_free(&b);
+        assert_int_equal(alloc.outstanding_bytes, 0);
+    }
+    test_alloc alloc;
+    buf b;
+    test_alloc_init(&alloc, 0);
+    buf_init(&b, &alloc.alloc, 100);
+    assert_false(buf_reserve(&b, SIZE_MAX)); /* nor does the sum run over */
+    buf_free(&b);
+}
+
+static void a_cleared_buffer_is_like_new(void **state) {
+    (void)state;
+    test_alloc alloc;
+    buf b;
+    test_alloc_init(&alloc, 0);
+    buf_init(&b, &alloc.alloc, 8);
+    buf_append_str(&b, STR("abc"));
+    buf_append_str(&b, STR("much too long"));
+    assert_true(b.failed);
+    buf_append_str(&b, STR("d"));
+    assert_string_equal(b.data, "abc"); /* a failed one takes nothing, so its writer checks once */
+    buf_clear(&b);
+    assert_false(b.failed);
+    assert_string_equal(b.data, "");
+    buf_append_str(&b, STR("again"));
+    assert_false(b.failed);
+    assert_string_equal(b.data, "again");
+    buf_free(&b);
+    assert_int_equal(alloc.outstanding_bytes, 0);
+}
+
+/* ---- UTF-8's bounds ---- */
+
+/* All lengths, and the first and last character of each stretch that Unicode allows; beside them what is none. */
+static void utf8_ends_where_unicode_does(void **state) {
+    (void)state;
+    static const uint32_t edges[] = {0, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x3FFFF, 0x40000, 0x10FFFF};
+    static const char *const none[] = {
+        "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF",                    /* longer than needed */
+        "\xED\xA0\x80", "\xED\xBF\xBF",                                                 /* surrogates */
+        "\xF4\x90\x80\x80", "\xF4\xBF\xBF\xBF", "\xF5\x80\x80\x80", "\xFF", "\x80", "\xBF", /* beyond U+10FFFF */
+    };
+    uint32_t cp;
+    char out[4];
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
+        int n = utf8_encode(edges[i], out);
+        assert_int_equal(n, edges[i] < 0x80 ? 1 : edges[i] < 0x800 ? 2 : edges[i] < 0x10000 ? 3 : 4);
+        assert_int_equal(utf8_decode(out, (size_t)n, &cp), n);
+        assert_int_equal(cp, edges[i]);
+        for (int part = 0; part < n; part++) assert_int_equal(utf8_decode(out, (size_t)part, &cp), -1);
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        assert_int_equal(utf8_decode(none[i], strlen(none[i]), &cp), 0);
+        assert_false(utf8_valid(str_of(none[i])));
+    }
+    assert_int_equal(utf8_decode("\xF4\x90", 2, &cp), 0); /* seen as soon as it can be */
+}
+
+/* ---- sizes ---- */
+
+static void sizes_have_binary_units(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } good[] = {{"0", 0}, {"4096", 4096}, {"7b", 7}, {"1k", 1024}, {"2KiB", 2048}, {"3m", 3 << 20}, {"1.5G", 3ull << 29},
+                {"2T", 2ull << 40}, {"1tib", 1ull << 40}, {"0.5TB", 1ull << 39}, {"8000000T", 8000000ull << 40}};
+    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "0x10", "inf", "nan", "1Ki2", "1P", "1TT", "T", "9000000T",
+                                      "1iB", "1e30", "12345678901234567890123456789012345"};
+    uint64_t bytes;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        if (!bytes_parse(str_of(good[i].text), &bytes)) fail_msg("%s is a size", good[i].text);
+        assert_true(bytes == good[i].bytes);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (bytes_parse(str_of(bad[i]), &bytes)) fail_msg("'%s' is no size", bad[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_byte_at_each_place),
         cmocka_unit_test(test_random_texts),
+        cmocka_unit_test(a_buffer_holds_one_byte_less_than_its_limit),
+        cmocka_unit_test(a_cleared_buffer_is_like_new),
+        cmocka_unit_test(utf8_ends_where_unicode_does),
+        cmocka_unit_test(sizes_have_binary_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

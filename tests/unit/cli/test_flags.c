@@ -286,6 +286,79 @@ static void what_the_table_says(void **state) {
     assert_non_null(strstr(text, "batch-size = 256  # default\n"));
 }
 
+/* An operator tries the line of serve with plan: it takes all of it. */
+static void plan_takes_what_serve_takes(void **state) {
+    (void)state;
+    char serve[32768] = "", plan[32768] = "", *rest = serve;
+    FILE *f = fmemopen(serve, sizeof serve, "w");
+    cli_flags_help(CLI_SERVE, f);
+    fclose(f);
+    f = fmemopen(plan, sizeof plan, "w");
+    cli_flags_help(CLI_PLAN, f);
+    fclose(f);
+    int n = 0;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        if (line[0] != ' ' || !strstr(line, " --")) continue;
+        if (!strstr(plan, line)) fail_msg("plan does not take: %s", line);
+        n++;
+    }
+    assert_true(n > 40);
+}
+
+/* What people type is answered with what they meant, where that is near. */
+static void mistyped_names_are_guessed(void **state) {
+    (void)state;
+    REFUSE(CLI_RUN, "unknown option --ctx-siez: did you mean --ctx-size?", "--ctx-siez", "1");
+    REFUSE(CLI_RUN, "did you mean --ctx-size?", "--ctx_size", "1");
+    REFUSE(CLI_SERVE, "did you mean --max-queue?", "--maxqueue", "1");
+    REFUSE(CLI_SERVE, "did you mean --parallel?", "--paralel=1");
+    REFUSE(CLI_RUN, "unknown option --nope (--help lists them)", "--nope");
+    REFUSE(CLI_RUN, "unknown option -z (--help", "-z"); /* of one letter everything is near */
+    REFUSE(CLI_RUN, "unknown option --max-quue (", "--max-quue"); /* run has no such option */
+    REFUSE(CLI_RUN, "unknown option --01234567890123456789012345678901234567 (", "--01234567890123456789012345678901234567890123456789");
+    const char *path = config("\n\nthraeds = 1\n");
+    REFUSE(CLI_RUN, ":3: unknown option 'thraeds'; did you mean 'threads'?", "--config", path);
+    unlink(path);
+}
+
+/* Variables that no option reads are named; those that are Kubernetes' or developers' are not. */
+static void mistyped_variables_are_named(void **state) {
+    (void)state;
+    static char *const good[] = {"PLIMSOLL_CTX_SIZE=1", "PLIMSOLL_KERNELS=ref", "PLIMSOLL_DEBUG_HANG=step", "PLIMSOLL_TESTS=1", "PLIMSOLL_MODEL=",
+                                 "PLIMSOLL_SERVICE_HOST=10.0.0.1", "PLIMSOLL_SERVICE_PORT_HTTP=80", "PLIMSOLL_PORT=tcp://10.0.0.1:80",
+                                 "PLIMSOLL_PORT_80_TCP_ADDR=10.0.0.1", "PLIMSOLL=1", "PLIMSOLL_CTX_SZIE", "HOME=/", NULL};
+    static char *const bad[] = {"PLIMSOLL_CTX_SZIE=SECRET", "PLIMSOLL_API_KEYS=SECRET", "PLIMSOLL_memory=8G", "PLIMSOLL_C=8", "PLIMSOLL_CTX-SIZE=8",
+                                "PLIMSOLL_WEATHER=rain", "PLIMSOLL_=", "PLIMSOLL_\x1b[2J=1",
+                                "PLIMSOLL_PROMPT_CACHE_BYTES_OF_A_NAME_THAT_IS_LONGER_THAN_ANY_OPTION_CAN_BE_AND_GOES_ON=1", NULL};
+    static const char *const said[] = {"PLIMSOLL_CTX_SZIE is ignored: did you mean PLIMSOLL_CTX_SIZE?", "did you mean PLIMSOLL_API_KEY?",
+                                       "PLIMSOLL_memory is ignored: did you mean PLIMSOLL_MEMORY?", "PLIMSOLL_C is ignored: did you mean PLIMSOLL_CTX_SIZE?",
+                                       "PLIMSOLL_CTX-SIZE is ignored: did you mean PLIMSOLL_CTX_SIZE?", "PLIMSOLL_WEATHER is ignored: no option",
+                                       "PLIMSOLL_ is ignored: no option", "PLIMSOLL_?[2J is ignored"};
+    char text[4096] = "";
+    FILE *f = tmpfile();
+    int kept = dup(STDERR_FILENO);
+    assert_non_null(f);
+    dup2(fileno(f), STDERR_FILENO);
+    cli_flags_warn_of_environment((char **)(uintptr_t)good);
+    long quiet = lseek(fileno(f), 0, SEEK_CUR);
+    cli_flags_warn_of_environment((char **)(uintptr_t)bad);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    ssize_t n = pread(fileno(f), text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    fclose(f);
+    assert_int_equal(quiet, 0);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(text, said[i])) fail_msg("'%s' is not in: %s", said[i], text);
+    assert_null(strstr(text, "SECRET"));
+    setenv("PLIMSOLL_PORT", "tcp://10.0.0.1:80", 1);
+    cli_options o;
+    err e;
+    assert_ok(READ(&o, CLI_SERVE, &e, "-c", "64"), e);
+    assert_int_equal(o.port, 8080);
+    unsetenv("PLIMSOLL_PORT");
+}
+
 /* Terminals are narrow: no line of any command's help is over 100 columns, and words stay whole. */
 static void help_is_narrow(void **state) {
     (void)state;
@@ -307,6 +380,9 @@ static void help_is_narrow(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help_is_narrow),
+        cmocka_unit_test(plan_takes_what_serve_takes),
+        cmocka_unit_test(mistyped_names_are_guessed),
+        cmocka_unit_test(mistyped_variables_are_named),
         cmocka_unit_test(defaults),
         cmocka_unit_test(ways_to_write_a_flag),
         cmocka_unit_test(memory_sizes),

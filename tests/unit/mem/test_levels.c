@@ -135,6 +135,12 @@ static void the_worst_bound_counts(void **state) {
     rooms.bytes[MEM_OF_MACHINE] = 2 * GIB;
     assert_int_equal(mem_levels_update(&l, &rooms, 1100), MEM_CRITICAL);
     assert_int_equal(l.worst, MEM_IN_CGROUP);
+    rooms.bytes[MEM_OF_MACHINE] = GIB + 1; /* as bad but for the margin, which only says when it is over */
+    assert_int_equal(mem_levels_update(&l, &rooms, 1200), MEM_CRITICAL);
+    assert_int_equal(l.worst, MEM_IN_CGROUP);
+    rooms.bytes[MEM_UNDER_LINE] = GIB / 2; /* of equals the first: the line is what an operator can move */
+    assert_int_equal(mem_levels_update(&l, &rooms, 1300), MEM_CRITICAL);
+    assert_int_equal(l.worst, MEM_UNDER_LINE);
 }
 
 /* A plan that leaves little, or a small machine, is no distress; losing what there was is. */

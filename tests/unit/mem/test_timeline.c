@@ -203,6 +203,33 @@ static void the_unexplained_is_looked_at_when_all_is_quiet(void **state) {
     stop(&w);
 }
 
+/* Quiet: nobody runs or waits, in this sample and the one before, and none came and went between them. */
+static void all_must_be_quiet_for_two_samples(void **state) {
+    (void)state;
+    static world w;
+    start(&w);
+    sample(&w, 0);
+    assert_int_equal(mem_timeline_baselines(w.t), 0); /* what was before is not known */
+    sample(&w, 0);
+    assert_int_equal(mem_timeline_baselines(w.t), 1);
+    for (int i = 0; i < 3; i++) {
+        uint32_t *who = i == 0 ? &w.activity.active : i == 1 ? &w.activity.queued : NULL;
+        w.activity.requests++;
+        sample(&w, 0);
+        if (who) *who = 1, sample(&w, 0);
+        if (who) *who = 0, sample(&w, 0);
+        assert_int_equal(mem_timeline_baselines(w.t), i + 1);
+        sample(&w, 0); /* at once, however long ago the last one was */
+        assert_int_equal(mem_timeline_baselines(w.t), i + 2);
+    }
+    uint64_t last = w.now_ms - MEM_TIMELINE_STEP_MS;
+    while (w.now_ms - last < 60000) sample(&w, 0);
+    assert_int_equal(mem_timeline_baselines(w.t), 4);
+    sample(&w, 0); /* and without requests a minute after it */
+    assert_int_equal(mem_timeline_baselines(w.t), 5);
+    stop(&w);
+}
+
 /* A server that nobody asks: a reading a minute. */
 static void growth_without_requests_is_seen(void **state) {
     (void)state;
@@ -230,6 +257,7 @@ int main(void) {
         cmocka_unit_test(what_is_held_counts_and_not_the_row),
         cmocka_unit_test(runtime_is_measured_and_may_grow),
         cmocka_unit_test(the_unexplained_is_looked_at_when_all_is_quiet),
+        cmocka_unit_test(all_must_be_quiet_for_two_samples),
         cmocka_unit_test(growth_without_requests_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,7 @@ static void test_places(void **state) {
     refused("{# a\n b #}\n  {{ 'x'|abs }}", "{}", "line 3, column 10: abs is for numbers, not a text");
     refused("{{ 'x' is zz }}", "{}", "no test 'zz'");
     refused("{% generation %}\n{{ )", "{}", "line 2, column 4: this bracket was not opened");
-    refused("{% macro m(a) %}{% endmacro %}\n{{ m(1, 2) }}", "{}", "line 2, column 5: macro 'm' takes at most 1 arguments");
+    refused("{% macro m(a) %}{% endmacro %}\n{{ m(1, 2) }}", "{}", "line 2, column 5: macro 'm' takes at most 1 argument, not 2");
     refused("{% break %}", "{}", "line 1, column 4: break and continue stand in loops");
     refused("\xFF", "{}", "not valid UTF-8");
 }
