@@ -351,6 +351,86 @@ static void those_in_use_stay(void **state) {
     assert_int_equal(e.code, ERR_INVALID);
 }
 
+/* What was used last stays, whatever comes; what is found is not compiled. */
+static void the_one_used_longest_ago_goes(void **state) {
+    (void)state;
+    engine_grammar_counts before, after;
+    engine_grammar_read(en, &before);
+    uint32_t n = 0;
+    for (bool full = false; n < 600; n++) {
+        char source[64];
+        engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, "{\"const\":\"used all the time\"}"));
+        snprintf(source, sizeof source, "{\"const\":\"%u once\"}", n);
+        engine_grammar_read(en, &after);
+        uint32_t kept = after.kept;
+        engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, source));
+        engine_grammar_read(en, &after);
+        full |= after.kept <= kept; /* something made way */
+        if (n >= 400) assert_true(full);
+    }
+    assert_int_equal(after.compiled - before.compiled, n + 1);
+    assert_int_equal(after.found - before.found, n - 1);
+    for (uint32_t i = n - 20; i < n; i++) { /* and the newest are there, too */
+        char source[64];
+        snprintf(source, sizeof source, "{\"const\":\"%u once\"}", i);
+        engine_grammar_release(en, get(TEXT_GRAMMAR_SCHEMA, source));
+    }
+    engine_grammar_read(en, &after);
+    assert_int_equal(after.compiled - before.compiled, n + 1);
+}
+
+/* Twice in use is one in use. */
+static void those_in_use_are_counted_once(void **state) {
+    (void)state;
+    engine_grammar_counts counts;
+    engine_grammar *a = get(TEXT_GRAMMAR_SCHEMA, "{\"const\":1}"), *b = get(TEXT_GRAMMAR_SCHEMA, "{\"const\":1}");
+    engine_grammar *c = engine_grammar_hold(en, get(TEXT_GRAMMAR_SCHEMA, "{\"const\":2}"));
+    engine_grammar_read(en, &counts);
+    assert_int_equal(counts.in_use, 2);
+    engine_grammar_release(en, a), engine_grammar_release(en, c), engine_grammar_release(en, c);
+    engine_grammar_read(en, &counts);
+    assert_int_equal(counts.in_use, 1);
+    engine_grammar_release(en, b);
+}
+
+/* The room is a power of two: the largest that is no more than what was given. */
+static void the_room_is_rounded_down(void **state) {
+    (void)state;
+    uint64_t given = en->config.grammar_bytes;
+    size_t whole = engine_grammars_bytes(en);
+    en->config.grammar_bytes = given + given / 2;
+    assert_int_equal(engine_grammars_bytes(en), whole);
+    en->config.grammar_bytes = 2 * given;
+    assert_true(engine_grammars_bytes(en) > whole + given / 2);
+    en->config.grammar_bytes = given;
+}
+
+/* What a text has spent is its own: it stays when its states are forgotten, and another text begins with nothing. A
+ * token that does not fit is found out before the next mask. */
+static void the_account_is_the_texts(void **state) {
+    (void)state;
+    enum { SPENT = 1000000 };
+    engine_grammar *one = get(TEXT_GRAMMAR_SCHEMA, person), *two = get(TEXT_GRAMMAR_GBNF, "root ::= [a-z]+");
+    text_grammar_cursor c = {.spent = SPENT};
+    err e = {0};
+    assert_non_null(engine_grammar_mask(en, two, &c, NULL, 0, &e));
+    assert_true(c.spent < SPENT);
+    c.spent = SPENT;
+    (void)text_grammar_machine_init(en->grammars.machine, en->token_index);
+    assert_non_null(engine_grammar_mask(en, two, &c, NULL, 0, &e));
+    assert_true(c.spent >= SPENT);
+    assert_non_null(engine_grammar_mask(en, one, &c, NULL, 0, &e));
+    assert_true(c.spent < SPENT);
+
+    const uint64_t *mask = engine_grammar_mask(en, two, &c, NULL, 0, &e);
+    int32_t wrong = 0;
+    while (mask[wrong / 64] >> wrong % 64 & 1) wrong++;
+    assert_false(text_vocab_is_end(en->vocab, wrong));
+    assert_false(engine_grammar_accept(en, &c, wrong));
+    assert_null(engine_grammar_mask(en, two, &c, &wrong, 1, &e));
+    engine_grammar_release(en, one), engine_grammar_release(en, two);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_said_is_what_was_asked), cmocka_unit_test(guesses_change_nothing),
@@ -358,6 +438,8 @@ int main(void) {
         cmocka_unit_test(a_token_that_is_named),          cmocka_unit_test(an_end_that_is_named_may_stand_inside),
         cmocka_unit_test(many_schemas_stay_bounded),      cmocka_unit_test(those_in_use_stay),
         cmocka_unit_test(too_large_for_all_of_the_room), cmocka_unit_test(kinds_are_told_apart),
+        cmocka_unit_test(the_one_used_longest_ago_goes), cmocka_unit_test(those_in_use_are_counted_once),
+        cmocka_unit_test(the_room_is_rounded_down), cmocka_unit_test(the_account_is_the_texts),
     };
     return cmocka_run_group_tests(tests, up, down);
 }

@@ -620,6 +620,155 @@ static void a_parked_request_finds_its_pages(void **state) {
     world_down(&w);
 }
 
+/* ---- who goes, and who does not ---- */
+
+static uint32_t peek(const world *w, kv_terms t, const int32_t *text, uint32_t n) { /* looks, and counts for nothing */
+    size_t in_use;
+    return kv_cache_peek(w->c, &t, text, n, &in_use);
+}
+
+/* What is left of an entry whose end has gone is another's: then it is no entry any more. */
+static void an_entry_ends_where_others_part_from_it(void **state) {
+    (void)state;
+    world w;
+    int32_t one[3 * P], two[3 * P];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(one, 3 * P, 1, P);
+    text_of(two, 3 * P, 2, P);
+    converse(&w, sharing(), one, 2 * P, (kv_memory_of){0});
+    converse(&w, sharing(), two, 2 * P, (kv_memory_of){0});
+    assert_int_equal(counts(&w).entries, 2);
+    assert_int_equal(kv_cache_evict(w.c, 2 * 4096), 4096); /* of two pages behind the one that both have */
+    assert_int_equal(counts(&w).entries, 1);
+    assert_true(listed(&w, 2 * P) && !listed(&w, P));
+    world_down(&w);
+}
+
+/* Of two that were used alike the one goes whose last page costs less to compute again, or is larger. */
+static void cost_and_size_count(void **state) {
+    (void)state;
+    world w;
+    int32_t deep[6 * P], shallow[6 * P];
+    kv_cache_config config = config_of(plain_shape(), 32);
+    config.attend_macs = 1e6;
+    world_up(&w, config);
+    text_of(deep, 6 * P, 1, 0);
+    text_of(shallow, 6 * P, 2, 0);
+    converse(&w, sharing(), deep, 6 * P, (kv_memory_of){0});
+    converse(&w, sharing(), shallow, 2 * P, (kv_memory_of){0});
+    kv_cache_evict(w.c, 7 * 4096);
+    assert_int_equal(peek(&w, sharing(), deep, 6 * P), 6 * P);
+    assert_int_equal(peek(&w, sharing(), shallow, 6 * P), P);
+    world_down(&w);
+
+    world_up(&w, config_of(wide_shape(), 30));
+    kv_terms small = sharing(), large = sharing();
+    small.type = COMPUTE_KV_Q4, large.type = COMPUTE_KV_F16;
+    converse(&w, small, deep, 2 * P, (kv_memory_of){0});
+    converse(&w, large, deep, 2 * P, (kv_memory_of){0});
+    kv_cache_evict(w.c, counts(&w).pool.evictable_bytes - 1);
+    assert_int_equal(peek(&w, small, deep, 6 * P), 2 * P);
+    assert_int_equal(peek(&w, large, deep, 6 * P), P);
+    world_down(&w);
+}
+
+static void a_pin_is_not_part_of_what_goes_on_from_it(void **state) {
+    (void)state;
+    world w;
+    int32_t text[4 * P];
+    kv_entry_view v;
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(text, 4 * P, 1, 0);
+    converse(&w, sharing(), text, 2 * P, (kv_memory_of){.pin = true});
+    converse(&w, sharing(), text, 4 * P, (kv_memory_of){0});
+    assert_int_equal(counts(&w).entries, 2);
+    kv_cache_evict(w.c, 0);
+    assert_true(entry_of(&w, 2 * P, &v) && v.pinned);
+    assert_int_equal(used_pages(&w), 2);
+    kv_cache_clear(w.c);
+    world_down(&w);
+}
+
+static void the_oldest_pin_is_taken_back_first(void **state) {
+    (void)state;
+    for (int again = 0; again < 2; again++) { /* by when it was used, not when it was made */
+        world w;
+        int32_t one[2 * P], two[2 * P + P];
+        kv_entry_view v;
+        world_up(&w, config_of(plain_shape(), 32));
+        text_of(one, 2 * P, 1, 0);
+        text_of(two, 3 * P, 2, 0);
+        converse(&w, sharing(), one, 2 * P, (kv_memory_of){.pin = true});
+        tick(&w, 1000);
+        converse(&w, sharing(), two, 3 * P, (kv_memory_of){.pin = true});
+        tick(&w, 1000);
+        if (again) known_of(&w, sharing(), one, 2 * P);
+        assert_true(kv_cache_unpin_one(w.c));
+        assert_true(entry_of(&w, 2 * P, &v));
+        assert_int_equal(v.pinned, again);
+        assert_true(entry_of(&w, 3 * P, &v));
+        assert_int_equal(v.pinned, !again);
+        kv_cache_clear(w.c);
+        world_down(&w);
+    }
+}
+
+/* While it is held, what is remembered may become other, and not more; what an eviction has taken does not come back. */
+static void what_is_held_does_not_grow(void **state) {
+    (void)state;
+    world w;
+    static seq q;
+    int32_t one[5 * P], two[5 * P];
+    world_up(&w, config_of(plain_shape(), 32));
+    text_of(one, 5 * P, 1, 0);
+    text_of(two, 5 * P, 2, 0);
+    converse(&w, sharing(), one, 5 * P, (kv_memory_of){0});
+    kv_cache_hold(w.c, true);
+    seq_open(&w, &q, sharing());
+    assert_int_equal(seq_recall(&w, &q, one, 5 * P), 5 * P);
+    kv_cache_hold(w.c, true); /* said again while they are in use: what it was at first counts */
+    seq_close(&w, &q, NULL);
+    assert_int_equal(counts(&w).pool.evictable_bytes, 5 * 4096);
+    tick(&w, 1000);
+    converse(&w, sharing(), two, 3 * P, (kv_memory_of){0});
+    assert_int_equal(counts(&w).pool.evictable_bytes, 5 * 4096);
+    kv_cache_evict(w.c, 2 * 4096);
+    converse(&w, sharing(), two, 5 * P, (kv_memory_of){0});
+    assert_int_equal(counts(&w).pool.evictable_bytes, 2 * 4096);
+    kv_cache_hold(w.c, false);
+    converse(&w, sharing(), one, 5 * P, (kv_memory_of){0});
+    assert_true(counts(&w).pool.evictable_bytes > 5 * 4096);
+    world_down(&w);
+}
+
+/* Places in the table are taken from conversations before they are taken from requests that will come back; and nobody
+ * removes these by a number. */
+static void parked_requests_keep_their_place(void **state) {
+    (void)state;
+    world w;
+    int32_t text[2 * P];
+    kv_removed gone;
+    kv_cache_config config = config_of(plain_shape(), 64);
+    config.max_entries = 2;
+    world_up(&w, config);
+    for (int32_t i = 0; i < MOST_SEQUENCES; i++) { /* as many as can be */
+        text_of(text, 2 * P, i, 0);
+        converse(&w, sharing(), text, 2 * P, (kv_memory_of){.parked_for = (uint64_t)i + 1});
+    }
+    tick(&w, 100000000); /* long ago: they are worth little by now */
+    for (int32_t i = 0; i < 6; i++) {
+        text_of(text, 2 * P, 100 + i, 0);
+        converse(&w, sharing(), text, 2 * P, (kv_memory_of){0});
+        assert_int_equal(counts(&w).entries, i < 2 ? i + 1 : 2);
+    }
+    for (int32_t i = 0; i < MOST_SEQUENCES; i++) {
+        text_of(text, 2 * P, i, 0);
+        assert_int_equal(peek(&w, sharing(), text, 2 * P), 2 * P);
+        assert_false(kv_cache_remove(w.c, (uint64_t)i + 1, &gone));
+    }
+    world_down(&w);
+}
+
 /* ---- windows ---- */
 
 static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publish) {
@@ -948,6 +1097,54 @@ static void a_label_that_lies(void **state) {
     }
 }
 
+/* Pages of a path, as the file's labels say: what cannot follow there, or is there already, is not taken. */
+static void labels_that_do_not_fit_together(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t parent, n_tokens;
+        int32_t first;
+        bool taken;
+    } rows[] = {
+        {KV_SPILL_NONE, P, 0, true},  {0, P, 100, true},      {0, P - 4, 100, true}, /* the same, and less of it */
+        {0, P, 100, false},           {0, P - 4, 100, false}, /* a second time */
+        {2, P, 200, false},           /* behind a page that is not full */
+        {KV_SPILL_NONE, P, 300, true},
+    };
+    enum { N = sizeof rows / sizeof *rows };
+    world w;
+    err e = {0};
+    mem_ledger l;
+    uint32_t slots[N], taken = 0;
+    kv_cache_config config = spilling(plain_shape(), 32, 20);
+    size_t bytes = kv_set_bytes(&config.shape, config.type);
+    kv_spill_config file = {.path = spill_path, .file_bytes = config.spill_bytes, .identity = {1, 2}, .page_bytes_max = bytes};
+    mem_ledger_init(&l, UINT64_MAX);
+    kv_spill *s = kv_spill_open(&file, &l, &e);
+    assert_ok(s, e);
+    void *page = calloc(1, bytes);
+    for (size_t i = 0; i < N; i++) {
+        bool root = rows[i].parent == KV_SPILL_NONE;
+        kv_spill_label label = {.salt = {0, COMPUTE_KV_F16}, .parent = KV_SPILL_NONE, .kind = COMPUTE_KV_F16,
+                                .n_tokens = (uint8_t)rows[i].n_tokens, .payload_bytes = (uint32_t)bytes};
+        if (!root) {
+            label.parent = slots[rows[i].parent];
+            label.parent_serial = kv_spill_serial(s, label.parent);
+            label.depth = rows[i].parent == 2 ? 2 : 1;
+        }
+        for (uint32_t k = 0; k < rows[i].n_tokens; k++) label.tokens[k] = rows[i].first + (int32_t)k;
+        slots[i] = kv_spill_put(s, &label, (const void *[]){page}, &bytes, 1, &e);
+        assert_int_not_equal(slots[i], KV_SPILL_NONE);
+        taken += rows[i].taken;
+    }
+    free(page);
+    kv_spill_close(s);
+    world_up(&w, config);
+    assert_int_equal(counts(&w).spill.used, taken);
+    assert_int_equal(counts(&w).entries, 3); /* the ends: 2 P, 2 P - 4, and P alone */
+    assert_true(listed(&w, 2 * P) && listed(&w, 2 * P - 4) && listed(&w, P));
+    world_down(&w);
+}
+
 static void not_worth_the_disk(void **state) {
     (void)state;
     world w;
@@ -963,6 +1160,48 @@ static void not_worth_the_disk(void **state) {
         assert_int_equal(counts(&w).entries, 0);
         assert_false(kv_cache_write_behind(w.c, 9));
     }
+    world_down(&w);
+}
+
+/* A slot holds a page of the server's own type: of larger ones nothing is written. */
+static void larger_pages_than_slots(void **state) {
+    (void)state;
+    world w;
+    int32_t text[3 * P];
+    kv_cache_config config = config_of(wide_shape(), 32);
+    (void)unlink(spill_path);
+    config.type = COMPUTE_KV_Q8;
+    config.spill_path = spill_path;
+    config.spill_bytes = 4096 * 3 + 20 * kv_set_bytes(&config.shape, COMPUTE_KV_Q8);
+    world_up(&w, config);
+    kv_cache_note_speed(w.c, 1e6);
+    kv_terms larger = sharing(), own = sharing(), smaller = sharing();
+    larger.type = COMPUTE_KV_F16, own.type = COMPUTE_KV_Q8, smaller.type = COMPUTE_KV_Q4;
+    text_of(text, 3 * P, 1, 0);
+    converse(&w, larger, text, 2 * P, (kv_memory_of){0});
+    assert_false(kv_cache_write_behind(w.c, 9));
+    kv_cache_evict(w.c, 0);
+    assert_int_equal(counts(&w).spilled_pages, 0);
+    assert_int_equal(counts(&w).entries, 0);
+    converse(&w, own, text, 2 * P, (kv_memory_of){0});
+    converse(&w, smaller, text, 2 * P, (kv_memory_of){0});
+    kv_cache_evict(w.c, 0);
+    assert_int_equal(counts(&w).spilled_pages, 4);
+    assert_int_equal(known_of(&w, own, text, 3 * P), 2 * P);
+    assert_int_equal(known_of(&w, smaller, text, 3 * P), 2 * P);
+    world_down(&w);
+}
+
+/* How long a token takes follows what is measured, a tenth at a time: one slow step does not fill the disk. */
+static void the_speed_is_smoothed(void **state) {
+    (void)state;
+    world w;
+    world_up(&w, spilling(plain_shape(), 32, 20));
+    kv_cache_note_speed(w.c, 10);
+    assert_true(counts(&w).recompute_ms_per_page == 10.0 * P);
+    kv_cache_note_speed(w.c, 20);
+    double ms = counts(&w).recompute_ms_per_page / P;
+    assert_true(ms > 10.99 && ms < 11.01);
     world_down(&w);
 }
 
@@ -1226,6 +1465,15 @@ int main(void) {
         cmocka_unit_test(a_full_file),
         cmocka_unit_test(computed_again_while_in_the_file),
         cmocka_unit_test(any_order),
+        cmocka_unit_test(an_entry_ends_where_others_part_from_it),
+        cmocka_unit_test(cost_and_size_count),
+        cmocka_unit_test(a_pin_is_not_part_of_what_goes_on_from_it),
+        cmocka_unit_test(the_oldest_pin_is_taken_back_first),
+        cmocka_unit_test(what_is_held_does_not_grow),
+        cmocka_unit_test(parked_requests_keep_their_place),
+        cmocka_unit_test(larger_pages_than_slots),
+        cmocka_unit_test(the_speed_is_smoothed),
+        cmocka_unit_test(labels_that_do_not_fit_together),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests_name("kv_cache", tests, spill_path_up, spill_path_down);
