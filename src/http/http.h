@@ -114,8 +114,9 @@ const char *http_request_id(const http_request *r); /* "req_…", also sent as x
 void http_set_header(http_request *r, const char *name, const char *value);
 
 /* Instead of an answer: work(ctx, r) will be called once on the worker thread, when it has done what was handed over
- * before, and answers as a handler does. The event thread does not touch r meanwhile, so no pull and no gone is called
- * before work has returned. One whose client leaves, or whose time is over, before its turn comes is never called. */
+ * before (of long bodies perhaps after short ones that came later), and answers as a handler does. The event thread
+ * does not touch r meanwhile, so no pull and no gone is called before work has returned. One whose client leaves, or
+ * whose time is over, before its turn comes is never called. */
 void http_hand_over(http_request *r, http_handler *work, void *ctx);
 
 /* A whole answer. The body is copied, into the request's own buffer or the pool: 429 instead when none is

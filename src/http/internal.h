@@ -135,6 +135,7 @@ typedef struct http_work {
     bool started;
     pthread_cond_t wanted;
     http_request *first; /* of those that wait, in order of arrival */
+    uint32_t overtaking; /* so many since the first had its turn */
 } http_work;
 
 struct http_server {

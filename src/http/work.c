@@ -11,6 +11,8 @@
 #include "http/internal.h"
 #include "plat/thread.h"
 
+enum { OVERTAKING_MOST = 16 }; /* in a row: then the first has its turn, whatever comes */
+
 /* Lock held, as in all of the below but the thread itself. */
 static void append(http_request *r, http_lane lane) {
     http_work *w = &r->server->work[lane];
@@ -28,6 +30,17 @@ static void take_out(http_request *r) {
     while (*at != r) at = &(*at)->next_work;
     *at = r->next_work;
     r->conn->deadline_ns = 0;
+}
+
+static bool is_short(const http_request *r) { return r->buffer.len <= HTTP_INLINE_BYTES; } /* its body */
+
+/* In order of arrival, but short bodies overtake long ones: many of these must not keep everyone else waiting. */
+static http_request *next_of(http_work *w) {
+    http_request *next = w->first;
+    if (!next || is_short(next) || w->overtaking == OVERTAKING_MOST) return w->overtaking = 0, next;
+    while (next && !is_short(next)) next = next->next_work;
+    w->overtaking = next ? w->overtaking + 1 : 0;
+    return next ? next : w->first;
 }
 
 /* Out of the worker's hands, and awake where the event thread has something to do. */
@@ -93,7 +106,7 @@ static void *run(void *arg) {
     http_lock(s);
     for (;;) {
         while (!w->first && !s->stopping) pthread_cond_wait(&w->wanted, &s->lock);
-        http_request *r = w->first;
+        http_request *r = next_of(w);
         if (!r) break;
         take_out(r);
         do_work(r);

@@ -34,6 +34,7 @@ typedef struct world {
     answer *answers[MAX_ANSWERS];
     int count;
     atomic_int worked;
+    char order[64]; /* the first byte of each body that the worker took */
     atomic_bool hold, hold_words, stop_engine;
     pthread_t engine;
 } world;
@@ -162,7 +163,8 @@ static void serve(void *ctx, http_request *r) {
 /* /held stays on the worker until it is let go; wakes and late replies reach the others while they are there. */
 static void on_worker(void *ctx, http_request *r) {
     world *w = ctx;
-    w->worked++;
+    int n = w->worked++;
+    if (n < (int)sizeof w->order - 1) w->order[n] = http_body(r).len ? *http_body(r).data : '-';
     while (str_is(http_query(r, "held"), "yes") && w->hold) usleep(100);
     serve(w, r);
     if (str_is(http_query(r, "slow"), "yes")) usleep(2000);
@@ -281,6 +283,17 @@ static uint32_t active(world *w) {
 static void wait_idle(world *w) {
     for (int i = 0; i < 20000 && active(w); i++) usleep(1000);
     assert_int_equal(active(w), 0);
+}
+
+static uint32_t worked_for(world *w) {
+    http_counts counts;
+    http_server_counts(w->server, &counts);
+    return counts.worked_for;
+}
+
+static void wait_worked_for(world *w, uint32_t n) {
+    for (int k = 0; k < 20000 && worked_for(w) != n; k++) usleep(1000);
+    assert_int_equal(worked_for(w), n);
 }
 
 /* ---- plain requests ---- */
@@ -862,6 +875,39 @@ static void test_worker_takes_too_long(void **state) {
     stop(w);
 }
 
+/* A body of n letters, sent whole, and waiting for the worker as the in_line-th. */
+static client post_letters(world *w, char letter, size_t n, uint32_t in_line) {
+    client c = open_client(w);
+    char head[128], *body = malloc(n);
+    snprintf(head, sizeof head, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", n);
+    memset(body, letter, n);
+    client_text(&c, head);
+    client_send(&c, body, n);
+    free(body);
+    wait_worked_for(w, in_line);
+    return c;
+}
+
+/* Long bodies wait for short ones that come later, but not for ever. */
+static void test_short_ones_overtake(void **state) {
+    (void)state;
+    enum { LONG = 3, SHORT = 20, ALL = LONG + SHORT };
+    http_config config = small_config();
+    config.max_active = 32;
+    world *w = start(&config);
+    client held, c[ALL];
+    hold_worker(w, &held, 1);
+    for (int i = 0; i < ALL; i++)
+        c[i] = post_letters(w, i < LONG ? 'L' : 's', i < LONG ? 100000 : 100, (uint32_t)i + 2);
+    let_worker_go(w);
+    assert_int_equal(ask(&held, ""), 200);
+    for (int i = 0; i < ALL; i++) assert_int_equal(ask(&c[i], ""), 200);
+    assert_string_equal(w->order, "-ssssssssssssssssLssssLL");
+    client_close(&held);
+    for (int i = 0; i < ALL; i++) client_close(&c[i]);
+    stop(w);
+}
+
 static void *let_go_soon(void *ctx) {
     usleep(50000);
     let_worker_go(ctx);
@@ -905,17 +951,6 @@ static void hold_words(world *w, client *c) {
     }
     for (int k = 0; k < 20000 && !in_words; k++) usleep(1000);
     assert_int_equal(in_words, 1);
-}
-
-static uint32_t worked_for(world *w) {
-    http_counts counts;
-    http_server_counts(w->server, &counts);
-    return counts.worked_for;
-}
-
-static void wait_worked_for(world *w, uint32_t n) {
-    for (int k = 0; k < 20000 && worked_for(w) != n; k++) usleep(1000);
-    assert_int_equal(worked_for(w), n);
 }
 
 /* Whatever is worded, others are prepared and answered; then each has its words, and its connection lives on. */
@@ -1561,7 +1596,8 @@ int main(void) {
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_worker_blocks_nobody),
-        cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long), cmocka_unit_test(test_stop_with_work),
+        cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long),
+        cmocka_unit_test(test_short_ones_overtake), cmocka_unit_test(test_stop_with_work),
         cmocka_unit_test(test_wording_blocks_nobody), cmocka_unit_test(test_client_leaves_the_wording), cmocka_unit_test(test_stop_with_words),
         cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_each_deadline_is_its_own),
         cmocka_unit_test(test_controls_in_paths), cmocka_unit_test(test_slots_run_out),
