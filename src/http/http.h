@@ -55,12 +55,12 @@ typedef struct http_refusal {
  * read. Called on the event thread, with no lock held. */
 typedef const http_refusal *http_gate(void *ctx, const http_request *r);
 
-/* The body of a refusal made here, in the words of whoever the path belongs to. Returns the status it goes with. Called
- * as http_gate is. */
+/* The body of a refusal made here, in the words of whoever the path belongs to. Returns the status it goes with. The
+ * method is empty where it is not known; headers may be missing. Called with a lock held, so it takes none. */
 typedef int http_refusal_words(void *ctx, const http_request *r, const http_refusal *why, const char *id, buf *to);
 
 /* Headers that go with every answer to r, a refusal's included: who may read it (CORS). Returns how many it filled.
- * Called on the event thread, with no lock held. */
+ * Called as http_refusal_words is. */
 enum { HTTP_EXTRA_FIELDS = 12 };
 typedef uint32_t http_extra_fields(void *ctx, const http_request *r, http_field out[HTTP_EXTRA_FIELDS]);
 

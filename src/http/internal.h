@@ -83,6 +83,7 @@ struct http_conn {
     uint32_t generation;  /* counts answers and waits, so that a late event of the watcher finds no stranger */
     http_request *request;
     struct MHD_Connection *mhd; /* of the request in hand */
+    const char *url;            /* its path, in the library's buffer, once its first line is there */
     size_t need_bytes;          /* of buffer, before more of its body is read */
     bool in_line;               /* suspended in the library until there is room for its body; then: */
     http_conn *next_in_line;
@@ -175,6 +176,9 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
 void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode what);
 size_t http_unescape(void *cls, struct MHD_Connection *mhd, char *text);
+void *http_on_line(void *cls, const char *url, struct MHD_Connection *mhd);
+/* The request as far as it is there, for whoever is asked about it before it has a slot, or never gets one. */
+http_request http_asked_of(http_server *s, struct MHD_Connection *mhd, const char *url, const char *method);
 
 /* ---- admit.c: slots and buffers, first come first served. Lock held ---- */
 http_request *http_take_slot(http_server *s, http_conn *c, bool has_body);
@@ -212,16 +216,15 @@ uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field ou
 /* What a refusal says where nobody else words it; r: NULL where the request has no path yet. Returns the status. */
 enum { HTTP_REFUSAL_BYTES = 1024 };
 int http_word_refusal(http_server *s, const http_request *r, const http_refusal *why, const char *id, buf *to);
-/* Sends the whole answer past the library (which could not answer before the body's end), says that
- * nothing follows, and leaves the connection to be drained for HTTP_LINGER_MS. said: of why; NULL: worded here. Lock
- * held. */
-typedef struct http_said {
-    int status;
-    char id[HTTP_ID_BYTES];
-    str body;
-} http_said;
-void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, const http_field *fields, uint32_t n,
-                 bool without_body);
+/* Sends the whole answer past the library (which could not answer before the body's end), says that nothing follows,
+ * and leaves the connection to be drained for HTTP_LINGER_MS. It is worded for asked, with the fields that say who may
+ * read it (CORS); asked NULL: nothing is known of the request. busy: what http_ask_busy_fields has filled; NULL:
+ * nothing. Lock held. */
+typedef struct http_busy {
+    http_field fields[HTTP_BUSY_FIELDS];
+    uint32_t n;
+} http_busy;
+void http_refuse(http_conn *c, const http_request *asked, const http_refusal *why, const http_busy *busy);
 
 /* ---- stream.c: answers ---- */
 /* Hands the request's answer, as far as there is one, to the library. Event thread. */

@@ -40,24 +40,15 @@ static void drop_what_came(const http_conn *c) {
     for (int i = 0; i < PIECES_MOST && recv(c->fd, piece, sizeof piece, MSG_DONTWAIT) > 0; i++) continue;
 }
 
-/* Past the library, as other refusals go. */
-static void refuse(http_conn *c, const http_refusal *why) {
+/* Past the library, as other refusals go. Where the first line was read, the dialect is its path's; headers that came
+ * whole before the one that was too many say who may read the answer. Of a line that is too long, or of another version
+ * of HTTP, nothing is known but that: the answer is in OpenAI's words, and without CORS headers. */
+static void refuse(http_conn *c, struct MHD_Connection *mhd, const http_refusal *why) {
     http_server *s = c->server;
-    char memory[HTTP_REFUSAL_BYTES];
-    mem_arena arena;
-    mem_arena_over(&arena, memory, sizeof memory);
-    base_alloc alloc = mem_arena_alloc(&arena);
-    buf body;
-    http_said said;
-    buf_init(&body, &alloc, sizeof memory);
-    buf_reserve(&body, sizeof memory - 2);
     http_lock(s);
-    http_make_id(s, said.id);
-    http_unlock(s);
-    said.status = http_word_refusal(s, c->request, why, said.id, &body); /* chunks come when a request is known */
-    said.body = buf_str(&body);
-    http_lock(s);
-    if (c->phase != CONN_REFUSED) http_refuse(c, why, &said, NULL, 0, false);
+    const http_request asked = http_asked_of(s, mhd, c->url ? c->url : "", "");
+    const http_request *known = c->request && c->request->path.len ? c->request : c->url ? &asked : NULL;
+    if (c->phase != CONN_REFUSED) http_refuse(c, known, why, NULL);
     http_unlock(s);
 }
 
@@ -66,7 +57,7 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned status, 
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     http_conn *c = info ? info->socket_context : NULL;
     if (!c) return http_queue_response(mhd, status, response);
-    refuse(c, refusal_of(status));
+    refuse(c, mhd, refusal_of(status));
     drop_what_came(c);
     return MHD_NO;
 }

@@ -44,39 +44,43 @@ int http_word_refusal(http_server *s, const http_request *r, const http_refusal 
     return why->status;
 }
 
-static void put_head(buf *out, const http_said *said) {
+static void put_head(buf *out, int status, const char *id, size_t body_bytes) {
     buf_printf(out,
                "HTTP/1.1 %d %s\r\nx-request-id: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
                "Connection: close\r\n",
-               said->status, MHD_get_reason_phrase_for((unsigned)said->status), said->id, said->body.len);
+               status, MHD_get_reason_phrase_for((unsigned)status), id, body_bytes);
 }
 
-void http_refuse(http_conn *c, const http_refusal *why, const http_said *said, const http_field *fields, uint32_t n,
-                 bool without_body) {
-    char memory[12 * 1024];
+static void put_fields(buf *out, const http_field *fields, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) buf_printf(out, "%s: %s\r\n", fields[i].name, fields[i].value);
+}
+
+void http_refuse(http_conn *c, const http_request *asked, const http_refusal *why, const http_busy *busy) {
+    http_server *s = c->server;
+    http_field extra[HTTP_EXTRA_FIELDS];
+    char memory[12 * 1024], id[HTTP_ID_BYTES];
     mem_arena arena;
     mem_arena_over(&arena, memory, sizeof memory);
     base_alloc alloc = mem_arena_alloc(&arena);
     buf json, text;
-    http_said own;
     buf_init(&json, &alloc, HTTP_REFUSAL_BYTES);
-    if (!said) {
-        http_make_id(c->server, own.id);
-        own.status = http_word_refusal(c->server, NULL, why, own.id, &json);
-        own.body = buf_str(&json);
-        said = &own;
-    }
+    buf_reserve(&json, HTTP_REFUSAL_BYTES - 2);
+    http_make_id(s, id);
+    int status = http_word_refusal(s, asked, why, id, &json);
+    uint32_t n = asked && s->config.extra_fields ? s->config.extra_fields(s->ctx, asked, extra) : 0;
     buf_init(&text, &alloc, 8 * 1024); /* all the fields there can be, and a body */
     buf_reserve(&text, 8 * 1024 - 2);
-    put_head(&text, said);
-    for (uint32_t i = 0; i < n; i++) buf_printf(&text, "%s: %s\r\n", fields[i].name, fields[i].value);
+    put_head(&text, status, id, json.len);
+    if (busy) put_fields(&text, busy->fields, busy->n);
+    put_fields(&text, extra, n);
+    if (*why->field.name) put_fields(&text, &why->field, 1);
     buf_append_str(&text, STR("\r\n"));
-    if (!without_body) buf_append_str(&text, said->body);
+    if (!asked || !str_is(asked->method, "HEAD")) buf_append_str(&text, buf_str(&json));
     CHECK(!text.failed);
     /* Nothing of ours waits in this socket, so a short text goes in whole; if the client left, so be it. */
     (void)!send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(c->fd, SHUT_WR);
     c->phase = CONN_REFUSED;
     c->deadline_ns = http_deadline_in(HTTP_LINGER_MS);
-    c->server->counts.refused++;
+    s->counts.refused++;
 }

@@ -80,11 +80,19 @@ static bool read_target(http_request *r, const char *url) {
     return path.data[0] == '/' || str_is(path, "*");
 }
 
-/* The request as far as its line and headers go, for whoever is asked about it before it has a slot. */
-static http_request asked_of(http_server *s, struct MHD_Connection *mhd, const char *url, const char *method) {
+http_request http_asked_of(http_server *s, struct MHD_Connection *mhd, const char *url, const char *method) {
     http_request r = {.server = s, .mhd = mhd, .method = str_of(method)};
     if (!read_target(&r, url)) r.path = str_of(url);
     return r;
+}
+
+/* The first line is there, and no header yet. In place of what is returned the library hands out *context. */
+void *http_on_line(void *cls, const char *url, struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    http_conn *c = info ? info->socket_context : NULL;
+    (void)cls;
+    if (c) c->url = url;
+    return NULL;
 }
 
 /* %00 and its like, which http_unescape leaves as a control character. */
@@ -135,7 +143,7 @@ static const http_refusal *check_headers(http_server *s, struct MHD_Connection *
 /* Lock let go meanwhile; without a deadline the watcher leaves the connection alone. */
 static const http_refusal *ask_gate(http_conn *c, struct MHD_Connection *mhd, const char *url, const char *method) {
     http_server *s = c->server;
-    const http_request asked = asked_of(s, mhd, url, method);
+    const http_request asked = http_asked_of(s, mhd, url, method);
     c->deadline_ns = 0;
     http_unlock(s);
     const http_refusal *why = s->config.gate(s->ctx, &asked);
@@ -205,28 +213,14 @@ static const http_refusal *take_body(http_conn *c, const char *url, const char *
     return NULL;
 }
 
-/* Lock held, but for the moment in which it is worded: the watcher may then end the connection. */
-static void refuse(http_conn *c, const http_request *asked, const http_refusal *why, uint64_t need_bytes, bool head) {
+/* Lock held, but for the moment in which it is asked how busy we are: the watcher may then end the connection. */
+static void refuse(http_conn *c, const http_request *asked, const http_refusal *why, uint64_t need_bytes) {
     http_server *s = c->server;
-    http_field fields[HTTP_BUSY_FIELDS + HTTP_EXTRA_FIELDS + 1];
-    uint32_t n = 0;
-    char memory[HTTP_REFUSAL_BYTES];
-    mem_arena arena;
-    mem_arena_over(&arena, memory, sizeof memory);
-    base_alloc alloc = mem_arena_alloc(&arena);
-    buf body;
-    http_said said;
-    buf_init(&body, &alloc, sizeof memory);
-    buf_reserve(&body, sizeof memory - 2);
-    http_make_id(s, said.id);
+    http_busy busy = {.n = 0};
     http_unlock(s);
-    said.status = http_word_refusal(s, asked, why, said.id, &body);
-    if (why->status == 429 || why->status == 503) n = http_ask_busy_fields(s, need_bytes, fields);
-    if (s->config.extra_fields) n += s->config.extra_fields(s->ctx, asked, fields + n);
+    if (why->status == 429 || why->status == 503) busy.n = http_ask_busy_fields(s, need_bytes, busy.fields);
     http_lock(s);
-    said.body = buf_str(&body);
-    if (*why->field.name) fields[n++] = why->field;
-    if (c->phase != CONN_REFUSED) http_refuse(c, why, &said, fields, n, head);
+    if (c->phase != CONN_REFUSED) http_refuse(c, asked, why, &busy);
 }
 
 static enum MHD_Result run_handler(http_conn *c) {
@@ -274,9 +268,9 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
         c->generation++;
         return run_handler(c);
     }
-    const http_request asked = asked_of(s, mhd, url, method);
+    const http_request asked = http_asked_of(s, mhd, url, method);
     if (why && c->request) http_give_slot(c->request);
-    if (why) refuse(c, &asked, why, need_bytes, !strcmp(method, "HEAD"));
+    if (why) refuse(c, &asked, why, need_bytes);
     http_unlock(s);
     return result;
 }
@@ -289,6 +283,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context, en
     *context = NULL;
     if (!c) return;
     http_lock(s);
+    c->url = NULL;
     http_request *r = c->request;
     CHECK(!r || r->work_state == WORK_NONE); /* it sleeps as long as a worker has it */
     bool completed = r && why == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->client_gone;

@@ -145,6 +145,7 @@ static bool start_library(http_server *s, err *e) {
         MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, s,
         MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL,
+        MHD_OPTION_URI_LOG_CALLBACK, http_on_line, NULL,
         MHD_OPTION_END);
     if (s->daemon) return true;
     close(fd);

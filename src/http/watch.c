@@ -69,7 +69,11 @@ static void deadline_passed(http_conn *c) {
     }
     bool waits_for_headers = c->phase == CONN_WAITING && !c->used_before;
     bool waits_for_body = c->phase == CONN_BODY || c->phase == CONN_OUTSIDE;
-    if (waits_for_headers || waits_for_body) http_refuse(c, &late, NULL, NULL, 0, false);
+    if (waits_for_headers) http_refuse(c, NULL, &late, NULL); /* these are the event thread's while they arrive */
+    if (waits_for_body) {
+        const http_request asked = http_asked_of(c->server, c->mhd, c->url ? c->url : "", "");
+        http_refuse(c, c->request ? c->request : c->url ? &asked : NULL, &late, NULL);
+    }
     (void)shutdown(c->fd, SHUT_RDWR);
     c->deadline_ns = 0;
 }

@@ -194,6 +194,35 @@ def bodies_and_heads():
         expect(s.get("/health").status, 200, "and on it goes")
 
 
+@test
+def refusals_of_the_library_are_the_paths_own():
+    """Where the path is known its dialect words them; an Origin that came before is told that it may read them."""
+    with Server("--cors-origin", "https://a.example.com") as s:
+        local, large = b"Origin: https://a.example.com\r\nHost: localhost\r\n", b"X: " + b"a" * 30000 + b"\r\n\r\n"
+        bad_chunk = b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+        for path, key in ((b"/v1/chat/completions", "error"), (b"/v1/messages", "type"), (b"/api/chat", "error"), (b"/generate", "error"), (b"/nowhere", "error")):
+            for about, status, rest in (("large headers", 431, local + large), ("no chunk", 400, local + bad_chunk), ("two lengths", 400, local + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"),
+                                        ("gzip", 415, local + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"), ("a body too large", 413, local + b"Content-Length: 99999999\r\n\r\n"),
+                                        ("a huge chunk", 413, local + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n")):
+                r = s.raw(b"POST " + path + b" HTTP/1.1\r\n" + rest)
+                expect(r.status, status, "%s, %s" % (path, about))
+                expect(r.headers["Content-Type"], "application/json", "%s, %s" % (path, about))
+                expect(r.headers.get("Access-Control-Allow-Origin"), "https://a.example.com", "%s, %s" % (path, about))
+                words = r.json()
+                check(key in words, lambda: "%s, %s: %s" % (path, about, words))
+                expect(isinstance(words["error"], str), path.startswith(b"/api/"), "Ollama's errors are texts: %s, %s" % (path, about))
+                expect(words.get("type"), "error" if path == b"/v1/messages" else None, about)
+            r = s.raw(b"POST " + path + b" HTTP/1.1\r\nOrigin: https://b.example.com\r\nHost: localhost\r\n" + large)
+            expect((r.status, r.headers.get("Access-Control-Allow-Origin")), (431, None), "a page that may not read it")
+        r = s.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nPOST /v1/messages HTTP/1.1\r\n" + large)
+        expect(r.status, 200, "the first of two")
+        for raw, status in ((b"GET /" + b"a" * 20000, 414), (b"POST /v1/messages HTTP/7.0\r\n", 505)):
+            r = s.raw(raw + b" HTTP/1.1\r\n" + local + b"\r\n")  # of these there is no more than that
+            expect((r.status, r.headers["Content-Type"]), (status, "application/json"), raw[:30])
+            check("message" in r.json()["error"], raw[:30])
+        expect(s.get("/health").status, 200, "and on it goes")
+
+
 def ask_v6(s, raw):
     with socket.create_connection(("::1", s.port), 10) as c:
         c.sendall(raw)
