@@ -1,167 +1,9 @@
 #include "cli/top_view.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-/* ---- a pen that knows its column ---- */
-
-typedef enum style {
-    PLAIN, DIM, BOLD, GOOD, MIND, WARN, BAD, WORST, WATER, HULL, BOTTOM, BOTTOM_EDGE, MARK, BAR, LENT,
-} style;
-
-static const char *const style_codes[] = {
-    [PLAIN] = "0",      [DIM] = "2",      [BOLD] = "1",           [GOOD] = "32",    [MIND] = "33",
-    [WARN] = "1;33",    [BAD] = "1;31",   [WORST] = "1;97;41",    [WATER] = "34",   [HULL] = "37",
-    [BOTTOM] = "31",    [BOTTOM_EDGE] = "31;44",                  [MARK] = "30;47", [BAR] = "36",
-    [LENT] = "35",
-};
-
-typedef struct pen {
-    const top_view *view;
-    buf *out;
-    uint32_t columns, column, lines;
-    style now;
-} pen;
-
-static void pen_style(pen *p, style s) {
-    if (!p->view->color || s == p->now) return;
-    buf_printf(p->out, s == PLAIN ? "\033[0m" : "\033[0;%sm", style_codes[s]);
-    p->now = s;
-}
-
-/* What does not fit the line is left out. */
-static void pen_text(pen *p, style s, const char *text) {
-    size_t n, len = strlen(text);
-    uint32_t cp;
-    if (*text && p->column < p->columns) pen_style(p, s);
-    for (size_t i = 0; i < len && p->column < p->columns; i += n, p->column++) {
-        int got = utf8_decode(text + i, len - i, &cp);
-        n = got > 0 ? (size_t)got : 1;
-        if (got > 0 && (got == 1 || p->view->utf8)) buf_append(p->out, text + i, n);
-        else buf_append(p->out, "?", 1);
-    }
-}
-
-__attribute__((format(printf, 3, 4)))
-static void pen_print(pen *p, style s, const char *format, ...) {
-    char text[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    pen_text(p, s, text);
-}
-
-static void pen_end(pen *p) {
-    pen_style(p, PLAIN);
-    buf_append(p->out, "\n", 1);
-    p->column = 0;
-    p->lines++;
-}
-
-/* Words; what does not fit the line goes on in the next, under `indent`. */
-__attribute__((format(printf, 4, 5)))
-static void pen_words(pen *p, style s, uint32_t indent, const char *format, ...) {
-    char text[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    for (char *word = text, *next; *word; word = next) {
-        next = word + strcspn(word, " ");
-        next += strspn(next, " ");
-        char after = *next;
-        *next = 0;
-        size_t len = strcspn(word, " ");
-        if (p->column > indent && p->column + len > p->columns) {
-            pen_end(p);
-            while (p->column < indent) pen_text(p, PLAIN, " ");
-        }
-        pen_text(p, s, word);
-        *next = after;
-    }
-}
-
-static void pen_repeat(pen *p, style s, const char *sign, uint32_t n) {
-    while (n-- && p->column < p->columns) pen_text(p, s, sign);
-}
-
-static void pen_to(pen *p, uint32_t column) {
-    if (p->column < column) pen_repeat(p, PLAIN, " ", column - p->column);
-}
-
-static const char *either(const pen *p, const char *utf8, const char *ascii) {
-    return p->view->utf8 ? utf8 : ascii;
-}
-
-/* ---- small parts ---- */
-
-static style level_style(const char *level) {
-    static const char *const names[] = {"safe", "caution", "warning", "critical", "emergency"};
-    static const style styles[] = {GOOD, MIND, WARN, BAD, WORST};
-    for (int i = 0; i < 5; i++)
-        if (!strcmp(level, names[i])) return styles[i];
-    return BOLD;
-}
-
-static double share(uint64_t part, uint64_t whole) {
-    return whole && whole != UINT64_MAX ? fmin((double)part / (double)whole, 9.99) : 0;
-}
-
-/* n eighths of a cell, from below or from the left. */
-static const char *eighths_up(const pen *p, int n) {
-    static const char *const blocks[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-    static const char *const signs[] = {" ", ".", ".", ":", "-", "=", "+", "*", "#"};
-    n = n < 0 ? 0 : n > 8 ? 8 : n;
-    return either(p, blocks[n], signs[n]);
-}
-
-static const char *eighths_right(const pen *p, int n) {
-    static const char *const blocks[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    return either(p, blocks[n & 7], n >= 4 ? "=" : "");
-}
-
-/* A bar of `width` cells, filled to `part`, with a tick where the peak was. */
-static void bar(pen *p, style s, uint32_t width, double part, double peak) {
-    uint32_t start = p->column, eighths = (uint32_t)lround(fmin(fmax(part, 0), 1) * width * 8);
-    if (part > 0 && eighths == 0) eighths = 1;
-    pen_repeat(p, s, either(p, "█", "="), eighths / 8);
-    pen_text(p, s, eighths_right(p, (int)(eighths % 8)));
-    uint32_t tick = width ? (uint32_t)(fmin(fmax(peak, 0), 1) * (width - 1)) : 0;
-    if (peak > 0 && start + tick >= p->column) {
-        pen_to(p, start + tick);
-        pen_text(p, DIM, either(p, "│", "|"));
-    }
-    pen_to(p, start + width);
-}
-
-static const char *count_text(uint64_t n, char out[BYTES_TEXT_BYTES]) {
-    if (n < 100000) snprintf(out, BYTES_TEXT_BYTES, "%llu", (unsigned long long)n);
-    else if (n < 100000000) snprintf(out, BYTES_TEXT_BYTES, "%.1fk", (double)n / 1e3);
-    else if (n < 100000000000) snprintf(out, BYTES_TEXT_BYTES, "%.1fM", (double)n / 1e6);
-    else snprintf(out, BYTES_TEXT_BYTES, "%.3g", (double)n);
-    return out;
-}
-
-static const char *speed_text(double v, char out[BYTES_TEXT_BYTES]) {
-    if (v < 0) snprintf(out, BYTES_TEXT_BYTES, "-");
-    else snprintf(out, BYTES_TEXT_BYTES, v < 9.95 ? "%.1f" : v < 1e6 ? "%.0f" : "%.2g", v);
-    return out;
-}
-
-/* A figure and what it counts: the figure in bold. */
-static void figure(pen *p, const char *value, const char *unit) {
-    pen_text(p, BOLD, value);
-    pen_print(p, PLAIN, " %s", unit);
-}
-
-static const char *size_text(const pen *p, uint64_t bytes, char out[BYTES_TEXT_BYTES]) {
-    if (bytes == UINT64_MAX) snprintf(out, BYTES_TEXT_BYTES, "%s", either(p, "–", "-"));
-    else if (bytes >= UINT64_C(1) << 60) snprintf(out, BYTES_TEXT_BYTES, "%.3g B", (double)bytes);
-    else bytes_text(bytes, out);
-    return out;
-}
+#include "cli/top_pen.h"
 
 /* ---- the ship ----
  *
@@ -189,7 +31,7 @@ static const ship_row ship_rows[SHIP_ROWS] = {
 
 /* Rows under the top of the picture, in eighths, at which the water stands. */
 static int water_eighths(const top_snapshot *s) {
-    double used = share(s->used_bytes, s->line_bytes);
+    double used = pen_share(s->used_bytes, s->line_bytes);
     double low = (KEEL_ROW + 0.375) * 8, mark = (MARK_ROW + 0.5) * 8;
     return (int)lround(low - fmin(used, 1.25) * (low - mark));
 }
@@ -206,7 +48,7 @@ static void water_cell(pen *p, int surface, int row) {
     if (wet <= 0) pen_text(p, PLAIN, " ");
     else if (!p->view->utf8) pen_text(p, WATER, wet >= 8 ? "." : "~");
     else if (wet >= 8) pen_text(p, WATER, p->view->color ? "█" : "░");
-    else pen_text(p, WATER, eighths_up(p, wet));
+    else pen_text(p, WATER, pen_eighths_up(p, wet));
 }
 
 enum { MARK_COLUMN = 15, MARK_COLUMNS = 3 };
@@ -231,7 +73,7 @@ static style hull_style(const pen *p, int surface, int row, bool edge) {
 
 static void ship_line(pen *p, const top_snapshot *s, int row) {
     const ship_row *r = &ship_rows[row];
-    const char *text = either(p, r->utf8, r->ascii), *last = text + strlen(text);
+    const char *text = pen_either(p, r->utf8, r->ascii), *last = text + strlen(text);
     int surface = water_eighths(s), n;
     bool begun = false;
     uint32_t cp, start = p->column;
@@ -250,10 +92,10 @@ static void ship_line(pen *p, const top_snapshot *s, int row) {
 
 /* For narrow terminals: the same in one line, with the mark at the line. */
 static void gauge(pen *p, const top_snapshot *s) {
-    double used = share(s->used_bytes, s->line_bytes);
+    double used = pen_share(s->used_bytes, s->line_bytes);
     uint32_t width = p->columns > 4 ? p->columns - 3 : 1;
-    bar(p, used > 1 ? BAD : WATER, width, used, 0);
-    pen_text(p, BOLD, either(p, "⊖", "|"));
+    pen_bar(p, used > 1 ? BAD : WATER, width, used, 0);
+    pen_text(p, BOLD, pen_either(p, "⊖", "|"));
     pen_end(p);
 }
 
@@ -269,51 +111,51 @@ static void label(pen *p, const char *text) {
 
 static void level_figure(pen *p, const top_track *t) {
     label(p, "level");
-    if (*t->now.level) pen_print(p, level_style(t->now.level), p->view->color ? " %s " : "%s", t->now.level);
+    if (*t->now.level) pen_print(p, pen_level_style(t->now.level), p->view->color ? " %s " : "%s", t->now.level);
     if (!t->connected) pen_text(p, WARN, "  when last seen");
 }
 
 static void used_figure(pen *p, const top_snapshot *s) {
     char used[BYTES_TEXT_BYTES], line[BYTES_TEXT_BYTES];
     label(p, "used");
-    pen_text(p, BOLD, size_text(p, s->used_bytes, used));
+    pen_text(p, BOLD, pen_size_text(p, s->used_bytes, used));
     if (s->line_bytes == UINT64_MAX) pen_text(p, PLAIN, ", no line");
-    else pen_print(p, PLAIN, " of %s, %.0f %%", size_text(p, s->line_bytes, line),
-                   share(s->used_bytes, s->line_bytes) * 100);
+    else pen_print(p, PLAIN, " of %s, %.0f %%", pen_size_text(p, s->line_bytes, line),
+                   pen_share(s->used_bytes, s->line_bytes) * 100);
 }
 
 static void available_figure(pen *p, const top_snapshot *s) {
     char available[BYTES_TEXT_BYTES], lent[BYTES_TEXT_BYTES];
     label(p, "available");
-    pen_text(p, BOLD, size_text(p, s->available_bytes, available));
-    if (s->reclaimable_bytes) pen_print(p, PLAIN, ", %s reclaimable", size_text(p, s->reclaimable_bytes, lent));
+    pen_text(p, BOLD, pen_size_text(p, s->available_bytes, available));
+    if (s->reclaimable_bytes) pen_print(p, PLAIN, ", %s reclaimable", pen_size_text(p, s->reclaimable_bytes, lent));
 }
 
 static void unexplained_figure(pen *p, const top_snapshot *s) {
     char off[BYTES_TEXT_BYTES], most[BYTES_TEXT_BYTES];
     uint64_t size = s->unexplained_bytes < 0 ? 0 - (uint64_t)s->unexplained_bytes : (uint64_t)s->unexplained_bytes;
     label(p, "unexplained");
-    pen_print(p, s->balanced ? PLAIN : BAD, "%s%s", s->unexplained_bytes < 0 ? either(p, "−", "-") : "",
-              size_text(p, size, off));
+    pen_print(p, s->balanced ? PLAIN : BAD, "%s%s", s->unexplained_bytes < 0 ? pen_either(p, "−", "-") : "",
+              pen_size_text(p, size, off));
     pen_print(p, s->balanced ? PLAIN : BAD, s->balanced ? ", within %s" : ", more than %s",
-              size_text(p, s->tolerance_bytes, most));
+              pen_size_text(p, s->tolerance_bytes, most));
 }
 
 static void machine_figure(pen *p, const top_snapshot *s) {
     char free_text[BYTES_TEXT_BYTES], all[BYTES_TEXT_BYTES];
     bool boxed = s->cgroup_limit_bytes != UINT64_MAX && s->cgroup_limit_bytes < s->machine_bytes;
     label(p, "machine");
-    size_text(p, s->machine_available_bytes, free_text);
-    pen_print(p, PLAIN, "%s free of %s", free_text, size_text(p, s->machine_bytes, all));
-    if (boxed) pen_print(p, PLAIN, ", cgroup %s", size_text(p, s->cgroup_limit_bytes, all));
+    pen_size_text(p, s->machine_available_bytes, free_text);
+    pen_print(p, PLAIN, "%s free of %s", free_text, pen_size_text(p, s->machine_bytes, all));
+    if (boxed) pen_print(p, PLAIN, ", cgroup %s", pen_size_text(p, s->cgroup_limit_bytes, all));
 }
 
 static void requests_figure(pen *p, const top_snapshot *s) {
     char n[BYTES_TEXT_BYTES];
     label(p, "requests");
-    figure(p, count_text(s->active, n), "active, ");
-    figure(p, count_text(s->queued, n), "queued, ");
-    figure(p, count_text(s->parked, n), "parked");
+    pen_figure(p, pen_count_text(s->active, n), "active, ");
+    pen_figure(p, pen_count_text(s->queued, n), "queued, ");
+    pen_figure(p, pen_count_text(s->parked, n), "parked");
 }
 
 static double history_at(const top_track *t, uint64_t age, bool tokens) {
@@ -328,14 +170,14 @@ static void speed_figure(pen *p, const top_track *t) {
     double most = 1;
     label(p, "speed");
     if (t->tokens_per_s < 0) {
-        pen_text(p, PLAIN, either(p, "–", "-"));
+        pen_text(p, PLAIN, pen_either(p, "–", "-"));
         return;
     }
-    figure(p, speed_text(t->tokens_per_s, n), "tokens/s");
-    if (t->requests_per_s >= 0) pen_text(p, PLAIN, ", "), figure(p, speed_text(t->requests_per_s, n), "req/s ");
+    pen_figure(p, pen_speed_text(t->tokens_per_s, n), "tokens/s");
+    if (t->requests_per_s >= 0) pen_text(p, PLAIN, ", "), pen_figure(p, pen_speed_text(t->requests_per_s, n), "req/s ");
     for (uint32_t age = 0; age < CELLS; age++) most = fmax(most, history_at(t, age, true));
     for (uint32_t age = CELLS; age-- > 0 && p->column < PICTURE_COLUMNS - 2;)
-        pen_text(p, BAR, eighths_up(p, (int)lround(history_at(t, age, true) / most * 8)));
+        pen_text(p, BAR, pen_eighths_up(p, (int)lround(history_at(t, age, true) / most * 8)));
 }
 
 static void figure_line(pen *p, const top_track *t, int row) {
@@ -351,8 +193,8 @@ static void figure_line(pen *p, const top_track *t, int row) {
         if (!s->has_memory) break;
         if (row == 5) {
             label(p, "accounts");
-            pen_print(p, PLAIN, "%s, peak %s", size_text(p, s->ledger_bytes, a),
-                      size_text(p, s->ledger_peak_bytes, b));
+            pen_print(p, PLAIN, "%s, peak %s", pen_size_text(p, s->ledger_bytes, a),
+                      pen_size_text(p, s->ledger_peak_bytes, b));
         }
         if (row == 6) unexplained_figure(p, s);
         if (row == 7) machine_figure(p, s);
@@ -372,8 +214,8 @@ static void history_line(pen *p, const top_track *t, int row) {
     for (uint32_t age = width; age-- > 0;) {
         int high = (int)lround(fmin(history_at(t, age, false) / most, 2) * (FIGURES - 1) * 8);
         int below = (FIGURES - 1 - row) * 8;
-        if (row == 1 && high <= below && t->now.line_bytes != UINT64_MAX) pen_text(p, DIM, either(p, "▔", "-"));
-        else pen_text(p, WATER, eighths_up(p, high - below));
+        if (row == 1 && high <= below && t->now.line_bytes != UINT64_MAX) pen_text(p, DIM, pen_either(p, "▔", "-"));
+        else pen_text(p, WATER, pen_eighths_up(p, high - below));
     }
 }
 
@@ -405,10 +247,10 @@ static void account_line(pen *p, const top_account *a, uint64_t most) {
     pen_text(p, PLAIN, a->name);
     pen_to(p, NAME_COLUMNS - 1);
     pen_text(p, PLAIN, " ");
-    if (width >= 8) bar(p, BAR, width, share(a->now_bytes, most), share(a->peak_bytes, most));
-    pen_print(p, PLAIN, "%*s", SIZE_COLUMNS, size_text(p, a->now_bytes, now));
-    pen_print(p, DIM, "%*s", SIZE_COLUMNS, size_text(p, a->peak_bytes, peak));
-    if (a->refused && p->column + 12 <= p->columns) pen_print(p, WARN, "  %s refused", count_text(a->refused, now));
+    if (width >= 8) pen_bar(p, BAR, width, pen_share(a->now_bytes, most), pen_share(a->peak_bytes, most));
+    pen_print(p, PLAIN, "%*s", SIZE_COLUMNS, pen_size_text(p, a->now_bytes, now));
+    pen_print(p, DIM, "%*s", SIZE_COLUMNS, pen_size_text(p, a->peak_bytes, peak));
+    if (a->refused && p->column + 12 <= p->columns) pen_print(p, WARN, "  %s refused", pen_count_text(a->refused, now));
     pen_end(p);
 }
 
@@ -454,11 +296,11 @@ static void row_name(pen *p, const char *name) {
 
 static void pool_bar(pen *p, const top_pool *k, uint64_t held) {
     uint32_t width = bar_columns(p, NAME_COLUMNS + 2 * SIZE_COLUMNS), start = p->column;
-    uint32_t in_use = (uint32_t)lround(fmin(share(held, k->budget_bytes), 1) * width);
-    uint32_t filled = (uint32_t)lround(fmin(share(k->used_bytes, k->budget_bytes), 1) * width);
-    pen_repeat(p, BAR, either(p, "█", "="), in_use);
-    pen_repeat(p, LENT, either(p, "▒", ":"), filled > in_use ? filled - in_use : 0);
-    while (p->column < start + width) pen_text(p, DIM, either(p, "·", "."));
+    uint32_t in_use = (uint32_t)lround(fmin(pen_share(held, k->budget_bytes), 1) * width);
+    uint32_t filled = (uint32_t)lround(fmin(pen_share(k->used_bytes, k->budget_bytes), 1) * width);
+    pen_repeat(p, BAR, pen_either(p, "█", "="), in_use);
+    pen_repeat(p, LENT, pen_either(p, "▒", ":"), filled > in_use ? filled - in_use : 0);
+    while (p->column < start + width) pen_text(p, DIM, pen_either(p, "·", "."));
 }
 
 static void pool(pen *p, const top_pool *k) {
@@ -468,13 +310,13 @@ static void pool(pen *p, const top_pool *k) {
     row_name(p, "KV pool");
     if (p->columns >= 60) {
         pool_bar(p, k, held);
-        pen_print(p, PLAIN, "%*s", SIZE_COLUMNS, size_text(p, k->used_bytes, a));
-        pen_print(p, DIM, " of %s", size_text(p, k->budget_bytes, b));
+        pen_print(p, PLAIN, "%*s", SIZE_COLUMNS, pen_size_text(p, k->used_bytes, a));
+        pen_print(p, DIM, " of %s", pen_size_text(p, k->budget_bytes, b));
         pen_end(p);
         row_name(p, "");
     }
-    pen_words(p, PLAIN, NAME_COLUMNS, "%s in use, %s remembered, %s free; waste %.1f %%, %s", size_text(p, held, a),
-              size_text(p, k->evictable_bytes, b), size_text(p, left, c), fmin(fmax(k->waste, 0), 1) * 100,
+    pen_words(p, PLAIN, NAME_COLUMNS, "%s in use, %s remembered, %s free; waste %.1f %%, %s", pen_size_text(p, held, a),
+              pen_size_text(p, k->evictable_bytes, b), pen_size_text(p, left, c), fmin(fmax(k->waste, 0), 1) * 100,
               k->type);
     pen_end(p);
 }
@@ -484,8 +326,8 @@ static void cache(pen *p, const top_cache *c) {
     char hits[BYTES_TEXT_BYTES], all[BYTES_TEXT_BYTES];
     row_name(p, "cache");
     pen_words(p, PLAIN, NAME_COLUMNS, "%s prompts, %s tokens; %s hits of %s, %s tokens spared",
-              count_text(c->entries, entries), count_text(c->tokens, tokens), count_text(c->hits, hits),
-              count_text(plus(c->hits, c->misses), all), count_text(c->hit_tokens, spared));
+              pen_count_text(c->entries, entries), pen_count_text(c->tokens, tokens), pen_count_text(c->hits, hits),
+              pen_count_text(plus(c->hits, c->misses), all), pen_count_text(c->hit_tokens, spared));
     pen_end(p);
 }
 
@@ -493,9 +335,9 @@ static void spill(pen *p, const top_spill *s) {
     char used[BYTES_TEXT_BYTES], all[BYTES_TEXT_BYTES], size[BYTES_TEXT_BYTES];
     char written[BYTES_TEXT_BYTES], back[BYTES_TEXT_BYTES];
     row_name(p, "spill file");
-    pen_words(p, PLAIN, NAME_COLUMNS, "%s of %s pages (%s); %s written, %s read back", count_text(s->used, used),
-              count_text(s->slots, all), size_text(p, s->file_bytes, size), count_text(s->spilled_pages, written),
-              count_text(s->restored_pages, back));
+    pen_words(p, PLAIN, NAME_COLUMNS, "%s of %s pages (%s); %s written, %s read back", pen_count_text(s->used, used),
+              pen_count_text(s->slots, all), pen_size_text(p, s->file_bytes, size),
+              pen_count_text(s->spilled_pages, written), pen_count_text(s->restored_pages, back));
     pen_end(p);
 }
 
@@ -504,9 +346,9 @@ static void jobs(pen *p, const top_snapshot *s) {
     const top_jobs *j = &s->jobs;
     row_name(p, "so far");
     pen_words(p, PLAIN, NAME_COLUMNS, "%s finished, %s cancelled, %s failed, %s parked, ",
-              count_text(j->finished, a), count_text(j->cancelled, b), count_text(j->failed, c),
-              count_text(s->pool.parkings, d));
-    pen_words(p, j->refused ? WARN : PLAIN, NAME_COLUMNS, "%s refused", count_text(j->refused, a));
+              pen_count_text(j->finished, a), pen_count_text(j->cancelled, b), pen_count_text(j->failed, c),
+              pen_count_text(s->pool.parkings, d));
+    pen_words(p, j->refused ? WARN : PLAIN, NAME_COLUMNS, "%s refused", pen_count_text(j->refused, a));
     pen_end(p);
 }
 
@@ -544,7 +386,7 @@ static void title(pen *p, const top_track *t) {
     pen_end(p);
     if (t->connected) return;
     pen_text(p, BAD, *t->trouble ? t->trouble : "no answer yet");
-    pen_text(p, DIM, either(p, " — trying again", " - trying again"));
+    pen_text(p, DIM, pen_either(p, " — trying again", " - trying again"));
     pen_end(p);
 }
 
@@ -627,13 +469,13 @@ void top_view_line(const top_view *v, const top_track *t, buf *out) {
         pen_end(&p);
         return;
     }
-    pen_print(&p, PLAIN, "%s %s  used %s of %s  available %s", s->status, s->level, size_text(&p, s->used_bytes, a),
-              s->line_bytes == UINT64_MAX ? "no line" : size_text(&p, s->line_bytes, b),
-              size_text(&p, s->available_bytes, c));
+    pen_print(&p, PLAIN, "%s %s  used %s of %s  available %s", s->status, s->level, pen_size_text(&p, s->used_bytes, a),
+              s->line_bytes == UINT64_MAX ? "no line" : pen_size_text(&p, s->line_bytes, b),
+              pen_size_text(&p, s->available_bytes, c));
     pen_print(&p, PLAIN, "  active %llu queued %llu parked %llu", (unsigned long long)s->active,
               (unsigned long long)s->queued, (unsigned long long)s->parked);
-    if (t->tokens_per_s >= 0) pen_print(&p, PLAIN, "  %s tokens/s", speed_text(t->tokens_per_s, a));
-    if (t->requests_per_s >= 0) pen_print(&p, PLAIN, "  %s req/s", speed_text(t->requests_per_s, b));
-    if (s->jobs.refused) pen_print(&p, PLAIN, "  %s refused so far", count_text(s->jobs.refused, c));
+    if (t->tokens_per_s >= 0) pen_print(&p, PLAIN, "  %s tokens/s", pen_speed_text(t->tokens_per_s, a));
+    if (t->requests_per_s >= 0) pen_print(&p, PLAIN, "  %s req/s", pen_speed_text(t->requests_per_s, b));
+    if (s->jobs.refused) pen_print(&p, PLAIN, "  %s refused so far", pen_count_text(s->jobs.refused, c));
     pen_end(&p);
 }

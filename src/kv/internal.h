@@ -49,18 +49,28 @@ static inline kv_salt kv_salt_of(const kv_terms *t) {
 }
 static inline kv_type kv_salt_type(const uint64_t words[2]) { return (kv_type)(words[1] & 15); }
 
-/* cache.c, for sequence.c */
+/* evict.c, for sequence.c */
 /* Takes from the remembered as needed: their ends first, then what sequences with a window left behind. */
 uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e);
 bool kv_cache_drop_page(kv_cache *c, uint32_t group, const uint8_t *page); /* out of the index; false: not in it */
 bool kv_cache_bring_back(kv_cache *c, kv_node node); /* into memory from the spill file; false: it is gone */
+
+/* evict.c, for cache.c, too */
 void kv_cache_prune(kv_cache *c, kv_node node);
+void kv_cache_forget(kv_cache *c, kv_entry *entry); /* a whole entry, and what only it holds */
+/* The one of least worth: a conversation, else a parked request; or a conversation alone. False: none may go. */
 bool kv_cache_forget_one(kv_cache *c);
+bool kv_cache_forget_listed(kv_cache *c);
+size_t kv_cache_node_bytes(const kv_cache *c, const kv_index_node *node);
+size_t kv_cache_used_bytes(const kv_cache *c);
+double kv_cache_read_ms(const kv_cache *c, size_t bytes); /* to read so many bytes back from the spill file */
+
+/* cache.c, for sequence.c */
 void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory);
 void kv_cache_keep_limits(kv_cache *c);
 void kv_cache_touch(kv_cache *c, kv_node node);
 
-/* sequence.c, for cache.c */
+/* sequence.c, for both */
 uint32_t kv_table_capacity(const kv_cache_config *c);
 bool kv_sequence_detach_one(kv_cache *c); /* from pages it left behind; false: none has left any */
 void kv_sequence_check(const kv_cache *c, const kv_sequence *s);
