@@ -78,6 +78,28 @@ def in_every_dialect_by_every_name():
 
 
 @test
+def what_is_said_of_thinking_together():
+    """To the token; the bare name is stronger than the object, and what asks for nothing is refused nowhere."""
+    with serve() as s:
+        ten = parts(CHAT, ask(s, CHAT, thinking_budget_tokens=10))
+        expect(ten[0].rstrip("\n"), parts(CHAT, ask(s, CHAT, max_tokens=10))[0].rstrip("\n"), "ten tokens of thought are the first ten")
+        expect(parts(CHAT, ask(s, CHAT, thinking_budget_tokens=10, thinking={"budget_tokens": 3})), ten, "a bare name beside an object")
+        off = ask(s, CHAT, enable_thinking=False)
+        for about, more in (("a budget of nothing", {"thinking_budget_tokens": 0}), ("thinking.enabled", {"thinking": {"enabled": False}}), ("reasoning.enabled", {"reasoning": {"enabled": False}}),
+                            ("thinking.type", {"thinking": {"type": "disabled"}}), ("reasoning.effort", {"reasoning": {"effort": "none"}})):
+            r = ask(s, CHAT, **more)
+            expect((parts(CHAT, r), r.json()["usage"]["prompt_tokens"]), (parts(CHAT, off), off.json()["usage"]["prompt_tokens"]), about)
+        for more in ({"thinking": {"enabled": True, "budget_tokens": 10}}, {"reasoning": {"enabled": True, "max_tokens": 10}}):
+            expect(parts(CHAT, ask(s, CHAT, **more)), ten, json.dumps(more))
+        expect(parts(CHAT, ask(s, CHAT, reasoning={"exclude": True, "max_tokens": 10})), ("", ten[1]), "reasoning.exclude")
+        r = s.request("POST", "/v1/completions", json.dumps({"prompt": "x", "max_tokens": 1, "thinking_budget_tokens": -1}), {"Content-Type": "application/json"})
+        expect(r.status, 200, "no bound where nothing is thought")
+    with Server() as s:
+        for n in (1, 2):
+            check("'reasoning_budget'" in ask(s, CHAT, 400, reasoning_budget=n).json()["error"]["message"], "it does not think")
+
+
+@test
 def with_grammars():
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}}}
     with serve(template=THINKS + "{% if false %}<tool_call>{% endif %}") as s:

@@ -102,6 +102,40 @@ static void test_mixed(void **state) {
     yes(V("{\"enum\":[\"1\",\"a\",2]}"), "<k=v>2</v>");
 }
 
+/* A text that a pattern lets through is no string when it would be read as something else, in whatever letters. */
+static void test_mixed_patterns(void **state) {
+    (void)state;
+    const char *flag = V("{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[A-Za-z]+$\"},{\"type\":\"boolean\"}]}"),
+               *maybe = V("{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[A-Za-z]+$\"},{\"type\":\"null\"}]}"),
+               *number = V("{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^-?[0-9]+$\"},{\"type\":\"integer\",\"minimum\":0}]}");
+    static const char *const flags[] = {"True", "TRUE", "tRuE", "False", "FALSE", "fAlSe"}, *const nones[] = {"None", "NONE", "nOnE", "Null", "NULL", "nUlL"};
+    char text[64];
+    for (size_t i = 0; i < 6; i++) {
+        snprintf(text, sizeof text, "<k=v>%s</v>", flags[i]), no(flag, text), yes(maybe, text);
+        snprintf(text, sizeof text, "<k=v>%sx</v>", flags[i]), yes(flag, text);
+        snprintf(text, sizeof text, "<k=v>%s</v>", nones[i]), no(maybe, text), yes(flag, text);
+        snprintf(text, sizeof text, "<k=v>%sx</v>", nones[i]), yes(maybe, text);
+    }
+    yes(flag, "<k=v>false</v>");
+    yes(maybe, "<k=v>null</v>");
+    yes(number, "<k=v>5</v>");
+    no(number, "<k=v>-5</v>"); /* the string -5 would be read as the number */
+}
+
+/* What the reader could not find the end of is no name, and what is called with is an object. */
+static void test_names(void **state) {
+    (void)state;
+    no("{\"properties\":{\"a>b\":{\"type\":\"integer\"}}}", "<k=a>b>5</v>");
+    no("{\"properties\":{\"a<b\":{\"type\":\"integer\"}}}", "<k=a<b>5</v>");
+    no("{\"properties\":{\"a\\nb\":{\"type\":\"integer\"}}}", "<k=a\nb>5</v>");
+    no("{\"properties\":{\"\":{\"type\":\"integer\"}}}", "<k=>5</v>");
+    no("{\"additionalProperties\":{\"type\":\"integer\"}}", "<k=>5</v>");
+    yes("{\"additionalProperties\":{\"type\":\"integer\"}}", "<k=a>5</v>");
+    yes("{\"type\":[\"object\",\"null\",\"string\"]}", "");
+    no("{\"type\":[\"object\",\"null\",\"string\"]}", "null");
+    no("{\"type\":[\"object\",\"null\",\"string\"]}", "a</v>");
+}
+
 /* All that is said of objects holds. */
 static void test_members(void **state) {
     (void)state;
@@ -164,6 +198,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strings), cmocka_unit_test(test_lines), cmocka_unit_test(test_mixed),
         cmocka_unit_test(test_members), cmocka_unit_test(test_types), cmocka_unit_test(test_tangled),
+        cmocka_unit_test(test_mixed_patterns), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
