@@ -143,7 +143,7 @@ bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, er
     if (x->last_call) x->last_call->next = call;
     else x->calls = call;
     x->last_call = call;
-    return true;
+    return c->called = true;
 }
 
 bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
@@ -253,6 +253,21 @@ static const chat_message *begun_answer(const chat *c) {
     return can && (c->continue_last || c->continue_name) ? c->last : NULL;
 }
 
+/* Whether it takes not even a word of a user's with these tools. */
+static bool refuses_tools(chat *c) {
+    chat_message word = {.role = CHAT_USER, .text = STR("Hello.")}, *first = c->first;
+    size_t mark = mem_arena_mark(&c->arena), written = mem_arena_mark(&c->writing);
+    buf prompt;
+    err e = {0};
+    if (!chat_lists_tools(c)) return false;
+    c->first = &word;
+    bool refused = !render(c, NULL, &prompt, &e) && e.code == ERR_INVALID;
+    c->first = first;
+    mem_arena_reset(&c->arena, mark);
+    mem_arena_reset(&c->writing, written);
+    return refused;
+}
+
 /* A refusal is not the end while the conversation can be given another shape; the first reason is the one told. */
 static bool make_prompt(chat *c, buf *prompt, err *e) {
     err further;
@@ -270,6 +285,10 @@ static bool make_prompt(chat *c, buf *prompt, err *e) {
         if (reason->code != ERR_INVALID) return *e = *reason, false;
         mem_arena_reset(&c->arena, mark);
         mem_arena_reset(&c->writing, written);
+        if (!step && refuses_tools(c)) {
+            if (!chat_tell_tools(c, reason, &further)) return *e = further, false;
+            continue;
+        }
         if (!chat_fit_further(c, &step, &changed, &further)) return *e = further, false;
         if (!changed) return false;
     }

@@ -62,6 +62,7 @@ typedef struct chat {
     uint32_t n_tools;
     buf customs; /* the same of names of custom tools (api/custom_tools) */
     ignored_names *ignored; /* of the request: for tools that are left out */
+    bool called;            /* some message has a call */
 
     /* set by the dialect before chat_finish */
     chat_tool_choice choice;
@@ -82,6 +83,7 @@ typedef struct chat {
     /* from chat_finish */
     answer_style style;
     bool wrap_arguments; /* of calls that are no JSON: in an object */
+    bool told_tools;     /* in words, because the template refuses these */
 } chat;
 
 enum { CHAT_TOOL_NAME_MAX = 128 };

@@ -135,7 +135,7 @@ static bool put_messages(chat_context *x) {
 
 static bool put_tools(chat_context *x) {
     const chat *c = x->c;
-    if (chat_has_tools(c) && c->a->model.tools) return put_key(x, "tools") && put_json(x, buf_str(&c->tools), on_json);
+    if (chat_lists_tools(c)) return put_key(x, "tools") && put_json(x, buf_str(&c->tools), on_json);
     return !c->a->model.null_tools || (put_key(x, "tools") && put_kind(x, JSON_NULL));
 }
 

@@ -3,8 +3,11 @@
 #include <string.h>
 
 #include "api/chat_table.h"
+#include "base/log.h"
 
 /* ---- what the model is known to need ---- */
+
+enum { DUE_MAX = 64 };
 
 static const char
     tool_words[] = "You can call these functions:\n",
@@ -20,10 +23,18 @@ static bool tell_of_tools(chat *c, str *system, err *e) {
 
 static str id_of_call(const void *call) { return ((const chat_call *)call)->id; }
 
+/* The call that a result without an id is of: the next one that is due, or the next of that name. */
+static const chat_call *find_due(const chat_call *due, str name) {
+    const chat_call *call = due;
+    for (int n = 0; call && name.len && n < DUE_MAX && !str_eq(call->name, name); n++) call = call->next;
+    return call && (!name.len || str_eq(call->name, name)) ? call : due;
+}
+
 /* A result says whose it is by the call's id alone; templates want the name. Of calls that share an id it is the
- * latest before the result. */
+ * latest before the result; results without one come in the order of the calls. */
 static bool name_results(chat *c, err *e) {
     size_t mark = mem_arena_mark(&c->writing), n_calls = 0;
+    const chat_call *due = NULL;
     chat_table t;
     for (const chat_message *m = c->first; m; m = m->next)
         for (const chat_call *call = chat_calls(m); call; call = call->next) n_calls++;
@@ -31,10 +42,15 @@ static bool name_results(chat *c, err *e) {
     for (chat_message *m = c->first; m; m = m->next) {
         for (const chat_call *call = chat_calls(m); call; call = call->next)
             *chat_table_slot(&t, call->id) = call;
-        if (m->role != CHAT_TOOL || chat_whose_of(m)->name.len) continue;
-        str id = chat_whose_of(m)->call_id;
-        const chat_call *call = *chat_table_slot(&t, id);
-        if (call && !chat_set_whose(c, m, id, call->name, e)) return false;
+        if (m->role != CHAT_TOOL) {
+            due = chat_calls(m);
+            continue;
+        }
+        str id = chat_whose_of(m)->call_id, name = chat_whose_of(m)->name;
+        const chat_call *call = id.len ? *chat_table_slot(&t, id) : find_due(due, name);
+        if (call && call == due) due = due->next;
+        if (!call || (id.len && name.len)) continue;
+        if (!chat_set_whose(c, m, call->id, name.len ? name : call->name, e)) return false;
     }
     mem_arena_reset(&c->writing, mark);
     return true;
@@ -78,6 +94,16 @@ bool chat_fit(chat *c, err *e) {
 }
 
 /* ---- what helps where the template still refuses ---- */
+
+bool chat_tell_tools(chat *c, const err *reason, err *e) {
+    chat_model *m = &c->a->model;
+    str system;
+    if (!m->refused_tools)
+        log_warn("api", "the model's chat template refuses the tools of a request, which are described in words in the "
+                        "system message instead: %s", reason->message);
+    m->refused_tools = c->told_tools = true;
+    return take_system(c, &system, e) && tell_of_tools(c, &system, e) && put_system(c, system, e);
+}
 
 static bool only_object(void *unused, const json_event *ev, err *e) {
     (void)unused;

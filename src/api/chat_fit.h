@@ -11,6 +11,9 @@
 
 bool chat_fit(chat *c, err *e); /* what is known to be needed */
 
+/* The template takes no conversation with these tools, for the reason given: they are described in words. */
+bool chat_tell_tools(chat *c, const err *reason, err *e);
+
 /* After a refusal: the next change that alters anything, and *changed; when none is left *changed is false.
  * step: 0 at first. */
 bool chat_fit_further(chat *c, uint32_t *step, bool *changed, err *e);
@@ -36,5 +39,7 @@ bool chat_is_object(const chat *c, str json);
 void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w);
 
 static inline bool chat_has_tools(const chat *c) { return c->n_tools > 0 && c->choice != CHAT_TOOLS_NONE; }
+/* To the template. */
+static inline bool chat_lists_tools(const chat *c) { return chat_has_tools(c) && c->a->model.tools && !c->told_tools; }
 
 #endif

@@ -130,6 +130,7 @@ typedef struct chat_model {
     text_reply_format reply;
     bool system, late_system; /* messages of this role: at the start; anywhere */
     bool tools, calls;        /* lists of tools; calls and their results in the conversation */
+    bool refused_tools;       /* of a request: has been logged */
     bool described;           /* insists on a description of every tool, be it empty */
     bool arguments_as_text;   /* of calls: not as objects */
     bool turns;               /* insists on user and assistant in turns */

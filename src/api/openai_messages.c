@@ -117,8 +117,8 @@ bool openai_on_message(void *ctx, const field_item *item, err *e) {
     /* A function that gives nothing back has a null for a result. */
     if (m->role != CHAT_ASSISTANT && m->role != CHAT_TOOL && !f.content.len)
         return err_set(e, ERR_INVALID, "'%s.content' is missing", item->path);
-    if (m->role == CHAT_TOOL && !f.tool_call_id.len)
-        return err_set(e, ERR_INVALID, "'%s.tool_call_id' is missing", item->path);
+    if (m->role == CHAT_TOOL && !f.tool_call_id.len && !c->called)
+        return err_set(e, ERR_INVALID, "'%s.tool_call_id' is missing, and no call stands before it", item->path);
     if (!chat_set_reasoning(c, m, f.reasoning, e)) return false;
     if (m->role == CHAT_TOOL && !chat_set_whose(c, m, f.tool_call_id, f.name, e)) return false;
     snprintf(path, sizeof path, "%s.content", item->path);

@@ -27,6 +27,7 @@ static char *kept[256];
 static size_t n_kept;
 
 static const char *description = "d"; /* of the tool */
+static const char integer[] = "{\"type\":\"integer\"}", *argument = integer; /* the schema of its argument */
 
 static str keep(const char *text) {
     assert_true(n_kept < sizeof kept / sizeof *kept);
@@ -62,8 +63,9 @@ static bool finish(const char *line, bool tools, err *e) {
     request_begin(t.w.api, &t.q);
     assert_ok(chat_begin(&t.c, t.w.api, 64000, e), *e);
     say(line);
-    if (tools)
-        assert_true(chat_add_tool(&t.c, STR("f"), str_of(description), STR("{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\"}}}"), e));
+    char schema[128];
+    snprintf(schema, sizeof schema, "{\"type\":\"object\",\"properties\":{\"n\":%s}}", argument);
+    if (tools) assert_true(chat_add_tool(&t.c, STR("f"), str_of(description), str_of(schema), e));
     bool ok = chat_finish(&t.c, &t.q, e);
     for (uint32_t i = 1; ok && i < t.q.job.n_prompt; i++) { /* behind the start token */
         size_t len = text_token_bytes(engine_vocab(t.w.en), t.w.api->tokens[i], true, piece);
@@ -126,6 +128,38 @@ static void tools_without_a_description(void) {
     assert_false(t.w.api->model.described);
 }
 
+/* A template that goes through schemas, and not through every one: these tools are told in words, and the conversation keeps
+ * its shape. */
+static void tools_that_the_template_refuses(void) {
+    use("{% set names = {'string': 'str', 'integer': 'int'} %}{% for t in tools or [] %}<{{ t.function.name }}"
+        "{% for k, p in t.function.parameters.properties.items() %} {{ k }}: {{ names[p.type] if p.type is string else raise_exception('what type?') }}{% endfor %}>{% endfor %}"
+        "{% for m in messages %}[{{ m.role }}|{{ m.content }}{% for c in m.tool_calls or [] %}{ {{- c.id }} {{ c.function.arguments|tojson -}} }{% endfor %}]{% endfor %}");
+    assert_true(t.w.api->model.tools && t.w.api->model.calls);
+    expect("Ss/Uq/Ca/Ra=1", "<f n: int>[system|s][user|q][assistant|{a {\"n\": 1}}][tool|1]");
+    argument = "{\"type\":[\"integer\",\"null\"]}";
+    expect("Ss/Uq/Ca+Cb/Ra=1/Rb=2", "[system|s\n\nYou can call these functions:\n{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\","
+           "\"parameters\":{\"type\":\"object\",\"properties\":{\"n\":{\"type\":[\"integer\",\"null\"]}}}}}\nTo call one, answer with nothing but a JSON object of "
+           "this form: {\"name\": \"…\", \"arguments\": {…}}. Its result comes with the next message.][user|q]"
+           "[assistant|{a {\"n\": 1}}{b {\"n\": 1}}][tool|1][tool|2]");
+    assert_true(t.w.api->model.refused_tools);
+    argument = integer;
+    expect("Uq", "<f n: int>[user|q]");
+}
+
+/* A result without an id is that of the call that is due. */
+static void results_without_an_id(void) {
+    use("{% for m in messages %}[{{ m.role }}|{{ m.content }}{% if m.tool_call_id %} of {{ m.name }} {{ m.tool_call_id }}{% endif %}"
+        "{% for c in m.tool_calls or [] %}{ {{- c.id }} {{ c.function.arguments|tojson -}} }{% endfor %}]{% endfor %}{{ tools|tojson if false }}");
+    err e = {0};
+    assert_ok(finish("Uq/Ca+Cb/R=1/R=2/Cc/R=3", false, &e), e);
+    assert_non_null(strstr(t.prompt, "[tool|1 of f a][tool|2 of f b]"));
+    assert_non_null(strstr(t.prompt, "[tool|3 of f c]"));
+    assert_ok(finish("Uq/Ca+Cb/Ra=1/R=2", false, &e), e);
+    assert_non_null(strstr(t.prompt, "[tool|1 of f a][tool|2 of f b]"));
+    assert_ok(finish("Uq/Ca+Cb/Rb=2/R=1", false, &e), e);
+    assert_non_null(strstr(t.prompt, "[tool|2 of f b][tool|1 of f a]"));
+}
+
 static void turns(void) {
     use(ALTERNATE ECHO);
     assert_true(t.w.api->model.turns && !t.w.api->model.long_ids && !t.w.api->model.one_call);
@@ -183,6 +217,26 @@ static const char *const everyday[] = {
     "Uq/Ca/Cb/Ra=zq1/Rb=zq2/Uzq", "Ss/Ss2/Uq/Aa/Uzq",
 };
 
+/* Schemas that no template's author thought of. */
+static const char *const odd[] = {
+    "{\"type\":[\"integer\",\"null\"]}", "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "{}", "true", "{\"type\":\"array\"}", "{\"enum\":[1,\"a\"]}", "{\"const\":null}",
+    "{\"type\":\"object\",\"additionalProperties\":false}", "{\"$ref\":\"#/$defs/x\"}", "{\"type\":\"array\",\"items\":[{\"type\":\"string\"},{}]}", "{\"allOf\":[{\"type\":[\"string\"]}]}",
+    "{\"type\":\"object\",\"properties\":{},\"required\":[]}", "{\"description\":null,\"default\":{\"a\":[1]},\"type\":\"string\",\"enum\":[]}", "{\"type\":null,\"items\":false}",
+};
+
+static int check_odd_tools(const char *file) {
+    int wrong = 0;
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        err e = {0};
+        argument = odd[i];
+        if (finish("Ss/Uq/Ca/Ra=zq1/Uzq2", true, &e) && strstr(t.prompt, "zq2")) continue;
+        print_error("%s, %s: %s\n", file, odd[i], e.message[0] ? e.message : t.prompt);
+        wrong++;
+    }
+    argument = integer;
+    return wrong;
+}
+
 static int check_all(const char *folder) {
     static char source[TEXT_TEMPLATE_BYTES_MAX + 1], path[1024];
     DIR *d = opendir(folder);
@@ -195,6 +249,7 @@ static int check_all(const char *folder) {
         source[fread(source, 1, TEXT_TEMPLATE_BYTES_MAX, in)] = 0;
         fclose(in);
         use(source);
+        wrong += check_odd_tools(f->d_name);
         for (size_t i = 0; i < sizeof everyday / sizeof *everyday; i++, n++)
             for (int tools = 0; tools < 3; tools++) {
                 err e = {0};
@@ -219,6 +274,8 @@ static void test_fit(void **state) {
     mem_heap_init(&t.heap, &t.w.ledger, MEM_TOKENIZER);
     one_call_a_turn();
     tools_without_a_description();
+    tools_that_the_template_refuses();
+    results_without_an_id();
     turns();
     neither_system_nor_tools();
     arguments_that_are_no_json();
