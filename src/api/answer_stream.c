@@ -19,6 +19,7 @@ static void on_piece(void *ctx, const text_reply_event *ev) {
     answer *x = p->x;
     answer_progress *progress = &x->progress[p->i];
     if (ev->kind == TEXT_REPLY_CALL) progress->n_calls++;
+    if (ev->kind == TEXT_REPLY_CALL_END && x->dialect->objects && (ev->cut || ev->broken)) progress->n_calls--;
     progress->last = ev->kind;
     progress->cut |= ev->cut;
     if (x->style.hide_reasoning && ev->kind == TEXT_REPLY_REASONING) return;

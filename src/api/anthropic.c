@@ -4,7 +4,7 @@
 
 #include "api/anthropic.h"
 
-enum { BLOCK_NONE = 0xFF };
+enum { BLOCK_NONE = 0xFF, INPUT_PIECE_BYTES = 2048 };
 
 /* ---- wording: parts ---- */
 
@@ -151,31 +151,61 @@ static void open_block(answer *x, text_reply_kind kind, const text_reply_event *
     p->block_kind = (uint8_t)kind;
 }
 
-static void put_delta(answer *x, const text_reply_event *ev, buf *to) {
+static void put_delta(answer *x, text_reply_kind kind, str text, buf *to) {
     static const char *const types[][2] = {[TEXT_REPLY_CONTENT] = {"text_delta", "text"},
                                            [TEXT_REPLY_REASONING] = {"thinking_delta", "thinking"},
                                            [TEXT_REPLY_ARGUMENTS] = {"input_json_delta", "partial_json"}};
     json_writer w;
+    if (!text.len) return;
     begin_event("content_block_delta", &w, to);
     json_put_uint(&w, "index", x->progress[0].n_blocks);
     json_key(&w, "delta");
     json_object_start(&w);
-    json_put_string(&w, "type", str_of(types[ev->kind][0]));
-    json_put_string(&w, types[ev->kind][1], ev->text);
+    json_put_string(&w, "type", str_of(types[kind][0]));
+    json_put_string(&w, types[kind][1], text);
     json_object_end(&w);
     end_event(&w, to);
+}
+
+/* Anthropic's clients throw where pieces of an input are no JSON, and act on what is half of one: a call is kept until
+ * it is whole, as Anthropic keeps the values of an input. One that breaks off or is no JSON is the text that was
+ * written. */
+static void begin_call(answer *x, const text_reply_event *ev) {
+    buf *const bufs[] = {api_kept_name(x), api_kept_said(x), api_kept_items(x)};
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_clear(bufs[i]);
+    buf_append_str(api_kept_name(x), ev->text);
+    buf_append_str(api_kept_items(x), ev->raw);
+}
+
+static void end_call(answer *x, const text_reply_event *ev, buf *to) {
+    buf *name = api_kept_name(x), *said = api_kept_said(x), *head = api_kept_items(x);
+    str input = buf_str(said);
+    to->failed |= name->failed || said->failed || head->failed;
+    if (ev->cut || ev->broken) {
+        open_block(x, TEXT_REPLY_CONTENT, ev, to);
+        put_delta(x, TEXT_REPLY_CONTENT, buf_str(head), to);
+        put_delta(x, TEXT_REPLY_CONTENT, input, to);
+        return;
+    }
+    open_block(x, TEXT_REPLY_CALL, &(text_reply_event){.call = ev->call, .text = buf_str(name)}, to);
+    for (size_t n; input.len; input = str_from(input, n)) {
+        n = input.len < INPUT_PIECE_BYTES ? input.len : INPUT_PIECE_BYTES;
+        while (n < input.len && ((unsigned char)input.data[n] & 0xC0) == 0x80) n++; /* whole characters */
+        put_delta(x, TEXT_REPLY_ARGUMENTS, str_until(input, n), to);
+    }
+    close_block(x, to);
 }
 
 static void message_piece(answer *x, uint32_t i, const text_reply_event *ev, const sched_output *out,
                           buf *to) {
     (void)i, (void)out;
-    if (ev->kind == TEXT_REPLY_CALL_END) {
-        close_block(x, to);
-    } else if (ev->kind == TEXT_REPLY_CALL) {
-        open_block(x, TEXT_REPLY_CALL, ev, to);
-    } else if (ev->text.len) {
-        if (ev->kind != TEXT_REPLY_ARGUMENTS) open_block(x, ev->kind, ev, to);
-        put_delta(x, ev, to);
+    switch (ev->kind) {
+    case TEXT_REPLY_CALL: begin_call(x, ev); break;
+    case TEXT_REPLY_ARGUMENTS: buf_append_str(api_kept_said(x), ev->text); break;
+    case TEXT_REPLY_CALL_END: end_call(x, ev, to); break;
+    default:
+        if (ev->text.len) open_block(x, ev->kind, ev, to);
+        put_delta(x, ev->kind, ev->text, to);
     }
 }
 
@@ -252,6 +282,7 @@ static void message_whole(answer *x, const answer_choice *c, buf *to) {
 
 const dialect anthropic_dialect = {.stream_type = "text/event-stream",
                                    .objects = true,
+                                   .keeps_all = true,
                                    .keep_alive = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
                                    .status = status_of,
                                    .begin = message_begins,
