@@ -13,7 +13,10 @@ static const reply_tags tags[] = {
     [TEXT_REPLY_FAMILY_DEEPSEEK] = {{STR("<｜tool▁calls▁begin｜>"), STR("<｜tool▁call▁begin｜>")},
                                     {STR("<｜tool▁call▁end｜>"), STR("<｜tool▁calls▁end｜>")},
                                     .bare = true},
-    [TEXT_REPLY_FAMILY_GENERIC] = {{STR("<tool_call>"), STR("<function=")}, CLOSES, .bare = true},
+    /* A template that says nothing of tools does not say what the model was taught to write. */
+    [TEXT_REPLY_FAMILY_GENERIC] = {{STR("<tool_call>"), STR("<function="), STR("[TOOL_CALLS]"), STR("<|python_tag|>")},
+                                   {STR("</tool_call>"), STR("</function>"), STR("[/TOOL_CALLS]")},
+                                   .bare = true},
     [TEXT_REPLY_FAMILY_GRANITE] = {{STR("<|tool_call|>"), STR("<tool_call>")}, {STR("</tool_call>")}, .bare = true},
     [TEXT_REPLY_FAMILY_GLM] = {{STR("<tool_call>")}, {STR("</tool_call>")}, .bare = true},
 };

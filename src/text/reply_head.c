@@ -345,8 +345,8 @@ reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools
     if (a->phase) return reply_read_object(tools, text, 0, !tag.len, a);
     a->head = (text_reply_head){0};
     if (!tag.len) return reply_read_object(tools, text, 0, true, a);
+    if (str_is(tag, "[TOOL_CALLS]")) return read_mistral(tools, text, a);
     switch (f->family) {
-    case TEXT_REPLY_FAMILY_MISTRAL: return read_mistral(tools, text, a);
     case TEXT_REPLY_FAMILY_DEEPSEEK: return read_deepseek(tools, tag, text, &a->head);
     case TEXT_REPLY_FAMILY_GLM:
         if (skip_blanks(text, &at) && at < text.len && strchr("{[\"`", text.data[at])) break;

@@ -63,6 +63,16 @@ def templates_by_name_and_file():
             template = s.request("POST", "/api/show", '{"model": "golden"}').json()["template"]
             expect(rendered(path, template), text, name)
             check(prompt_tokens(s) > 4, "a prompt of " + name)
+    tool = {"type": "function", "function": {"name": "zqtool", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}}
+    called = [{"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "zqtool", "arguments": '{"a": 1}'}}]},
+              {"role": "tool", "content": "zqresult"}]
+    for name in wanted:  # a template without tools: they are told in words, and called in the plain form
+        with Server("--chat-template", name) as s:
+            ask = {"messages": CHAT + called, "tools": [tool], "max_tokens": 100, "temperature": 0}
+            r = s.request("POST", "/v1/chat/completions", json.dumps(ask))
+            check(r.status == 200 and r.json()["usage"]["prompt_tokens"] > prompt_tokens(s) + 20, lambda: "%s, tools: %s" % (name, r.body))
+            r = s.request("POST", "/v1/chat/completions", json.dumps(dict(ask, tool_choice="required")))
+            expect([c["function"]["name"] for c in r.json()["choices"][0]["message"]["tool_calls"]], ["zqtool"], "a forced call with " + name)
     own = temp_path("own.jinja")
     with open(own, "w") as f:
         f.write("{% for m in messages %}[{{ m.content }}]{% endfor %}")

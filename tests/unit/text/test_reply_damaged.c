@@ -164,6 +164,10 @@ static void test_names_and_fences(void **state) {
     expect(HERMES, "I look: ```json\n" CALL "\n```", "I look: ```json\n" CALL "\n```");
     expect(HERMES, "```json\n{\"name\": \"package\", \"version\": 1}\n```", "```json\n{\"name\": \"package\", \"version\": 1}\n```");
     expect(HERMES, "a\n```\n```\nb", "a\n```\n```\nb");
+    /* whatever a model was taught, where its template does not say */
+    expect(GENERIC, "[TOOL_CALLS][" CALL "]", CALLED);
+    expect(GENERIC, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Rome\"}", CALLED);
+    expect(GENERIC, "<|python_tag|>{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Rome\"}}", CALLED);
     expect(LLAMA, "<|python_tag|>```json\n" CALL "\n```", CALLED);
 }
 
