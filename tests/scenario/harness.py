@@ -191,6 +191,9 @@ class Stream:
             if line != b"\n":
                 lines.append(line)
                 continue
+            if lines and lines[0].startswith(b":"):  # a comment: the stream was silent for a while
+                lines = []
+                continue
             check(len(lines) == 1 and lines[0].startswith(b"data: "), "not one 'data: ' line to an event: %r" % lines)
             data = lines[0][6:].rstrip(b"\n")
             self.raw.append(data)

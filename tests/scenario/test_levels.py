@@ -248,7 +248,7 @@ def read_stream(c):
         reply.begin()
         body = reply.read()
     expect(reply.status, 200, "status of one that was accepted")
-    records = [json.loads(line[6:]) for line in body.splitlines() if line]
+    records = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: ")]  # others: a stream's keep-alive
     check("done" in records[-1] and not [r for r in records if "error" in r], lambda: "the stream ends with %r" % records[-1])
     return "".join(r.get("text", "") for r in records)
 
