@@ -23,7 +23,7 @@ static void expect(world *w, const char *method, const char *path, const char *b
 static void remember(world *w, int n) {
     char body[256];
     for (int i = 0; i < n; i++) {
-        snprintf(body, sizeof body, "{\"prompt\": [%d, %d, " TOKENS_26 "], \"max_tokens\": 1}", i % 50 + 10,
+        snprintf(body, sizeof body, "{\"prompt\": [" TOKENS_26 ", %d, %d], \"max_tokens\": 1}", i % 50 + 10,
                  i / 50);
         expect(w, "POST", "/generate", body, 200, "\"completion_tokens\":1");
     }

@@ -156,7 +156,7 @@ static void with_another_to_guess(void **state) {
     snprintf(other, sizeof other, "%s.other", model_path);
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 1,
-                                      .width = 128,
+                                      .width = 2 * MODEL_WIDTH,
                                       .n_heads = 2,
                                       .n_kv_heads = 1,
                                       .ff_width = 160,

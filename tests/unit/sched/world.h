@@ -21,17 +21,24 @@
 /* The files of a test program: a group's setup and teardown. */
 static char model_path[64], spill_path[64];
 
+/* Every access of a kernel is looked at there, at many times its price: what is watched are threads, not kernels. */
+#ifdef __SANITIZE_THREAD__
+enum { MODEL_LAYERS = 1, MODEL_WIDTH = 32, MODEL_HEADS = 2, MODEL_KV_HEADS = 1, MODEL_FF_WIDTH = 64 };
+#else
+enum { MODEL_LAYERS = 2, MODEL_WIDTH = 64, MODEL_HEADS = 4, MODEL_KV_HEADS = 2, MODEL_FF_WIDTH = 96 };
+#endif
+
 /* Small, so that a job is quick, and the vocabulary has all bytes. */
 static inline int model_up(const char *name, uint32_t context) {
     static model_file f;
     snprintf(model_path, sizeof model_path, "/tmp/plimsoll-%s-%d.gguf", name, (int)getpid());
     snprintf(spill_path, sizeof spill_path, "/tmp/plimsoll-%s-%d.spill", name, (int)getpid());
     model_file_make(&f, &(model_spec){.n_vocab = 300,
-                                      .n_layers = 2,
-                                      .width = 64,
-                                      .n_heads = 4,
-                                      .n_kv_heads = 2,
-                                      .ff_width = 96,
+                                      .n_layers = MODEL_LAYERS,
+                                      .width = MODEL_WIDTH,
+                                      .n_heads = MODEL_HEADS,
+                                      .n_kv_heads = MODEL_KV_HEADS,
+                                      .ff_width = MODEL_FF_WIDTH,
                                       .context = context,
                                       .type = DTYPE_Q8_0,
                                       .vocabulary = true,
