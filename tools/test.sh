@@ -55,12 +55,12 @@ cross() {
 }
 asan() {
     cmake --preset asan && cmake --build --preset asan &&
-        PLIMSOLL_PROPERTY_SECONDS=60 UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure -j "$jobs" --no-tests=error
+        PLIMSOLL_PROPERTY_SECONDS=20 UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure -j "$jobs" --no-tests=error
 }
 # Everything that has threads.
 tsan() {
     cmake --preset tsan && cmake --build --preset tsan &&
-        PLIMSOLL_PROPERTY_SECONDS=60 TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
+        PLIMSOLL_PROPERTY_SECONDS=20 TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
             ctest --test-dir build-tsan --output-on-failure -j "$jobs" --no-tests=error -L threads
 }
 # Each target for a while under ASan and UBSan, as many at once as there are cores.
