@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 
-enum { WIDTH = 64, N_CONTEXT = 256, N_TEXTS = 24 };
+enum { WIDTH = MODEL_WIDTH, N_CONTEXT = 256, N_TEXTS = 24 };
 
 static int up(void **state) {
     (void)state;
