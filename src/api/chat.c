@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "text/reply_json.h"
 
 /* What a conversation takes is about its body's size a few times over; the most is where something must be wrong. */
 enum { ARENA_LEAST_BYTES = 4 << 20, ARENA_BYTES_PER_BODY_BYTE = 64, PROMPT_TAIL_BYTES = 256 };
@@ -224,6 +225,27 @@ static bool set_format(chat *c, api_request *q, err *e) {
     return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), c->format_name, e);
 }
 
+enum { TOOLS_ASKED_MAX = 128 };
+
+/* The grammar of all tools was refused: whose parameters it was is found by compiling each one's alone. */
+static bool name_the_tool(const chat *c, api_request *q, err *e) {
+    str tool, tools = c->style.tools;
+    size_t at = 0;
+    for (int i = 0; i < TOOLS_ASKED_MAX && json_raw_item(tools, &at, &tool); i++) {
+        char name[CHAT_TOOL_NAME_MAX + 1];
+        size_t len = 0;
+        err why = {0};
+        str function = json_raw_find(tool, STR("function")), schema = json_raw_find(function, STR("parameters"));
+        if (!schema.len || !json_raw_string(json_raw_find(function, STR("name")), name, sizeof name, &len)) continue;
+        engine_grammar *g = engine_grammar_get(q->a->en, TEXT_GRAMMAR_SCHEMA, schema, &why);
+        engine_grammar_release(q->a->en, g);
+        if (g || why.code != ERR_INVALID) continue;
+        *e = why;
+        return err_prefix(e, "'tools': the parameters of '%.*s': ", (int)len, name);
+    }
+    return false;
+}
+
 static bool set_call(chat *c, api_request *q, err *e) {
     buf b;
     buf_init(&b, &c->alloc, SIZE_MAX / 2);
@@ -233,7 +255,8 @@ static bool set_call(chat *c, api_request *q, err *e) {
                                  c->style.prompt_tail, &b, &c->alloc, e))
         return e->code == ERR_INVALID ? err_prefix(e, "'tool_choice': ") : false;
     if (b.failed) return chat_no_room(c, e);
-    return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), "tools", e);
+    return request_set_grammar(q, TEXT_GRAMMAR_GBNF, text_of(&b), "tools", e) ||
+           (e->code == ERR_INVALID && !q->form.name && name_the_tool(c, q, e));
 }
 
 static bool set_style(chat *c, str prompt, err *e) {

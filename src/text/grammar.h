@@ -25,9 +25,10 @@
  * Schemas are kept to in all drafts' keywords. What is written may be less than what is allowed, never more: `not`,
  * `if`, `oneOf` whose branches overlap and dependencies are said in simpler schemas; items of `uniqueItems` come in the
  * order of their `enum`; `contains` is met by the first item that prefixItems leaves. Keywords and formats that are not
- * known are annotations: ignored. Refused, by name and place: `uniqueItems` of items without `enum`, `multipleOf` of
- * fractions, `unevaluatedItems`, min/maxContains, $dynamicRef, back references in patterns, what nothing satisfies,
- * left recursion, what is larger than the limits.
+ * known are annotations: ignored. Multiples are those that a division of doubles finds whole, too, as validators do.
+ * Refused, by name and place: `uniqueItems` of items of which there are more than can be listed, `unevaluatedItems`,
+ * min/maxContains, $dynamicRef, back references in patterns, what nothing satisfies, left recursion, what is larger
+ * than the limits.
  */
 #ifndef TEXT_GRAMMAR_H
 #define TEXT_GRAMMAR_H

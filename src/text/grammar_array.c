@@ -54,7 +54,9 @@ static bool emit_contained(schema *s, const schema_parts *p, items *it) {
         if (contains) asked = true, schema_add(s, &own, contains);
     }
     if (!asked) return false;
-    if (it->n_first >= it->most) return grammar_emit(s->b, OP_FAIL, 0, 0), true;
+    if (it->n_first >= it->most)
+        return schema_never(s, p->at[0].node, "'contains' is supported where 'maxItems' leaves room for an item behind "
+                                              "'prefixItems'"), true;
     if (it->n_first) grammar_json_separator(s->b, ',');
     schema_emit(s, &own);
     it->n_first++;
@@ -70,7 +72,8 @@ static void emit_rest(schema *s, const schema_parts *p, const items *it) {
         most = 0;
     else if (it->n_first && !it->rest_named && it->rest_asked)
         most = least;
-    if (least > most) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (least > most)
+        schema_never(s, p->at[0].node, "nothing satisfies it: 'minItems' asks for more items than may be there");
     if (!most || least > most) return;
     uint32_t start = grammar_here(s->b);
     grammar_json_separator(s->b, ',');
@@ -81,16 +84,40 @@ static void emit_rest(schema *s, const schema_parts *p, const items *it) {
 
 /* ---- items of which no two are alike ---- */
 
-/* The values that items can be, where the schema names them: which list, and what else is said. */
-static uint32_t values_of_items(schema *s, schema_parts *item, bool *single) {
-    schema_unfold(s, item);
-    for (uint32_t i = 0; i < item->n; i++) {
-        uint32_t one = schema_member(s, item->at[i].node, "const"),
-                 list = schema_member(s, item->at[i].node, "enum");
-        *single = one != 0;
-        if (one || list) return one ? one : list;
+static uint32_t list_of_types(schema *s, uint32_t of, unsigned types) {
+    uint32_t list = schema_make(s, of, JSON_ARRAY_START);
+    if (types & TYPE_NULL) schema_put(s, list, "", schema_make(s, of, JSON_NULL));
+    if (types & TYPE_BOOLEAN) schema_put(s, list, "", schema_make_bool(s, of, false));
+    if (types & TYPE_BOOLEAN) schema_put(s, list, "", schema_make_bool(s, of, true));
+    return list;
+}
+
+/* The values of all branches, each of which names its own. */
+static uint32_t list_of_branches(schema *s, uint32_t branches) {
+    uint32_t list = schema_make(s, branches, JSON_ARRAY_START);
+    for (uint32_t c = s->nodes[branches].child; c && !s->b->failed; c = s->nodes[c].next) {
+        uint32_t one = schema_member(s, c, "const"), own = schema_member(s, c, "enum");
+        for (uint32_t v = one ? one : s->nodes[own].child; v; v = one ? 0 : s->nodes[v].next)
+            schema_put(s, list, "", v);
     }
-    return 0;
+    return list;
+}
+
+/* All values that items can be, as a list: what else is said of them is not yet looked at. 0: they are too many. */
+static uint32_t values_of_items(schema *s, schema_parts *item) {
+    static const char *const keywords[] = {"anyOf", "oneOf"};
+    schema_unfold(s, item);
+    if (s->b->failed || !item->n || item->never) return 0;
+    for (uint32_t i = 0; i < item->n; i++) {
+        uint32_t list = schema_member(s, item->at[i].node, "enum");
+        if (list) return list;
+        for (int k = 0; k < 2; k++) {
+            uint32_t branches = schema_member(s, item->at[i].node, keywords[k]);
+            if (branches && schema_branches_are_values(s, branches, false)) return list_of_branches(s, branches);
+        }
+    }
+    unsigned types = schema_types_of_parts(s, item);
+    return types & ~(unsigned)(TYPE_NULL | TYPE_BOOLEAN) ? 0 : list_of_types(s, item->at[0].node, types);
 }
 
 static bool came_before(const schema *s, uint32_t list, uint32_t v) {
@@ -109,6 +136,7 @@ static bool emit_distinct(schema *s, const schema_parts *item, uint32_t list, co
     buf_init(all, s->b->alloc, GRAMMAR_TEXT_BYTES_MAX);
     for (uint32_t v = s->nodes[list].child; v && n < VALUES_MAX && grammar_step(s->b); v = s->nodes[v].next) {
         bool fits = !came_before(s, list, v);
+        s->b->steps += n / 16; /* of those before */
         for (uint32_t i = 0; i < item->n && fits; i++) fits = schema_accepts(s, item->at[i], v, 0);
         if (!fits) continue;
         schema_write_value(s, v, all);
@@ -129,13 +157,12 @@ static bool emit_distinct(schema *s, const schema_parts *item, uint32_t list, co
 
 static bool emit_unique(schema *s, const schema_parts *p, const items *it) {
     schema_parts item;
-    bool single = false;
     parts_of_item(s, p, 0, &item);
-    uint32_t list = values_of_items(s, &item, &single);
+    uint32_t list = values_of_items(s, &item);
     if (s->b->failed) return false;
-    if (list && !single && !it->n_first && !it->contains) return emit_distinct(s, &item, list, it);
-    return schema_fail(s, p->at[0].node,
-                       "'uniqueItems' is supported of items that have an 'enum', and of one item at most");
+    if (list && !it->n_first && !it->contains) return emit_distinct(s, &item, list, it);
+    return schema_fail(s, p->at[0].node, "'uniqueItems' is supported of items that have an 'enum', are booleans or "
+                                         "constants, and of one item at most ('maxItems': 1)");
 }
 
 bool schema_emit_array(schema *s, const schema_parts *p) {
@@ -153,7 +180,8 @@ bool schema_emit_array(schema *s, const schema_parts *p) {
     }
     it.rest_asked = it.n_first > 0;
     grammar_text(s->b, STR("["));
-    if (excludes_arrays(s, p, &it) || it.least > it.most) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (excludes_arrays(s, p, &it)) schema_never(s, p->at[0].node, "'not' of a list that has items is not supported");
+    if (it.least > it.most) schema_never(s, p->at[0].node, "nothing satisfies it: 'minItems' is above 'maxItems'");
     if (it.n_first > it.most) it.n_first = it.most;
     if (unique && it.most > 1) return emit_unique(s, p, &it) && (grammar_text(s->b, STR("]")), !s->b->failed);
     for (size_t i = 0; i < it.n_first && grammar_step(s->b); i++) {

@@ -7,9 +7,11 @@
 
 void grammar_builder_init(grammar_builder *b, const text_vocab *vocab, const base_alloc *alloc, err *e) {
     *b = (grammar_builder){.alloc = alloc, .vocab = vocab, .e = e};
+    buf_init(&b->notes, alloc, GRAMMAR_NOTES_BYTES_MAX);
 }
 
 void grammar_builder_free(grammar_builder *b) {
+    buf_free(&b->notes);
     alloc_free(b->alloc, b->ops, b->ops_cap * sizeof *b->ops);
     alloc_free(b->alloc, b->rules, b->rules_cap * sizeof *b->rules);
     alloc_free(b->alloc, b->ranges, b->ranges_cap * sizeof *b->ranges);
@@ -70,6 +72,13 @@ uint32_t grammar_emit(grammar_builder *b, grammar_op_kind kind, uint32_t x, uint
         return 0;
     b->ops[b->n_ops] = (grammar_op){.kind = (uint8_t)kind, .a = x, .b = y};
     return (uint32_t)b->n_ops++;
+}
+
+void grammar_never(grammar_builder *b, const char *reason) {
+    size_t at = b->notes.len, bytes = strlen(reason) + 1;
+    bool fits = at + bytes <= GRAMMAR_NOTES_BYTES_MAX;
+    if (fits) buf_append(&b->notes, reason, bytes);
+    grammar_emit(b, OP_FAIL, fits && !b->notes.failed ? (uint32_t)at + 1 : 0, 0);
 }
 
 /* Room for n ops at a place; what was there moves up. Targets are relative, so what moves as a whole stays right.
@@ -349,6 +358,20 @@ static bool check_left_recursion(grammar_builder *b) {
     return ok;
 }
 
+/* From the start over what nothing satisfies, to where nothing goes on. */
+static const char *why_never(const grammar_builder *b) {
+    uint32_t at = b->rules[0];
+    for (size_t i = 0; i < b->n_ops && at < b->n_ops; i++) {
+        const grammar_op *o = &b->ops[at];
+        if (o->kind == OP_FAIL) return o->a ? b->notes.data + o->a - 1 : "nothing satisfies it";
+        bool inside = (o->kind == OP_CALL && b->ops[o->a].need >= GRAMMAR_DEPTH_MAX) || o->kind == OP_JUMP ||
+                      o->kind == OP_SPLIT;
+        if (o->kind == OP_REPEAT && o->a && o[2 + o->loop].need == GRAMMAR_NEVER) at += 2 + o->loop;
+        else at = inside ? o->a : at + 1;
+    }
+    return "nothing satisfies it: what it requires leads back to itself without an end, or deeper than 48 levels";
+}
+
 static bool prove(grammar_builder *b) {
     grammar_emit(b, OP_FAIL, 0, 0); /* whoever looks at what follows a last op finds one */
     if (b->failed) return false;
@@ -357,7 +380,7 @@ static bool prove(grammar_builder *b) {
     solve(b);
     relax_repeats(b);
     if (b->failed || !check_left_recursion(b)) return false;
-    return b->ops[b->rules[0]].need <= GRAMMAR_DEPTH_MAX || grammar_fail(b, ERR_INVALID, "nothing satisfies it");
+    return b->ops[b->rules[0]].need <= GRAMMAR_DEPTH_MAX || grammar_fail(b, ERR_INVALID, "%s", why_never(b));
 }
 
 /* ---- one block ---- */

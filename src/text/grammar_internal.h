@@ -11,6 +11,7 @@
  * grammar_pattern.c  patterns as sets of strings, made of derivatives in grammar_language.c, to code by
  * grammar_automaton.c
  * grammar_number.c   its bounds, as patterns   grammar_format.c   its formats, as patterns
+ * grammar_multiple.c its multipleOf, where no pattern says it
  * grammar_machine.c  states                    grammar_mask.c     masks
  * grammar_cursor.c   texts on their way       grammar_texts.c    one of many texts
  * grammar_tokens.c   a vocabulary by its bytes
@@ -27,12 +28,13 @@ typedef enum grammar_op_kind {
     OP_STRING, /* the inside of a JSON string and its closing quote. a, b: least and most characters */
     OP_UNTIL,  /* any characters up to the text that the next op is, and that text. a, b: least and most characters */
     OP_TOKEN,  /* a: token */
+    OP_MULTIPLE, /* a number. a: place of its rule in the texts, b: bytes */
     OP_SPLIT,  /* a, b: both ways */
     OP_JUMP,   /* a */
     OP_CALL,   /* a: the rule's place */
     OP_RET,
     OP_REPEAT, /* a, b: least and most times; then a JUMP behind it, then the body, which ends in RET */
-    OP_FAIL,   /* nothing goes on from here */
+    OP_FAIL,   /* nothing goes on from here. a: place of the reason in the notes, + 1 */
 } grammar_op_kind;
 
 enum { GRAMMAR_NEVER = 255 };
@@ -67,6 +69,7 @@ enum {
     GRAMMAR_OPS_MAX = 1 << 17,
     GRAMMAR_RULES_MAX = 1 << 12,
     GRAMMAR_TEXT_BYTES_MAX = 1 << 20,
+    GRAMMAR_NOTES_BYTES_MAX = 1 << 13,
     GRAMMAR_RANGES_MAX = 1 << 15,
     GRAMMAR_CLASSES_KNOWN = 256,
     GRAMMAR_STEPS_MAX = 1 << 20,
@@ -90,6 +93,7 @@ typedef struct grammar_builder {
     uint32_t classes[GRAMMAR_CLASSES_KNOWN]; /* by hash: where the ranges of a class lie */
     char *texts;
     size_t n_texts, texts_cap;
+    buf notes; /* why nothing goes on: the first reasons, each with a 0 behind it */
     uint32_t any_value, any_object; /* rules of any JSON value; 0: not there yet */
 } grammar_builder;
 
@@ -98,6 +102,8 @@ void grammar_builder_free(grammar_builder *b);
 /* Rule 0 is the start. NULL when it failed, or when it fails now. */
 text_grammar *grammar_builder_finish(grammar_builder *b);
 bool grammar_fail(grammar_builder *b, err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Emits a FAIL. The reason is what is said where it is the reason that nothing satisfies all of the grammar. */
+void grammar_never(grammar_builder *b, const char *reason);
 bool grammar_step(grammar_builder *b); /* false when it has taken too long */
 bool grammar_grow(grammar_builder *b, void **items, size_t *cap, size_t want, size_t most, size_t item_bytes,
                   const char *what);
@@ -171,6 +177,14 @@ bool grammar_number(grammar_builder *b, const grammar_bounds *bounds, bool whole
 bool grammar_number_is_whole(str literal);
 int grammar_number_compare(str a, str b); /* of literals, exactly: −1, 0, 1 */
 bool grammar_number_is_multiple(str of, str step);
+int grammar_number_places(str literal); /* behind the point; many: more than are of use */
+/* In units of so many places: rounded up, or down; open: not the bound itself. False: more digits than 17. */
+bool grammar_number_in_units(str literal, int places, bool up, bool open, int64_t *out);
+/* A count as keywords have it: 3, 3.0, 3e0. What is too large is 999999999. False: it is none. */
+bool grammar_number_count(str literal, uint32_t *n);
+
+/* ---- grammar_multiple.c ---- */
+bool grammar_multiple(grammar_builder *b, const grammar_bounds *bounds, bool whole);
 
 /* ---- grammar_schema.c ---- */
 
@@ -295,6 +309,9 @@ enum { STRING_COUNT_SHIFT = 4, UNTIL_COUNT_SHIFT = 6 };
 enum machine_utf8 { UTF8_NONE, UTF8_1, UTF8_2, UTF8_E0, UTF8_ED, UTF8_F0, UTF8_3, UTF8_F4, UTF8_STATES };
 int machine_utf8_begin(uint8_t c); /* −1: no character begins so */
 int machine_utf8_go_on(int inside, uint8_t c);
+
+/* ---- grammar_multiple.c ---- */
+void machine_multiple_step(text_grammar_machine *m, const text_grammar *g, uint32_t node, uint8_t byte);
 
 /* ---- grammar_until.c ---- */
 /* The count with which an UNTIL begins, and what it is after a byte. UNTIL_DONE: the text at its end is complete. */

@@ -124,6 +124,22 @@ bool schema_fail(schema *s, uint32_t node, const char *format, ...) {
     return grammar_fail(s->b, ERR_INVALID, "at %s: %s", place[0] ? place : "/", what);
 }
 
+void schema_never(schema *s, uint32_t node, const char *format, ...) {
+    char reason[ERR_MESSAGE_BYTES], place[160] = "";
+    bool noted = s->b->notes.len < GRAMMAR_NOTES_BYTES_MAX / 2; /* more of them cost time */
+    size_t n;
+    va_list args;
+    va_start(args, format);
+    if (noted) place_of(s, node, place, sizeof place);
+    n = (size_t)snprintf(reason, sizeof reason, "at %s: ", place[0] ? place : "/");
+    n += (size_t)vsnprintf(reason + n, sizeof reason - n, format, args);
+    va_end(args);
+    if (node && n < sizeof reason && s->nodes[schema_original(s, node)].made)
+        snprintf(reason + n, sizeof reason - n, ", as far as 'not', 'if', 'oneOf' and dependencies are supported");
+    if (noted) grammar_never(s->b, reason);
+    else grammar_emit(s->b, OP_FAIL, 0, 0);
+}
+
 /* One name of a pointer: ~1 is /, ~0 is ~; %XX as in URLs. */
 static size_t unescape(str name, char *out, size_t size) {
     size_t n = 0;

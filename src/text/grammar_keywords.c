@@ -102,13 +102,6 @@ static bool all_of_kind(const schema *s, uint32_t node, unsigned kinds) {
 
 enum { KIND_STRING = 1 << JSON_STRING, KIND_SCHEMA = 1 << JSON_OBJECT_START | 1 << JSON_BOOL };
 
-static bool is_count(const schema_node *n) {
-    if (n->kind != JSON_INT || !n->text.len || n->text.len > 9) return false;
-    for (size_t i = 0; i < n->text.len; i++)
-        if (n->text.data[i] < '0' || n->text.data[i] > '9') return false;
-    return true;
-}
-
 static bool are_dependencies(const schema *s, uint32_t node) {
     for (uint32_t i = s->nodes[node].child; i; i = s->nodes[i].next)
         if (s->nodes[i].kind == JSON_ARRAY_START ? !all_of_kind(s, i, KIND_STRING)
@@ -119,11 +112,12 @@ static bool are_dependencies(const schema *s, uint32_t node) {
 
 static bool fits(const schema *s, uint32_t node, unsigned takes) {
     const schema_node *n = &s->nodes[node];
+    uint32_t count;
     if (takes & IS_ANY) return true;
     switch (n->kind) {
     case JSON_STRING: return takes & IS_STRING;
-    case JSON_INT: return (takes & IS_NUMBER) || ((takes & IS_COUNT) && is_count(n));
-    case JSON_DOUBLE: return takes & IS_NUMBER;
+    case JSON_INT:
+    case JSON_DOUBLE: return (takes & IS_NUMBER) || ((takes & IS_COUNT) && grammar_number_count(n->text, &count));
     case JSON_BOOL: return takes & (IS_BOOL | IS_SCHEMA);
     case JSON_OBJECT_START:
         return (takes & IS_SCHEMA) || ((takes & IS_MAP) && all_of_kind(s, node, KIND_SCHEMA)) ||
@@ -139,7 +133,7 @@ static const char *wanted(unsigned takes) {
     return takes & IS_NAMES     ? takes & IS_STRING ? "a string or a list of strings" : "a list of strings"
            : takes & IS_STRING  ? "a string"
            : takes & IS_NUMBER  ? "a number"
-           : takes & IS_COUNT   ? "a whole number from 0 to 999999999"
+           : takes & IS_COUNT   ? "a whole number from 0 on"
            : takes & IS_SCHEMA  ? "a schema"
            : takes & IS_SCHEMAS ? "a list of schemas"
            : takes & IS_MAP     ? "an object of schemas"
@@ -219,8 +213,7 @@ unsigned schema_types_of_parts(schema *s, const schema_parts *p) {
 bool schema_count(schema *s, uint32_t node, const char *keyword, uint32_t *n) {
     uint32_t at = schema_member(s, node, keyword);
     if (!at) return false;
-    *n = 0;
-    for (size_t i = 0; i < s->nodes[at].text.len; i++) *n = *n * 10 + (uint32_t)(s->nodes[at].text.data[i] - '0');
+    grammar_number_count(s->nodes[at].text, n);
     return true;
 }
 

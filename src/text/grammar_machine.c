@@ -425,6 +425,8 @@ static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t n
         step_string(m, g, n, byte);
     else if (o->kind == OP_UNTIL)
         step_until(m, g, n, byte);
+    else if (o->kind == OP_MULTIPLE)
+        machine_multiple_step(m, g, node, byte);
     else if (o->kind == OP_TEXT && (uint8_t)g->texts[o->a + n.count] == byte) {
         if (n.count + 1 < o->b)
             machine_set_add(m, machine_node_of(m, n.place, n.count + 1, n.parent, false, false));

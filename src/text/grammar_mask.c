@@ -18,6 +18,7 @@ static void likely_bytes(const text_grammar_machine *m, const text_grammar *g, u
         const grammar_op *o = &g->ops[n->place];
         if (o->kind == OP_TEXT) likely[(uint8_t)g->texts[o->a + n->count]] = true;
         else if (o->kind == OP_UNTIL) memset(likely, true, 256);
+        else if (o->kind == OP_MULTIPLE) memset(likely + '-', true, '9' - '-' + 1);
         else if (o->kind == OP_STRING || (o->kind == OP_CLASS && n->count)) memset(likely + 0x20, true, 256 - 0x20);
         if (o->kind != OP_CLASS || n->count) continue;
         for (const grammar_range *r = g->ranges + o->a, *end = r + o->b; r < end; r++) {

@@ -83,6 +83,33 @@ bool grammar_number_is_multiple(str of, str step) {
     return rest == 0;
 }
 
+int grammar_number_places(str x) {
+    decimal d = read_decimal(x);
+    int64_t places = d.n - d.exponent;
+    return d.cut || places > LITERAL_DIGITS ? LITERAL_DIGITS : places > 0 ? (int)places : 0;
+}
+
+bool grammar_number_in_units(str x, int places, bool up, bool open, int64_t *out) {
+    decimal d = read_decimal(x);
+    int64_t digits = d.n ? d.exponent + places : 0, v = 0;
+    if (digits > 17) return false;
+    for (int64_t i = 0; i < digits; i++) v = v * 10 + (i < d.n ? d.digits[i] - '0' : 0);
+    bool rest = d.cut || d.n > digits;
+    if (d.negative) v = -v;
+    if (rest ? d.negative != up : open) v += up ? 1 : -1; /* towards 0 is what cutting off does */
+    *out = v;
+    return true;
+}
+
+bool grammar_number_count(str x, uint32_t *n) {
+    decimal d = read_decimal(x);
+    int64_t v = 0;
+    if (d.negative || !grammar_number_is_whole(x)) return false;
+    bool large = d.exponent > 9 || !grammar_number_in_units(x, 0, true, false, &v);
+    *n = large ? 999999999 : (uint32_t)v;
+    return true;
+}
+
 /* A bound without its sign: a whole part and the digits of a fraction, which end in no 0. */
 typedef struct split_number {
     uint64_t whole;
@@ -348,8 +375,8 @@ static void whole_pattern(buf *p, int64_t low, int64_t high, bool *some) {
     if (high >= 0) whole_range(p, low > 0 ? (uint64_t)low : 0, (uint64_t)high, some);
 }
 
-/* Multiples of m: written out where they are few; by their last digits where these decide. */
-static bool multiples(grammar_builder *b, buf *p, uint64_t m, int64_t low, int64_t high, bool bounded, bool *some) {
+/* Multiples of m: written out where they are few; by their last digits where these decide. False: neither. */
+static bool multiples(buf *p, uint64_t m, int64_t low, int64_t high, bool bounded, bool *some) {
     int64_t first = low >= 0 ? (low + (int64_t)m - 1) / (int64_t)m : -(-low / (int64_t)m),
             last = high >= 0 ? high / (int64_t)m : -((-high + (int64_t)m - 1) / (int64_t)m);
     if (bounded && last - first < VALUES_MAX) {
@@ -363,9 +390,7 @@ static bool multiples(grammar_builder *b, buf *p, uint64_t m, int64_t low, int64
     while (n <= 3 && power_of_ten(n) % m) n++;
     bool all_low = low <= -(int64_t)(power_of_ten(DIGITS_MAX) - 1), from_zero = low == 0,
          all_high = high >= (int64_t)(power_of_ten(DIGITS_MAX) - 1);
-    if (n > 3 || !all_high || !(all_low || from_zero))
-        return grammar_fail(b, ERR_INVALID, "'multipleOf' %llu with these bounds is not supported",
-                            (unsigned long long)m);
+    if (n > 3 || !all_high || !(all_low || from_zero)) return false;
     *some = true;
     buf_append_str(p, all_low ? STR("0|-?(") : STR("0|("));
     bool inner = false;
@@ -384,16 +409,17 @@ static bool multiples(grammar_builder *b, buf *p, uint64_t m, int64_t low, int64
     return true;
 }
 
-static bool whole_numbers(grammar_builder *b, const grammar_bounds *n, buf *p, bool *some) {
+/* beyond: no pattern says it. */
+static bool whole_numbers(grammar_builder *b, const grammar_bounds *n, buf *p, bool *some, bool *beyond) {
     int64_t reach_most = (int64_t)power_of_ten(DIGITS_MAX) - 1, low, high;
     uint64_t m = 1;
     if (n->multiple.len) {
         decimal d = read_decimal(n->multiple);
         split_number s;
-        if (!split_decimal(b, &d, false, &s)) return false;
         if (d.negative || !d.n) return grammar_fail(b, ERR_INVALID, "'multipleOf' must be above 0");
-        if (s.none || *s.fraction || s.whole > 1000000000)
-            return grammar_fail(b, ERR_INVALID, "'multipleOf' is supported for whole numbers up to 1000000000");
+        *beyond = d.cut || d.exponent < d.n || d.exponent > 9;
+        if (*beyond) return true;
+        if (!split_decimal(b, &d, false, &s)) return false;
         m = s.whole;
     }
     if (!whole_bound(b, n->low, n->low_open, true, -reach_most, &low) ||
@@ -405,7 +431,7 @@ static bool whole_numbers(grammar_builder *b, const grammar_bounds *n, buf *p, b
     if (low < -edge) low = -edge;
     if (high > edge) high = edge;
     if (low > high) return true;
-    if (m > 1) return multiples(b, p, m, low, high, n->low.len && n->high.len, some);
+    if (m > 1) return *beyond = !multiples(p, m, low, high, n->low.len && n->high.len, some), true;
     whole_pattern(p, low, high, some);
     return true;
 }
@@ -418,9 +444,12 @@ bool grammar_number(grammar_builder *b, const grammar_bounds *n, bool whole) {
     buf p;
     bool some = false;
     buf_init(&p, b->alloc, PATTERN_BYTES_MAX);
-    bool ok = whole || n->multiple.len ? whole_numbers(b, n, &p, &some) : any_range(b, n, &p, &some);
+    bool beyond = false,
+         ok = whole || n->multiple.len ? whole_numbers(b, n, &p, &some, &beyond) : any_range(b, n, &p, &some);
     if (ok && p.failed) ok = grammar_fail(b, ERR_MEMORY, "no memory to compile a grammar");
-    if (ok && some)
+    if (ok && beyond)
+        ok = grammar_multiple(b, n, whole);
+    else if (ok && some)
         ok = grammar_regex_bare(b, buf_str(&p));
     else if (ok)
         grammar_emit(b, OP_FAIL, 0, 0);

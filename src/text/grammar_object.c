@@ -319,7 +319,10 @@ static void emit_counted_others(schema *s, const schema_parts *p, const members 
              most = m->most == GRAMMAR_UNBOUNDED ? m->most : m->most - count;
     if (!m->others_come && !m->patterns_come) most = 0;
     bool never = least > most || least > 1; /* two of them may be the same: they count as one */
-    if (never) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (least > most)
+        schema_never(s, p->at[0].node, "nothing satisfies it: 'minProperties' asks for more members than may be there");
+    else if (never)
+        schema_never(s, p->at[0].node, "'minProperties' is supported up to one more than the members that are named");
     if (never || !most) return;
     uint32_t start = grammar_here(s->b);
     emit_comma(s);
@@ -350,7 +353,8 @@ static void emit_counted(schema *s, const schema_parts *p, const members *m, uin
                 grammar_set_target(s->b, skip, false, skip + 1);
             }
             if (c) emit_comma(s);
-            if (c == m->most) grammar_emit(s->b, OP_FAIL, 0, 0);
+            if (c == m->most)
+                schema_never(s, p->at[0].node, "nothing satisfies it: 'required' asks for more than 'maxProperties'");
             else emit_member(s, p, m, i, counts > 2);
             jump_to(s, (i + 1) * counts + next);
             if (!m->required[i]) {
@@ -403,7 +407,11 @@ bool schema_emit_object(schema *s, const schema_parts *p) {
             schema_fail(s, p->at[0].node,
                         "'minProperties' is supported up to one more than the members that are named");
         if (s->level == LEVEL_JSON) grammar_text(s->b, STR("{"));
-        if (excluded || m.n_required > m.most || m.least > m.most) grammar_emit(s->b, OP_FAIL, 0, 0);
+        if (excluded)
+            schema_never(s, p->at[0].node, "'not' of an object that has members is not supported");
+        else if (m.n_required > m.most || m.least > m.most)
+            schema_never(s, p->at[0].node, "nothing satisfies it: 'maxProperties' is below 'minProperties' or what is "
+                                           "'required'");
         else if (!m.n) emit_counted_others(s, p, &m, 0);
         else if (counted) emit_counted_members(s, p, &m);
         else emit_members(s, p, &m);

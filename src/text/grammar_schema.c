@@ -18,7 +18,14 @@ static void bound(schema *s, uint32_t node, const char *keyword, const char *exc
 }
 
 static bool emit_bounded(schema *s, const schema_parts *p, const grammar_bounds *bounds, bool whole) {
-    if (grammar_number(s->b, bounds, whole)) return true;
+    size_t n_ops = s->b->n_ops;
+    if (grammar_number(s->b, bounds, whole)) {
+        bool none = s->b->n_ops == n_ops + 1 && s->b->ops[n_ops].kind == OP_FAIL;
+        if (none)
+            s->b->n_ops = n_ops, schema_never(s, p->at[0].node, "no number of at most 18 digits satisfies 'minimum', "
+                                                                "'maximum', 'multipleOf' and 'type'");
+        return !s->b->failed;
+    }
     err why = *s->b->e;
     if (why.code != ERR_INVALID) return false;
     s->b->failed = false;
@@ -64,7 +71,7 @@ static bool emit_number_between(schema *s, const schema_parts *p, const grammar_
         if (i) grammar_alternatives_next(s->b, &a);
         int order = own.low.len && own.high.len ? grammar_number_compare(own.low, own.high) : -1;
         if (order > 0 || (order == 0 && (own.low_open || own.high_open)))
-            grammar_emit(s->b, OP_FAIL, 0, 0);
+            schema_never(s, p->at[0].node, "nothing satisfies it: no number lies within its bounds");
         else
             emit_bounded(s, p, &own, whole);
     }
@@ -102,6 +109,7 @@ void schema_add(schema *s, schema_parts *p, uint32_t node) {
     if (!schema_check(s, node)) return;
     if (s->nodes[node].kind == JSON_BOOL) {
         p->never |= !s->nodes[node].boolean;
+        if (!s->nodes[node].boolean && !p->false_at) p->false_at = node;
         return;
     }
     for (uint32_t i = 0; i < p->n; i++)
@@ -278,7 +286,9 @@ static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint3
     if (!apart) list = schema_exactly_one(s, list), apart = 1;
     if (!list) return false;
     grammar_alternatives a = grammar_alternatives_begin(s->b);
-    if (!s->nodes[list].child) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (!s->nodes[list].child)
+        schema_never(s, list, one ? "no branch of 'oneOf' that can be told from the others; 'anyOf' can"
+                                  : "nothing satisfies it: 'anyOf' is empty");
     for (uint32_t c = s->nodes[list].child; c && !s->b->failed; c = s->nodes[c].next) {
         schema_parts branch = *p;
         schema_part *own = &branch.at[part];
@@ -299,7 +309,7 @@ static bool emit_text_unless(schema *s, const schema_parts *p, uint8_t kind, boo
                  list = schema_member(s, no, "enum");
         for (uint32_t v = one ? one : s->nodes[list].child; no && v; v = one ? 0 : s->nodes[v].next)
             if (s->nodes[v].kind == kind && s->nodes[v].boolean == boolean)
-                return grammar_emit(s->b, OP_FAIL, 0, 0), false;
+                return schema_never(s, no, "nothing satisfies it: 'not' leaves no value"), false;
     }
     return grammar_text(s->b, text), true;
 }
@@ -337,7 +347,7 @@ static bool emit_types(schema *s, const schema_parts *p) {
         emit_type(s, p, t);
         if (json) s->level = LEVEL_ARGUMENT, schema_tag_value_end(s);
     }
-    if (!any) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (!any) schema_never(s, p->at[0].node, "nothing satisfies it: no 'type' is left by all that is said");
     grammar_alternatives_end(s->b, &a);
     return !s->b->failed;
 }
@@ -369,7 +379,9 @@ static bool emit_parts(schema *s, schema_parts *p) {
     drop_silent(s, p);
     if (s->b->failed) return false;
     if (!p->never && p->n > 1 && call_again(s, p, false)) return !s->b->failed;
-    if (p->never) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
+    if (p->never)
+        return schema_never(s, p->false_at, "nothing satisfies it: false, or 'propertyNames', allows no value here"),
+               !s->b->failed;
     if (!p->n && s->level == LEVEL_JSON) return grammar_any_value(s->b), !s->b->failed;
     if (!p->n && s->level == LEVEL_ARGUMENT && !s->types)
         return schema_tag_string(s, (grammar_lengths){0, GRAMMAR_UNBOUNDED}), !s->b->failed;

@@ -69,6 +69,8 @@ uint32_t schema_member(const schema *s, uint32_t node, const char *key); /* 0: n
 uint32_t schema_member_str(const schema *s, uint32_t node, str key);
 /* "at /properties/a: …". ERR_INVALID; false. */
 bool schema_fail(schema *s, uint32_t node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same, where it may be that nothing needs what is there: emits a FAIL that says so. */
+void schema_never(schema *s, uint32_t node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint32_t schema_pointer(schema *s, uint32_t node, str pointer); /* what "#/…" of a $ref names; 0 after a failure */
 void schema_write_value(const schema *s, uint32_t node, buf *out); /* as JSON, without blanks */
 /* Nodes that are made: of a place in the schema, for error messages. 0 after a failure. */
@@ -107,7 +109,8 @@ typedef struct schema_part {
 typedef struct schema_parts {
     schema_part at[SCHEMA_PARTS_MAX];
     uint32_t n;
-    bool never; /* one of them is false */
+    bool never;     /* one of them is false: */
+    uint32_t false_at; /* that, or 0 */
 } schema_parts;
 
 void schema_add(schema *s, schema_parts *p, uint32_t node);

@@ -109,6 +109,11 @@ static bool emit_words(schema *s, const schema_parts *p, const conditions *c) {
         s->b->n_ops = n_ops;
         language_emit(l, e, c->lengths, &none);
     }
+    if (none && !s->b->failed) {
+        s->b->n_ops = n_ops;
+        schema_never(s, at ? schema_original(s, at) : p->at[0].node,
+                     "nothing satisfies it: no string has all of pattern, format, lengths and 'not'");
+    }
     if (s->b->failed && at) return fail_at(s, at, "pattern");
     return !s->b->failed;
 }
@@ -151,7 +156,8 @@ bool schema_emit_string(schema *s, const schema_parts *p) {
     conditions c;
     gather(s, p, &c);
     if (s->b->failed) return false;
-    if (c.lengths.least > c.lengths.most) return grammar_emit(s->b, OP_FAIL, 0, 0), !s->b->failed;
+    if (c.lengths.least > c.lengths.most)
+        return schema_never(s, p->at[0].node, "nothing satisfies it: 'minLength' is above 'maxLength'"), !s->b->failed;
     if (s->level == LEVEL_ARGUMENT) return emit_raw(s, p, &c), !s->b->failed;
     grammar_text(s->b, STR("\""));
     if (!emit_simply(s, &c) && !s->b->failed) emit_words(s, p, &c);

@@ -84,7 +84,7 @@ bool grammar_texts_emit(grammar_builder *b, const grammar_texts *t, bool once) {
         if (same == 1 || !once) list[kept++] = list[i];
     }
     if (kept && !b->failed) emit_tree(b, list, kept, 0, 0);
-    else grammar_emit(b, OP_FAIL, 0, 0);
+    else grammar_never(b, "nothing satisfies it: no value is left of 'enum' or 'const'");
     alloc_free(b->alloc, list, (t->n + 1) * sizeof *list);
     return !b->failed;
 }

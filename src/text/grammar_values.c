@@ -26,7 +26,9 @@ static void keep_fitting(schema *s, const schema_parts *p, grammar_texts *t, uin
 static bool emit_kept(schema *s, grammar_texts *t, uint32_t at, bool once) {
     if (s->level == LEVEL_ARGUMENTS)
         schema_fail(s, at, "a tool's arguments as one value of a list are not supported between tags");
-    if (!s->b->failed) grammar_texts_emit(s->b, t, once);
+    if (!s->b->failed && !t->n)
+        schema_never(s, at, "nothing satisfies it: no value of 'enum' or 'const' is left by all else that is said");
+    else if (!s->b->failed) grammar_texts_emit(s->b, t, once);
     if (s->level == LEVEL_ARGUMENT) schema_tag_value_end(s);
     grammar_texts_end(s->b, t);
     return !s->b->failed;
@@ -78,7 +80,8 @@ bool schema_emit_branches_values(schema *s, const schema_parts *p, uint32_t list
 /* From text i on, when c are written: each stands once for each count that matters. */
 void schema_emit_distinct(schema *s, const str *t, uint32_t n, uint32_t least, uint32_t most) {
     uint32_t counts = (most < n ? most : least < n ? least : n) + 1, ends = 0;
-    if (least > n) grammar_emit(s->b, OP_FAIL, 0, 0);
+    if (least > n)
+        grammar_never(s->b, "nothing satisfies it: 'minItems' asks for more items than there are different values");
     if (counts < 2) counts = 2; /* whether a comma comes first */
     uint32_t *places = alloc_bytes(s->b->alloc, (size_t)(n + 2) * counts * sizeof *places);
     if (!places) {

@@ -271,6 +271,19 @@ def unknown_fields_of_forms_are_named():
 
 
 @test
+def a_tool_that_is_refused_is_named():
+    """With the place in its schema, the keyword, and what would work."""
+    schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True, "items": {"type": "string"}}}}
+    tools = [{"type": "function", "function": {"name": "fine", "parameters": {"type": "object", "properties": {"b": {"type": "null"}}}}},
+             {"type": "function", "function": {"name": "odd_one", "parameters": schema}}]
+    with Server() as s:
+        for choice in ("required", {"type": "function", "function": {"name": "odd_one"}}):
+            text = refusal(ask(s, "/v1/chat/completions", 400, tools=tools, tool_choice=choice))
+            for word in ("'tools'", "'odd_one'", "at /properties/a", "'uniqueItems'", "enum"):
+                check(word in text, "%s: %s" % (word, text))
+
+
+@test
 def response_formats_of_every_shape_and_route():
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
     shapes = [{"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}, {"type": "json_schema", "json_schema": {"schema": schema}},

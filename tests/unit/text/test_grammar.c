@@ -197,6 +197,27 @@ static void numbers(void **state) {
     SCHEMA("{\"type\":[\"integer\",\"null\"],\"minimum\":3,\"maximum\":3}", "3", "null", "--", "4");
 }
 
+static void multiples(void **state) {
+    (void)state;
+    SCHEMA("{\"multipleOf\":0.01}", "12.99", "0.5", "3", "-1.25", "12.50", "0", "0.00", "9999999999999.98", "--", "0.29",
+           "1.005", "1.", "01", "-0", "-0.00", "0.001", "", "-", "1e2", "99999999999999");
+    SCHEMA("{\"multipleOf\":0.1,\"exclusiveMinimum\":0,\"maximum\":10}", "0.1", "10", "9.9", "0.2", "--", "0", "0.0",
+           "10.1", "-1", "11");
+    SCHEMA("{\"multipleOf\":0.5,\"minimum\":-1.2,\"exclusiveMaximum\":1}", "-1", "-0.5", "0.5", "0", "--", "-1.5", "1",
+           "0.3");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":0.5}", "3", "-12", "--", "3.0", "3.5");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":1.5}", "3", "-12", "0", "--", "2", "1.5");
+    SCHEMA("{\"multipleOf\":1.5}", "3", "1.5", "-4.5", "--", "2", "1.0");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":7}", "0", "7", "-14", "777777", "--", "8", "07");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":256,\"minimum\":2048}", "2048", "4096", "25600", "--", "256", "2049",
+           "-4096");
+    SCHEMA("{\"type\":\"integer\",\"multipleOf\":12,\"minimum\":12}", "12", "144", "--", "0", "13");
+    SCHEMA("{\"type\":\"number\",\"multipleOf\":2.5e3}", "2500", "-5000", "--", "250", "2500.5");
+    SCHEMA("{\"items\":{\"multipleOf\":0.25},\"minItems\":2.0,\"maxItems\":2e0}", "[0.25,3]", "[1, 0.75]", "--", "[1]",
+           "[0.25,0.3]", "[1,2,3]");
+    SCHEMA("{\"type\":\"string\",\"minLength\":1.0,\"maxLength\":18446744073709551615}", "\"a\"", "--", "\"\"");
+}
+
 static void objects(void **state) {
     (void)state;
     SCHEMA(OBJECT("\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":"
@@ -254,7 +275,7 @@ static void refusals(void **state) {
         const char *schema, *words;
     } cases[] = {
         {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}",
-         "schema at /properties/a: 'uniqueItems' is supported of items that have an 'enum'"},
+         "schema at /properties/a: 'uniqueItems' is supported of items that have an 'enum', are booleans"},
         {"{\"not\":{\"multipleOf\":3}}", "schema at /: 'not' is supported of types"},
         {"{\"not\":{}}", "nothing satisfies it"},
         {"{\"anyOf\":[{},{\"items\":{\"unevaluatedItems\":false}}]}", "'unevaluatedItems' is not supported"},
@@ -278,8 +299,25 @@ static void refusals(void **state) {
         {"{\"pattern\":\"[a\"}", "a class lacks its ]"},
         {"{\"pattern\":\"^abc$\",\"maxLength\":2}", "nothing satisfies it"},
         {"{\"pattern\":\"^abc$\",\"minLength\":4}", "nothing satisfies it"},
-        {"{\"multipleOf\":0.5,\"type\":\"number\"}", "'multipleOf' is supported for whole numbers"},
-        {"{\"multipleOf\":7,\"type\":\"integer\"}", "'multipleOf' 7 with these bounds"},
+        {"{\"multipleOf\":-0.5,\"type\":\"number\"}", "at /: 'multipleOf' must be above 0"},
+        {"{\"multipleOf\":0.0,\"type\":\"number\"}", "at /: 'multipleOf' must be above 0"},
+        {"{\"multipleOf\":1e-9,\"type\":\"number\"}", "at /: 'multipleOf' is supported from 1e-8"},
+        {"{\"multipleOf\":0.25,\"minimum\":1e17}", "at /: 'multipleOf' with bounds of more than 15 digits"},
+        {"{\"multipleOf\":0.4,\"minimum\":0.5,\"maximum\":0.7}", "at /: no number of at most 18 digits satisfies"},
+        {"{\"minLength\":1.5}", "at /: 'minLength' must be a whole number from 0 on"},
+        {"{\"maxItems\":-1.0}", "at /: 'maxItems' must be a whole number from 0 on"},
+        {OBJECT("\"properties\":{\"a\":{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}},\"required\":[\"a\"]"),
+         "at /properties/a: nothing satisfies it: 'minItems' is above 'maxItems'"},
+        {OBJECT("\"properties\":{\"a\":{\"minLength\":3,\"maxLength\":2,\"type\":\"string\"}},\"required\":[\"a\"]"),
+         "at /properties/a: nothing satisfies it: 'minLength' is above 'maxLength'"},
+        {OBJECT("\"properties\":{\"a\":{\"pattern\":\"^a+$\",\"allOf\":[{\"pattern\":\"b\"}]}},\"required\":[\"a\"]"),
+         "at /properties/a/pattern: nothing satisfies it: no string has all of"},
+        {OBJECT("\"properties\":{\"a\":{\"enum\":[1,2],\"minimum\":3}},\"required\":[\"a\"]"),
+         "at /properties/a/enum: nothing satisfies it: no value of 'enum'"},
+        {OBJECT("\"properties\":{\"a\":false},\"required\":[\"a\"]"), "at /properties/a: nothing satisfies it: false"},
+        {OBJECT("\"required\":[\"a\"],\"maxProperties\":0"), "at /: nothing satisfies it: 'maxProperties' is below"},
+        {"{\"type\":\"array\",\"not\":{\"const\":[1]}}", "at /: 'not' of a list that has items is not supported"},
+        {OBJECT("\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]"), "leads back to itself without an end"},
         {"{\"$ref\":\"#/$defs/x\"}", "'$ref' is '#/$defs/x', which is not there"},
         {"{\"$ref\":\"http://x/y\"}", "only places in the same schema"},
         {"{\"$ref\":\"#\"}", "back to itself"},
@@ -344,6 +382,13 @@ static void counts_and_keys(void **state) {
            "{\"a\":2}");
     SCHEMA(OBJECT("\"propertyNames\":{\"pattern\":\"^[a-c]{2}$\"},\"additionalProperties\":{\"const\":1}"),
            "{\"ab\":1}", "--", "{\"abc\":1}", "{\"d\":1}");
+    SCHEMA("{\"items\":{\"type\":\"boolean\"},\"uniqueItems\":true}", "[]", "[true]", "[false,true]", "--", "[true,true]",
+           "[true,false,true]", "[null]");
+    SCHEMA("{\"items\":{\"type\":[\"boolean\",\"null\"]},\"uniqueItems\":true,\"minItems\":3}", "[null,false,true]", "--", "[null]");
+    SCHEMA("{\"items\":{\"anyOf\":[{\"const\":\"a\"},{\"enum\":[1,\"b\"]}]},\"uniqueItems\":true}", "[\"a\",\"b\"]", "[1]", "--",
+           "[\"a\",\"a\"]", "[2]");
+    SCHEMA("{\"items\":{\"oneOf\":[{\"const\":\"a\"},{\"enum\":[\"a\",\"b\"]},{\"const\":3}]},\"uniqueItems\":true}", "[\"b\",3]", "--",
+           "[\"a\"]", "[3,3]");
     SCHEMA("{\"items\":{\"enum\":[\"a\",\"b\",\"c\"]},\"uniqueItems\":true,\"minItems\":2}", "[\"a\",\"c\"]",
            "[\"a\",\"b\",\"c\"]", "--", "[\"a\"]", "[\"a\",\"a\"]", "[]");
     SCHEMA("{\"items\":{\"type\":\"integer\",\"maximum\":9},\"contains\":{\"const\":7}}", "[7]", "[7,1]",
@@ -518,6 +563,7 @@ int main(void) {
         cmocka_unit_test(plain_types),
         cmocka_unit_test(strings),
         cmocka_unit_test(numbers),
+        cmocka_unit_test(multiples),
         cmocka_unit_test(objects),
         cmocka_unit_test(arrays),
         cmocka_unit_test(opposites_and_conditions),
