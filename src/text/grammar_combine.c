@@ -14,8 +14,7 @@ static const struct {
     {"string", TYPE_STRING}, {"array", TYPE_ARRAY},     {"object", TYPE_OBJECT},
 };
 
-/* A schema of these types; what else it says is put into it. */
-static uint32_t of_types(schema *s, uint32_t of, unsigned types) {
+uint32_t schema_of_types(schema *s, uint32_t of, unsigned types) {
     uint32_t node = schema_make(s, of, JSON_OBJECT_START), list = schema_make(s, of, JSON_ARRAY_START);
     for (size_t i = 0; i < sizeof type_names / sizeof *type_names; i++)
         if (types & type_names[i].type) schema_put_text(s, list, "", str_of(type_names[i].name));
@@ -46,7 +45,7 @@ static void add_way(negation *n, uint32_t way) {
 static void negate_types(negation *n) {
     unsigned types = schema_types(n->s, n->node), rest = TYPE_ALL & ~types;
     if (types & (TYPE_NUMBER | TYPE_INTEGER)) rest &= ~(unsigned)(TYPE_NUMBER | TYPE_INTEGER);
-    if (rest) add_way(n, of_types(n->s, n->node, rest));
+    if (rest) add_way(n, schema_of_types(n->s, n->node, rest));
 }
 
 /* Of enum, const, pattern: kept as they are. */
@@ -55,7 +54,7 @@ static void negate_leaf(negation *n, const char *keyword, uint32_t value) {
     uint32_t leaf = schema_make(s, n->node, JSON_OBJECT_START), way;
     schema_put_str(s, leaf, s->nodes[value].key, value);
     way = strcmp(keyword, "pattern") ? schema_make(s, n->node, JSON_OBJECT_START)
-                                     : of_types(s, n->node, TYPE_STRING);
+                                     : schema_of_types(s, n->node, TYPE_STRING);
     schema_put(s, way, "not", leaf);
     add_way(n, way);
 }
@@ -63,7 +62,7 @@ static void negate_leaf(negation *n, const char *keyword, uint32_t value) {
 static void negate_required(negation *n, uint32_t list) {
     schema *s = n->s;
     for (uint32_t i = s->nodes[list].child; i && !s->b->failed; i = s->nodes[i].next) {
-        uint32_t way = of_types(s, n->node, TYPE_OBJECT), map = schema_make(s, n->node, JSON_OBJECT_START);
+        uint32_t way = schema_of_types(s, n->node, TYPE_OBJECT), map = schema_make(s, n->node, JSON_OBJECT_START);
         schema_put_str(s, map, s->nodes[i].text, schema_make_bool(s, n->node, false));
         schema_put(s, way, "properties", map);
         add_way(n, way);
@@ -75,7 +74,7 @@ static void negate_properties(negation *n, uint32_t map) {
     for (uint32_t i = s->nodes[map].child; i && !s->b->failed; i = s->nodes[i].next) {
         uint32_t no = negate(s, i, n->depth + 1);
         if (!no || never(s, no)) continue;
-        uint32_t way = of_types(s, n->node, TYPE_OBJECT), list = schema_make(s, n->node, JSON_ARRAY_START),
+        uint32_t way = schema_of_types(s, n->node, TYPE_OBJECT), list = schema_make(s, n->node, JSON_ARRAY_START),
                  own = schema_make(s, n->node, JSON_OBJECT_START);
         schema_put_text(s, list, "", s->nodes[i].key);
         schema_put(s, way, "required", list);
@@ -98,7 +97,7 @@ static void negate_count(negation *n, const char *keyword, uint32_t value) {
         bool least = !strcmp(keyword, pairs[i].least), most = !strcmp(keyword, pairs[i].most);
         uint32_t count = 0, way;
         if ((!least && !most) || !schema_count(n->s, n->node, keyword, &count) || (least && !count)) continue;
-        way = of_types(n->s, n->node, pairs[i].type);
+        way = schema_of_types(n->s, n->node, pairs[i].type);
         schema_put_count(n->s, way, least ? pairs[i].most : pairs[i].least, least ? count - 1 : count + 1);
         add_way(n, way);
     }
@@ -111,7 +110,7 @@ static void negate_bound(negation *n, const char *keyword, uint32_t value) {
     uint32_t strict = schema_member(s, n->node, low ? "exclusiveMinimum" : "exclusiveMaximum");
     if (s->nodes[value].kind == JSON_BOOL) return; /* draft 4: said with the bound */
     if (!open && strict && s->nodes[strict].kind == JSON_BOOL) open = s->nodes[strict].boolean;
-    uint32_t way = of_types(s, n->node, TYPE_NUMBER);
+    uint32_t way = schema_of_types(s, n->node, TYPE_NUMBER);
     schema_put(s, way,
                open  ? low ? "maximum" : "minimum"
                : low ? "exclusiveMaximum"
@@ -139,7 +138,7 @@ static void negate_format(negation *n, uint32_t value) {
     };
     for (size_t i = 0; i < sizeof opposites / sizeof *opposites; i++) {
         if (!str_is(n->s->nodes[value].text, opposites[i].format)) continue;
-        uint32_t way = of_types(n->s, n->node, TYPE_STRING);
+        uint32_t way = schema_of_types(n->s, n->node, TYPE_STRING);
         schema_put_text(n->s, way, "pattern", str_of(opposites[i].not_of_it));
         add_way(n, way);
     }
@@ -188,7 +187,7 @@ static void negate_items(negation *n, const char *keyword, uint32_t value) {
     bool contains = !strcmp(keyword, "contains");
     uint32_t no = n->s->nodes[value].kind == JSON_ARRAY_START ? 0 : negate(n->s, value, n->depth + 1);
     if (!no || (!contains && never(n->s, no))) return;
-    uint32_t way = of_types(n->s, n->node, TYPE_ARRAY);
+    uint32_t way = schema_of_types(n->s, n->node, TYPE_ARRAY);
     schema_put(n->s, way, contains ? "items" : "contains", no);
     add_way(n, way);
 }
@@ -319,7 +318,7 @@ static uint32_t apart_from(schema *s, uint32_t branch, uint32_t other) {
     if (no && !never(s, no)) schema_put(s, list, "", no);
     for (uint32_t i = s->nodes[members].child; i && s->nodes[list].n < NAMES_APART_MAX; i = s->nodes[i].next) {
         if (schema_property(s, other, s->nodes[i].key)) continue;
-        uint32_t way = of_types(s, branch, TYPE_OBJECT), asked = schema_make(s, branch, JSON_ARRAY_START);
+        uint32_t way = schema_of_types(s, branch, TYPE_OBJECT), asked = schema_make(s, branch, JSON_ARRAY_START);
         schema_put_text(s, asked, "", s->nodes[i].key);
         schema_put(s, way, "required", asked);
         schema_put(s, list, "", way);

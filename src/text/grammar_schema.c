@@ -295,7 +295,11 @@ static bool emit_branches(schema *s, const schema_parts *p, uint32_t part, uint3
         *(one ? &own->one_done : &own->any_done) = true;
         uint32_t before = branch.n;
         schema_add(s, &branch, c);
-        if (apart != 1 && branch.n > before) branch.at[before].forced = apart;
+        if (apart != 1 && branch.n > before) {
+            branch.at[before].forced = apart;
+            if (schema_types(s, schema_target(s, c)) & TYPE_OBJECT) /* what is no object may be of several */
+                schema_add(s, &branch, schema_of_types(s, c, TYPE_OBJECT));
+        }
         if (c != s->nodes[list].child) grammar_alternatives_next(s->b, &a);
         schema_emit(s, &branch);
     }

@@ -123,6 +123,8 @@ bool schema_call(schema *s, const schema_parts *p);     /* the same, by a rule t
 void schema_unfold(schema *s, schema_parts *p);
 
 /* ---- grammar_combine.c ---- */
+/* A schema of these types; what else it says is put into it. */
+uint32_t schema_of_types(schema *s, uint32_t of, unsigned types);
 uint32_t schema_negate(schema *s, uint32_t node);         /* what is surely not of it, as a schema */
 uint32_t schema_conditional(schema *s, uint32_t node);    /* its if, then, else, as a schema */
 uint32_t schema_dependencies(schema *s, uint32_t node, uint32_t list); /* likewise */

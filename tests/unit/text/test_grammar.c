@@ -482,6 +482,16 @@ static void one_of_thousands_of_texts(void **state) {
                        many_texts("{\"oneOf\":[", "{\"const\":\"", "\",\"title\":\"x\"}", ",", "]}"), "\"");
 }
 
+/* Branches that a member tells apart are one of them for objects alone. */
+static void branches_told_apart_by_a_member(void **state) {
+    (void)state;
+    SCHEMA("{\"type\":[\"object\",\"null\"],\"oneOf\":[{\"properties\":{\"k\":{\"enum\":[\"a\"]}}},{\"properties\":{\"k\":{\"enum\":[\"b\"]}}}]}",
+           "{\"k\":\"a\"}", "{\"k\":\"b\"}", "--", "null", "{}");
+    SCHEMA("{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1}}},"
+           "{\"type\":\"object\",\"properties\":{\"k\":{\"const\":2}}}]}",
+           "\"x\"", "{\"k\":1}", "{\"k\":2}", "--", "{}", "null");
+}
+
 static void texts_beside_others(void **state) {
     (void)state;
     GBNF("root ::= (\"a\" | \"ab\" | \"\" | \"\\\"q\") \"!\"", "!", "a!", "ab!", "\"q!", "--", "b!", "a");
@@ -573,6 +583,7 @@ int main(void) {
         cmocka_unit_test(refusals),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(one_of_thousands_of_texts),
+        cmocka_unit_test(branches_told_apart_by_a_member),
         cmocka_unit_test(texts_beside_others),
         cmocka_unit_test(a_full_machine_goes_on),
         cmocka_unit_test(ambiguity_is_bounded),
