@@ -37,11 +37,8 @@ static void put_held(api *a, const sched_counts *jobs, const kv_cache_counts *kv
     size_t lent = kv->pool.evictable_bytes + kv->pinned_bytes;
     size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_terms(a->en).type);
     mem_ledger_view v;
-    http_counts http;
-    http_server_counts(a->http, &http);
     mem_ledger_read(a->ledger, &v);
-    uint64_t http_bytes = v.rows[MEM_HTTP].now_bytes;
-    out->held_bytes[MEM_HTTP] = http_bytes > http.connection_bytes ? http_bytes - http.connection_bytes : 0;
+    out->held_bytes[MEM_HTTP] = v.rows[MEM_HTTP].now_bytes;
     out->held_bytes[MEM_KV] = kv->pool.used_bytes > lent ? kv->pool.used_bytes - lent : 0;
     out->held_bytes[MEM_QUEUE] = v.rows[MEM_QUEUE].now_bytes + jobs->block_bytes;
     out->evicted_bytes = kv->evicted_pages * page_bytes;

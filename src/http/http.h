@@ -95,7 +95,6 @@ void http_server_stop(http_server *s);
 typedef struct http_counts {
     uint32_t connections, active, worked_for; /* worked_for: waits for a worker, or is in its hands */
     uint64_t requests, disconnects, refused;
-    uint64_t connection_bytes; /* of the account: held by open connections */
 } http_counts;
 void http_server_counts(http_server *s, http_counts *out);
 

@@ -76,7 +76,6 @@ struct http_conn {
     http_server *server;
     int fd;
     http_phase phase;
-    bool reserved;        /* its bytes are in the ledger */
     bool watched;         /* leaving is noticed */
     bool used_before;     /* a request was completed on it: waiting is idling */
     uint64_t deadline_ns; /* of the phase; 0: none */

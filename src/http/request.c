@@ -313,8 +313,6 @@ void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
         if (c) {
             c->phase = CONN_FREE;
             s->counts.connections--;
-            if (c->reserved) s->counts.connection_bytes -= HTTP_CONNECTION_BYTES;
-            if (c->reserved) mem_ledger_release(s->ledger, MEM_HTTP, HTTP_CONNECTION_BYTES);
         }
         http_unlock(s);
         return;
@@ -327,11 +325,6 @@ void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     *c = (http_conn){.server = s, .fd = info->connect_fd, .phase = CONN_WAITING, .generation = c->generation + 1,
                      .deadline_ns = http_deadline_in(s->config.header_timeout_ms)};
     *context = c;
-    /* The library has taken them already. The plan has room for every connection; where the line refuses all
-     * the same, this one must not stay. */
-    c->reserved = mem_ledger_reserve(s->ledger, MEM_HTTP, HTTP_CONNECTION_BYTES, NULL);
-    if (c->reserved) s->counts.connection_bytes += HTTP_CONNECTION_BYTES;
-    else shutdown(c->fd, SHUT_RDWR);
     bool first = s->counts.connections++ == 0;
     http_unlock(s);
     if (first) http_watch_poke(s);

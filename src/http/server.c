@@ -20,8 +20,9 @@ enum { EVENT_STACK_BYTES = 512 * 1024 };
 #endif
 
 /* What libmicrohttpd takes from malloc, by its version 0.9.75: per connection its memory pool and its own
- * struct (HTTP_CONNECTION_BYTES, reserved as connections come); per answer in work the response, its headers
- * and the block for HTTP/1.0 streams; the daemon. */
+ * struct (HTTP_CONNECTION_BYTES); per answer in work the response, its headers and the block for HTTP/1.0
+ * streams; the daemon. All of it is held from the start, so that however short memory is a connection is
+ * answered: /livez with 200, a request that finds no room with 429. */
 enum {
     LIBRARY_PER_ANSWER_BYTES = 8 * 1024,
     LIBRARY_FIXED_BYTES = 64 * 1024,
@@ -74,14 +75,14 @@ static size_t arena_bytes(const http_config *c) {
     return a.used;
 }
 
-/* Held from start to stop. Of the threads' stacks, what they touch. */
+/* Of the threads' stacks, what they touch. */
 static size_t library_bytes(const http_config *c) {
-    return (size_t)c->max_active * LIBRARY_PER_ANSWER_BYTES + LIBRARY_FIXED_BYTES + 2 * STACK_TOUCHED_BYTES +
-           (size_t)HTTP_LANES * PLAT_THREAD_TOUCHED_BYTES;
+    return (size_t)c->max_connections * HTTP_CONNECTION_BYTES + (size_t)c->max_active * LIBRARY_PER_ANSWER_BYTES +
+           LIBRARY_FIXED_BYTES + 2 * STACK_TOUCHED_BYTES + (size_t)HTTP_LANES * PLAT_THREAD_TOUCHED_BYTES;
 }
 
 size_t http_server_plan_bytes(const http_config *c) {
-    return plat_vm_round(arena_bytes(c)) + library_bytes(c) + (size_t)c->max_connections * HTTP_CONNECTION_BYTES;
+    return plat_vm_round(arena_bytes(c)) + library_bytes(c);
 }
 
 /* ---- the listening socket ---- */
@@ -184,8 +185,7 @@ http_server *http_server_start(const http_config *c, mem_ledger *l, http_handler
         return NULL;
     }
     http_server *s = lay_out(&arena, c, NULL);
-    CHECK(s && !arena.failed &&
-          arena.size + library + c->max_connections * (size_t)HTTP_CONNECTION_BYTES == http_server_plan_bytes(c));
+    CHECK(s && !arena.failed && arena.size + library == http_server_plan_bytes(c));
     s->arena = arena;
     s->config = *c;
     s->ledger = l;

@@ -100,4 +100,20 @@ def beside_somebody_who_takes_what_is_left():
         wait_until(lambda: s.post("Once", max_tokens=2).status == 200, "to be admitted again", 5, 0.02)
 
 
+@test(timeout=60)
+def with_nothing_left_it_answers():
+    """Connections are no question of memory: probes get their 200, requests a reason."""
+    with Group(300 * MIB) as group, Server("--memory", "280M", "-c", "4096", "-np", "4") as s:
+        for left in (5, 3, 2):
+            group.leave(left * MIB)
+            wait_until(lambda: s.health()["memory"]["level"] == "emergency", "the shortage to be seen", 5, 0.05)
+            for path in ("/livez", "/health", "/memory") * 5:
+                expect(s.get(path).status, 200, path + " with %d MiB left" % left)
+            refused = s.post("Once", max_tokens=2)
+            expect((refused.status, refused.json()["error"]["type"]), (429, "memory"), "a request with %d MiB left" % left)
+            check(int(refused.headers["Retry-After"]) > 0, "when to try again: %r" % refused.headers)
+        group.take(0)
+        wait_until(lambda: s.post("Once", max_tokens=2).status == 200, "to be admitted again", 5, 0.02)
+
+
 main()

@@ -254,10 +254,8 @@ def the_plan_is_what_is_taken():
         for name, row in s.memory()["books"]["accounts"].items():
             if name in rows and name != "runtime":
                 check(row["peak_bytes"] <= rows[name] + 64 * KIB, "%s: peak %d, planned %d" % (name, row["peak_bytes"], rows[name]))
-            # http: 18 KiB for each of 256 connections that may be open, in the ledger while it is.
-            unused = 256 * 18 * KIB if name == "http" else 0
             if name in ("weights", "workspace", "http"):
-                check(rows[name] - unused - row["now_bytes"] <= 64 * KIB, "%s: holds %d, planned %d" % (name, row["now_bytes"], rows[name]))
+                check(rows[name] - row["now_bytes"] <= 64 * KIB, "%s: holds %d, planned %d" % (name, row["now_bytes"], rows[name]))
 
 
 @test
