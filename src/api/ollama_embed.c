@@ -67,7 +67,7 @@ static bool read_texts(embed_answer *vectors, const chat *c, embed_fields *x, bo
 }
 
 static void handle(api *a, http_request *r, uint32_t flavour) {
-    embed_fields x = {0};
+    embed_fields x = {.truncate = true}; /* unless the client says otherwise, as Ollama has it */
     chat c;
     err e = {0};
     embed_answer *vectors = NULL;

@@ -18,7 +18,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-enum { JSON_MAX_DEPTH = 64 };
+enum { JSON_MAX_DEPTH = 256 };
 
 typedef enum json_kind {
     JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING,

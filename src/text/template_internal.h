@@ -345,7 +345,7 @@ struct loop_state {
 enum {
     TEMPLATE_HEIGHT_MAX = 160, /* of the tree of nodes */
     RUN_DEPTH_MAX = 400,       /* of nodes being evaluated */
-    VALUE_DEPTH_MAX = 100,     /* of values in values, when they are walked */
+    VALUE_DEPTH_MAX = 270,     /* of values in values, when they are walked */
 };
 
 typedef enum outcome { FAILED, BREAK, CONTINUE } outcome; /* why something returned false */

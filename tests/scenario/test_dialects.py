@@ -533,4 +533,31 @@ def bodies_with_anything_anywhere_are_answered():
     check(counts.get(200, 0) > 50 and counts.get(400, 0) > 500, "bodies of both kinds")
 
 
+def nested(depth, schema):
+    x = {"type": "integer"} if schema else 1
+    for _ in range(depth):
+        x = {"type": "object", "properties": {"a": x}, "required": ["a"]} if schema else {"a": x}
+    return x
+
+
+@test
+def values_in_values():
+    """Schemas take two levels of JSON for each of theirs; what a model may have called is taken back."""
+    call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": json.dumps(nested(200, False))}}
+    with Server("-c", "16384") as s:
+        f = {"name": "f", "parameters": nested(60, True)}
+        for choice in ("auto", "required"):
+            ask(s, "/v1/chat/completions", messages=USER, tools=[{"type": "function", "function": f}], tool_choice=choice, max_tokens=2)
+        ask(s, "/v1/chat/completions", messages=USER, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": nested(60, True)}}, max_tokens=2)
+        ask(s, "/v1/chat/completions", messages=USER + [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "t", "content": "ok"}],
+            max_tokens=2)
+        ask(s, "/v1/messages", model="plimsoll-tiny", max_tokens=2, messages=USER + [
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": nested(200, False)}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "ok"}]}])
+        ask(s, "/api/chat", model="plimsoll-tiny", stream=False, options={"num_predict": 2}, messages=USER + [
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": nested(200, False)}}]}, {"role": "tool", "content": "ok"}])
+        r = ask(s, "/v1/messages", 400, model="plimsoll-tiny", max_tokens=2, messages=USER, metadata=nested(300, False))
+        check("nested deeper than 256" in r.json()["error"]["message"], r.body)
+
+
 main()

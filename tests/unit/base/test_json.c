@@ -209,11 +209,11 @@ static void test_depth(void **state) {
             for (int i = 0; i < depth; i++) buf_append_str(&b, !objects ? STR("[") : i ? STR("\"\":{") : STR("{"));
             for (int i = 0; i < depth; i++) buf_append_str(&b, objects ? STR("}") : STR("]"));
             assert_int_equal(parse(buf_str(&b), &t, &e), depth <= JSON_MAX_DEPTH);
-            if (depth > JSON_MAX_DEPTH) assert_non_null(strstr(e.message, "nested deeper than 64"));
+            if (depth > JSON_MAX_DEPTH) assert_non_null(strstr(e.message, "nested deeper than 256"));
             buf_free(&b);
         }
     }
-    /* A hundred thousand brackets, closed or not, end at the 65th. */
+    /* A hundred thousand brackets, closed or not, end at the first too deep. */
     char *many = malloc(100000);
     memset(many, '[', 100000);
     assert_false(parse((str){many, 100000}, &t, &e));
