@@ -28,6 +28,7 @@ struct embed_answer {
     err failure;         /* of the answer */
     sched_request job;
     buf tokens, ends; /* int32_t of all texts; uint32_t: where each ends */
+    uint32_t most_tokens; /* of a text */
     uint32_t n_next, n_done;
     float *vectors; /* [n][width] */
     size_t vectors_bytes;
@@ -47,6 +48,7 @@ embed_answer *embed_begin(api *a, const embed_dialect *d, uint32_t flavour, err 
     x->dialect = d;
     x->made.flavour = flavour;
     x->width = engine_hparams(a->en)->width;
+    x->most_tokens = engine_context(a->en);
     x->begin_ns = clock_now_ns();
     buf_init(&x->tokens, &a->heap.alloc, SIZE_MAX / 2);
     buf_init(&x->ends, &a->heap.alloc, SIZE_MAX / 2);
@@ -94,6 +96,17 @@ static bool wrong_input(const text_reader *t, err *e) {
                    t->name);
 }
 
+void embed_limit(embed_answer *x, uint32_t n_tokens) {
+    if (n_tokens < x->most_tokens) x->most_tokens = n_tokens;
+}
+
+/* A text's beginning, or nothing of it. */
+static bool fit(const embed_answer *x, bool cut, uint32_t *n, err *e) {
+    if (*n > x->most_tokens && !cut) return err_set_tokens(e, *n, x->most_tokens);
+    if (*n > x->most_tokens) *n = x->most_tokens;
+    return true;
+}
+
 bool embed_add(embed_answer *x, const char *path, str text, bool cut, err *e) {
     uint32_t n = 0;
     if (!text.len) return err_set(e, ERR_INVALID, "'%s' is empty", path);
@@ -102,7 +115,7 @@ bool embed_add(embed_answer *x, const char *path, str text, bool cut, err *e) {
         *e = (err){0};
         n = engine_context(x->a->en); /* so many are there */
     }
-    return add_text(x, path, n, e);
+    return fit(x, cut, &n, e) && add_text(x, path, n, e);
 }
 
 static bool on_id(void *ctx, const field_item *item, err *e) {
@@ -116,7 +129,8 @@ static bool add_ids(text_reader *t, const char *path, str json, err *e) {
     uint32_t most = engine_context(t->x->a->en);
     if (!chat_each(t->c, path, json, on_id, t, e)) return false;
     if (t->cut && t->n_ids > most) t->n_ids = most;
-    return api_check_prompt(t->x->a, t->n_ids, e) && add_text(t->x, path, t->n_ids, e);
+    return api_check_prompt(t->x->a, t->n_ids, e) && fit(t->x, t->cut, &t->n_ids, e) &&
+           add_text(t->x, path, t->n_ids, e);
 }
 
 static bool on_input(void *ctx, const field_item *item, err *e) {

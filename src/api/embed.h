@@ -38,6 +38,7 @@ embed_answer *embed_begin(api *a, const embed_dialect *d, uint32_t flavour, err 
 /* The texts: a string, an array of strings, of token ids, or of arrays of these. name: the field's. cut: texts over the
  * context lose their end. c: for its memory. */
 bool embed_read(embed_answer *x, const chat *c, const char *name, str json, bool cut, err *e);
+void embed_limit(embed_answer *x, uint32_t n_tokens); /* before the texts: none is longer, though the context is */
 /* One text more. path: what errors call it. */
 bool embed_add(embed_answer *x, const char *path, str text, bool cut, err *e);
 /* q: finished but for the prompt. dimensions: of a vector so many, made length 1 again if q normalizes; 0: all.

@@ -255,6 +255,19 @@ static bool on_message(void *ctx, const field_item *item, err *e) {
 
 /* ---- what else is asked for ---- */
 
+bool ollama_read_context(chat *c, api_request *q, str options, uint32_t *num_ctx, err *e) {
+    ollama_request x;
+    if (!options.len) return true;
+    begin_request(q->a, &x, c);
+    x.q.ignored = q->ignored;
+    bool ok = request_read(&x.q, &c->in, "options.", options, option_rows, sizeof option_rows / sizeof *option_rows, e);
+    q->ignored = x.q.ignored;
+    c->ignored = &q->ignored;
+    *num_ctx = x.num_ctx;
+    request_end(&x.q);
+    return ok;
+}
+
 static bool read_options(ollama_request *x, err *e) {
     engine_sampling *s = &x->q.job.sampling;
     if (x->options.len && !request_read(&x->q, &x->c->in, "options.", x->options, option_rows,

@@ -13,6 +13,9 @@ enum { OLLAMA_CHAT, OLLAMA_GENERATE }; /* flavours */
 /* "message" of a chat, up to its role. */
 void ollama_begin_message(json_writer *w);
 
+/* Options beside what is no conversation: they are looked at as those of one, and what counts of them is num_ctx. */
+bool ollama_read_context(chat *c, api_request *q, str options, uint32_t *num_ctx, err *e);
+
 /* How long what was said is remembered: seconds, or "5m", "1h30m" as Go writes them; negative: for ever. */
 typedef struct ollama_keep {
     bool given;

@@ -32,7 +32,7 @@ typedef struct embed_fields {
     api_request q; /* first */
     str model, input, prompt, keep_alive, options;
     bool truncate;
-    uint32_t dimensions;
+    uint32_t dimensions, num_ctx;
 } embed_fields;
 
 #define AT(member) offsetof(embed_fields, member)
@@ -47,20 +47,21 @@ static const field rows[] = {
     {"options", FIELD_OBJECT, AT(options)},
 };
 
-static bool read_fields(api *a, str body, embed_fields *x, const chat *c, err *e) {
+static bool read_fields(api *a, str body, embed_fields *x, chat *c, err *e) {
     ollama_keep keep;
     request_begin(a, &x->q);
     fields_more nobodys = {.unknown = shared_fields_ignore, .ctx = &x->q.ignored};
     fields_in in = {c->in.parser, c->in.texts, "", &nobodys};
     if (!fields_parse_in(&in, body, rows, sizeof rows / sizeof *rows, true, x, NULL, e)) return false;
     if (!x->model.len) return err_set(e, ERR_INVALID, "'model' is missing");
-    return api_check_model(a, x->model, e) && ollama_read_keep_alive(&c->in, x->keep_alive, &keep, e) &&
-           request_finish(&x->q, 1, e);
+    return ollama_read_context(c, &x->q, x->options, &x->num_ctx, e) && api_check_model(a, x->model, e) &&
+           ollama_read_keep_alive(&c->in, x->keep_alive, &keep, e) && request_finish(&x->q, 1, e);
 }
 
 /* The older route takes one text, and does not make its vector length 1. */
 static bool read_texts(embed_answer *vectors, const chat *c, embed_fields *x, bool older, err *e) {
     x->q.job.normalize = !older;
+    if (x->num_ctx) embed_limit(vectors, x->num_ctx);
     if (!older) return embed_read(vectors, c, "input", x->input, x->truncate, e);
     return x->prompt.len ? embed_add(vectors, "prompt", x->prompt, x->truncate, e)
                          : err_set(e, ERR_INVALID, "'prompt' is missing");

@@ -296,6 +296,14 @@ def vectors_of_long_texts():
         o.refused("embed", 400, "256", input=text, truncate=False)
         expect(len(o.ask("embed", input=text)["embeddings"]), 1)  # as Ollama has it, unless it is asked not to be cut
         expect(o.ask("embed", input=text, truncate=True)["prompt_eval_count"], 256)
+        # of a conversation's options its context counts here, too; what nobody knows is named
+        expect(o.ask("embed", input=text, truncate=True, options={"num_ctx": 20, "num_thread": 2, "temperature": 0})["prompt_eval_count"], 20)
+        expect(o.ask("embed", input=text, truncate=True, options={"num_ctx": 100000})["prompt_eval_count"], 256)
+        o.refused("embed", 400, "20", input=text, options={"num_ctx": 20})
+        for options, words in (({"num_ctx": 0}, "options.num_ctx"), ({"num_ctx": "8"}, "options.num_ctx"), ({"temperature": "hot"}, "options.temperature"), ({"numa": 3}, "options.numa")):
+            o.refused("embed", 400, words, input="x", options=options)
+            o.refused("embeddings", 400, words, prompt="x", options=options)
+        expect(o.post("embed", input="x", options={"num_contxt": 9}).headers.get("X-Plimsoll-Ignored"), "options.num_contxt", "what nobody knows")
 
 
 @test

@@ -118,6 +118,10 @@ static void test_mixed_patterns(void **state) {
     }
     yes(flag, "<k=v>false</v>");
     yes(maybe, "<k=v>null</v>");
+    no(V("{\"enum\":[\"a</v>b\",\"c\"]}"), "<k=v>a</v>b</v>"); /* the value would end before its end */
+    yes(V("{\"enum\":[\"a</v>b\",\"c\"]}"), "<k=v>c</v>");
+    no(V("{\"type\":\"string\",\"pattern\":\"^[a-z<>/]+$\"}"), "<k=v>a</v>b</v>");
+    yes(V("{\"type\":\"string\",\"pattern\":\"^[a-z<>/]+$\"}"), "<k=v>a</v</v>");
     yes(number, "<k=v>5</v>");
     no(number, "<k=v>-5</v>"); /* the string -5 would be read as the number */
 }
