@@ -244,12 +244,16 @@ static size_t word_end(str s) {
     return at;
 }
 
+static bool begin_split(run *r, str s, bool words, str separator) {
+    if (!run_spend_bytes(r, s.len)) return false;
+    return words || separator.len || run_fail(r, "the separator is empty");
+}
+
 bool text_split(run *r, str s, const value *separator, int64_t most, value *out) {
     list_builder b = {.r = r};
     bool words = separator->kind != STRING;
     str part = words ? STR("") : value_str(separator);
-    if (!run_spend_bytes(r, s.len)) return false;
-    if (!words && !part.len) return run_fail(r, "the separator is empty");
+    if (!begin_split(r, s, words, part)) return false;
     for (int64_t n = 0;; n++) {
         if (words) s = text_trim(s, true, false);
         if (words && !s.len) break;
@@ -279,8 +283,7 @@ bool text_split_last(run *r, str s, const value *separator, int64_t most, value 
     list_builder b = {.r = r};
     bool words = separator->kind != STRING;
     str part = words ? STR("") : value_str(separator);
-    if (!run_spend_bytes(r, s.len)) return false;
-    if (!words && !part.len) return run_fail(r, "the separator is empty");
+    if (!begin_split(r, s, words, part)) return false;
     for (int64_t n = 0;; n++) {
         if (words) s = text_trim(s, false, true);
         if (words && !s.len) break;

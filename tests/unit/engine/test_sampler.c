@@ -446,14 +446,20 @@ static void bans_hold(void **state) {
     hand_engine_free(en);
 }
 
+/* Two words, and the tokens that control. */
+static engine *engine_with_ends(test_alloc *a) {
+    static const char *const words[] = {"a", "b"};
+    test_alloc_init(a, 0);
+    engine *en = hand_engine(HAND_WORDS + 2);
+    en->vocab = hand_vocab(words, 2, &a->alloc);
+    engine_mark_ends(en);
+    return en;
+}
+
 static void ends_are_banned_when_ignored(void **state) {
     (void)state;
-    static const char *const words[] = {"a", "b"};
     test_alloc a;
-    test_alloc_init(&a, 0);
-    engine *en = hand_engine(HAND_WORDS + 2);
-    en->vocab = hand_vocab(words, 2, &a.alloc);
-    engine_mark_ends(en);
+    engine *en = engine_with_ends(&a);
     static float logits[HAND_WORDS + 2];
     logits[HAND_EOS] = 50, logits[HAND_BOS] = 40, logits[HAND_WORDS] = 30;
     engine_sampling s = neutral();
@@ -709,12 +715,8 @@ static void bad_words_of_several_tokens(void **state) {
 
 static void no_end_before_its_time(void **state) {
     (void)state;
-    static const char *const words[] = {"a", "b"};
     test_alloc a;
-    test_alloc_init(&a, 0);
-    engine *en = hand_engine(HAND_WORDS + 2);
-    en->vocab = hand_vocab(words, 2, &a.alloc);
-    engine_mark_ends(en);
+    engine *en = engine_with_ends(&a);
     static float logits[HAND_WORDS + 2];
     logits[HAND_EOS] = 50, logits[HAND_WORDS] = 40, logits[HAND_BOS] = 30;
     engine_sampling s = neutral();
