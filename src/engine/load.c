@@ -277,7 +277,7 @@ enum {
     LEAST_OWN_CONTEXT = 512, /* a context that nobody asked for is not made smaller than this */
     MOST_CONTEXTS = 64,      /* a pool takes what the line leaves, but not more than this for a small model */
     /* What the program itself takes differs a little from start to start; advice is to hold at the next one. */
-    ADVICE_SLACK_BYTES = 1 << 20,
+    ADVICE_SLACK_BYTES = 256 << 10,
 };
 
 static bool refuse_plan(engine *en, engine_plan *plan, uint32_t fitting_pages, err *e) {
