@@ -299,7 +299,7 @@ def vectors_of_long_texts():
         # of a conversation's options its context counts here, too; what nobody knows is named
         expect(o.ask("embed", input=text, truncate=True, options={"num_ctx": 20, "num_thread": 2, "temperature": 0})["prompt_eval_count"], 20)
         expect(o.ask("embed", input=text, truncate=True, options={"num_ctx": 100000})["prompt_eval_count"], 256)
-        o.refused("embed", 400, "20", input=text, options={"num_ctx": 20})
+        o.refused("embed", 400, "20", input=text, truncate=False, options={"num_ctx": 20})
         for options, words in (({"num_ctx": 0}, "options.num_ctx"), ({"num_ctx": "8"}, "options.num_ctx"), ({"temperature": "hot"}, "options.temperature"), ({"numa": 3}, "options.numa")):
             o.refused("embed", 400, words, input="x", options=options)
             o.refused("embeddings", 400, words, prompt="x", options=options)
