@@ -46,11 +46,17 @@ static void end_call(text_reply *r, enum reply_state next) {
 
 /* ---- between arguments ---- */
 
-/* Its own end, that of something else, or half of it. */
-static bool ends_key(const reply_xml *x, str w) {
-    if (w.data[0] != '<' && w.data[0] != '>') return false;
-    return reply_begins(w, x->key_close) != REPLY_NO || reply_begins(w, STR("</")) != REPLY_NO ||
-           (x->value.len && reply_begins(w, x->value) != REPLY_NO);
+/* Its own end, or that of something else. */
+static reply_verdict ends_key(const reply_xml *x, str w) {
+    const str ends[] = {x->key_close, STR("</"), x->value};
+    bool more = false;
+    if (w.data[0] != '<' && w.data[0] != '>') return REPLY_NO;
+    for (size_t i = 0; i < 3; i++) {
+        reply_verdict v = ends[i].len ? reply_begins(w, ends[i]) : REPLY_NO;
+        if (v == REPLY_YES) return v;
+        more |= v == REPLY_MORE;
+    }
+    return more ? REPLY_MORE : REPLY_NO;
 }
 
 /* <parameter=key>, or <arg_key>key</arg_key><arg_value>; *end behind it. A key has one line and no tag in it, which
@@ -59,10 +65,11 @@ static reply_verdict read_key(const reply_xml *x, str w, str *key, size_t *end) 
     size_t at = x->key.len;
     reply_verdict v = reply_begins(w, x->key);
     if (v != REPLY_YES) return v;
-    while (at < w.len && w.data[at] != '\n' && !ends_key(x, str_from(w, at))) at++;
+    v = REPLY_NO;
+    while (at < w.len && w.data[at] != '\n' && (v = ends_key(x, str_from(w, at))) == REPLY_NO) at++;
     text_reply_work += at;
     if (at - x->key.len > TEXT_REPLY_NAME_MAX) return REPLY_NO;
-    if (at == w.len) return REPLY_MORE;
+    if (at == w.len || v == REPLY_MORE) return REPLY_MORE;
     *key = (str){w.data + x->key.len, at - x->key.len};
     v = reply_begins(str_from(w, at), x->key_close);
     if (v == REPLY_MORE) return v;
