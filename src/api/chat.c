@@ -32,6 +32,7 @@ bool chat_begin(chat *c, api *a, size_t body_bytes, err *e) {
     buf_init(&c->tools, &c->writer, SIZE_MAX / 2);
     c->tools.tight = true;
     buf_init(&c->customs, &c->alloc, SIZE_MAX / 2);
+    c->customs.tight = true;
     return true;
 }
 
@@ -153,14 +154,9 @@ bool chat_add_tool(chat *c, str name, str description, str parameters, err *e) {
     buf_append_str(&c->tools, c->n_tools > 1 ? STR(",") : STR("["));
     json_begin(&w, &c->tools);
     json_object_start(&w);
-    json_put_string(&w, "type", STR("function"));
-    json_key(&w, "function");
-    json_object_start(&w);
     json_put_string(&w, "name", name);
-    if (description.len || c->a->model.described) json_put_string(&w, "description", description);
-    json_key(&w, "parameters");
-    json_raw(&w, parameters.len ? parameters : STR("{\"type\":\"object\",\"properties\":{}}"));
-    json_object_end(&w);
+    if (description.len) json_put_string(&w, "description", description);
+    if (parameters.len) json_key(&w, "parameters"), json_raw(&w, parameters);
     json_object_end(&w);
     buf_append_str(&c->tools, STR("]"));
     return !c->tools.failed || chat_no_room(c, e);
@@ -191,7 +187,8 @@ static bool render(chat *c, const chat_message *stop, buf *to, err *e) {
     limits.memory_bytes += TEXT_TEMPLATE_MEMORY_PER_BYTE * c->body_bytes;
     buf_init(to, &c->writer, SIZE_MAX / 2);
     to->tight = true;
-    if (!text_template_render_told(c->a->model.template, chat_tell_context, &context, &limits, &c->alloc, to, e)) {
+    if (!text_template_render_told(c->a->model.template, chat_tell_context, chat_tell_part, &context,
+                                   &limits, &c->alloc, to, e)) {
         if (e->code == ERR_MEMORY) return chat_no_room(c, e);
         return err_prefix(e, "'messages' is a conversation that the chat template of the model refuses: ");
     }
@@ -261,8 +258,9 @@ static bool set_call(chat *c, api_request *q, err *e) {
 
 static bool set_style(chat *c, str prompt, err *e) {
     size_t tail = prompt.len < PROMPT_TAIL_BYTES ? prompt.len : PROMPT_TAIL_BYTES;
+    str end = {prompt.data + prompt.len - tail, tail};
     c->style.chat = true;
-    c->style.prompt_tail = (str){prompt.data + prompt.len - tail, tail};
+    if (!chat_make_text(c, &c->style.prompt_tail, &end, 1, e)) return false;
     if (!chat_has_tools(c)) return true;
     str customs[] = {STR("["), text_of(&c->customs), STR("]")};
     if (c->customs.len && !chat_make_text(c, &c->style.customs, customs, 3, e)) return false;
@@ -370,6 +368,7 @@ bool chat_finish(chat *c, api_request *q, err *e) {
     if (!make_prompt(c, &prompt, e)) return false;
     if (!set_style(c, text_of(&prompt), e)) return false;
     if (!api_tokenize(a, text_of(&prompt), true, &q->job.n_prompt, e)) return false;
+    buf_free(&prompt); /* the newest of what it lies among: others may have its place */
     request_truncate(q);
     q->job.words = &a->model.reply;
     if (!thinking_set(c, q, e)) return false;

@@ -58,9 +58,9 @@ typedef struct chat {
     base_alloc alloc, parser, writer;
     fields_in in; /* for reading the body: texts last as long as the chat */
     chat_message *first, *last;
-    buf tools; /* a JSON array, as OpenAI shapes it; empty without tools */
+    buf tools; /* a JSON array of functions (text/reply); empty without tools */
     uint32_t n_tools;
-    buf customs; /* the same of names of custom tools (api/custom_tools) */
+    buf customs; /* the same of names of custom tools that are held to a form (api/custom_tools) */
     ignored_names *ignored; /* of the request: for tools that are left out */
     bool called;            /* some message has a call */
 
@@ -121,7 +121,7 @@ bool chat_no_room(const chat *c, err *e);
 /* In the place of what the model cannot take: an image in a tool's result. type: as the request calls it. */
 bool chat_add_placeholder(chat *c, str *to, str type, err *e);
 bool chat_add_call(chat *c, chat_message *m, str id, str name, str arguments, err *e);
-/* parameters: the JSON of its schema; empty: it takes nothing. */
+/* parameters: as text/reply has them. */
 bool chat_add_tool(chat *c, str name, str description, str parameters, err *e);
 
 /* What this server can do nothing with, and tells the model nothing of; where: "tools.", "input." */

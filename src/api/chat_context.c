@@ -44,7 +44,8 @@ static bool put_flag(chat_context *x, const char *key, bool value) {
 /* What was unescaped stays for this call alone. */
 static bool keep(chat_context *x, str *s) {
     bool inside = s->data >= x->json.data && s->data + s->len <= x->json.data + x->json.len;
-    return inside || !s->len || text_template_is_counting(x->in) || chat_make_text(x->c, s, s, 1, x->e);
+    return inside || !s->len || text_template_is_counting(x->in) || text_template_passes(x->in) ||
+            chat_make_text(x->c, s, s, 1, x->e);
 }
 
 static bool on_json(void *ctx, const json_event *ev, err *e) {
@@ -64,6 +65,14 @@ static bool on_members(void *ctx, const json_event *ev, err *e) {
 static bool put_json(chat_context *x, str json, json_on_event *how) {
     x->json = json;
     return json_parse(&x->c->parser, json, how, x, x->e);
+}
+
+/* Told when it is looked into; an empty one at once. */
+static bool put_object(chat_context *x, str json) {
+    str key, member;
+    if (!json_raw_member(json, &(size_t){0}, &key, &member))
+        return put_kind(x, JSON_OBJECT_START) && put_kind(x, JSON_OBJECT_END);
+    return text_template_put_part(x->in, json);
 }
 
 /* ---- messages ---- */
@@ -92,7 +101,7 @@ static bool put_id(chat_context *x, const char *key, str id) {
 static bool put_arguments(chat_context *x, const chat_call *call) {
     bool as_text = x->c->a->model.arguments_as_text;
     str arguments = call->arguments.len ? call->arguments : STR("{}");
-    if (!as_text && chat_is_object(x->c, arguments)) return put_json(x, arguments, on_json);
+    if (!as_text && chat_is_object(x->c, arguments)) return put_object(x, arguments);
     if (as_text || !x->c->wrap_arguments) return put_text(x, JSON_STRING, arguments);
     return put_kind(x, JSON_OBJECT_START) && put_member(x, "arguments", arguments) && put_kind(x, JSON_OBJECT_END);
 }
@@ -135,13 +144,40 @@ static bool put_messages(chat_context *x) {
 
 static bool put_tools(chat_context *x) {
     const chat *c = x->c;
-    if (chat_lists_tools(c)) return put_key(x, "tools") && put_json(x, buf_str(&c->tools), on_json);
+    if (chat_lists_tools(c)) {
+        str function;
+        if (!put_key(x, "tools") || !put_kind(x, JSON_ARRAY_START)) return false;
+        for (size_t at = 0; json_raw_item(buf_str(&c->tools), &at, &function);)
+            if (!text_template_put_part(x->in, function)) return false;
+        return put_kind(x, JSON_ARRAY_END);
+    }
     return !c->a->model.null_tools || (put_key(x, "tools") && put_kind(x, JSON_NULL));
 }
 
 static bool put_token(chat_context *x, const char *key, text_token t) {
     str text = t == TEXT_NO_TOKEN ? STR("") : text_vocab_token(engine_vocab(x->c->a->en), t);
     return put_key(x, key) && put(x, &(json_event){.kind = JSON_STRING, .text = text});
+}
+
+/* As chat_put_tool. */
+static bool put_tool(chat_context *x, str function) {
+    str name = json_raw_find(function, STR("name")), description = json_raw_find(function, STR("description"));
+    if (!description.len && x->c->a->model.described) description = STR("\"\"");
+    str parameters = text_reply_parameters(json_raw_find(function, STR("parameters")), true);
+    return put_kind(x, JSON_OBJECT_START) && put_member(x, "type", STR("function")) && put_key(x, "function") &&
+           put_kind(x, JSON_OBJECT_START) && put_key(x, "name") && put_json(x, name, on_json) &&
+           (!description.len || (put_key(x, "description") && put_json(x, description, on_json))) &&
+           put_key(x, "parameters") && put_json(x, parameters, on_json) && put_kind(x, JSON_OBJECT_END) &&
+           put_kind(x, JSON_OBJECT_END);
+}
+
+bool chat_tell_part(void *ctx, text_template_input *in, str json, err *e) {
+    chat_context *x = ctx;
+    const buf *tools = &x->c->tools;
+    x->in = in;
+    x->e = e;
+    bool is_tool = tools->len && json.data >= tools->data && json.data < tools->data + tools->len;
+    return is_tool ? put_tool(x, json) : put_json(x, json, on_json);
 }
 
 bool chat_tell_context(void *ctx, text_template_input *in, err *e) {

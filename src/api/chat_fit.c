@@ -16,7 +16,18 @@ static const char
         "{\"name\": \"…\", \"arguments\": {…}}. Its result comes with the next message.";
 
 static bool tell_of_tools(chat *c, str *system, err *e) {
-    str tools = {c->tools.data + 1, c->tools.len - 2}; /* without brackets */
+    str tools, function;
+    buf b;
+    json_writer w;
+    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    b.tight = true;
+    for (size_t at = 0; json_raw_item(buf_str(&c->tools), &at, &function);) {
+        if (b.len) buf_append_str(&b, STR(","));
+        json_begin(&w, &b);
+        chat_put_tool(c, function, &w);
+    }
+    if (b.failed) return chat_no_room(c, e);
+    tools = buf_str(&b);
     str parts[] = {*system, system->len ? STR("\n\n") : STR(""), str_of(tool_words), tools, str_of(tool_form)};
     return chat_make_text(c, system, parts, sizeof parts / sizeof *parts, e);
 }
@@ -28,6 +39,22 @@ static const chat_call *find_due(const chat_call *due, str name) {
     const chat_call *call = due;
     for (int n = 0; call && name.len && n < DUE_MAX && !str_eq(call->name, name); n++) call = call->next;
     return call && (!name.len || str_eq(call->name, name)) ? call : due;
+}
+
+void chat_put_tool(const chat *c, str function, json_writer *w) {
+    str description = json_raw_find(function, STR("description"));
+    json_object_start(w);
+    json_put_string(w, "type", STR("function"));
+    json_key(w, "function");
+    json_object_start(w);
+    json_key(w, "name");
+    json_raw(w, json_raw_find(function, STR("name")));
+    if (description.len || c->a->model.described)
+        json_key(w, "description"), json_raw(w, description.len ? description : STR("\"\""));
+    json_key(w, "parameters");
+    json_raw(w, text_reply_parameters(json_raw_find(function, STR("parameters")), true));
+    json_object_end(w);
+    json_object_end(w);
 }
 
 /* A result says whose it is by the call's id alone; templates want the name. Of calls that share an id it is the

@@ -34,6 +34,9 @@ typedef struct chat_context {
     str json; /* being told as it stands */
 } chat_context;
 text_template_tell chat_tell_context;
+text_template_tell_part chat_tell_part;
+/* A function of c->tools as OpenAI shapes it. */
+void chat_put_tool(const chat *c, str function, json_writer *w);
 
 bool chat_is_object(const chat *c, str json);
 void chat_put_arguments(const chat *c, const chat_call *call, bool as_text, json_writer *w);

@@ -44,7 +44,7 @@ bool chat_keep_tools(chat *c, str names, err *e) {
     buf_init(&kept, &c->alloc, SIZE_MAX / 2);
     c->n_tools = 0;
     for (size_t at = 0; json_raw_item(buf_str(&c->tools), &at, &item);) {
-        if (!is_named(names, json_raw_find(json_raw_find(item, STR("function")), STR("name")))) continue;
+        if (!is_named(names, json_raw_find(item, STR("name")))) continue;
         buf_append_str(&kept, c->n_tools++ ? STR(",") : STR("["));
         buf_append_str(&kept, item);
     }

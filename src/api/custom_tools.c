@@ -51,13 +51,14 @@ static bool describe(chat *c, str *description, str *parameters, str format, err
 }
 
 bool custom_add_tool(chat *c, str name, str description, str format, err *e) {
-    str parameters = STR("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},"
-                         "\"required\":[\"input\"],\"additionalProperties\":false}");
+    str parameters = STR(TEXT_REPLY_TEXT);
     json_writer w;
     if (!describe(c, &description, &parameters, format, e)) return false;
-    if (c->customs.len) buf_append_str(&c->customs, STR(","));
-    json_begin(&w, &c->customs);
-    json_string(&w, name);
+    if (!str_is(parameters, TEXT_REPLY_TEXT)) {
+        if (c->customs.len) buf_append_str(&c->customs, STR(","));
+        json_begin(&w, &c->customs);
+        json_string(&w, name);
+    }
     return chat_add_tool(c, name, description, parameters, e);
 }
 
@@ -74,9 +75,12 @@ bool custom_add_call(chat *c, chat_message *m, str id, str name, str input, err 
 }
 
 bool custom_is_tool(const answer *x, str name) {
-    str item, names = x->style.customs;
+    str item, names = x->style.customs, tools = x->style.tools;
     for (size_t at = 0; names.len && json_raw_item(names, &at, &item);)
         if (json_raw_string_is(item, name)) return true;
+    for (size_t at = 0; tools.len && json_raw_item(tools, &at, &item);)
+        if (json_raw_string_is(json_raw_find(item, STR("name")), name))
+            return str_is(json_raw_find(item, STR("parameters")), TEXT_REPLY_TEXT);
     return false;
 }
 

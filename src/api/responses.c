@@ -455,7 +455,8 @@ static bool read_form(chat *c, const response_request *x, err *e) {
 static bool make_echo(chat *c, const response_request *x, err *e) {
     buf b;
     json_writer w;
-    buf_init(&b, &c->alloc, SIZE_MAX / 2);
+    buf_init(&b, &c->writer, SIZE_MAX / 2); /* in the place of the prompt's text */
+    b.tight = true;
     json_begin(&w, &b);
     json_object_start(&w);
     json_key(&w, "instructions");
@@ -505,9 +506,9 @@ static bool read_request(api *a, str body, response_request *x, chat *c, err *e)
                        "'previous_response_id' is given; nothing is kept here: send the whole input");
     if (!read_input(c, x, e)) return false;
     if (x->tools.len && !chat_each(c, "tools", x->tools, responses_on_tool, c, e)) return false;
-    if (!responses_read_choice(c, x->tool_choice, e) || !read_form(c, x, e) || !make_echo(c, x, e)) return false;
+    if (!responses_read_choice(c, x->tool_choice, e) || !read_form(c, x, e)) return false;
     c->no_parallel = !x->parallel;
-    return chat_finish(c, &x->q, e) && request_finish(&x->q, REQUEST_NOT_GIVEN, e);
+    return chat_finish(c, &x->q, e) && make_echo(c, x, e) && request_finish(&x->q, REQUEST_NOT_GIVEN, e);
 }
 
 void openai_responses(api *a, http_request *r) {

@@ -149,7 +149,14 @@ typedef struct text_reply {
     char out[TEXT_REPLY_OUT_BYTES];
 } text_reply;
 
-/* json: OpenAI-shaped array, outlives t; empty: no tools. memory: of text_reply_tools_bytes. */
+/* Tools are a JSON array, of functions ({"name", "description", "parameters"}) or of OpenAI's objects around them.
+ * Parameters may be left out, of a tool that takes nothing, or be TEXT_REPLY_TEXT, of one whose input is one text:
+ * there may be thousands of these. What stands for both: */
+#define TEXT_REPLY_TEXT "\"text\""
+/* told: to a model, to which strictness says nothing. */
+str text_reply_parameters(str parameters, bool told);
+
+/* json: as above, outlives t; empty: no tools. memory: of text_reply_tools_bytes. */
 size_t text_reply_tools_bytes(str json);
 void text_reply_tools_init(text_reply_tools *t, str json, void *memory);
 /* tools: what they lie in outlives r. prompt_tail: the end of the rendered prompt, which tells whether the reply begins

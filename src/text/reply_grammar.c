@@ -244,7 +244,7 @@ static unsigned put_call_rules(buf *b, const text_reply_format *f, str tools, st
     for (size_t at = 0; reply_next_tool(tools, &at, &function, &name);) {
         if (named.len && !json_raw_string_is(name, named)) continue;
         buf_printf(b, "call-%u ::= ", n++);
-        put_call(b, f, &s, name, json_raw_find(function, STR("parameters")));
+        put_call(b, f, &s, name, text_reply_parameters(json_raw_find(function, STR("parameters")), false));
         put(b, "\n");
     }
     if (!n) return 0;

@@ -12,6 +12,13 @@ bool reply_next_tool(str tools, size_t *at, str *function, str *name) {
     return false;
 }
 
+str text_reply_parameters(str parameters, bool told) {
+    if (!parameters.len) return STR("{\"type\":\"object\",\"properties\":{}}");
+    if (!str_is(parameters, TEXT_REPLY_TEXT)) return parameters;
+#define OF_TEXT "{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},\"required\":[\"input\"]"
+    return told ? STR(OF_TEXT "}") : STR(OF_TEXT ",\"additionalProperties\":false}");
+}
+
 /* ---- the index ---- */
 
 struct text_reply_slot {
@@ -65,6 +72,6 @@ bool reply_find_tool(const text_reply_tools *tools, str wanted, str *schema) {
     const struct text_reply_slot *s = find_slot(tools, wanted, hash_of(wanted));
     size_t at = s->function;
     if (!s->name) return false;
-    *schema = json_raw_find(json_raw_value(tools->json, &at), STR("parameters"));
+    *schema = text_reply_parameters(json_raw_find(json_raw_value(tools->json, &at), STR("parameters")), false);
     return true;
 }

@@ -111,6 +111,7 @@ size_t text_template_bytes(const text_template *t) { return sizeof *t + t->kept.
 typedef struct given {
     str json;
     text_template_tell *tell;
+    text_template_tell_part *part;
     void *ctx;
 } given;
 
@@ -129,6 +130,8 @@ static bool render(const text_template *t, const given *g, const text_template_l
              .out = out,
              .out_start = out->len,
              .steps_left = limits->steps,
+             .tell_part = g->part,
+             .tell_ctx = g->ctx,
              .e = e};
     region_init(&r.memory, scratch);
     r.memory.most_bytes = limits->memory_bytes;
@@ -146,7 +149,8 @@ bool text_template_render(const text_template *t, str context_json, const text_t
     return render(t, &(given){.json = context_json}, limits, scratch, out, e);
 }
 
-bool text_template_render_told(const text_template *t, text_template_tell *tell, void *ctx,
-                               const text_template_limits *limits, const base_alloc *scratch, buf *out, err *e) {
-    return render(t, &(given){.tell = tell, .ctx = ctx}, limits, scratch, out, e);
+bool text_template_render_told(const text_template *t, text_template_tell *tell, text_template_tell_part *part,
+                               void *ctx, const text_template_limits *limits, const base_alloc *scratch, buf *out,
+                               err *e) {
+    return render(t, &(given){.tell = tell, .part = part, .ctx = ctx}, limits, scratch, out, e);
 }

@@ -60,7 +60,14 @@ typedef struct text_template_input text_template_input;
 typedef bool text_template_tell(void *ctx, text_template_input *in, err *e);
 bool text_template_put(text_template_input *in, const json_event *event); /* fills the err that tell was given */
 bool text_template_is_counting(const text_template_input *in);
-bool text_template_render_told(const text_template *t, text_template_tell *tell, void *ctx,
-                               const text_template_limits *limits, const base_alloc *scratch, buf *out, err *e);
+/* An object, not empty, that is told by part when the template first looks into it, and told again for each tojson of
+ * it that comes before: most objects are only written out, and need not be taken apart for that. json: whatever part
+ * knows it by; stands until the rendering ends, as do the texts that part puts, unless they pass. */
+typedef bool text_template_tell_part(void *ctx, text_template_input *in, str json, err *e);
+bool text_template_put_part(text_template_input *in, str json);
+bool text_template_passes(const text_template_input *in); /* what is put is not kept */
+bool text_template_render_told(const text_template *t, text_template_tell *tell, text_template_tell_part *part,
+                               void *ctx, const text_template_limits *limits, const base_alloc *scratch, buf *out,
+                               err *e);
 
 #endif

@@ -71,6 +71,7 @@ static bool add_keyword(run *r, arguments *args, const value *key, value v) {
 static bool add_keywords_of(run *r, arguments *args, const value *v) {
     if (v->kind != MAPPING)
         return run_fail(r, "what stands behind ** must be a mapping, not %s", value_kind_name(v));
+    if (!mapping_open(r, v->mapping)) return false;
     for (uint32_t i = 0; i < v->mapping->n; i++) {
         if (v->mapping->keys[i].kind != STRING) return run_fail(r, "names of arguments must be texts");
         if (!add_keyword(r, args, &v->mapping->keys[i], v->mapping->values[i])) return false;

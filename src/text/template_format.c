@@ -136,6 +136,7 @@ static bool named_given(percent *p, value *out) {
     if (p->given->kind != MAPPING)
         return run_fail(p->r, "the format wants a mapping, not %s", value_kind_name(p->given));
     str name = {p->format.data + p->at + 1, end - p->at - 1};
+    if (!mapping_open(p->r, p->given->mapping)) return false;
     value *found = mapping_get(p->r, p->given->mapping, name);
     if (!found) return run_fail(p->r, "the mapping has no '%.*s'", CLIPPED(name));
     p->at = end + 1;

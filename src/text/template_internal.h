@@ -128,12 +128,15 @@ typedef struct mapping_index {
     uint32_t slot_count, slots[]; /* entry + 1, or 0 */
 } mapping_index;
 struct mapping { /* in the order of insertion */
-    value *values;
+    union {
+        value *values;
+        const char *part; /* of n bytes, while it is closed: nobody has looked into it (mapping_open) */
+    };
     value *keys; /* shared: of mappings read with the same keys, and then not written to */
-    uint32_t n, cap : 31, shared : 1;
+    uint32_t n, cap : 30, shared : 1, closed : 1;
     mapping_index *index; /* from MAPPING_LINEAR entries on */
 };
-enum { MAPPING_LINEAR = 8 };
+enum { MAPPING_LINEAR = 8, MAPPING_CAP_MASK = (1 << 30) - 1 };
 
 /* ---- tokens ---- */
 
@@ -369,6 +372,10 @@ struct run {
     uint32_t depth, value_depth;
     outcome why;
     const node *at;
+    text_template_input *input; /* what tells */
+    text_template_tell_part *tell_part;
+    void *tell_ctx;
+    uint32_t n_opened; /* mappings that were closed */
     err *e;
 };
 
@@ -452,6 +459,11 @@ typedef struct sort_order {
 } sort_order;
 bool list_sort(run *r, const list *l, const sort_order *order, value *out);
 bool mapping_new(run *r, uint32_t cap, mapping **out);
+bool template_open_part(run *r, mapping *m);
+/* Before its members are looked at: keys, values, and how many there are (more than none they are, closed, too). */
+static inline bool mapping_open(run *r, const mapping *m) {
+    return !m->closed || template_open_part(r, (mapping *)(uintptr_t)m);
+}
 bool mapping_own_keys(run *r, mapping *m);
 bool mapping_set(run *r, mapping *m, const value *key, value v);
 bool mapping_find(run *r, const mapping *m, const value *key, value **found); /* NULL: absent */

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/check.h"
 #include "base/json.h"
 
 /* ---- in ---- */
@@ -32,9 +33,14 @@ typedef struct open_container {
     str key; /* under which it goes into the one it stands in */
 } open_container;
 
+typedef struct stream stream;
 struct text_template_input {
     run *r;
     bool counting, ended;
+    bool part;       /* of one that was closed, into made; else of all, into the globals */
+    int skips;       /* containers that are open of a global which the template does not name; 0: none is skipped */
+    stream *to;      /* what is put is written there, and not kept; NULL: it is kept */
+    mapping *made;
     counts *first, *now;
     uint32_t next; /* in now */
     shape shapes[SHAPES];
@@ -64,6 +70,7 @@ static bool set_global(text_template_input *d, str name, value v) {
 /* ---- while counting ---- */
 
 static bool count_container(text_template_input *d, bool is_list) {
+    if (d->now && d->now->n == COUNTS && d->now->next) d->now = d->now->next, d->now->n = 0; /* from a time before */
     if (!d->now || d->now->n == COUNTS) {
         counts *more;
         if (!run_take(d->r, sizeof *more, &more)) return false;
@@ -95,7 +102,7 @@ static bool count_value(text_template_input *d) {
 
 static bool add(text_template_input *d, value v) {
     open_container *c = &d->open[d->depth - 1];
-    if (d->depth == 1) return set_global(d, d->key, v);
+    if (d->depth == 1 && !d->part) return set_global(d, d->key, v);
     if (c->items) return c->items[c->n++] = v, true;
     value key = value_string(d->key);
     mapping *m = c->made.mapping;
@@ -120,7 +127,7 @@ static bool open_mapping(text_template_input *d, uint32_t n, shape *alike, open_
     if (!shares && !run_take(d->r, n * sizeof *m->keys, &m->keys)) return false;
     if (shares) m->keys = alike->keys;
     m->shared = shares;
-    m->cap = n & INT32_MAX;
+    m->cap = n & MAPPING_CAP_MASK;
     c->shape = alike;
     return true;
 }
@@ -130,7 +137,7 @@ static bool open_one(text_template_input *d, bool is_list) {
     open_container *c = &d->open[d->depth];
     uint32_t n = next_count(d);
     *c = (open_container){.key = d->key};
-    if (d->depth++ == 0) return true;
+    if (d->depth++ == 0 && !d->part) return true;
     if (is_list) return list_new(d->r, n, &c->made, &c->items);
     return open_mapping(d, n & ((1u << SHAPE_SHIFT) - 1), &d->shapes[n >> SHAPE_SHIFT], c);
 }
@@ -146,9 +153,10 @@ static void keep_shape(const open_container *c) {
 static bool close_one(text_template_input *d) {
     open_container *c = &d->open[--d->depth];
     d->ended = d->depth == 0;
-    if (d->ended) return true;
-    if (d->counting) return note_shape(d, c) && count_value(d);
+    if (d->ended && !d->part) return true;
+    if (d->counting) return note_shape(d, c) && (d->ended || count_value(d));
     keep_shape(c);
+    if (d->ended) return d->made = c->made.mapping, true;
     d->key = c->key;
     return add(d, c->made);
 }
@@ -174,7 +182,23 @@ static bool scalar(text_template_input *d, const json_event *ev) {
     }
 }
 
+/* Of globals that the template does not name nothing is made. */
+static bool is_skipped(text_template_input *d, const json_event *ev) {
+    bool starts = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
+    bool ends = ev->kind == JSON_OBJECT_END || ev->kind == JSON_ARRAY_END;
+    if (!d->skips) {
+        if (d->depth != 1 || d->part || ends || ev->kind == JSON_KEY) return false;
+        if (symbols_find(&d->r->template->names, d->key) != NO_SYMBOL) return false;
+    }
+    d->skips += starts - ends;
+    return true;
+}
+
+static bool write_event(stream *s, const json_event *ev);
+
 bool text_template_put(text_template_input *d, const json_event *ev) {
+    if (d->to) return write_event(d->to, ev);
+    if (is_skipped(d, ev)) return run_spend(d->r, 1);
     bool container = ev->kind == JSON_OBJECT_START || ev->kind == JSON_ARRAY_START;
     bool fits = d->depth < JSON_MAX_DEPTH + TEXT_TEMPLATE_TOLD_DEPTH;
     if (d->depth == 0 && (ev->kind != JSON_OBJECT_START || d->ended))
@@ -194,16 +218,54 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
 }
 
 bool text_template_is_counting(const text_template_input *d) { return d->counting; }
+bool text_template_passes(const text_template_input *d) { return d->to != NULL; }
+
+bool text_template_put_part(text_template_input *d, str json) {
+    mapping *m;
+    CHECK(d->depth > 0 && !d->to && json.len);
+    if (is_skipped(d, &(json_event){.kind = JSON_NULL})) return run_spend(d->r, 1);
+    if (json.len > UINT32_MAX / 2) return run_fail(d->r, "an object is too large");
+    if (d->counting) return count_value(d);
+    if (!run_take(d->r, sizeof *m, &m)) return false;
+    *m = (mapping){.part = json.data, .n = (uint32_t)json.len, .closed = true};
+    return add(d, value_mapping(m));
+}
+
+/* Once counted, once made. */
+static bool take(text_template_input *d, text_template_tell *tell, void *ctx) {
+    d->counting = true;
+    d->ended = false;
+    d->depth = 0;
+    d->now = d->first;
+    if (d->now) d->now->n = 0;
+    if (!tell(ctx, d, d->r->e)) return false;
+    d->counting = d->ended = false;
+    d->depth = 0;
+    d->now = d->first;
+    d->next = 0;
+    return tell(ctx, d, d->r->e);
+}
+
+static bool tell_part(void *ctx, text_template_input *d, err *e) {
+    const mapping *m = ctx;
+    return d->r->tell_part(d->r->tell_ctx, d, (str){m->part, m->n}, e);
+}
+
+bool template_open_part(run *r, mapping *m) {
+    text_template_input *d = r->input;
+    d->part = true;
+    r->n_opened++;
+    if (!take(d, tell_part, m)) return r->why = FAILED, false;
+    *m = *d->made;
+    return true;
+}
 
 bool template_take_input(run *r, text_template_tell *tell, void *ctx, bool copies, str source) {
     text_template_input *d;
     if (!run_take(r, sizeof *d, &d)) return false;
-    *d = (text_template_input){.r = r, .counting = true, .copies = copies, .source = source};
-    if (!tell(ctx, d, r->e)) return false;
-    d->counting = d->ended = false;
-    d->depth = 0;
-    d->now = d->first;
-    return tell(ctx, d, r->e);
+    *d = (text_template_input){.r = r, .copies = copies, .source = source};
+    r->input = d;
+    return take(d, tell, ctx);
 }
 
 /* ---- JSON as it stands ---- */
@@ -322,10 +384,15 @@ static bool key_of_pair(run *r, const void *ctx, const value *pair, value *out) 
     return *out = pair->list->items[0], true;
 }
 
+static bool write_closed(writer *w, const mapping *m, bool *written);
+
 static bool write_mapping(writer *w, const mapping *m) {
     value pairs = {0};
     sort_order order = {.key = key_of_pair};
-    bool sort = w->style->sort_keys;
+    bool sort = w->style->sort_keys, written = false;
+    if (m->closed && !sort && !write_closed(w, m, &written)) return false;
+    if (written) return true;
+    if (!mapping_open(w->b.r, m)) return false;
     if (!m->n) return build_append(&w->b, STR("{}")), true;
     if (sort && (!mapping_view(w->b.r, m, VIEW_ITEMS, &pairs) ||
                  !list_sort(w->b.r, pairs.view->list, &order, &pairs)))
@@ -374,8 +441,139 @@ static bool write_value(writer *w, const value *v) {
     }
 }
 
+/* ---- out, of what nobody has looked into: as it is told ---- */
+
+/* Keys of the objects that are open, by their hashes: an object where one is twice has to be taken apart. Of an object
+ * with many they are in a table, which all large ones share, each with a number of its own in its hashes. */
+enum { STREAM_KEYS = 1024, STREAM_KEYS_OF_ONE = 64 };
+
+typedef struct stream_level {
+    uint32_t n, keys_from;
+    uint64_t number;
+    bool is_list, large;
+} stream_level;
+
+struct stream {
+    writer *w;
+    bool gives_up;
+    int depth;
+    uint32_t n_keys;
+    stream_level levels[JSON_MAX_DEPTH + TEXT_TEMPLATE_TOLD_DEPTH + 1];
+    uint64_t keys[STREAM_KEYS];
+    uint64_t objects; /* so far */
+    uint64_t *table;
+    size_t table_size, table_used, json_bytes;
+};
+
+/* In proportion to what is written; an object of more keys than that, all short, is taken apart. */
+static bool is_in_table(stream *s, uint64_t hash) {
+    if (!s->table) {
+        for (s->table_size = 64; s->table_size * 8 <= s->json_bytes;) s->table_size *= 2;
+        if (!run_take(s->w->b.r, s->table_size * sizeof *s->table, &s->table)) return true;
+        memset(s->table, 0, s->table_size * sizeof *s->table);
+    }
+    size_t i = (hash ^ hash >> 32) & (s->table_size - 1);
+    while (s->table[i] && s->table[i] != hash) i = (i + 1) & (s->table_size - 1);
+    if (s->table[i] || ++s->table_used > s->table_size / 4 * 3) return true;
+    s->table[i] = hash;
+    return false;
+}
+
+static bool is_known(stream *s, const stream_level *l, uint64_t hash) {
+    if (l->large) return is_in_table(s, (hash ^ l->number * 0x9E3779B97F4A7C15ull) | 1);
+    for (uint32_t i = l->keys_from; i < s->n_keys; i++)
+        if (s->keys[i] == hash) return true;
+    s->keys[s->n_keys++] = hash;
+    return false;
+}
+
+/* The keys of an object that turns out to be large, into the table. */
+static bool move_keys(stream *s, stream_level *l) {
+    for (uint32_t i = l->keys_from; i < s->n_keys; i++)
+        if (is_in_table(s, (s->keys[i] ^ l->number * 0x9E3779B97F4A7C15ull) | 1)) return false;
+    s->n_keys = l->keys_from;
+    return l->large = true;
+}
+
+static void begin_item(stream *s, stream_level *l) {
+    if (l->n++) build_append(&s->w->b, s->w->style->item_separator);
+    break_line(s->w);
+}
+
+static bool stream_key(stream *s, str key) {
+    stream_level *l = &s->levels[s->depth - 1];
+    uint64_t hash = str_hash(key);
+    value text = value_string(key);
+    bool grows = !l->large && (s->n_keys == STREAM_KEYS || l->n == STREAM_KEYS_OF_ONE);
+    if ((grows && !move_keys(s, l)) || is_known(s, l, hash)) return s->gives_up = true, false;
+    begin_item(s, l);
+    if (!write_key(s->w, &text)) return false;
+    build_append(&s->w->b, s->w->style->key_separator);
+    return true;
+}
+
+static bool stream_open(stream *s, bool is_list) {
+    if (s->depth == sizeof s->levels / sizeof *s->levels || s->w->depth >= VALUE_DEPTH_MAX)
+        return run_fail(s->w->b.r, "values nested more than %d deep", VALUE_DEPTH_MAX);
+    s->levels[s->depth++] = (stream_level){.is_list = is_list, .keys_from = s->n_keys, .number = ++s->objects};
+    s->w->depth++;
+    build_append(&s->w->b, is_list ? STR("[") : STR("{"));
+    return run_spend(s->w->b.r, 1);
+}
+
+static bool stream_close(stream *s) {
+    const stream_level *l = &s->levels[--s->depth];
+    s->n_keys = l->keys_from;
+    s->w->depth--;
+    if (l->n) break_line(s->w);
+    build_append(&s->w->b, l->is_list ? STR("]") : STR("}"));
+    return true;
+}
+
+static bool stream_scalar(stream *s, const json_event *ev) {
+    text_template_input *d = s->w->b.r->input;
+    value v = value_of(NONE);
+    if (ev->kind == JSON_BOOL) v = value_boolean(ev->boolean);
+    else if (ev->kind == JSON_STRING) v = value_string(ev->text);
+    else if (ev->kind != JSON_NULL && !number_value(d, ev, &v)) return false;
+    return write_value(s->w, &v);
+}
+
+static bool write_event(stream *s, const json_event *ev) {
+    if (s->w->b.failed) return false;
+    switch (ev->kind) {
+    case JSON_KEY: return stream_key(s, ev->text);
+    case JSON_OBJECT_END:
+    case JSON_ARRAY_END: return stream_close(s);
+    default: break;
+    }
+    if (s->depth && s->levels[s->depth - 1].is_list) begin_item(s, &s->levels[s->depth - 1]);
+    bool array = ev->kind == JSON_ARRAY_START;
+    if (ev->kind == JSON_OBJECT_START || array) return stream_open(s, array);
+    return stream_scalar(s, ev);
+}
+
+/* *written is false where it has to be taken apart first. */
+static bool write_closed(writer *w, const mapping *m, bool *written) {
+    run *r = w->b.r;
+    size_t len = w->b.len, depth = w->depth;
+    stream s = {.w = w, .json_bytes = m->n};
+    err before = *r->e;
+    r->input->to = &s;
+    bool good = r->tell_part(r->tell_ctx, r->input, (str){m->part, m->n}, r->e);
+    r->input->to = NULL;
+    *written = good;
+    if (good) return true;
+    if (!s.gives_up) return r->why = FAILED, false;
+    *r->e = before;
+    w->b.len = len;
+    w->depth = depth;
+    return true;
+}
+
 bool json_of_value(run *r, const value *v, const json_style *style, value *out) {
     writer w = {.style = style};
-    build_begin(&w.b, r, v->kind == STRING ? v->bytes + 2 : 0);
+    size_t closed = v->kind == MAPPING && v->mapping->closed ? v->mapping->n : 0;
+    build_begin(&w.b, r, v->kind == STRING ? v->bytes + 2 : closed ? closed + closed / 2 + 256 : 0);
     return write_value(&w, v) && build_end(&w.b, out);
 }

@@ -80,6 +80,7 @@ static bool filter_xmlattr(run *r, const value *v, const value *args, value *out
     text_builder b;
     value key, text;
     if (v->kind != MAPPING) return run_fail(r, "xmlattr is for mappings, not %s", value_kind_name(v));
+    if (!mapping_open(r, v->mapping)) return false;
     build_begin(&b, r, 16);
     bool space = args[0].kind == UNSET || value_truth(&args[0]);
     for (uint32_t i = 0; i < v->mapping->n; i++) {

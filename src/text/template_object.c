@@ -25,6 +25,7 @@ METHOD(mapping_values) { return (void)args, mapping_view(r, self->mapping, VIEW_
 METHOD(mapping_copy) {
     mapping *m;
     (void)args;
+    if (!mapping_open(r, self->mapping)) return false;
     if (!mapping_new(r, self->mapping->n, &m) || !mapping_add_all(r, m, self->mapping)) return false;
     return *out = value_mapping(m), true;
 }
@@ -215,6 +216,7 @@ bool value_attribute(run *r, const value *v, str name, value *out) {
     if (b) return bound_method(r, v, b, out);
     *out = plain_attribute(r, v, name);
     if (out->kind != UNSET) return true;
+    if (v->kind == MAPPING && !mapping_open(r, v->mapping)) return false;
     value *found = v->kind == MAPPING ? mapping_get(r, v->mapping, name) : NULL;
     *out = found ? *found : value_undefined(name);
     return true;

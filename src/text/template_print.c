@@ -43,6 +43,7 @@ static void append_items(text_builder *b, const list *l, const char *open, const
 }
 
 static void append_mapping(text_builder *b, const mapping *m) {
+    if (!mapping_open(b->r, m)) return (void)(b->failed = true);
     build_append(b, STR("{"));
     for (uint32_t i = 0; i < m->n && !b->failed; i++) {
         if (i) build_append(b, STR(", "));

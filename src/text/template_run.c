@@ -235,12 +235,31 @@ static bool stop(run *r, const node *n, outcome why) {
     return false;
 }
 
+/* Whether what it takes memory for is nobody else's, once its text is put out: joined texts, JSON. */
+static bool passes(const node *n) {
+    if (!n) return true;
+    switch (n->kind) {
+    case NODE_CONSTANT:
+    case NODE_NAME: return true;
+    case NODE_FILTER: return n->builtin && str_is(str_of(n->builtin->name), "tojson") && !n->body.n && passes(n->a);
+    case NODE_ATTRIBUTE: return passes(n->a);
+    case NODE_BINARY:
+    case NODE_ITEM:
+    case NODE_TERNARY: return passes(n->a) && passes(n->b) && passes(n->c);
+    default: return false;
+    }
+}
+
 static bool run_output(run *r, const node *n, scope *s) {
     value v;
     for (uint32_t i = 0; i < n->body.n; i++) {
+        const region before = r->memory;
+        uint32_t grown = r->grown_last, opened = r->n_opened;
         if (!eval(r, n->body.at[i], s, &v)) return false;
         r->at = n->body.at[i];
         if (!emit(r, &v)) return false;
+        bool same = r->memory.chunks == before.chunks && r->grown_last == grown && r->n_opened == opened;
+        if (same && passes(n->body.at[i])) r->memory.at = before.at;
     }
     return true;
 }

@@ -56,6 +56,7 @@ static bool lists_equal(run *r, const list *a, const list *b, bool *out) {
 }
 
 static bool mappings_equal(run *r, const mapping *a, const mapping *b, bool *out) {
+    if (!mapping_open(r, a) || !mapping_open(r, b)) return false;
     *out = a->n == b->n;
     if (!*out || a == b) return true;
     if (!enter(r)) return false;
@@ -167,7 +168,7 @@ bool value_length(run *r, const value *v, size_t *n) {
     case STRING: return *n = text_characters(value_str(v)), run_spend_bytes(r, v->bytes);
     case LIST:
     case TUPLE: return *n = v->list->n, true;
-    case MAPPING: return *n = v->mapping->n, true;
+    case MAPPING: return mapping_open(r, v->mapping) && (*n = v->mapping->n, true);
     case VIEW: return *n = v->view->list->n, true;
     case LOOP: return *n = v->loop->items->n, true;
     default: return run_fail(r, "%s has no length", value_kind_name(v));
@@ -314,7 +315,7 @@ bool list_sort(run *r, const list *l, const sort_order *order, value *out) {
 bool mapping_new(run *r, uint32_t cap, mapping **out) {
     mapping *m;
     if (!run_take(r, sizeof *m, &m)) return false;
-    *m = (mapping){.cap = cap & INT32_MAX};
+    *m = (mapping){.cap = cap & MAPPING_CAP_MASK};
     if (cap && (!run_take(r, cap * sizeof *m->values, &m->values) || !run_take(r, cap * sizeof *m->keys, &m->keys)))
         return false;
     return *out = m, run_spend(r, cap);
@@ -378,6 +379,7 @@ bool mapping_find(run *r, const mapping *m, const value *key, value **found) {
     uint64_t hash;
     uint32_t *slot;
     *found = NULL;
+    if (!mapping_open(r, m)) return false;
     if (m->index) {
         if (!hash_of(r, key, &hash) || !mapping_slot(r, m, key, hash, &slot)) return false;
         if (*slot) *found = &m->values[*slot - 1];
@@ -418,7 +420,7 @@ bool mapping_set(run *r, mapping *m, const value *key, value v) {
         if (!run_take(r, cap * sizeof *values, &values)) return false;
         if (m->n) memcpy(values, m->values, m->n * sizeof *values);
         m->values = values;
-        m->cap = cap & INT32_MAX;
+        m->cap = cap & MAPPING_CAP_MASK;
         if (!mapping_own_keys(r, m)) return false;
     }
     if (m->shared && !mapping_own_keys(r, m)) return false;
@@ -435,6 +437,7 @@ bool mapping_set(run *r, mapping *m, const value *key, value v) {
 bool mapping_view(run *r, const mapping *m, view_kind kind, value *out) {
     value made, *items, *pair;
     view *v;
+    if (!mapping_open(r, m)) return false;
     if (!run_take(r, sizeof *v, &v) || !list_new(r, m->n, &made, &items)) return false;
     for (uint32_t i = 0; i < m->n; i++) {
         items[i] = kind == VIEW_KEYS ? m->keys[i] : m->values[i];
@@ -448,6 +451,7 @@ bool mapping_view(run *r, const mapping *m, view_kind kind, value *out) {
 }
 
 bool mapping_add_all(run *r, mapping *to, const mapping *from) {
+    if (!mapping_open(r, from)) return false;
     for (uint32_t i = 0; i < from->n; i++)
         if (!mapping_set(r, to, &from->keys[i], from->values[i])) return false;
     return true;

@@ -1,4 +1,6 @@
 /* What the recorded facts do not say: places in errors, limits, hostile templates, who owns what. */
+#include <stdio.h>
+
 #include "../test.h"
 
 #include "text/template.h"
@@ -69,6 +71,85 @@ static void test_context(void **state) {
     assert_ok(render("{{ a }}{{ o }}{{ b.c[1].d }}",
                      "{\"a\":1,\"a\":\"\\u00e9\",\"o\":{\"z\":1,\"1\":2,\"z\":3},\"b\":{\"c\":[0,{\"d\":[]}]}}"), e);
     assert_string_equal(out.data, "é{'z': 3, '1': 2}[]");
+}
+
+/* ---- objects that are told when they are looked into ---- */
+
+static bool on_part_event(void *ctx, const json_event *ev, err *why) {
+    (void)why;
+    return text_template_put(ctx, ev);
+}
+
+static char *passing[1024]; /* texts that were unescaped */
+static uint32_t n_passing;
+
+static bool on_kept_event(void *ctx, const json_event *ev, err *why) {
+    json_event kept = *ev;
+    (void)why;
+    if ((ev->kind == JSON_STRING || ev->kind == JSON_KEY) && !text_template_is_counting(ctx) && !text_template_passes(ctx)) {
+        assert_true(n_passing < sizeof passing / sizeof *passing);
+        kept.text.data = passing[n_passing++] = memcpy(malloc(ev->text.len + 1), ev->text.data, ev->text.len);
+    }
+    return text_template_put(ctx, &kept);
+}
+
+static bool tell_x(void *ctx, text_template_input *in, err *why) {
+    (void)why;
+    return on_part_event(in, &(json_event){.kind = JSON_OBJECT_START}, NULL) &&
+           on_part_event(in, &(json_event){.kind = JSON_KEY, .text = STR("unnamed")}, NULL) &&
+           on_part_event(in, &(json_event){.kind = JSON_ARRAY_START}, NULL) && text_template_put_part(in, str_of(ctx)) &&
+           on_part_event(in, &(json_event){.kind = JSON_ARRAY_END}, NULL) &&
+           on_part_event(in, &(json_event){.kind = JSON_KEY, .text = STR("x")}, NULL) &&
+           text_template_put_part(in, str_of(ctx)) &&
+           on_part_event(in, &(json_event){.kind = JSON_OBJECT_END}, NULL);
+}
+
+static bool tell_part(void *ctx, text_template_input *in, str json, err *why) {
+    (void)ctx;
+    return json_parse(&memory.alloc, json, on_kept_event, in, why);
+}
+
+static void same_as_taken_apart(const char *source, const char *x) {
+    char *context = malloc(strlen(x) + 16), *wanted;
+    sprintf(context, "{\"x\":%s}", x);
+    assert_ok(render(source, context), e);
+    wanted = strdup(buf_str(&out).data);
+    buf_clear(&out);
+    text_template *t = text_template_new(str_of(source), &memory.alloc, &e);
+    assert_ok(t && text_template_render_told(t, tell_x, tell_part, (char *)(uintptr_t)x, &limits, &memory.alloc, &out, &e), e);
+    if (strcmp(buf_str(&out).data, wanted)) fail_msg("%s of %.300s\n  %.300s\n  not %.300s", source, x, out.data, wanted);
+    buf_clear(&out);
+    text_template_free(t);
+    free(wanted), free(context);
+    while (n_passing) free(passing[--n_passing]);
+}
+
+static const char *many_members(uint32_t n, const char *last) {
+    static char text[16 * 300];
+    char *at = text;
+    for (uint32_t i = 0; i < n; i++) at += sprintf(at, "%c\"k%u\":%u", i ? ',' : '{', i, i);
+    sprintf(at, ",%s}", last);
+    return text;
+}
+
+static void test_closed(void **state) {
+    (void)state;
+    static const char *const sources[] = {
+        "{{ x|tojson }}", "{{ x|tojson(indent=2) }}", "{{ x|tojson(sort_keys=true) }}", "{{ [x, 1, x]|tojson }}", "{{ x }}",
+        "{{ x.items()|list }}{{ x|tojson }}", "{% for k in x %}{{ k }}={{ x[k]|tojson }};{% endfor %}", "{{ x.a }}|{{ x['a'] }}",
+        "{{ x|length }}{{ x == x }}{{ 'a' in x }}{{ x is mapping }}", "{{ 1 if x else 0 }}", "{{ x|dictsort }}", "{{ x.copy() }}",
+        "{{ dict(x, a=0)|tojson }}", "{{ '%(a)s' % x if 'a' in x }}", "{{ x.get('a') }}{{ x|items|list }}",
+        "{% set y = x|tojson %}{{ '<' ~ y ~ '>' }}{{ x|tojson }}{{ y }}", "{{ x|urlencode }}", "{{ x|xmlattr }}"};
+    const char *const objects[] = {
+        "{\"a\":1}", " { \"b\" : [ ] , \"a\" : { } } ", "{\"a\":[1,2.50,1e3,-0,123456789012345678901234567890,true,null]}",
+        "{\"a\":\"\\u00e9\\n\\\"<b>\",\"\\u0041\":{\"z\":[{\"y\":1},{\"y\":2}],\"a\":[[[]]]}}",
+        "{\"a\":1,\"b\":2,\"a\":3}", "{\"b\":{\"a\":{\"c\":1,\"c\":2}},\"a\":0}"};
+    for (size_t s = 0; s < sizeof sources / sizeof *sources; s++) {
+        for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) same_as_taken_apart(sources[s], objects[i]);
+        same_as_taken_apart(sources[s], many_members(200, "\"a\":{\"k1\":1}"));
+        same_as_taken_apart(sources[s], many_members(200, "\"k7\":{\"k1\":1}")); /* one is there twice */
+        same_as_taken_apart(sources[s], many_members(64, "\"k63\":1"));
+    }
 }
 
 static void test_exception(void **state) {
@@ -190,6 +271,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_places, setup, teardown),
         cmocka_unit_test_setup_teardown(test_context, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exception, setup, teardown),
         cmocka_unit_test_setup_teardown(test_appends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
