@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Long agent sessions and long chats on a synthetic model of small layers: whether they are served, how long they take, what reading them holds.
+"""Long agent sessions and long chats on a synthetic model of small layers: whether they are served, how long they take, and how much of it is reading.
 
     python3 bench/sessions.py [-c CONTEXT] [KIND N ...]        KIND: rounds (of tools), messages; default: rounds 407 2000, messages 2318 10000
 """
@@ -29,10 +29,6 @@ def messages(n):
     return [{"role": ("user", "assistant")[i % 2], "content": "m"} for i in range(n)]
 
 
-def queue_peak(s):
-    return s.get("/memory").json()["books"]["accounts"]["queue"]["peak_bytes"]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-c", "--context", default="262144")
@@ -40,7 +36,7 @@ def main():
     args = parser.parse_args()
     harness.SOCKET_TIMEOUT_S = 1200
     runs = list(zip(args.runs[::2], map(int, args.runs[1::2]))) or RUNS
-    print("| | body | tokens | status | read and counted | whole answer | queue's peak |\n|---|---|---|---|---|---|---|")
+    print("| | body | tokens | status | read and counted | whole answer |\n|---|---|---|---|---|---|")
     for kind, n in runs:
         with Server("-m", forge("--shape", "tiny", "--type", "Q8_0"), "-c", args.context, "--memory", "4G", "--any-model") as s:
             body = json.dumps({"model": "x", "max_tokens": 1, "messages": {"rounds": rounds, "messages": messages}[kind](n)})
@@ -51,7 +47,7 @@ def main():
                 times.append(time.monotonic() - before)
             said = r.json()
             tokens = said.get("usage", {}).get("input_tokens", 0)
-            print("| %d %s | %.0f KB | %s | %d | %.2f s | %.1f s | %.1f MB |" % (n, kind, len(body) / 1e3, tokens, r.status, times[0], times[1], queue_peak(s) / 1e6), flush=True)
+            print("| %d %s | %.0f KB | %s | %d | %.2f s | %.1f s |" % (n, kind, len(body) / 1e3, tokens, r.status, times[0], times[1]), flush=True)
             if r.status != 200:
                 print("\n" + json.dumps(said))
                 sys.exit(1)

@@ -2,7 +2,8 @@
  *
  * Owns: the listening socket, its event thread and two workers, a fixed number of connection slots, one prefaulted
  * pool of body buffers, response writing, and noticing that a client has gone. All of it reserved in the ledger
- * account `http` at start; nothing grows with load.
+ * account `http` at start; nothing grows with load, but for answers that find no free buffer: each has a block of its
+ * own, reserved first, as long as it goes out.
  *
  * A request's way: headers are checked (method, path length, body length, Transfer-Encoding, Host,
  * deadlines), and the gate is asked → the body arrives into a pooled buffer → the handler is called once on the event

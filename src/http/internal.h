@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "http/http.h"
 #include "mem/arena.h"
+#include "mem/heap.h"
 
 enum {
     HTTP_UNIT_BYTES = 256 * 1024,       /* the pool is handed out in contiguous runs of these */
@@ -42,13 +43,15 @@ typedef struct http_pool {
     char *memory;
     bool *used; /* per unit */
     uint32_t units;
+    mem_heap heap; /* account http: for answers, when no run of units is free */
 } http_pool;
 
-/* A growing buffer: the slot's own bytes first, then a run of units. */
+/* A growing buffer: the slot's own bytes first, then a run of units; or a block from the heap. */
 typedef struct http_buffer {
     char *data;
     size_t len, cap;
-    uint32_t first_unit, units; /* units 0: the slot's own */
+    uint32_t first_unit, units; /* units 0: the slot's own, or a block */
+    bool block;
 } http_buffer;
 
 /* Keeps the content. False when no run is long enough; the buffer then stands as it was. */
@@ -57,7 +60,8 @@ void http_buffer_release(http_pool *p, http_buffer *b, char *own);
 /* The same for a body: an eighth of the pool is left to answers, unless nobody else holds any of it. */
 bool http_buffer_reserve_body(http_pool *p, http_buffer *b, size_t bytes);
 void http_buffer_trim(http_pool *p, http_buffer *b); /* gives back the units behind the content */
-/* Room for so much instead of what is there, which stays as long as there is room already. */
+/* Room for so much instead of what is there, which stays as long as there is room already. Where no run is free it is a
+ * block of its own; false: the line has no room for that either, or it is larger than the pool. */
 bool http_buffer_fit(http_pool *p, http_buffer *b, char *own, size_t bytes);
 
 /* ---- connections and slots ---- */

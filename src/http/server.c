@@ -189,6 +189,7 @@ http_server *http_server_start(const http_config *c, mem_ledger *l, http_handler
     s->arena = arena;
     s->config = *c;
     s->ledger = l;
+    mem_heap_init(&s->pool.heap, l, MEM_HTTP);
     s->library_bytes = library;
     s->handler = handler;
     s->ctx = ctx;

@@ -69,11 +69,19 @@ void http_buffer_trim(http_pool *p, http_buffer *b) {
 
 void http_buffer_release(http_pool *p, http_buffer *b, char *own) {
     mark(p, b->first_unit, b->units, false);
+    if (b->block) mem_heap_give(&p->heap, b->data, b->cap);
     *b = (http_buffer){.data = own, .cap = HTTP_INLINE_BYTES};
+}
+
+static bool take_block(http_pool *p, http_buffer *b, size_t bytes) {
+    err e; /* it is told as any lack of a buffer is */
+    char *data = bytes <= (size_t)p->units * HTTP_UNIT_BYTES ? mem_heap_take(&p->heap, bytes, &e) : NULL;
+    if (data) *b = (http_buffer){.data = data, .cap = bytes, .block = true};
+    return data;
 }
 
 bool http_buffer_fit(http_pool *p, http_buffer *b, char *own, size_t bytes) {
     if (bytes <= b->cap) return true; /* else what is to be put there does not lie in here */
     http_buffer_release(p, b, own);
-    return http_buffer_reserve(p, b, bytes);
+    return http_buffer_reserve(p, b, bytes) || take_block(p, b, bytes);
 }

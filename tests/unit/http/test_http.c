@@ -495,14 +495,20 @@ static void test_large_replies(void **state) {
         assert_int_equal(a.len, sizes[i]);
         free(a.body);
     }
-    /* more than the pool: never; more than is free of it now: later */
+    /* more than the pool: never; more than is free of it now: in memory of its own, and where there is none, later */
     assert_int_equal(ask(&c, "GET /large?bytes=4194305 HTTP/1.1\r\nHost: h\r\n\r\n"), 500);
     wait_idle(w);
     client holder = open_client(w);
     client_text(&holder, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
     for (int i = 0; i < 20000 && active(w) < 1; i++) usleep(1000);
+    uint64_t before = http_bytes(w);
+    assert_int_equal(ask(&c, "GET /large?bytes=4194304 HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
+    for (int i = 0; i < 20000 && http_bytes(w) != before; i++) usleep(1000);
+    assert_int_equal(http_bytes(w), before);
+    mem_ledger_fail_nth(&w->ledger, 1);
     client_text(&c, "GET /large?bytes=4194304 HTTP/1.1\r\nHost: h\r\n\r\n");
     answer_text a = read_answer(&c, false);
+    mem_ledger_fail_nth(&w->ledger, 0);
     assert_int_equal(a.status, 429);
     assert_string_equal(header_of(&a, "Retry-After"), "1");
     assert_non_null(strstr(a.body, "no buffer is free"));
@@ -1234,7 +1240,10 @@ static void test_refusals_that_pass_are_told_more(void **state) {
     expect_told(&c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n", 413, 0);
     client_close(&c);
     c = open_client(w);
+    expect_told(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 200, 0); /* its connection has what it takes */
+    mem_ledger_fail_nth(&w->ledger, 1);
     expect_told(&c, "GET /large?bytes=300000 HTTP/1.1\r\nHost: h\r\n\r\n", 429, 300000);
+    mem_ledger_fail_nth(&w->ledger, 0);
     expect_told(&c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 200, 0);
     client_close(&held);
     http_server_drain(w->server);
