@@ -1,4 +1,6 @@
 """What takes long, or never comes back: others are served, it is named, and SIGTERM ends the process all the same."""
+import concurrent.futures
+
 from harness import *
 
 HANG = {"PLIMSOLL_TESTS": "1"}
@@ -88,6 +90,12 @@ def large_lists_of_values_are_served():
         check(r.status in (200, 400, 413), lambda: "%d: %s" % (r.status, r.body[:200]))
 
 
+def side_by_side(one, cases):
+    """Each takes seconds until it is named, and waits: all at once. The first failure is raised."""
+    with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+        list(pool.map(one, cases))
+
+
 def hung(what, body=None):
     """A server in which that hangs, with the request's id; the client's connection stays open."""
     s = Server("--drain-timeout", "1", env=dict(HANG, PLIMSOLL_DEBUG_HANG=what))
@@ -103,19 +111,22 @@ def ends_in_time(s, number=signal.SIGTERM):
     note("ended %.2f s after the signal" % (time.monotonic() - start))
 
 
+def one_hung_step(what):
+    s, client = hung(what)
+    stuck = s.health()["stuck"]
+    expect(stuck["in"], what)
+    check(stuck["request"].startswith("req_"), lambda: repr(stuck))
+    wait_until(lambda: "the %s of request %s" % (what, stuck["request"]) in s.log(), "the log to name it")
+    expect((s.get("/livez").status, s.get("/readyz").status, s.get("/health").status), (200, 503, 503))
+    expect(s.get("/memory").status, 200)
+    s.signal(signal.SIGHUP)
+    ends_in_time(s)
+    client.close()
+
+
 @test
 def a_hung_step_is_named_and_ends():
-    for what in ("step", "sampling"):
-        s, client = hung(what)
-        stuck = s.health()["stuck"]
-        expect(stuck["in"], what)
-        check(stuck["request"].startswith("req_"), lambda: repr(stuck))
-        wait_until(lambda: "the %s of request %s" % (what, stuck["request"]) in s.log(), "the log to name it")
-        expect((s.get("/livez").status, s.get("/readyz").status, s.get("/health").status), (200, 503, 503))
-        expect(s.get("/memory").status, 200)
-        s.signal(signal.SIGHUP)
-        ends_in_time(s)
-        client.close()
+    side_by_side(one_hung_step, ("step", "sampling"))
 
 
 @test
@@ -179,32 +190,36 @@ def read_all(client):
         pass  # closed by us
 
 
+def one_hung_wording(case):
+    path, body = case
+    s = Server("--drain-timeout", "1", "-c", "8192", "-np", "20", env=dict(HANG, PLIMSOLL_DEBUG_HANG="wording"))
+    neighbour = iter(s.stream("Once", max_tokens=100000, ignore_end=True, window=512, keep=16))
+    next(neighbour)
+    data = json.dumps(body).encode()
+    client = s.connect()
+    client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data)
+    threading.Thread(target=read_all, args=[client], daemon=True).start()
+    said = 0
+    while s.health()["status"] != "stuck":
+        next(neighbour)
+        said += 1
+    check(said > 5, "%s: the neighbour was stopped after %d tokens" % (path, said))
+    for _ in range(300):
+        next(neighbour)
+    stuck = s.health()["stuck"]
+    expect(stuck["in"], "wording", path)
+    check(stuck["request"].startswith("req_"), lambda: repr(stuck))
+    expect((s.get("/livez").status, s.get("/readyz").status, s.get("/health").status), (200, 503, 503))
+    refused = s.post("x", max_tokens=2)  # nobody waits behind it for ever
+    expect(refused.status, 503, refused.body[:200])
+    client.close()
+    ends_in_time(s)
+
+
 @test(timeout=180)
 def a_hung_wording_is_named_and_ends():
     """Answers are worded where neither steps nor streams wait for it."""
-    for path, body in WORDED:
-        s = Server("--drain-timeout", "1", "-c", "8192", "-np", "20", env=dict(HANG, PLIMSOLL_DEBUG_HANG="wording"))
-        neighbour = iter(s.stream("Once", max_tokens=100000, ignore_end=True, window=512, keep=16))
-        next(neighbour)
-        data = json.dumps(body).encode()
-        client = s.connect()
-        client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data)
-        threading.Thread(target=read_all, args=[client], daemon=True).start()
-        said = 0
-        while s.health()["status"] != "stuck":
-            next(neighbour)
-            said += 1
-        check(said > 5, "%s: the neighbour was stopped after %d tokens" % (path, said))
-        for _ in range(300):
-            next(neighbour)
-        stuck = s.health()["stuck"]
-        expect(stuck["in"], "wording", path)
-        check(stuck["request"].startswith("req_"), lambda: repr(stuck))
-        expect((s.get("/livez").status, s.get("/readyz").status, s.get("/health").status), (200, 503, 503))
-        refused = s.post("x", max_tokens=2)  # nobody waits behind it for ever
-        expect(refused.status, 503, refused.body[:200])
-        client.close()
-        ends_in_time(s)
+    side_by_side(one_hung_wording, WORDED)
 
 
 @test

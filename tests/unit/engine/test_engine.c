@@ -80,7 +80,7 @@ static int up(void **state) {
                               .n_heads = 2,
                               .n_kv_heads = 2,
                               .ff_width = 32,
-                              .context = 1 << 20,
+                              .context = 1 << 17,
                               .vocabulary = true,
                               .seed = 4});
     return 0;
@@ -204,6 +204,7 @@ static void same_bits(const char *path) {
     for (int v = 0; compute_variant(v); v++) {
         setenv("PLIMSOLL_KERNELS", compute_variant(v)->name, 1);
         for (int n_threads = 1; n_threads <= 3; n_threads++) {
+            if (SANITIZED && wanted && n_threads < 3) continue;
             loaded x;
             int32_t tokens[N];
             engine_config c = config_of(path);
@@ -396,6 +397,8 @@ static void *cancel_late(void *ctx) {
     return NULL;
 }
 
+enum { CUT_TOKENS = SANITIZED ? 40 : 128 }; /* in one step */
+
 /* Somewhere in the middle: either it ran or it did not, and the next attempt gives the same bits. */
 static void cancelled_anywhere(void **state) {
     (void)state;
@@ -406,14 +409,14 @@ static void cancelled_anywhere(void **state) {
     load(&x, &c);
     uint32_t n_vocab = engine_hparams(x.en)->n_vocab;
     float *a = calloc(n_vocab, sizeof *a), *b = calloc(n_vocab, sizeof *b);
-    int32_t tokens[128];
-    random_tokens(x.en, 4, tokens, 128);
-    engine_session *s = open_session(x.en, 128);
+    int32_t tokens[CUT_TOKENS];
+    random_tokens(x.en, 4, tokens, CUT_TOKENS);
+    engine_session *s = open_session(x.en, CUT_TOKENS);
     uint64_t began = 0;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     began = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    feed(x.en, s, tokens, 128, a);
+    feed(x.en, s, tokens, CUT_TOKENS, a);
     clock_gettime(CLOCK_MONOTONIC, &now);
     uint64_t step_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - began;
     int cut = 0;
@@ -421,16 +424,16 @@ static void cancelled_anywhere(void **state) {
         late_cancel late = {.delay_ns = (long)(step_ns * (uint64_t)(round % 12) / 14)};
         pthread_t thread;
         engine_session_rewind(x.en, s, 0);
-        assert_ok(engine_session_reserve(x.en, s, 128, &e), e);
+        assert_ok(engine_session_reserve(x.en, s, CUT_TOKENS, &e), e);
         assert_int_equal(pthread_create(&thread, NULL, cancel_late, &late), 0);
-        engine_feed f = {s, tokens, 128, ENGINE_WANT_LAST};
+        engine_feed f = {s, tokens, CUT_TOKENS, ENGINE_WANT_LAST};
         atomic_store(&late.go, true);
         bool ran = engine_step(x.en, &f, 1, &late.cancel, &e);
         pthread_join(thread, NULL);
         if (ran) engine_step_commit(x.en, &f, 1);
-        assert_int_equal(engine_session_length(s), ran ? 128 : 0);
+        assert_int_equal(engine_session_length(s), ran ? CUT_TOKENS : 0);
         cut += !ran;
-        if (!ran) feed(x.en, s, tokens, 128, b);
+        if (!ran) feed(x.en, s, tokens, CUT_TOKENS, b);
         assert_memory_equal(a, ran ? engine_logits(x.en, 0) : b, n_vocab * sizeof(float));
     }
     assert_true(cut > 0);
@@ -552,7 +555,7 @@ static void lines_of_the_built_in_model(void **state) {
 static void lines_of_a_long_context(void **state) {
     (void)state;
     lines(long_path, 0);
-    lines(long_path, 100000);
+    lines(long_path, 25000);
 }
 
 /* A context so long that the sessions' page tables alone pass the line: a smaller one is still found. */
