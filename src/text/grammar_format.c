@@ -6,6 +6,10 @@
 #define LABEL "[A-Za-z0-9](-?[A-Za-z0-9]){0,20}"
 #define HOST LABEL "(\\." LABEL "){0,3}\\.[A-Za-z]{2,8}"
 #define OCTET "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
+#define WEB "https?://" HOST "((/[A-Za-z0-9._~-]{0,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?)?"
+#define PCHARS "[A-Za-z0-9._~!$&'()*+,;=:@-]"
+#define ANY_URI "[A-Za-z][A-Za-z0-9+.-]{0,20}:" PCHARS "{1,80}(/" PCHARS "{0,40}){0,8}(\\?[A-Za-z0-9._~=&-]{1,60})?"
+#define ANY_REFERENCE "(" ANY_URI "|[A-Za-z0-9._~-]{1,40}(/" PCHARS "{1,40}){0,8}|(/" PCHARS "{1,40}){0,8})(#[A-Za-z0-9._~/-]{0,80})?"
 #define EMOJI "[\\u{1F600}-\\u{1F64F}]{1,8}"
 #define HEX4 "[0-9a-fA-F]{4}"
 
@@ -23,9 +27,9 @@ static const struct format {
     {"idn-hostname", HOST},
     {"ipv4", OCTET "(\\." OCTET "){3}"},
     {"ipv6", "([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"},
-    {"uri", "https?://" HOST "((/[A-Za-z0-9._~-]{0,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?)?"},
-    {"url", "https?://" HOST "((/[A-Za-z0-9._~-]{0,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?)?"},
-    {"iri", "https?://" HOST "((/[A-Za-z0-9._~-]{0,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?)?"},
+    {"uri", WEB},
+    {"url", WEB},
+    {"iri", WEB},
     {"uri-reference", "(/[A-Za-z0-9._~-]{1,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?"},
     {"iri-reference", "(/[A-Za-z0-9._~-]{1,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?"},
     {"uuid", "[0-9a-fA-F]{8}-" HEX4 "-4[0-9a-fA-F]{3}-[89ab][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"},
@@ -69,6 +73,11 @@ const char *grammar_format_pattern(str name) {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (str_is(name, formats[i].name)) return formats[i].pattern;
     return NULL;
+}
+
+const char *grammar_format_wider(str name) {
+    if (str_is(name, "uri") || str_is(name, "url") || str_is(name, "iri")) return ANY_URI;
+    return str_is(name, "uri-reference") || str_is(name, "iri-reference") ? ANY_REFERENCE : NULL;
 }
 
 bool grammar_format_is_its_pattern(str name) {

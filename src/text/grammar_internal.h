@@ -165,6 +165,7 @@ bool grammar_regex_bare(grammar_builder *b, str pattern);
 
 /* ---- grammar_format.c ---- */
 const char *grammar_format_pattern(str name);              /* NULL: not known; empty: any string */
+const char *grammar_format_wider(str name);                /* what else it allows; NULL: nothing that is known */
 bool grammar_format_is_its_pattern(str name);              /* says no more than the pattern that comes with it */
 const char *grammar_format_both(str format, str pattern);  /* for strings that satisfy both; NULL: not known */
 

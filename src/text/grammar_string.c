@@ -82,10 +82,20 @@ static bool fail_at(schema *s, uint32_t node, const char *keyword) {
     return schema_fail(s, s->nodes[schema_original(s, node)].parent, "'%s': %s", keyword, why.message);
 }
 
-/* A format that no string has with all else that is said is no more than an annotation. */
+/* As far as formats are known: the usual strings of them, or wider what they allow. */
+static expression of_formats(schema *s, const conditions *c, expression e, bool wider) {
+    for (uint32_t i = 0; i < c->n_formats; i++) {
+        str name = s->nodes[c->formats[i]].text;
+        const char *more = wider ? grammar_format_wider(name) : NULL;
+        const char *pattern = more ? more : grammar_format_pattern(name);
+        e = language_and(&s->words, e, schema_words(s, c->formats[i], str_of(pattern), true, false));
+    }
+    return s->level == LEVEL_ARGUMENT ? schema_tag_strings(s, e) : e;
+}
+
 static bool emit_words(schema *s, const schema_parts *p, const conditions *c) {
     language *l = &s->words;
-    expression e = LANGUAGE_ALL, all;
+    expression e = LANGUAGE_ALL;
     bool none = false;
     uint32_t at = c->n_patterns ? c->patterns[0] : c->n_no_patterns ? c->no_patterns[0] : 0;
     if (!schema_words_begin(s)) return false;
@@ -95,19 +105,12 @@ static bool emit_words(schema *s, const schema_parts *p, const conditions *c) {
         str pattern = s->nodes[c->no_patterns[i]].text;
         e = language_and(l, e, language_not(l, schema_words(s, c->no_patterns[i], pattern, false, true)));
     }
-    all = e = without_values(s, p, e);
-    for (uint32_t i = 0; i < c->n_formats; i++) {
-        const char *pattern = grammar_format_pattern(s->nodes[c->formats[i]].text);
-        all = language_and(l, all, schema_words(s, c->formats[i], str_of(pattern), true, false));
-    }
-    if (s->level == LEVEL_ARGUMENT) e = schema_tag_strings(s, e), all = schema_tag_strings(s, all);
-    bool opposite = false; /* of a format: then formats count */
-    for (uint32_t i = 0; i < c->n_patterns; i++)
-        opposite |= s->nodes[schema_original(s, s->nodes[schema_original(s, c->patterns[i])].parent)].made;
+    e = without_values(s, p, e);
     size_t n_ops = s->b->n_ops;
-    if (language_emit(l, all, c->lengths, &none) && none && all != e && !opposite) {
+    expression usual = of_formats(s, c, e, false), wider = of_formats(s, c, e, true);
+    if (language_emit(l, usual, c->lengths, &none) && none && wider != usual) {
         s->b->n_ops = n_ops;
-        language_emit(l, e, c->lengths, &none);
+        language_emit(l, wider, c->lengths, &none);
     }
     if (none && !s->b->failed) {
         s->b->n_ops = n_ops;

@@ -408,6 +408,8 @@ static void patterns(void **state) {
     SCHEMA("{\"pattern\":\"^((?!--).)*$\"}", "\"a-b\"", "\"\"", "--", "\"a--b\"");
     SCHEMA("{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}],\"maxLength\":3}", "\"ab\"", "\"bca\"", "--",
            "\"aa\"", "\"accb\"");
+    SCHEMA("{\"pattern\":\"^mailto:\",\"format\":\"uri\"}", "\"mailto:a@b.c\"", "--", "\"mailto: a\"", "\"http://a.bc\"");
+    SCHEMA("{\"pattern\":\"^#\",\"format\":\"uri-reference\"}", "\"#/a\"", "--", "\"# \"", "\"/a\"");
     SCHEMA("{\"pattern\":\"^2024\",\"format\":\"date\"}", "\"2024-02-03\"", "--", "\"2023-02-03\"",
            "\"2024\"");
     SCHEMA("{\"pattern\":\"^\\\\p{Lu}\\\\p{L}*$\"}", "\"Été\"", "--", "\"été\"", "\"E1\"");
