@@ -27,9 +27,9 @@ Written by `tools/fields.py` from the tables in `src/api`; a test says when they
 once in the log. `/generate`, whose fields are all our own, refuses what it does not know.
 
 Tools: those marked `defer_loading` are told to the model at once, as nobody here searches for tools. A custom tool's input is held to its `regex` where a call is
-forced; a grammar of `lark` is told to the model and named as not kept to. Arguments that are no JSON come as they were written; where a dialect has an object for
-them (Anthropic's, Ollama's) there is no call, and what was written is the answer's text. In their streams
-a call comes when it is whole: what has gone out cannot be taken back, and their clients fail over half of it.
+forced; a grammar of `lark` is told to the model and named as not kept to. A value between tags (Qwen Coder's, GLM's) that is no JSON is a string. Arguments that are
+no JSON come as they were written; where a dialect has an object for them (Anthropic's, Ollama's) there is no call, and what was written is the answer's text. In
+their streams a call comes when it is whole: what has gone out cannot be taken back, and their clients fail over half of it.
 
 Budgets of thinking: after so many tokens the thought is ended, and the answer begins; 0: no thought; -1: no bound. Models that do not think refuse them by name,
 but for Anthropic's `thinking.budget_tokens`, which is named.

@@ -178,7 +178,8 @@ static size_t step_value(text_reply *r, str w, bool last) {
     size_t at = reply_skip_blank(w, 0), end = find_end(r, x, w, last);
     char first = at < w.len ? w.data[at] : 0;
     bool nests = (first == '{' && r->types & ARGUMENT_OBJECT) || (first == '[' && r->types & ARGUMENT_ARRAY);
-    if (nests && !(r->types & ARGUMENT_STRING)) {
+    bool unseen = end == w.len && (last || w.len >= TEXT_REPLY_HELD_MAX); /* what is no JSON after all is a string */
+    if (nests && unseen && !(r->types & ARGUMENT_STRING)) {
         text_json_init(&r->json, 1);
         r->state = REPLY_XML_JSON;
         return at;

@@ -198,13 +198,13 @@ static void test_arguments_that_are_no_json(void **state) {
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": oops</tool", "{now|{\"a\": oops</tool!>");
     expect(H, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\": oops}}\n</tool_call>\n<tool_call>" CALL "</tool_call>",
            "{now|{\"a\": oops}!}" CALLED);
-    /* values of tags are texts where they are no JSON, and come as they are where they have begun to be */
+    /* values of tags are texts where they are no JSON */
     expect(Q, "<function=get_weather><parameter=where>\n{\"a\": oops}\n</parameter>\n<parameter=days>\n 3 \n</parameter></function>",
-           "{get_weather|{\"where\": {\"a\": oops}, \"days\": 3}!}");
-    expect(Q, "<function=get_weather><parameter=tags>[]  so </parameter></function>", "{get_weather|{\"tags\": []so }!}");
-    expect(Q, "<function=get_weather><parameter=tags>[tr ue]</parameter></function>", "{get_weather|{\"tags\": [tr ue]}!}");
+           "{get_weather|{\"where\": \"{\\\"a\\\": oops}\", \"days\": 3}}");
+    expect(Q, "<function=get_weather><parameter=tags>[]  so </parameter></function>", "{get_weather|{\"tags\": \"[]  so \"}}");
+    expect(Q, "<function=get_weather><parameter=tags>[tr ue]</parameter></function>", "{get_weather|{\"tags\": \"[tr ue]\"}}");
     expect(TEXT_REPLY_FAMILY_GLM, "<tool_call>get_weather\n<arg_key>tags</arg_key>\n<arg_value>['a', </b>]</arg_value>\n</tool_call>",
-           "{get_weather|{\"tags\": ['a', </b>]}!}");
+           "{get_weather|{\"tags\": \"['a', </b>]\"}}");
 }
 
 /* Whatever is said, and however it is cut: what is looked at is a few times what was said. */
@@ -394,7 +394,7 @@ static void test_qwen_xml(void **state) {
     expect(Q, "<function=get_weather><parameter=days>\nthree\n</parameter><parameter=metric>\nmaybe\n</parameter></function>",
            "{get_weather|{\"days\": \"three\", \"metric\": \"maybe\"}}");
     expect(Q, "<function=get_weather><parameter=tags>\n[1, oops] x\n</parameter><parameter=city>\n</parameter></function>",
-           "{get_weather|{\"tags\": [1, oops] x, \"city\": \"\"}!}");
+           "{get_weather|{\"tags\": \"[1, oops] x\", \"city\": \"\"}}");
     expect(Q, "<tool_call>\n" CALL "\n</tool_call>", CALLED);
     /* cut off, and wrong */
     expect(Q, "<function=get_weather><parameter=city>\nRo", "{get_weather|{\"city\": \"Ro>");

@@ -188,7 +188,7 @@ static void test_tags(void **state) {
     expect(QWEN, TAGGED(CITY "</parameter>\n<tool_call>\n<function=now>\n</function>"), CALLED "{now|{}}");
     expect(QWEN, "<tool_call>\n<function=get_weather\n<parameter=city\nRome\n</parameter>\n</function>", CALLED);
     expect(QWEN, TAGGED("<parameter=a<b>\nx\n</parameter>\n</function>"), "{get_weather|{\"a<b\": \"x\"}}");
-    expect(QWEN, TAGGED("<parameter=tags>\n[\"a\"\n</parameter>\n</function>"), "{get_weather|{\"tags\": [\"a\"\n}!}");
+    expect(QWEN, TAGGED("<parameter=tags>\n[\"a\"\n</parameter>\n</function>"), "{get_weather|{\"tags\": \"[\\\"a\\\"\"}}");
     expect(QWEN, TAGGED("<parameter=tags>\n[\"a\"]\n" DAYS "</function>"), "{get_weather|{\"tags\": [\"a\"], \"days\": 3}}");
     /* a text may speak of tags */
     expect(QWEN, TAGGED("<parameter=city>\na </function> b </tool_call> c <parameter=other>\nd</parameter>\n</function>"),
