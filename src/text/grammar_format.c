@@ -9,7 +9,8 @@
 #define WEB "https?://" HOST "((/[A-Za-z0-9._~-]{0,40}){1,8}(\\?[A-Za-z0-9._~=&-]{1,60})?)?"
 #define PCHARS "[A-Za-z0-9._~!$&'()*+,;=:@-]"
 #define ANY_URI "[A-Za-z][A-Za-z0-9+.-]{0,20}:" PCHARS "{1,80}(/" PCHARS "{0,40}){0,8}(\\?[A-Za-z0-9._~=&-]{1,60})?"
-#define ANY_REFERENCE "(" ANY_URI "|[A-Za-z0-9._~-]{1,40}(/" PCHARS "{1,40}){0,8}|(/" PCHARS "{1,40}){0,8})(#[A-Za-z0-9._~/-]{0,80})?"
+#define ANY_REFERENCE                                                                                                  \
+    "(" ANY_URI "|[A-Za-z0-9._~-]{1,40}(/" PCHARS "{1,40}){0,8}|(/" PCHARS "{1,40}){0,8})(#[A-Za-z0-9._~/-]{0,80})?"
 #define EMOJI "[\\u{1F600}-\\u{1F64F}]{1,8}"
 #define HEX4 "[0-9a-fA-F]{4}"
 
