@@ -59,7 +59,7 @@ bool json_parse_outer(const base_alloc *alloc, str text, const int *text_depth, 
 
 typedef struct json_writer {
     buf *out;
-    uint64_t has_items; /* bit per depth: something was written at this level */
+    uint64_t has_items[JSON_MAX_DEPTH / 64]; /* bit per depth: something was written at this level */
     int depth;
     bool after_key;
 } json_writer;

@@ -17,15 +17,17 @@ static void begin_item(json_writer *w) {
         return;
     }
     if (w->depth == 0) return;
-    uint64_t bit = 1ull << (w->depth - 1);
-    if (w->has_items & bit) put(w, ",");
-    w->has_items |= bit;
+    uint32_t level = (uint32_t)w->depth - 1;
+    uint64_t *word = &w->has_items[level / 64], bit = 1ull << level % 64;
+    if (*word & bit) put(w, ",");
+    *word |= bit;
 }
 
 static void open_level(json_writer *w, const char *bracket) {
     begin_item(w);
     CHECK(w->depth < JSON_MAX_DEPTH);
-    w->has_items &= ~(1ull << w->depth++);
+    w->has_items[w->depth / 64] &= ~(1ull << w->depth % 64);
+    w->depth++;
     put(w, bracket);
 }
 

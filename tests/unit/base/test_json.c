@@ -221,6 +221,29 @@ static void test_depth(void **state) {
     free(many);
 }
 
+/* As deep as is read: two items a level, and none in the last, so that one which took another's comma would show. */
+static void test_depth_written(void **state) {
+    (void)state;
+    trace t;
+    err e = {0};
+    buf b, wanted;
+    test_alloc a;
+    json_writer w;
+    test_alloc_init(&a, 0);
+    buf_init(&b, &a.alloc, 8192), buf_init(&wanted, &a.alloc, 8192);
+    json_begin(&w, &b);
+    for (int i = 1; i < JSON_MAX_DEPTH; i++) json_array_start(&w), json_int(&w, 1);
+    json_array_start(&w), json_array_end(&w);
+    for (int i = 1; i < JSON_MAX_DEPTH; i++) json_int(&w, 2), json_array_end(&w);
+    for (int i = 1; i < JSON_MAX_DEPTH; i++) buf_append_str(&wanted, STR("[1,"));
+    buf_append_str(&wanted, STR("[]"));
+    for (int i = 1; i < JSON_MAX_DEPTH; i++) buf_append_str(&wanted, STR(",2]"));
+    assert_int_equal(buf_str(&b).len, buf_str(&wanted).len);
+    assert_memory_equal(buf_str(&b).data, buf_str(&wanted).data, buf_str(&b).len);
+    assert_ok(parse(buf_str(&b), &t, &e), e);
+    buf_free(&b), buf_free(&wanted);
+}
+
 static bool feed_string(size_t limit, size_t len, size_t step, const char *unit, test_alloc *a, err *e) {
     trace t = {0};
     size_t unit_len = strlen(unit), total = len * unit_len + 2;
@@ -447,6 +470,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_valid_texts), cmocka_unit_test(test_invalid_texts), cmocka_unit_test(test_events),
         cmocka_unit_test(test_errors_name_their_place), cmocka_unit_test(test_split_anywhere), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_depth_written),
         cmocka_unit_test(test_string_limit), cmocka_unit_test(test_endless_string_is_bounded), cmocka_unit_test(test_long_number),
         cmocka_unit_test(test_consumer_stops), cmocka_unit_test(test_oom_everywhere), cmocka_unit_test(test_only_outer_texts), cmocka_unit_test(test_writer),
         cmocka_unit_test(test_strings_round_trip), cmocka_unit_test(test_full_buffer_is_no_crash),
