@@ -78,7 +78,8 @@ void grammar_never(grammar_builder *b, const char *reason) {
     size_t at = b->notes.len, bytes = strlen(reason) + 1;
     bool fits = at + bytes <= GRAMMAR_NOTES_BYTES_MAX;
     if (fits) buf_append(&b->notes, reason, bytes);
-    grammar_emit(b, OP_FAIL, fits && !b->notes.failed ? (uint32_t)at + 1 : 0, 0);
+    if (b->notes.failed) grammar_fail(b, ERR_MEMORY, "no memory to compile a grammar");
+    grammar_emit(b, OP_FAIL, fits ? (uint32_t)at + 1 : 0, 0);
 }
 
 /* Room for n ops at a place; what was there moves up. Targets are relative, so what moves as a whole stays right.

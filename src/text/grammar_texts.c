@@ -59,7 +59,9 @@ void grammar_texts_begin(grammar_builder *b, grammar_texts *t) {
     buf_init(&t->all, b->alloc, GRAMMAR_TEXT_BYTES_MAX);
 }
 
+/* What no memory was found for is no reason to take another way: the text is not whole. */
 void grammar_texts_end(grammar_builder *b, grammar_texts *t) {
+    if (t->all.failed) grammar_fail(b, ERR_MEMORY, "no memory to compile a grammar");
     buf_free(&t->all);
     alloc_free(b->alloc, t->ends, t->cap * sizeof *t->ends);
 }
