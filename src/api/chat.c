@@ -232,8 +232,8 @@ static bool name_the_tool(const chat *c, api_request *q, err *e) {
         char name[CHAT_TOOL_NAME_MAX + 1];
         size_t len = 0;
         err why = {0};
-        str function = json_raw_find(tool, STR("function")), schema = json_raw_find(function, STR("parameters"));
-        if (!schema.len || !json_raw_string(json_raw_find(function, STR("name")), name, sizeof name, &len)) continue;
+        str schema = json_raw_find(tool, STR("parameters"));
+        if (!schema.len || !json_raw_string(json_raw_find(tool, STR("name")), name, sizeof name, &len)) continue;
         engine_grammar *g = engine_grammar_get(q->a->en, TEXT_GRAMMAR_SCHEMA, schema, &why);
         engine_grammar_release(q->a->en, g);
         if (g || why.code != ERR_INVALID) continue;

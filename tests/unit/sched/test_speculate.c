@@ -68,7 +68,7 @@ static void answer_plainly(void **state) {
     world_down(&w);
 }
 
-static uint32_t least_right = SAID;
+static uint32_t least_right = SAID + 1;
 
 /* All at once, or so many at once that they park each other; guesses were made, and were right and wrong. */
 static void answer_ranked(uint32_t n_concurrent, uint32_t n_pages, bool must_park, bool rising) {
@@ -94,7 +94,7 @@ static void answer_ranked(uint32_t n_concurrent, uint32_t n_pages, bool must_par
     }
     sched_counts counts = counts_of(&w);
     print_message("%u guessed, %u right, %llu parkings\n", drafted, accepted, (unsigned long long)counts.parkings);
-    assert_true(accepted > least_right && drafted > accepted);
+    assert_true(accepted >= least_right && drafted > accepted);
     assert_int_equal(counts.drafted_tokens, drafted);
     assert_int_equal(counts.accepted_tokens, accepted);
     if (must_park) assert_true(counts.parkings > 0);
@@ -167,7 +167,7 @@ static void with_another_to_guess(void **state) {
     model_file_write(&f, other);
     model_file_free(&f);
     draft_path = other;
-    least_right = 0;
+    least_right = 0; /* another model is right by chance alone */
     answer_with(6, 14, true);
     beside_some_who_leave(state);
     draft_path = NULL;
