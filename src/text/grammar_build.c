@@ -15,6 +15,8 @@ void grammar_builder_free(grammar_builder *b) {
     alloc_free(b->alloc, b->ops, b->ops_cap * sizeof *b->ops);
     alloc_free(b->alloc, b->rules, b->rules_cap * sizeof *b->rules);
     alloc_free(b->alloc, b->ranges, b->ranges_cap * sizeof *b->ranges);
+    alloc_free(b->alloc, b->keys, b->keys_cap * sizeof *b->keys);
+    alloc_free(b->alloc, b->lists, b->lists_cap * sizeof *b->lists);
     alloc_free(b->alloc, b->texts, b->texts_cap);
 }
 
@@ -235,7 +237,8 @@ void grammar_alternatives_end(grammar_builder *b, grammar_alternatives *a) {
 static void resolve(grammar_builder *b) {
     for (size_t i = 0; i < b->n_ops && !b->failed; i++) {
         grammar_op *o = &b->ops[i];
-        if (o->kind == OP_JUMP || o->kind == OP_SPLIT) o->a += (uint32_t)i;
+        if (o->kind == OP_KEYS && b->lists[o->b].base == GRAMMAR_UNBOUNDED) b->lists[o->b].base = (uint32_t)i;
+        if (o->kind == OP_JUMP || o->kind == OP_SPLIT || o->kind == OP_KEYS) o->a += (uint32_t)i;
         if (o->kind == OP_SPLIT) o->b += (uint32_t)i;
         if (o->kind == OP_CALL) o->b = o->a, o->a = b->rules[o->a];
     }
@@ -257,6 +260,7 @@ static uint8_t need_of(const grammar_op *ops, const grammar_op *o) {
     case OP_RET: return 0;
     case OP_FAIL: return GRAMMAR_NEVER;
     case OP_JUMP: return ops[o->a].need;
+    case OP_KEYS: return ops[o->a].need < next ? ops[o->a].need : next;
     case OP_SPLIT: return ops[o->a].need < ops[o->b].need ? ops[o->a].need : ops[o->b].need;
     case OP_CALL:
         called = ops[o->a].need;
@@ -366,7 +370,7 @@ static const char *why_never(const grammar_builder *b) {
         const grammar_op *o = &b->ops[at];
         if (o->kind == OP_FAIL) return o->a ? b->notes.data + o->a - 1 : "nothing satisfies it";
         bool inside = (o->kind == OP_CALL && b->ops[o->a].need >= GRAMMAR_DEPTH_MAX) || o->kind == OP_JUMP ||
-                      o->kind == OP_SPLIT;
+                      o->kind == OP_SPLIT || o->kind == OP_KEYS;
         if (o->kind == OP_REPEAT && o->a && o[2 + o->loop].need == GRAMMAR_NEVER) at += 2 + o->loop;
         else at = inside ? o->a : at + 1;
     }
@@ -388,20 +392,23 @@ static bool prove(grammar_builder *b) {
 
 static size_t aligned(size_t bytes) { return (bytes + 15) & ~(size_t)15; }
 
+static const void *put_part(char *at, const void *part, size_t bytes) { return bytes ? memcpy(at, part, bytes) : at; }
+
 text_grammar *grammar_builder_finish(grammar_builder *b) {
     static _Atomic uint32_t last_serial;
     if (b->failed || !prove(b)) return NULL;
     size_t head = aligned(sizeof(text_grammar)), ops = aligned(b->n_ops * sizeof *b->ops),
-           ranges = aligned(b->n_ranges * sizeof *b->ranges), bytes = head + ops + ranges + b->n_texts;
+           ranges = aligned(b->n_ranges * sizeof *b->ranges), keys = aligned(b->n_keys * sizeof *b->keys),
+           lists = aligned(b->n_lists * sizeof *b->lists), bytes = head + ops + ranges + keys + lists + b->n_texts;
     char *at = alloc_bytes(b->alloc, bytes);
     if (!at) return err_set_memory(b->e, bytes, 0, "no memory for a compiled grammar"), NULL;
     text_grammar *g = (text_grammar *)(void *)at;
     *g = (text_grammar){
         .alloc = *b->alloc, .bytes = bytes, .serial = atomic_fetch_add(&last_serial, 1) + 1, .start = b->rules[0]};
-    g->ops = memcpy(at + head, b->ops, b->n_ops * sizeof *b->ops);
-    g->ranges = (const void *)(at + head + ops);
-    if (b->n_ranges) memcpy(at + head + ops, b->ranges, b->n_ranges * sizeof *b->ranges);
-    g->texts = at + head + ops + ranges;
-    if (b->n_texts) memcpy(at + head + ops + ranges, b->texts, b->n_texts);
+    g->ops = memcpy(at += head, b->ops, b->n_ops * sizeof *b->ops);
+    g->ranges = put_part(at += ops, b->ranges, b->n_ranges * sizeof *b->ranges);
+    g->keys = put_part(at += ranges, b->keys, b->n_keys * sizeof *b->keys);
+    g->lists = put_part(at += keys, b->lists, b->n_lists * sizeof *b->lists);
+    g->texts = put_part(at + lists, b->texts, b->n_texts);
     return g;
 }

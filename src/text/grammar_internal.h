@@ -12,6 +12,7 @@
  * grammar_automaton.c
  * grammar_number.c   its bounds, as patterns   grammar_format.c   its formats, as patterns
  * grammar_multiple.c its multipleOf, where no pattern says it
+ * grammar_keys.c     which of many keys comes next
  * grammar_machine.c  states                    grammar_mask.c     masks
  * grammar_cursor.c   texts on their way       grammar_texts.c    one of many texts
  * grammar_tokens.c   a vocabulary by its bytes
@@ -29,6 +30,7 @@ typedef enum grammar_op_kind {
     OP_UNTIL,  /* any characters up to the text that the next op is, and that text. a, b: least and most characters */
     OP_TOKEN,  /* a: token */
     OP_MULTIPLE, /* a number. a: place of its rule in the texts, b: bytes */
+    OP_KEYS,   /* a key of the list: of this op, which goes on at a, or of one of those behind it. b: its list */
     OP_SPLIT,  /* a, b: both ways */
     OP_JUMP,   /* a */
     OP_CALL,   /* a: the rule's place */
@@ -53,6 +55,16 @@ typedef struct grammar_range {
     uint32_t low, high; /* code points, inclusive */
 } grammar_range;
 
+typedef struct grammar_key {
+    uint32_t text, len; /* in the texts */
+    uint32_t index;     /* of its op, in the list's */
+} grammar_key;
+
+typedef struct grammar_list {
+    uint32_t first, n; /* of the keys, in the order of their bytes */
+    uint32_t base;     /* place of its first op */
+} grammar_list;
+
 struct text_grammar {
     base_alloc alloc;
     size_t bytes;
@@ -60,6 +72,8 @@ struct text_grammar {
     uint32_t start;
     const grammar_op *ops;
     const grammar_range *ranges;
+    const grammar_key *keys;
+    const grammar_list *lists;
     const char *texts;
 };
 
@@ -93,6 +107,10 @@ typedef struct grammar_builder {
     uint32_t classes[GRAMMAR_CLASSES_KNOWN]; /* by hash: where the ranges of a class lie */
     char *texts;
     size_t n_texts, texts_cap;
+    grammar_key *keys;
+    size_t n_keys, keys_cap;
+    grammar_list *lists;
+    size_t n_lists, lists_cap;
     buf notes; /* why nothing goes on: the first reasons, each with a 0 behind it */
     uint32_t any_value, any_object; /* rules of any JSON value; 0: not there yet */
 } grammar_builder;
@@ -144,6 +162,14 @@ bool grammar_texts_next(grammar_builder *b, grammar_texts *t); /* what was appen
 /* Emits any one of them. once: of those that are there once. */
 bool grammar_texts_emit(grammar_builder *b, const grammar_texts *t, bool once);
 void grammar_texts_end(grammar_builder *b, grammar_texts *t);
+
+/* ---- grammar_keys.c ---- */
+/* keys_begin; any number of keys_add; keys_end(what begin said): keys in their order. Then keys_emit, any number of
+ * times, of those n_keys: n ops, whose targets (grammar_set_target) are FAIL until they are set. */
+uint32_t grammar_keys_begin(const grammar_builder *b);
+void grammar_keys_add(grammar_builder *b, str text, uint32_t index);
+void grammar_keys_end(grammar_builder *b, uint32_t first);
+uint32_t grammar_keys_emit(grammar_builder *b, uint32_t first, uint32_t n_keys, uint32_t n);
 
 /* ---- any JSON ---- */
 void grammar_json_separator(grammar_builder *b, char mark); /* ':' or ',', and a blank if the model likes */
@@ -313,6 +339,10 @@ int machine_utf8_go_on(int inside, uint8_t c);
 
 /* ---- grammar_multiple.c ---- */
 void machine_multiple_step(text_grammar_machine *m, const text_grammar *g, uint32_t node, uint8_t byte);
+
+/* ---- grammar_keys.c ---- */
+void machine_keys_step(text_grammar_machine *m, const text_grammar *g, machine_node n, uint8_t byte);
+void machine_keys_likely(const text_grammar *g, const machine_node *n, bool likely[256]);
 
 /* ---- grammar_until.c ---- */
 /* The count with which an UNTIL begins, and what it is after a byte. UNTIL_DONE: the text at its end is complete. */

@@ -427,6 +427,8 @@ static void step_node(text_grammar_machine *m, const text_grammar *g, uint32_t n
         step_until(m, g, n, byte);
     else if (o->kind == OP_MULTIPLE)
         machine_multiple_step(m, g, node, byte);
+    else if (o->kind == OP_KEYS)
+        machine_keys_step(m, g, n, byte);
     else if (o->kind == OP_TEXT && (uint8_t)g->texts[o->a + n.count] == byte) {
         if (n.count + 1 < o->b)
             machine_set_add(m, machine_node_of(m, n.place, n.count + 1, n.parent, false, false));

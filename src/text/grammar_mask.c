@@ -17,6 +17,7 @@ static void likely_bytes(const text_grammar_machine *m, const text_grammar *g, u
         if (n->count == NODE_BOTTOM) continue;
         const grammar_op *o = &g->ops[n->place];
         if (o->kind == OP_TEXT) likely[(uint8_t)g->texts[o->a + n->count]] = true;
+        else if (o->kind == OP_KEYS) machine_keys_likely(g, n, likely);
         else if (o->kind == OP_UNTIL) memset(likely, true, 256);
         else if (o->kind == OP_MULTIPLE) memset(likely + '-', true, '9' - '-' + 1);
         else if (o->kind == OP_STRING || (o->kind == OP_CLASS && n->count)) memset(likely + 0x20, true, 256 - 0x20);

@@ -9,7 +9,8 @@ typedef struct members {
     str *names;
     bool *required;
     size_t n, names_cap, required_cap, n_required;
-    uint32_t least, most;           /* of minProperties, maxProperties */
+    size_t open;                     /* behind the last that is required */
+    uint32_t least, most;            /* of minProperties, maxProperties */
     uint32_t patterns[PATTERNS_MAX]; /* of patternProperties, different ones */
     uint32_t n_patterns;
     schema_parts keys;   /* propertyNames */
@@ -123,22 +124,28 @@ static void emit_comma(schema *s) {
     if (s->level == LEVEL_JSON) grammar_json_separator(s->b, ',');
 }
 
+/* With all that comes before its value, but for the ':' of JSON. False: a tag takes no such name. */
+static bool write_key(schema *s, str name, buf *out) {
+    json_writer w;
+    bool json = s->level == LEVEL_JSON, taken = json || schema_tag_takes_name(name);
+    if (json) {
+        json_begin(&w, out);
+        json_string(&w, name);
+    } else if (taken) {
+        buf_append_str(out, str_of(s->tags->key));
+        buf_append_str(out, name);
+        buf_append_str(out, str_of(s->tags->key_end));
+    }
+    if (out->failed) grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
+    return taken && !out->failed;
+}
+
 static void emit_key(schema *s, str name) {
     buf text;
-    json_writer w;
-    if (s->level == LEVEL_ARGUMENTS) {
-        schema_tag_key(s, name);
-        return;
-    }
     buf_init(&text, s->b->alloc, GRAMMAR_TEXT_BYTES_MAX);
-    json_begin(&w, &text);
-    json_string(&w, name);
-    if (text.failed)
-        grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
-    else
-        grammar_text(s->b, buf_str(&text));
+    if (write_key(s, name, &text)) grammar_text(s->b, buf_str(&text));
+    else grammar_emit(s->b, OP_FAIL, 0, 0);
     buf_free(&text);
-    grammar_json_separator(s->b, ':');
 }
 
 enum { OTHER_KEYS_MAX = 96, OTHER_KEY_BYTES_MAX = 64 };
@@ -256,130 +263,190 @@ static void emit_member_of_others(schema *s, const schema_parts *p, const member
 
 /* ---- objects ---- */
 
-static void emit_member(schema *s, const schema_parts *p, const members *m, size_t i, bool called) {
-    schema_parts own;
-    parts_of(s, p, m, m->names[i], &own);
-    emit_key(s, m->names[i]);
-    if (s->level == LEVEL_ARGUMENTS) schema_tag_value(s, m->names[i], &own);
-    else if (called) schema_call(s, &own);
-    else schema_emit(s, &own);
+/* A run of members of which any may come next: all that are not required, up to one that is, or to the end. Where
+ * members are counted each stands once for each count of those before it, up to where that no longer matters: a layer
+ * for each. Their ways are labels until all places are known: of the members (member_label), of what comes behind
+ * them when so many are written (rest_label), and of the end. */
+typedef struct writing {
+    schema *s;
+    const schema_parts *p;
+    const members *m;
+    uint32_t counts; /* that are told apart: the last is its own next */
+    uint32_t layers;
+    uint32_t *places;
+} writing;
+
+static uint32_t member_label(const writing *w, size_t i, uint32_t layer) { return (uint32_t)i * w->layers + layer; }
+static uint32_t rest_label(const writing *w, uint32_t count) { return member_label(w, w->m->n, count); }
+static uint32_t end_label(const writing *w) { return rest_label(w, w->counts); }
+static void place(const writing *w, uint32_t label) { w->places[label] = grammar_here(w->s->b); }
+
+static void jump_to(const writing *w, uint32_t label) {
+    uint32_t at = grammar_emit(w->s->b, OP_JUMP, 0, 0);
+    if (!w->s->b->failed) w->s->b->ops[at].b = label + 1;
 }
-
-/* Two ways lead through the members: one before the first is written, one behind it, where a comma comes first.
- * Each member stands once and both ways pass through it: bare 0:  SPLIT member 0, bare 1          at 0:  SPLIT
- * comma 0, at 1 bare 1:  …                                comma 0: ","  member 0: "name": value, on to `at 1` */
-static void emit_members(schema *s, const schema_parts *p, const members *m) {
-    bool more = m->others_come || m->patterns_come, some = m->least > 0;
-    uint32_t bare = grammar_here(s->b), before = 0;
-    for (size_t i = 0; i <= m->n && !before; i++) { /* SPLITs, the last a JUMP; targets follow */
-        bool last = i == m->n || m->required[i];
-        grammar_emit(s->b, last ? OP_JUMP : OP_SPLIT, 0, 0);
-        if (!last) grammar_set_target(s->b, bare + (uint32_t)i, true, bare + (uint32_t)i + 1);
-        if (last) before = (uint32_t)i + 1;
-    }
-    for (size_t i = 0; i < m->n && grammar_step(s->b); i++) {
-        uint32_t skip = 0;
-        if (!m->required[i])
-            skip = grammar_emit(s->b, OP_SPLIT, 0, 0), grammar_set_target(s->b, skip, false, skip + 1);
-        emit_comma(s);
-        if (i < before) grammar_set_target(s->b, bare + (uint32_t)i, false, grammar_here(s->b));
-        emit_member(s, p, m, i, false);
-        if (!m->required[i]) grammar_set_target(s->b, skip, true, grammar_here(s->b));
-    }
-    if (s->b->failed) return;
-    if (!more) {
-        uint32_t over = some && before > m->n ? grammar_emit(s->b, OP_JUMP, 0, 0) : 0;
-        if (before > m->n) grammar_set_target(s->b, bare + (uint32_t)m->n, false, grammar_here(s->b));
-        if (over) grammar_emit(s->b, OP_FAIL, 0, 0), grammar_set_target(s->b, over, false, grammar_here(s->b));
-        return;
-    }
-    uint32_t start = grammar_here(s->b);
-    emit_comma(s);
-    uint32_t first = grammar_here(s->b);
-    emit_member_of_others(s, p, m);
-    if (before <= m->n) { /* something is always there before */
-        grammar_repeat(s->b, start, 0, GRAMMAR_UNBOUNDED);
-        return;
-    }
-    grammar_repeat(s->b, start, 0, GRAMMAR_UNBOUNDED); /* a SPLIT now stands at start */
-    uint32_t over = grammar_emit(s->b, OP_JUMP, 0, 0), enter = grammar_emit(s->b, OP_SPLIT, 0, 0);
-    grammar_set_target(s->b, over, false, enter + 1);
-    grammar_set_target(s->b, enter, false, first + 1);
-    grammar_set_target(s->b, enter, true, some ? first + 1 : enter + 1); /* one at least */
-    grammar_set_target(s->b, bare + (uint32_t)m->n, false, enter);
-}
-
-/* ---- objects of so many members ---- */
-
-enum { COUNTED_MAX = 1500 };
 
 /* All that is behind the named ones, when so many are written. */
-static void emit_counted_others(schema *s, const schema_parts *p, const members *m, uint32_t count) {
+static void emit_counted_others(const writing *w, uint32_t count) {
+    schema *s = w->s;
+    const members *m = w->m;
     uint32_t least = count < m->least ? m->least - count : 0,
              most = m->most == GRAMMAR_UNBOUNDED ? m->most : m->most - count;
     if (!m->others_come && !m->patterns_come) most = 0;
     bool never = least > most || least > 1; /* two of them may be the same: they count as one */
     if (least > most)
-        schema_never(s, p->at[0].node, "nothing satisfies it: 'minProperties' asks for more members than may be there");
+        schema_never(s, w->p->at[0].node,
+                     "nothing satisfies it: 'minProperties' asks for more members than may be there");
     else if (never)
-        schema_never(s, p->at[0].node, "'minProperties' is supported up to one more than the members that are named");
+        schema_never(s, w->p->at[0].node,
+                     "'minProperties' is supported up to one more than the members that are named");
     if (never || !most) return;
     uint32_t start = grammar_here(s->b);
     emit_comma(s);
     uint32_t first = count ? start : grammar_here(s->b);
-    emit_member_of_others(s, p, m);
+    emit_member_of_others(s, w->p, m);
     grammar_repeat_list(s->b, start, first, least, most);
 }
 
-static void jump_to(schema *s, uint32_t label) {
-    uint32_t at = grammar_emit(s->b, OP_JUMP, 0, 0);
-    if (!s->b->failed) s->b->ops[at].b = label + 1; /* until all places are known */
+/* Of any number of others: with a comma before the first, and without one, at the same code. */
+static void emit_others_once(const writing *w) {
+    grammar_builder *b = w->s->b;
+    uint32_t start = grammar_here(b), first;
+    place(w, rest_label(w, 1));
+    emit_comma(w->s);
+    first = grammar_here(b);
+    emit_member_of_others(w->s, w->p, w->m);
+    grammar_repeat(b, start, 0, GRAMMAR_UNBOUNDED); /* a SPLIT now stands at start */
+    jump_to(w, end_label(w));
+    place(w, rest_label(w, 0));
+    uint32_t skip = w->m->least ? 0 : grammar_emit(b, OP_SPLIT, 0, 0);
+    if (skip) grammar_set_target(b, skip, false, skip + 1);
+    grammar_set_target(b, grammar_emit(b, OP_JUMP, 0, 0), false, first + 1);
+    if (!skip) return;
+    grammar_set_target(b, skip, true, grammar_here(b));
+    jump_to(w, end_label(w));
 }
 
-/* Each member stands once for each count of those before it, up to where it no longer matters. */
-static void emit_counted(schema *s, const schema_parts *p, const members *m, uint32_t counts, uint32_t *places) {
-    uint32_t begin = grammar_here(s->b), end = (uint32_t)(m->n + 1) * counts;
-    for (uint32_t i = 0; i <= m->n && !s->b->failed; i++)
-        for (uint32_t c = 0; c < counts && c <= i && grammar_step(s->b); c++) {
-            places[i * counts + c] = grammar_here(s->b);
-            if (i == m->n) {
-                emit_counted_others(s, p, m, c);
-                jump_to(s, end);
-                continue;
-            }
-            uint32_t skip = 0, next = c + 1 < counts ? c + 1 : c;
-            if (!m->required[i]) {
-                skip = grammar_emit(s->b, OP_SPLIT, 0, 0);
-                grammar_set_target(s->b, skip, false, skip + 1);
-            }
-            if (c) emit_comma(s);
-            if (c == m->most)
-                schema_never(s, p->at[0].node, "nothing satisfies it: 'required' asks for more than 'maxProperties'");
-            else emit_member(s, p, m, i, counts > 2);
-            jump_to(s, (i + 1) * counts + next);
-            if (!m->required[i]) {
-                grammar_set_target(s->b, skip, true, grammar_here(s->b));
-                jump_to(s, (i + 1) * counts + c);
-            }
+static void emit_rest(const writing *w) {
+    bool more = w->m->others_come || w->m->patterns_come;
+    if (w->counts == 2 && more && w->m->most == GRAMMAR_UNBOUNDED && !w->m->n_required && w->m->least <= 1) {
+        emit_others_once(w);
+        return;
+    }
+    for (uint32_t c = 0; c < w->counts && grammar_step(w->s->b); c++) {
+        place(w, rest_label(w, c));
+        if (c < w->m->n_required && c + 1 < w->counts) continue; /* never so few */
+        emit_counted_others(w, c);
+        jump_to(w, end_label(w));
+    }
+}
+
+/* Where the members from i on may come, when so many are written. */
+static void emit_from(const writing *w, size_t i, uint32_t count) {
+    grammar_builder *b = w->s->b;
+    bool closed = i < w->m->open, full = count == w->m->most;
+    uint32_t skip = 0;
+    if (i == w->m->n || (full && !closed)) {
+        jump_to(w, rest_label(w, count));
+        return;
+    }
+    if (full) {
+        schema_never(w->s, w->p->at[0].node, "nothing satisfies it: 'required' asks for more than 'maxProperties'");
+        return;
+    }
+    if (!closed) skip = grammar_emit(b, OP_SPLIT, 0, 0), grammar_set_target(b, skip, false, skip + 1);
+    if (count) emit_comma(w->s);
+    jump_to(w, member_label(w, i, count < w->layers ? count : w->layers - 1));
+    if (closed) return;
+    grammar_set_target(b, skip, true, grammar_here(b));
+    jump_to(w, rest_label(w, count));
+}
+
+static void emit_member(const writing *w, size_t i, uint32_t layer, bool key) {
+    schema *s = w->s;
+    schema_parts own;
+    parts_of(s, w->p, w->m, w->m->names[i], &own);
+    if (key) emit_key(s, w->m->names[i]);
+    if (s->level == LEVEL_JSON) grammar_json_separator(s->b, ':');
+    if (s->level == LEVEL_ARGUMENTS) schema_tag_value(s, w->m->names[i], &own);
+    else if (w->layers > 1) schema_call(s, &own);
+    else schema_emit(s, &own);
+    emit_from(w, i + 1, layer + 1);
+}
+
+/* The keys of a run, for all layers. */
+static void emit_keys(const writing *w, size_t from, size_t to) {
+    grammar_builder *b = w->s->b;
+    uint32_t keys = grammar_keys_begin(b);
+    buf text;
+    buf_init(&text, b->alloc, GRAMMAR_TEXT_BYTES_MAX);
+    for (size_t i = from; i < to && grammar_step(b); i++) {
+        buf_clear(&text);
+        if (write_key(w->s, w->m->names[i], &text)) grammar_keys_add(b, buf_str(&text), (uint32_t)(i - from));
+    }
+    buf_free(&text);
+    grammar_keys_end(b, keys);
+    for (uint32_t layer = 0, n = (uint32_t)b->n_keys - keys; layer < w->layers && !b->failed; layer++) {
+        uint32_t start = grammar_keys_emit(b, keys, n, (uint32_t)(to - from));
+        for (size_t i = from; i < to; i++) w->places[member_label(w, i, layer)] = start + (uint32_t)(i - from);
+    }
+}
+
+static void emit_run(const writing *w, size_t from, size_t to) {
+    bool alone = to - from == 1;
+    if (!alone) emit_keys(w, from, to);
+    for (size_t i = from; i < to; i++)
+        for (uint32_t layer = 0; layer < w->layers && layer <= i && grammar_step(w->s->b); layer++) {
+            uint32_t label = member_label(w, i, layer);
+            if (alone) place(w, label);
+            else grammar_set_target(w->s->b, w->places[label], false, grammar_here(w->s->b));
+            emit_member(w, i, layer, alone);
         }
-    places[end] = grammar_here(s->b);
-    grammar_jumps_land(s->b, begin, places);
 }
 
-static bool emit_counted_members(schema *s, const schema_parts *p, members *m) {
-    uint32_t counts = (m->most == GRAMMAR_UNBOUNDED ? m->least : m->most < m->n ? m->most : (uint32_t)m->n) + 1;
-    if (counts > m->n + 1) counts = (uint32_t)m->n + 1;
-    for (size_t i = 0; i < m->n && m->n * counts > COUNTED_MAX && m->most == GRAMMAR_UNBOUNDED; i++)
-        if (!m->required[i] && m->n_required < m->least) m->required[i] = true, m->n_required++; /* fewer choices */
-    if (m->n_required >= m->least && m->most == GRAMMAR_UNBOUNDED) return emit_members(s, p, m), !s->b->failed;
-    if (m->n * counts > COUNTED_MAX)
+static void emit_all(const writing *w) {
+    uint32_t begin = grammar_here(w->s->b);
+    emit_from(w, 0, 0);
+    for (size_t i = 0, to; i < w->m->n && !w->s->b->failed; i = to) {
+        for (to = i; to < w->m->n && !w->m->required[to]; to++) {}
+        to += to < w->m->n;
+        emit_run(w, i, to);
+    }
+    emit_rest(w);
+    place(w, end_label(w));
+    grammar_jumps_land(w->s->b, begin, w->places);
+}
+
+enum { COUNTED_MAX = 1500 };
+
+/* How many counts of members must be told apart. */
+static uint32_t counts_of(const members *m) {
+    bool counted = (m->least > m->n_required && m->least > 1) || m->most < GRAMMAR_UNBOUNDED;
+    size_t counts = !counted ? 2 : m->most == GRAMMAR_UNBOUNDED ? m->least + (size_t)1 : m->most + (size_t)1;
+    if (counts > m->n + 1) counts = m->n + 1;
+    return counts < 2 ? 2 : (uint32_t)counts;
+}
+
+static bool emit_members(schema *s, const schema_parts *p, members *m) {
+    writing w = {.s = s, .p = p, .m = m};
+    bool more = m->others_come || m->patterns_come;
+    if (!more && m->most >= m->n) m->most = GRAMMAR_UNBOUNDED;
+    bool many = counts_of(m) > 2 && m->n * counts_of(m) > COUNTED_MAX && m->most == GRAMMAR_UNBOUNDED;
+    for (size_t i = 0; i < m->n && many && m->n_required < m->least; i++)
+        if (!m->required[i]) m->required[i] = true, m->n_required++; /* fewer choices */
+    if (m->most == GRAMMAR_UNBOUNDED && m->n_required >= m->least && m->n_required) m->least = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (m->required[i]) m->open = i + 1;
+    w.counts = counts_of(m);
+    w.layers = w.counts - 1;
+    if (w.layers > 1 && m->n * w.counts > COUNTED_MAX)
         return schema_fail(s, p->at[0].node, "'maxProperties' with more than %d members is not supported",
-                           COUNTED_MAX / (int)counts);
-    size_t bytes = ((m->n + 1) * counts + 1) * sizeof(uint32_t);
-    uint32_t *places = alloc_zeroed(s->b->alloc, bytes);
-    if (!places) return grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
-    emit_counted(s, p, m, counts, places);
-    alloc_free(s->b->alloc, places, bytes);
+                           COUNTED_MAX / (int)w.counts);
+    size_t bytes = (end_label(&w) + 1) * sizeof(uint32_t);
+    if (!(w.places = alloc_zeroed(s->b->alloc, bytes)))
+        return grammar_fail(s->b, ERR_MEMORY, "no memory to compile a grammar");
+    emit_all(&w);
+    alloc_free(s->b->alloc, w.places, bytes);
     return !s->b->failed;
 }
 
@@ -401,8 +468,7 @@ bool schema_emit_object(schema *s, const schema_parts *p) {
     members m = {0};
     gather_names(s, p, &m);
     if (!s->b->failed && gather_others(s, p, &m)) {
-        bool more = m.others_come || m.patterns_come, excluded = excludes_objects(s, p, &m),
-             counted = (m.least > m.n_required && m.least > 1) || m.most < m.n || (more && m.most < GRAMMAR_UNBOUNDED);
+        bool more = m.others_come || m.patterns_come, excluded = excludes_objects(s, p, &m);
         if (more && m.least > m.n + 1 && m.least <= m.most)
             schema_fail(s, p->at[0].node,
                         "'minProperties' is supported up to one more than the members that are named");
@@ -412,8 +478,7 @@ bool schema_emit_object(schema *s, const schema_parts *p) {
         else if (m.n_required > m.most || m.least > m.most)
             schema_never(s, p->at[0].node, "nothing satisfies it: 'maxProperties' is below 'minProperties' or what is "
                                            "'required'");
-        else if (!m.n) emit_counted_others(s, p, &m, 0);
-        else if (counted) emit_counted_members(s, p, &m);
+        else if (!m.n) emit_counted_others(&(writing){.s = s, .p = p, .m = &m}, 0);
         else emit_members(s, p, &m);
         if (s->level == LEVEL_JSON) grammar_text(s->b, STR("}"));
     }

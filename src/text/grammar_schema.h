@@ -156,7 +156,7 @@ bool schema_says_more(const schema *s, const schema_part *part, const char *but)
 
 /* ---- grammar_tags.c ---- */
 bool schema_tags_check(schema *s);
-void schema_tag_key(schema *s, str name);
+bool schema_tag_takes_name(str name); /* as a key */
 void schema_tag_value(schema *s, str name, const schema_parts *p); /* name: empty for those that nobody names */
 void schema_tag_value_end(schema *s); /* what stands behind an argument's value */
 bool schema_tag_may_be(const schema *s, unsigned type); /* TYPE_…: an argument's text may be read as such */

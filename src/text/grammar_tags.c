@@ -25,20 +25,10 @@ bool schema_tags_check(schema *s) {
 enum { NAME_MAX = 64 };
 
 /* Whether the reader finds the name's end where it is. */
-static bool name_takes(str name) {
+bool schema_tag_takes_name(str name) {
     for (size_t i = 0; i < name.len; i++)
         if ((unsigned char)name.data[i] < 0x20 || name.data[i] == '<' || name.data[i] == '>') return false;
     return name.len > 0;
-}
-
-void schema_tag_key(schema *s, str name) {
-    if (!name_takes(name)) {
-        grammar_emit(s->b, OP_FAIL, 0, 0);
-        return;
-    }
-    grammar_text(s->b, str_of(s->tags->key));
-    grammar_text(s->b, name);
-    grammar_text(s->b, str_of(s->tags->key_end));
 }
 
 expression schema_tag_names(schema *s, expression e) {

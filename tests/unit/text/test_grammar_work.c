@@ -243,12 +243,92 @@ static void work_of_a_text_is_bounded(void **state) {
     reads(TEXT_GRAMMAR_GBNF, "root ::= \"a\"", "a", true);
 }
 
+/* ---- objects of many members ---- */
+
+enum { MEMBERS_BYTES = 1 << 17 };
+
+static text_grammar *of_members(int n, const char *more) {
+    err e = {0};
+    char *source = malloc(MEMBERS_BYTES);
+    size_t len = (size_t)snprintf(source, MEMBERS_BYTES, "{\"type\":\"object\",%s,\"properties\":{", more);
+    for (int i = 0; i < n; i++)
+        len += (size_t)snprintf(source + len, MEMBERS_BYTES - len, "%s\"p%d\":{\"type\":\"integer\"}", i ? "," : "", i);
+    snprintf(source + len, MEMBERS_BYTES - len, "}}");
+    text_grammar *g = text_grammar_new(TEXT_GRAMMAR_SCHEMA, str_of(source), vocab, &memory.alloc, &e);
+    if (!g) fail_msg("%d members, %s: %s", n, more, e.message);
+    free(source);
+    return g;
+}
+
+/* Byte by byte, each of which the mask allows. */
+static bool comes(const text_grammar *g, const char *text) {
+    text_grammar_cursor c;
+    const uint64_t *mask;
+    text_grammar_verdict v = text_grammar_begin(machine, g, &c);
+    for (const char *s = text; *s && v == TEXT_GRAMMAR_OK; s++) {
+        v = text_grammar_mask(machine, &c, &mask);
+        if (v != TEXT_GRAMMAR_OK) fail_msg("%s: no mask at %s", text, s);
+        v = text_grammar_accept_bytes(machine, &c, (str){s, 1});
+    }
+    assert_int_not_equal(v, TEXT_GRAMMAR_TOO_COMPLEX);
+    return v == TEXT_GRAMMAR_OK && text_grammar_may_end(machine, &c);
+}
+
+static void any_of_thousands_of_members_may_come(void **state) {
+    (void)state;
+    static const int counts[] = {400, 600, 900, 2000};
+    static const char closed[] = "\"additionalProperties\":false", *const more[] = {
+        closed, "\"additionalProperties\":false,\"minProperties\":1", "\"additionalProperties\":false,\"minProperties\":2",
+        "\"additionalProperties\":{\"type\":\"string\"}", "\"additionalProperties\":false,\"required\":[\"p300\"]",
+        "\"additionalProperties\":false,\"maxProperties\":1"};
+    for (int k = 0; k < 4 * 6; k++) {
+        int n = counts[k / 6], last = n - 1;
+        bool open = k % 6 == 3, some = k % 6 == 1 || k % 6 == 2, asked = k % 6 == 4, one = k % 6 == 5;
+        text_grammar *g = of_members(n, more[k % 6]);
+        char text[128];
+        assert_int_equal(comes(g, "{}"), !some && !asked);
+        assert_int_equal(comes(g, "{\"p0\": 1,\"p1\":2}"), !asked && !one);
+        snprintf(text, sizeof text, "{\"p0\": 1,\"p1\":7, \"p39\":2,\"p300\":3,\"p%d\":4}", last);
+        assert_int_equal(comes(g, text), !one);
+        assert_false(comes(g, "{\"p0\":1,\"p39\":2,\"p38\":3,\"p300\":3}")); /* in their order, */
+        assert_false(comes(g, "{\"p0\":1,\"p1\":1,\"p300\":2,\"p300\":3}")); /* and once */
+        assert_int_equal(comes(g, "{\"p300\":1}"), k % 6 != 2);
+        assert_int_equal(comes(g, "{\"p0\":1,\"p1\":1,\"p300\":2,\"p3x\":\"\"}"), open);
+        text_grammar_free(g);
+    }
+}
+
+/* Where references go too deep for one member, it alone does not come. */
+static void members_that_cannot_be_ended_do_not_come(void **state) {
+    (void)state;
+    err e = {0};
+    str source = STR("{\"$defs\":{\"t\":{\"properties\":{\"aa\":{\"type\":\"null\"},\"ab\":{\"$ref\":\"#/$defs/t\"},"
+                     "\"ac\":{\"type\":\"integer\"},\"ad\":false},\"type\":\"object\",\"additionalProperties\":false}},"
+                     "\"$ref\":\"#/$defs/t\"}");
+    text_grammar *g = text_grammar_new(TEXT_GRAMMAR_SCHEMA, source, vocab, &memory.alloc, &e);
+    assert_ok(g, e);
+    text_grammar_cursor c;
+    text_grammar_verdict v = text_grammar_begin(machine, g, &c);
+    int depth = 0;
+    while (depth < 100 && (v = text_grammar_accept_bytes(machine, &c, STR("{\"ab\":"))) == TEXT_GRAMMAR_OK) depth++;
+    assert_true(depth > 40 && depth <= GRAMMAR_DEPTH_MAX);
+    assert_int_equal(v, TEXT_GRAMMAR_REFUSED);
+    assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("{\"a")), TEXT_GRAMMAR_OK);
+    assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("d")), TEXT_GRAMMAR_REFUSED);
+    assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("c\":1}")), TEXT_GRAMMAR_OK);
+    for (; depth > 0; depth--) assert_int_equal(text_grammar_accept_bytes(machine, &c, STR("}")), TEXT_GRAMMAR_OK);
+    assert_true(text_grammar_may_end(machine, &c));
+    text_grammar_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_of_every_kind),
         cmocka_unit_test(what_may_be_empty_is_repeated),
         cmocka_unit_test(many_empty_ways_are_one),
         cmocka_unit_test(work_of_a_text_is_bounded),
+        cmocka_unit_test(any_of_thousands_of_members_may_come),
+        cmocka_unit_test(members_that_cannot_be_ended_do_not_come),
     };
     return cmocka_run_group_tests(tests, up, down);
 }
