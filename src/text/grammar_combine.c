@@ -46,15 +46,22 @@ static void negate_types(negation *n) {
     unsigned types = schema_types(n->s, n->node), rest = TYPE_ALL & ~types;
     if (types & (TYPE_NUMBER | TYPE_INTEGER)) rest &= ~(unsigned)(TYPE_NUMBER | TYPE_INTEGER);
     if (rest) add_way(n, schema_of_types(n->s, n->node, rest));
+    if ((types & (TYPE_NUMBER | TYPE_INTEGER)) != TYPE_INTEGER) return;
+    uint32_t whole = schema_make(n->s, n->node, JSON_OBJECT_START), /* numbers that are no integer */
+        way = schema_of_types(n->s, n->node, TYPE_NUMBER);
+    schema_put_count(n->s, whole, "multipleOf", 1);
+    schema_put(n->s, way, "not", whole);
+    add_way(n, way);
 }
 
-/* Of enum, const, pattern: kept as they are. */
+/* Of enum, const, pattern, multipleOf: kept as they are. */
 static void negate_leaf(negation *n, const char *keyword, uint32_t value) {
     schema *s = n->s;
     uint32_t leaf = schema_make(s, n->node, JSON_OBJECT_START), way;
     schema_put_str(s, leaf, s->nodes[value].key, value);
-    way = strcmp(keyword, "pattern") ? schema_make(s, n->node, JSON_OBJECT_START)
-                                     : schema_of_types(s, n->node, TYPE_STRING);
+    way = !strcmp(keyword, "pattern")      ? schema_of_types(s, n->node, TYPE_STRING)
+          : !strcmp(keyword, "multipleOf") ? schema_of_types(s, n->node, TYPE_NUMBER)
+                                           : schema_make(s, n->node, JSON_OBJECT_START);
     schema_put(s, way, "not", leaf);
     add_way(n, way);
 }
@@ -201,7 +208,8 @@ static void negate_keyword(negation *n, uint32_t value) {
     keyword[key.len] = 0;
     if (!strcmp(keyword, "type"))
         negate_types(n);
-    else if (!strcmp(keyword, "enum") || !strcmp(keyword, "const") || !strcmp(keyword, "pattern"))
+    else if (!strcmp(keyword, "enum") || !strcmp(keyword, "const") || !strcmp(keyword, "pattern") ||
+             !strcmp(keyword, "multipleOf"))
         negate_leaf(n, keyword, value);
     else if (!strcmp(keyword, "required"))
         negate_required(n, value);
@@ -253,7 +261,8 @@ bool schema_is_leaf(const schema *s, uint32_t node) {
     if (s->nodes[node].kind != JSON_OBJECT_START || s->nodes[node].n != 1) return false;
     str key = s->nodes[s->nodes[node].child].key;
     bool made = s->nodes[schema_original(s, node)].made;
-    return str_is(key, "enum") || str_is(key, "const") || (str_is(key, "pattern") && made);
+    return str_is(key, "enum") || str_is(key, "const") ||
+           (made && (str_is(key, "pattern") || str_is(key, "multipleOf")));
 }
 
 /* ---- if, dependencies, oneOf ---- */

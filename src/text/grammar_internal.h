@@ -196,9 +196,12 @@ bool grammar_format_is_its_pattern(str name);              /* says no more than 
 const char *grammar_format_both(str format, str pattern);  /* for strings that satisfy both; NULL: not known */
 
 /* ---- grammar_number.c ---- */
+enum { GRAMMAR_NO_MULTIPLES_MAX = 4 };
 typedef struct grammar_bounds { /* literals of JSON numbers; empty: none */
     str low, high, multiple;
     bool low_open, high_open; /* exclusive */
+    str no_multiple[GRAMMAR_NO_MULTIPLES_MAX];
+    uint32_t n_no_multiples;
 } grammar_bounds;
 bool grammar_number(grammar_builder *b, const grammar_bounds *bounds, bool whole); /* emits numbers within them */
 bool grammar_number_is_whole(str literal);

@@ -1,4 +1,5 @@
-/* Multiples of a step that no pattern of digits says: which digit may come next follows from those before it.
+/* Multiples of a step that no pattern of digits says, and what is no multiple of another: which digit may come next
+ * follows from those before it.
  *
  * A number on its way is a chain of nodes, one for each character. All is whole numbers here: of the unit that is the
  * last place of the step. A validator divides doubles, where 0.29 is no multiple of 0.01: what is written is a
@@ -11,7 +12,10 @@ enum { DIGITS_MAX = 15 /* a double holds them */, PLACES_MAX = 8, TRIES_MAX = 64
 
 typedef struct multiple_rule {
     int64_t low, high, step; /* in units */
-    double divisor;          /* the step as a validator has it */
+    double divisor;          /* the step as a validator has it; 0: none was asked for */
+    int64_t no_step[GRAMMAR_NO_MULTIPLES_MAX]; /* of which it must be no multiple */
+    double no_divisor[GRAMMAR_NO_MULTIPLES_MAX];
+    uint32_t n_no;
     int32_t places;          /* of the unit */
     uint32_t tries;          /* that were made to find one */
 } multiple_rule;
@@ -22,9 +26,16 @@ static int64_t power_of_ten(int n) {
     return p;
 }
 
-static bool divides(const multiple_rule *r, int64_t v) {
-    double quotient = (double)v / (double)power_of_ten(r->places) / r->divisor;
+static bool is_quotient_whole(const multiple_rule *r, int64_t v, double divisor) {
+    double quotient = (double)v / (double)power_of_ten(r->places) / divisor;
     return quotient == (double)(int64_t)quotient;
+}
+
+/* Of multiples of the step. */
+static bool is_meant(const multiple_rule *r, int64_t v) {
+    for (uint32_t i = 0; i < r->n_no; i++)
+        if (v % r->no_step[i] == 0 || is_quotient_whole(r, v, r->no_divisor[i])) return false;
+    return r->divisor == 0 || is_quotient_whole(r, v, r->divisor);
 }
 
 /* Whether a multiple lies between them. */
@@ -34,7 +45,7 @@ static bool some_between(multiple_rule *r, int64_t low, int64_t high) {
     int64_t v = low / r->step * r->step;
     if (v < low) v += r->step;
     for (int i = 0; i < TRIES_MAX && v <= high; i++, r->tries++, v += r->step)
-        if (divides(r, v)) return true;
+        if (is_meant(r, v)) return true;
     return false;
 }
 
@@ -110,19 +121,40 @@ static int64_t common_divisor(int64_t a, int64_t b) {
     return a;
 }
 
-static bool read_rule(grammar_builder *b, const grammar_bounds *n, bool whole, multiple_rule *r) {
-    char literal[64];
-    int64_t most = power_of_ten(DIGITS_MAX) - 1, unit;
-    int places = grammar_number_places(n->multiple);
-    if (places > PLACES_MAX || n->multiple.len >= sizeof literal ||
-        !grammar_number_in_units(n->multiple, places, true, false, &r->step) || r->step > most)
+/* The literal in units of so many places, and as a double. Of whole numbers the multiples of 1.5 are those of 3. */
+static bool read_step(grammar_builder *b, str literal, bool whole, int places, int64_t *step, double *divisor) {
+    char text[64];
+    int own = whole ? grammar_number_places(literal) : places;
+    if (own > PLACES_MAX || literal.len >= sizeof text || !grammar_number_in_units(literal, own, true, false, step) ||
+        *step > power_of_ten(DIGITS_MAX) - 1)
         return grammar_fail(b, ERR_INVALID, "'multipleOf' is supported from 1e-%d to 1e%d", PLACES_MAX, DIGITS_MAX - 1);
-    if (r->step <= 0) return grammar_fail(b, ERR_INVALID, "'multipleOf' must be above 0");
-    memcpy(literal, n->multiple.data, n->multiple.len);
-    literal[n->multiple.len] = 0;
-    r->divisor = strtod(literal, NULL);
-    unit = power_of_ten(places);
-    if (whole) r->step = r->step / common_divisor(r->step, unit), places = 0;
+    if (*step <= 0) return grammar_fail(b, ERR_INVALID, "'multipleOf' must be above 0");
+    if (whole) *step /= common_divisor(*step, power_of_ten(own));
+    memcpy(text, literal.data, literal.len);
+    text[literal.len] = 0;
+    *divisor = strtod(text, NULL);
+    return true;
+}
+
+enum { PLACES_FREE = 2 }; /* behind those of what it must be no multiple of, where no step says how many */
+
+static int places_of(const grammar_bounds *n) {
+    int most = n->multiple.len ? grammar_number_places(n->multiple) : 0;
+    for (uint32_t i = 0; i < n->n_no_multiples; i++) {
+        int own = grammar_number_places(n->no_multiple[i]) + (n->multiple.len ? 0 : PLACES_FREE);
+        if (own > most) most = own;
+    }
+    return most;
+}
+
+static bool read_rule(grammar_builder *b, const grammar_bounds *n, bool whole, multiple_rule *r) {
+    int64_t most = power_of_ten(DIGITS_MAX) - 1;
+    int places = whole ? 0 : places_of(n);
+    r->step = 1;
+    if (n->multiple.len && !read_step(b, n->multiple, whole, places, &r->step, &r->divisor)) return false;
+    for (; r->n_no < n->n_no_multiples; r->n_no++)
+        if (!read_step(b, n->no_multiple[r->n_no], whole, places, &r->no_step[r->n_no], &r->no_divisor[r->n_no]))
+            return false;
     r->places = places;
     r->low = -most;
     r->high = most;

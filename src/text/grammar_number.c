@@ -437,6 +437,7 @@ static bool whole_numbers(grammar_builder *b, const grammar_bounds *n, buf *p, b
 }
 
 bool grammar_number(grammar_builder *b, const grammar_bounds *n, bool whole) {
+    if (n->n_no_multiples) return grammar_multiple(b, n, whole);
     if (!n->low.len && !n->high.len && !n->multiple.len) {
         grammar_any_number(b, whole);
         return !b->failed;

@@ -79,6 +79,17 @@ static bool emit_number_between(schema *s, const schema_parts *p, const grammar_
     return !s->b->failed;
 }
 
+/* Of what must not be a multiple of something: made of `not` and of a oneOf whose branches overlap. */
+static bool gather_no_multiple(schema *s, uint32_t node, grammar_bounds *b) {
+    uint32_t no = schema_member(s, node, "not"), multiple = no ? schema_member(s, no, "multipleOf") : 0;
+    if (!multiple || !schema_is_leaf(s, no)) return true;
+    if (b->n_no_multiples == GRAMMAR_NO_MULTIPLES_MAX)
+        return schema_fail(s, node, "'not' of more than %d 'multipleOf' for one value is not supported",
+                           GRAMMAR_NO_MULTIPLES_MAX);
+    b->no_multiple[b->n_no_multiples++] = s->nodes[multiple].text;
+    return true;
+}
+
 static bool emit_number(schema *s, const schema_parts *p, bool whole) {
     grammar_bounds bounds = {0};
     str kind = {0};
@@ -88,6 +99,7 @@ static bool emit_number(schema *s, const schema_parts *p, bool whole) {
         bound(s, node, "minimum", "exclusiveMinimum", 1, &bounds.low, &bounds.low_open);
         bound(s, node, "maximum", "exclusiveMaximum", -1, &bounds.high, &bounds.high_open);
         if (format) kind = s->nodes[format].text;
+        if (!gather_no_multiple(s, node, &bounds)) return false;
         if (!multiple) continue;
         str text = s->nodes[multiple].text;
         if (!bounds.multiple.len || grammar_number_is_multiple(text, bounds.multiple)) bounds.multiple = text;

@@ -276,7 +276,7 @@ static void refusals(void **state) {
     } cases[] = {
         {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}",
          "schema at /properties/a: 'uniqueItems' is supported of items that have an 'enum', are booleans"},
-        {"{\"not\":{\"multipleOf\":3}}", "schema at /: 'not' is supported of types"},
+        {"{\"not\":{\"uniqueItems\":true}}", "schema at /: 'not' is supported of types"},
         {"{\"not\":{}}", "nothing satisfies it"},
         {"{\"anyOf\":[{},{\"items\":{\"unevaluatedItems\":false}}]}", "'unevaluatedItems' is not supported"},
         {"{\"dependentRequired\":{\"a\":[1]}}", "'dependentRequired' must be an object of"},
@@ -408,6 +408,11 @@ static void patterns(void **state) {
     SCHEMA("{\"pattern\":\"^((?!--).)*$\"}", "\"a-b\"", "\"\"", "--", "\"a--b\"");
     SCHEMA("{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}],\"maxLength\":3}", "\"ab\"", "\"bca\"", "--",
            "\"aa\"", "\"accb\"");
+    SCHEMA("{\"oneOf\":[{\"type\":\"number\"},{\"type\":\"integer\"}]}", "1.5", "-0.25", "--", "1", "1.0", "-3");
+    SCHEMA("{\"oneOf\":[{\"type\":\"integer\",\"multipleOf\":3},{\"type\":\"integer\",\"multipleOf\":5}]}", "3", "-10", "--", "15",
+           "1", "0");
+    SCHEMA("{\"type\":\"number\",\"not\":{\"multipleOf\":0.5},\"minimum\":0}", "0.25", "--", "1.5", "2", "-0.1");
+    SCHEMA("{\"type\":\"integer\",\"not\":{\"multipleOf\":1.5},\"minimum\":3}", "4", "--", "3", "6", "1");
     SCHEMA("{\"pattern\":\"^mailto:\",\"format\":\"uri\"}", "\"mailto:a@b.c\"", "--", "\"mailto: a\"", "\"http://a.bc\"");
     SCHEMA("{\"pattern\":\"^#\",\"format\":\"uri-reference\"}", "\"#/a\"", "--", "\"# \"", "\"/a\"");
     SCHEMA("{\"pattern\":\"^2024\",\"format\":\"date\"}", "\"2024-02-03\"", "--", "\"2023-02-03\"",
