@@ -439,6 +439,11 @@ static bool emit_members(schema *s, const schema_parts *p, members *m) {
         if (m->required[i]) m->open = i + 1;
     w.counts = counts_of(m);
     w.layers = w.counts - 1;
+    for (size_t i = 0; i < m->n && s->level == LEVEL_ARGUMENTS; i++)
+        if (m->required[i] && !schema_tag_takes_name(m->names[i]))
+            return schema_fail(s, p->at[0].node, "'%.*s' is required, and no tag can hold that name: without '<', '>' "
+                                                 "and line breaks, and not empty, it can",
+                               (int)(m->names[i].len < 64 ? m->names[i].len : 64), m->names[i].data);
     if (w.layers > 1 && m->n * w.counts > COUNTED_MAX)
         return schema_fail(s, p->at[0].node, "'maxProperties' with more than %d members is not supported",
                            COUNTED_MAX / (int)w.counts);

@@ -35,6 +35,18 @@ static void no(const char *schema, const char *text) {
     if (obeys(schema, text, false)) fail_msg("%s: not refused: %s", schema, text);
 }
 
+/* Not compiled, for that reason. */
+static void never(const char *schema, const char *words) {
+    char source[4096];
+    test_alloc heap;
+    err e = {0};
+    test_alloc_init(&heap, 0);
+    snprintf(source, sizeof source, "root ::= %%tags \"<k=\" \">\" \"</v>\" \"\" %s", schema);
+    text_grammar *g = text_grammar_new(TEXT_GRAMMAR_GBNF, str_of(source), NULL, &heap.alloc, &e);
+    if (g || !strstr(e.message, words)) fail_msg("%s: %s", schema, g ? "not refused" : e.message);
+    assert_int_equal(heap.outstanding_bytes, 0);
+}
+
 #define V(schema) "{\"properties\":{\"v\":" schema "},\"required\":[\"v\"]}"
 
 static void test_strings(void **state) {
@@ -133,6 +145,8 @@ static void test_names(void **state) {
     no("{\"properties\":{\"a<b\":{\"type\":\"integer\"}}}", "<k=a<b>5</v>");
     no("{\"properties\":{\"a\\nb\":{\"type\":\"integer\"}}}", "<k=a\nb>5</v>");
     no("{\"properties\":{\"\":{\"type\":\"integer\"}}}", "<k=>5</v>");
+    never("{\"properties\":{\"a>b\":{},\"c\":{}},\"required\":[\"a>b\"]}", "'a>b' is required, and no tag can hold that name");
+    never("{\"properties\":{\"c\":{}},\"required\":[\"c\",\"\"]}", "'' is required");
     no("{\"additionalProperties\":{\"type\":\"integer\"}}", "<k=>5</v>");
     yes("{\"additionalProperties\":{\"type\":\"integer\"}}", "<k=a>5</v>");
     yes("{\"type\":[\"object\",\"null\",\"string\"]}", "");
