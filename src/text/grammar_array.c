@@ -103,6 +103,33 @@ static uint32_t list_of_branches(schema *s, uint32_t branches) {
     return list;
 }
 
+enum { RANGE_MAX = 64 };
+
+/* Whole numbers between bounds, if these are near each other. */
+static uint32_t list_of_range(schema *s, const schema_parts *item) {
+    static const struct {
+        const char *keyword;
+        bool low, open;
+    } bounds[] = {{"minimum", true, false},
+                  {"exclusiveMinimum", true, true},
+                  {"maximum", false, false},
+                  {"exclusiveMaximum", false, true}};
+    int64_t low = INT64_MIN / 2, high = INT64_MAX / 2;
+    for (uint32_t i = 0; i < item->n * 4; i++) {
+        bool is_low = bounds[i % 4].low;
+        uint32_t node = schema_member(s, item->at[i / 4].node, bounds[i % 4].keyword);
+        int64_t v;
+        if (!node || s->nodes[node].kind == JSON_BOOL) continue; /* draft 4's, of a bound: looked at with the items */
+        if (!grammar_number_in_units(s->nodes[node].text, 0, is_low, bounds[i % 4].open, &v)) return 0;
+        if (is_low && v > low) low = v;
+        if (!is_low && v < high) high = v;
+    }
+    if (high < low || high - low >= RANGE_MAX) return 0;
+    uint32_t list = schema_make(s, item->at[0].node, JSON_ARRAY_START);
+    for (int64_t v = low; v <= high && grammar_step(s->b); v++) schema_put_integer(s, list, "", v);
+    return list;
+}
+
 /* All values that items can be, as a list: what else is said of them is not yet looked at. 0: they are too many. */
 static uint32_t values_of_items(schema *s, schema_parts *item) {
     static const char *const keywords[] = {"anyOf", "oneOf"};
@@ -117,6 +144,7 @@ static uint32_t values_of_items(schema *s, schema_parts *item) {
         }
     }
     unsigned types = schema_types_of_parts(s, item);
+    if (types == TYPE_INTEGER) return list_of_range(s, item);
     return types & ~(unsigned)(TYPE_NULL | TYPE_BOOLEAN) ? 0 : list_of_types(s, item->at[0].node, types);
 }
 
@@ -161,8 +189,9 @@ static bool emit_unique(schema *s, const schema_parts *p, const items *it) {
     uint32_t list = values_of_items(s, &item);
     if (s->b->failed) return false;
     if (list && !it->n_first && !it->contains) return emit_distinct(s, &item, list, it);
-    return schema_fail(s, p->at[0].node, "'uniqueItems' is supported of items that have an 'enum', are booleans or "
-                                         "constants, and of one item at most ('maxItems': 1)");
+    return schema_fail(s, p->at[0].node, "'uniqueItems' is supported of items that have an 'enum', are booleans, "
+                                         "constants or integers of a small range, and of one item at most "
+                                         "('maxItems': 1)");
 }
 
 bool schema_emit_array(schema *s, const schema_parts *p) {

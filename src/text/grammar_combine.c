@@ -49,7 +49,7 @@ static void negate_types(negation *n) {
     if ((types & (TYPE_NUMBER | TYPE_INTEGER)) != TYPE_INTEGER) return;
     uint32_t whole = schema_make(n->s, n->node, JSON_OBJECT_START), /* numbers that are no integer */
         way = schema_of_types(n->s, n->node, TYPE_NUMBER);
-    schema_put_count(n->s, whole, "multipleOf", 1);
+    schema_put_integer(n->s, whole, "multipleOf", 1);
     schema_put(n->s, way, "not", whole);
     add_way(n, way);
 }
@@ -105,7 +105,7 @@ static void negate_count(negation *n, const char *keyword, uint32_t value) {
         uint32_t count = 0, way;
         if ((!least && !most) || !schema_count(n->s, n->node, keyword, &count) || (least && !count)) continue;
         way = schema_of_types(n->s, n->node, pairs[i].type);
-        schema_put_count(n->s, way, least ? pairs[i].most : pairs[i].least, least ? count - 1 : count + 1);
+        schema_put_integer(n->s, way, least ? pairs[i].most : pairs[i].least, least ? count - 1 : count + 1);
         add_way(n, way);
     }
     (void)value;

@@ -308,11 +308,12 @@ uint32_t schema_put_text(schema *s, uint32_t into, const char *key, str text) {
     return schema_put(s, into, key, node);
 }
 
-uint32_t schema_put_count(schema *s, uint32_t into, const char *key, uint32_t n) {
-    char digits[16];
+uint32_t schema_put_integer(schema *s, uint32_t into, const char *key, int64_t n) {
+    char digits[24];
     str kept;
+    size_t len = (size_t)snprintf(digits, sizeof digits, "%lld", (long long)n);
     uint32_t node = schema_make(s, into, JSON_INT);
-    if (!node || !keep(s, (str){digits, (size_t)snprintf(digits, sizeof digits, "%u", n)}, &kept)) return 0;
+    if (!node || !keep(s, (str){digits, len}, &kept)) return 0;
     s->nodes[node].text = kept;
     return schema_put(s, into, key, node);
 }

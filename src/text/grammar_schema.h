@@ -79,7 +79,7 @@ uint32_t schema_make_bool(schema *s, uint32_t of, bool value);
 uint32_t schema_put(schema *s, uint32_t into, const char *key, uint32_t node); /* a copy of it; returns that */
 uint32_t schema_put_str(schema *s, uint32_t into, str key, uint32_t node);
 uint32_t schema_put_text(schema *s, uint32_t into, const char *key, str text); /* kept by the caller */
-uint32_t schema_put_count(schema *s, uint32_t into, const char *key, uint32_t n);
+uint32_t schema_put_integer(schema *s, uint32_t into, const char *key, int64_t n);
 static inline uint32_t schema_original(const schema *s, uint32_t node) {
     return s->nodes[node].same ? s->nodes[node].same : node;
 }

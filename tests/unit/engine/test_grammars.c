@@ -347,7 +347,7 @@ static void those_in_use_stay(void **state) {
     assert_true(e.code == ERR_TOO_LARGE || e.code == ERR_INVALID);
     free(large);
     assert_null(engine_grammar_get(en, TEXT_GRAMMAR_SCHEMA, STR("{\"uniqueItems\":true}"), &e));
-    assert_string_equal(e.message, "schema at /: 'uniqueItems' is supported of items that have an 'enum', are booleans or constants, and of one item at most ('maxItems': 1)");
+    assert_string_equal(e.message, "schema at /: 'uniqueItems' is supported of items that have an 'enum', are booleans, constants or integers of a small range, and of one item at most ('maxItems': 1)");
     assert_int_equal(e.code, ERR_INVALID);
 }
 

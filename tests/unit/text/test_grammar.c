@@ -274,6 +274,7 @@ static void refusals(void **state) {
     static const struct {
         const char *schema, *words;
     } cases[] = {
+        {"{\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99},\"uniqueItems\":true}", "schema at /: 'uniqueItems'"},
         {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}",
          "schema at /properties/a: 'uniqueItems' is supported of items that have an 'enum', are booleans"},
         {"{\"not\":{\"uniqueItems\":true}}", "schema at /: 'not' is supported of types"},
@@ -384,6 +385,9 @@ static void counts_and_keys(void **state) {
            "{\"ab\":1}", "--", "{\"abc\":1}", "{\"d\":1}");
     SCHEMA("{\"items\":{\"type\":\"boolean\"},\"uniqueItems\":true}", "[]", "[true]", "[false,true]", "--", "[true,true]",
            "[true,false,true]", "[null]");
+    SCHEMA("{\"items\":{\"type\":\"integer\",\"minimum\":-1,\"exclusiveMaximum\":3},\"uniqueItems\":true}", "[]", "[-1,2]", "[0,1,2]",
+           "--", "[0,0]", "[3]", "[-2]");
+    SCHEMA("{\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":9,\"multipleOf\":4},\"uniqueItems\":true}", "[0,4,8]", "--", "[1]", "[4,4]");
     SCHEMA("{\"items\":{\"type\":[\"boolean\",\"null\"]},\"uniqueItems\":true,\"minItems\":3}", "[null,false,true]", "--", "[null]");
     SCHEMA("{\"items\":{\"anyOf\":[{\"const\":\"a\"},{\"enum\":[1,\"b\"]}]},\"uniqueItems\":true}", "[\"a\",\"b\"]", "[1]", "--",
            "[\"a\",\"a\"]", "[2]");
