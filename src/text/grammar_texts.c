@@ -77,9 +77,10 @@ bool grammar_texts_next(grammar_builder *b, grammar_texts *t) {
 bool grammar_texts_emit(grammar_builder *b, const grammar_texts *t, bool once) {
     str *list = alloc_bytes(b->alloc, (t->n + 1) * sizeof *list);
     size_t kept = 0, n = t->n;
+    const char *data = t->all.data ? t->all.data : ""; /* of empty texts alone there are no bytes */
     if (!list || t->all.failed) grammar_fail(b, ERR_MEMORY, "no memory to compile a grammar");
     for (size_t i = 0, from = 0; i < n && !b->failed; from = t->ends[i++])
-        list[i] = (str){t->all.data + from, t->ends[i] - from};
+        list[i] = (str){data + from, t->ends[i] - from};
     if (!b->failed) sort(list, n);
     for (size_t i = 0, same; i < n && !b->failed; i += same) {
         for (same = 1; i + same < n && str_eq(list[i], list[i + same]);) same++;

@@ -382,12 +382,16 @@ static void run(text_reply *r, bool last) {
     }
 }
 
+/* A step may look through all that is held, and short calls are many steps: what comes whole is taken in pieces. */
+enum { PIECE = 256 };
+
 void text_reply_feed(text_reply *r, str text, text_reply_on_event *on, void *ctx) {
     r->on = on;
     r->ctx = ctx;
     while (text.len) {
-        size_t room = sizeof r->held - r->n_held, n = text.len < room ? text.len : room;
-        CHECK(n > 0);
+        size_t room = sizeof r->held - r->n_held, n = text.len < PIECE ? text.len : PIECE;
+        CHECK(room > 0);
+        if (n > room) n = room;
         memcpy(r->held + r->n_held, text.data, n);
         r->n_held += (uint32_t)n;
         text = str_from(text, n);

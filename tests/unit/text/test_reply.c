@@ -230,6 +230,9 @@ static void test_work(void **state) {
         {TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS]tool_1[CALL_ID]", "x"},
         {TEXT_REPLY_FAMILY_MISTRAL, "[TOOL_CALLS][{\"name\": \"tool_1\", \"arguments\": {}}", ", {\"id\": \"x\", \"name\": \"tool_1\"}"},
         {TEXT_REPLY_FAMILY_DEEPSEEK, "<｜tool▁call▁begin｜>", "tool_1"},
+        {TEXT_REPLY_FAMILY_GENERIC, "", "<function=tool_1>{"},
+        {TEXT_REPLY_FAMILY_GENERIC, "", "<function=tool_1>{}"},
+        {TEXT_REPLY_FAMILY_QWEN_XML, "", "<function=a>{"},
         {TEXT_REPLY_FAMILY_QWEN_XML, "<function=", "x"},
         {TEXT_REPLY_FAMILY_QWEN_XML, "<function=tool_1>", "\n"},
         {TEXT_REPLY_FAMILY_QWEN_XML, "<function=tool_1><parameter=any>\n", "</parameter"},
@@ -249,18 +252,20 @@ static void test_work(void **state) {
         text_reply_format f = format_of(hostile[i].family);
         n = (size_t)snprintf(reply, sizeof reply, "%s", hostile[i].begin);
         while (n < sizeof reply - 100) n += (size_t)snprintf(reply + n, sizeof reply - n, "%s", hostile[i].again);
-        l = (line){.text = ""};
-        text_reply_init(&r, &f, index_of(str_of(many)), STR(""));
-        text_reply_work = 0;
-        uint64_t most = 0;
-        for (size_t at = 0; at < n; at += 3) {
-            uint64_t before = text_reply_work;
-            text_reply_feed(&r, (str){reply + at, n - at < 3 ? n - at : 3}, on_event, &l);
-            if (text_reply_work - before > most) most = text_reply_work - before;
+        for (size_t piece = 3; piece <= n; piece += n - 3) { /* token by token, and at once */
+            l = (line){.text = ""};
+            text_reply_init(&r, &f, index_of(str_of(many)), STR(""));
+            text_reply_work = 0;
+            uint64_t most = 0;
+            for (size_t at = 0; at < n; at += piece) {
+                uint64_t before = text_reply_work;
+                text_reply_feed(&r, (str){reply + at, n - at < piece ? n - at : piece}, on_event, &l);
+                if (text_reply_work - before > most) most = text_reply_work - before;
+            }
+            if (text_reply_work > 128 * n || (piece == 3 && most > 6 * TEXT_REPLY_HELD_MAX))
+                fail_msg("%s%s… in pieces of %zu: %lu bytes were looked at for %zu, %lu for one piece", hostile[i].begin,
+                         hostile[i].again, piece, (unsigned long)text_reply_work, n, (unsigned long)most);
         }
-        if (text_reply_work > 128 * n || most > 6 * TEXT_REPLY_HELD_MAX)
-            fail_msg("%s%s…: %lu bytes were looked at for %zu, %lu for one token", hostile[i].begin, hostile[i].again,
-                     (unsigned long)text_reply_work, n, (unsigned long)most);
     }
 }
 
