@@ -38,7 +38,7 @@ SOCKET_TIMEOUT_S = 60 * PATIENCE
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DAMAGE = re.compile(r"bytes are still in account|Sanitizer|runtime error|CHECK failed|check failed|assert", re.I)
 
-__all__ = ["test", "main", "skip", "check", "expect", "note", "wait_until", "until_quiet", "temp_path", "forge", "run_plimsoll",
+__all__ = ["test", "main", "skip", "check", "expect", "note", "wait_until", "until_read", "until_quiet", "temp_path", "forge", "run_plimsoll",
            "plan_of", "Server", "Reply", "Stream", "PLIMSOLL", "FORGE", "ROOT", "PATIENCE", "SOCKET_TIMEOUT_S", "KIB", "MIB", "GIB", "json", "os", "re", "resource",
            "signal", "socket", "subprocess", "sys", "tempfile", "threading", "time", "http"]
 
@@ -82,9 +82,15 @@ def wait_until(condition, what, timeout_s=20.0, pause_s=0.002):
     start = time.monotonic()
     while not condition():
         if time.monotonic() - start > timeout_s * PATIENCE:
-            raise Failure("waited %g s for: %s" % (timeout_s * PATIENCE, what))
+            raise Failure("waited %g s for: %s" % (timeout_s * PATIENCE, what() if callable(what) else what))
         time.sleep(pause_s)
     return time.monotonic() - start
+
+
+def until_read(server):
+    """What was sent before, on any connection, has been read: one thread reads all of them in turn, and it has answered twice since."""
+    for _ in range(2):
+        expect(server.get("/livez").status, 200, "status of /livez")
 
 
 def until_quiet(server, timeout_s=20.0):
