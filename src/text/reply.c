@@ -383,7 +383,7 @@ static void run(text_reply *r, bool last) {
 }
 
 /* A step may look through all that is held, and short calls are many steps: what comes whole is taken in pieces. */
-enum { PIECE = 256 };
+enum { PIECE = 128 };
 
 void text_reply_feed(text_reply *r, str text, text_reply_on_event *on, void *ctx) {
     r->on = on;

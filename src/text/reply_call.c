@@ -102,8 +102,8 @@ static bool closes(text_reply *r, char c) {
 }
 
 size_t reply_step_broken(text_reply *r, str w, bool last) {
-    text_reply_work += w.len;
     for (size_t at = 0; at < w.len; at++) {
+        text_reply_work++;
         reply_verdict tag = ends_broken(r, str_from(w, at));
         bool closed = tag == REPLY_NO && closes(r, w.data[at]);
         if (!closed && (tag == REPLY_NO || (tag == REPLY_MORE && last))) continue;
@@ -161,10 +161,10 @@ static void take_decoded(text_reply *r, str text, bool quote) {
 
 size_t reply_step_quoted(text_reply *r, str w, bool last) {
     char bytes[8];
-    text_reply_work += w.len;
     for (size_t at = 0; at < w.len;) {
         str rest = str_from(w, at);
         size_t n = w.data[at] == '\\' ? escape_bytes(rest, last) : 1;
+        text_reply_work += n + 1;
         reply_verdict tag = r->broken ? ends_broken(r, rest) : REPLY_NO;
         if (!n || (tag == REPLY_MORE && !last)) return at;
         if (tag == REPLY_YES) {

@@ -213,8 +213,8 @@ static void put_rest(text_reply *r, str text) {
 static size_t step_to_end(text_reply *r, str w, bool string, bool last) {
     const reply_xml *x = xml_of(r);
     void (*put)(text_reply *, str) = string ? put_escaped : put_rest;
-    text_reply_work += w.len;
     for (size_t at = 0; at < w.len; at++) {
+        text_reply_work++;
         bool line = w.data[at] == '\n';
         size_t len = 0;
         if (!line && w.data[at] != '<') continue;
