@@ -101,12 +101,18 @@ void reply_begin_call(text_reply *r, str w, str raw, const text_reply_head *h) {
 
 /* ---- content and thoughts ---- */
 
+/* Where a thought's close first stands at or behind `from`, or the window's end: what many calls in one thought ask. */
+typedef struct closing {
+    const char *from, *at;
+} closing;
+
 typedef struct match {
     size_t skip; /* with REPLY_NO: what is plain text */
     size_t head_at, end;
     enum { CALL, THOUGHT, CONTENT, STRAY } what; /* that begins behind it; STRAY: a tag without a call */
     bool fenced, tagged;                         /* ```json before it; text that has a call's tag, and is no call */
-    text_reply_ahead *ahead;              /* what is known of it, and its head */
+    text_reply_ahead *ahead;                     /* what is known of it, and its head */
+    closing *closing;
 } match;
 
 static reply_verdict match_harmony(const text_reply *r, str w, match *m) {
@@ -153,6 +159,12 @@ static reply_verdict match_call(const text_reply *r, str w, size_t which, str ta
     return REPLY_YES;
 }
 
+static size_t find_close(str w, size_t at, str close, closing *c) {
+    const char *from = w.data + at;
+    if (!c->from || from < c->from || from > c->at) *c = (closing){from, from + str_find(str_from(w, at), close)};
+    return (size_t)(c->at - w.data);
+}
+
 /* Whether the thought in which w begins with a call goes on behind it: the model ends it, and then says something. */
 static reply_verdict is_considered(const text_reply *r, str w, const match *m) {
     text_reply_ahead *a = m->ahead;
@@ -166,7 +178,7 @@ static reply_verdict is_considered(const text_reply *r, str w, const match *m) {
     if (!a->has_args && reply_go_over(a, w) == REPLY_MORE) return REPLY_MORE;
     a->has_args = true;
     if (!a->has_close) {
-        size_t at = a->at + str_find(str_from(w, a->at), close);
+        size_t at = find_close(w, a->at, close, m->closing);
         a->has_close = at < w.len;
         if (!a->has_close && w.len - a->at >= close.len) a->at = (uint32_t)(w.len - close.len + 1);
         if (!a->has_close) return REPLY_MORE;
@@ -317,12 +329,13 @@ static size_t skip_gap(const text_reply *r, str w, size_t at, text_reply_ahead *
 /* What is known ahead is known of the window's beginning; what is found elsewhere is looked at again there. */
 static size_t step_text(text_reply *r, str w, bool last) {
     text_reply_ahead other;
+    closing close = {0};
     size_t at = 0;
     while (r->trims && at < w.len && w.data[at] == '\n') at++;
     if (at) return at;
     if (w.len) r->trims = false;
     while (at < w.len && has_tags(r)) {
-        match m = {.skip = 1, .ahead = at ? &other : &r->ahead};
+        match m = {.skip = 1, .ahead = at ? &other : &r->ahead, .closing = &close};
         if (at) other.seen = other.tag = other.has_head = false;
         size_t tag = skip_gap(r, w, at, m.ahead);
         bool full = at == 0 && w.len == TEXT_REPLY_HELD_MAX, must = last || full;
