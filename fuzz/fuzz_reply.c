@@ -107,8 +107,9 @@ static void read_reply(const text_reply_format *f, str tools_json, str tail, str
     }
     text_reply_finish(&r, on_event, s);
     CHECK(!s->in_call);
-    /* Each call may look once for its thought's end and once for its own in all that is held. */
-    CHECK(text_reply_work <= 64 * (fed + 1024) + 2 * s->calls * (uint64_t)TEXT_REPLY_HELD_MAX);
+    /* Each call may look once for its thought's end and once for its own in all that is held; each argument between
+     * tags looks for its type in its tool's schema. */
+    CHECK(text_reply_work <= (64 + tools_json.len / 4) * (fed + 1024) + 2 * s->calls * (uint64_t)TEXT_REPLY_HELD_MAX);
 }
 
 static str spell(const uint8_t *data, size_t size, char out[TEXT_MAX]) {
