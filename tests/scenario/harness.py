@@ -369,6 +369,12 @@ class Server:
         except (FileNotFoundError, ProcessLookupError):
             return {}
 
+    def cpu_seconds(self):
+        """What the server has worked so far, on all cores together."""
+        with open("/proc/%d/stat" % self.pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_bytes(self):
         s = self.status()
         return sum(s.get(k, 0) for k in ("RssAnon", "RssFile", "RssShmem", "VmSwap"))

@@ -215,7 +215,7 @@ def bad_http():
             expect(r.status, 400, "status of %r" % raw[:60])
         for raw in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"nonsense\r\n\r\n", b"GET\r\n\r\n", b"\x00" * 100 + b"\r\n\r\n", b"GET /health HTTP/9.9\r\nHost: localhost\r\n\r\n", b"\r\n" * 1000):
             with s.connect() as c:
-                c.settimeout(20)  # the library may miss an end that comes with the bytes: then the header's 10 s end it
+                c.settimeout(20 * PATIENCE)  # the library may miss an end that comes with the bytes: then the header's 10 s end it
                 c.sendall(raw)
                 c.shutdown(socket.SHUT_WR)
                 try:
@@ -251,13 +251,16 @@ def two_thousand_bad_requests_leave_nothing():
         bad(2000)
         s.generate("a", max_tokens=5)
         until_quiet(s)
-        time.sleep(1.2)
-        after = s.accounts()
-        accounts.pop("runtime"), after.pop("runtime")  # measured: pages of the program's own file come in as they are run
-        expect(after, accounts, "accounts after 2,000 bad requests")
-        grown = s.status()["RssAnon"] - before
-        note("RssAnon grew by %d KiB over 2,000 bad requests" % (grown // KIB))
-        check(grown <= MIB, "RssAnon grew by %d KiB" % (grown // KIB))
+
+        def held():
+            accounts = s.accounts()
+            accounts.pop("runtime")  # measured: pages of the program's own file come in as they are run
+            return accounts
+        accounts.pop("runtime")
+        wait_until(lambda: held() == accounts, lambda: "the accounts of before 2,000 bad requests, %r; they are %r" % (accounts, held()), pause_s=0.05)
+        grown = lambda: s.status()["RssAnon"] - before
+        wait_until(lambda: grown() <= MIB, lambda: "RssAnon of before 2,000 bad requests; it grew by %d KiB" % (grown() // KIB), pause_s=0.05)
+        note("RssAnon grew by %d KiB over 2,000 bad requests" % (grown() // KIB))
         m = s.memory()
         check(m["books"]["balanced"], lambda: "books not balanced: %r" % m["books"])
         expect(s.generate("Once upon a time", max_tokens=5, temperature=0, ignore_end=True)["usage"]["completion_tokens"], 5)

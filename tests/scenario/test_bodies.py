@@ -77,7 +77,7 @@ def ask_at_once(s, n, path, body):
     statuses, failures, lock = {}, [], threading.Lock()
 
     def client():
-        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOCKET_TIMEOUT_S)
         try:
             c.request("POST", path, body, {"Content-Type": "application/json"})
             r = c.getresponse()

@@ -86,10 +86,10 @@ def entries_are_listed_and_removed():
 @test
 def entries_expire():
     with Server("-c", "1024", "--prompt-cache-ttl", "100") as s:
-        s.generate(ids(LONG), max_tokens=4, cache_ttl=1)
+        s.generate(ids(LONG, 500), max_tokens=4, cache_ttl=90)
         s.generate(ids(LONG, 400), max_tokens=4)
-        expect(sorted(e["ttl_s"] for e in entries(s)), [1, 100])
-        wait_until(lambda: len(entries(s)) == 1, "the entry to expire", 10)
+        s.generate(ids(LONG), max_tokens=4, cache_ttl=1)
+        wait_until(lambda: sorted(e["ttl_s"] for e in entries(s)) == [90, 100], "the entry of one second to expire", 10)
         expect(s.generate(ids(LONG), max_tokens=4)["usage"]["cached_tokens"], 0)
         check(s.generate(ids(LONG, 400), max_tokens=4)["usage"]["cached_tokens"] == LONG - 1, "the other is gone, too")
 
@@ -203,7 +203,7 @@ def fit_answers_without_running():
         expect((never["fits"], never["now"]), (False, False))
         check("1024" in never["reason"], never["reason"])
         expect(s.post(ids(10), path="/fit", temperature="x").status, 400)
-        streams = [s.stream(ids(20, 300 + i), max_tokens=900, ignore_end=True) for i in range(2)]
+        streams = [s.stream(ids(20, 300 + i), max_tokens=100000, window=512, keep=16, ignore_end=True) for i in range(2)]
         for stream in streams:
             next(iter(stream))
         busy = s.post(ids(SHORT, 500), path="/fit", max_tokens=100).json()

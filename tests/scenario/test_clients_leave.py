@@ -17,11 +17,13 @@ def used_pages(s):
 
 
 def leave(s, connection, what):
-    """Closes, and measures until the pages are back."""
+    """Closes, and measures until the pages are back: in the server's own time, of which a busy machine gives little."""
+    before = s.cpu_seconds()
     connection.close()
     seconds = until_quiet(s, 10)
-    note("%s: pages back after %.0f ms" % (what, seconds * 1000))
-    check(seconds < PATIENCE, "%.0f ms from the close to no page in use" % (seconds * 1000))
+    worked = s.cpu_seconds() - before
+    note("%s: pages back after %.0f ms, %.0f of work" % (what, seconds * 1000, worked * 1000))
+    check(worked < PATIENCE, "%.0f ms of work from the close to no page in use" % (worked * 1000))
 
 
 def reset(connection):
@@ -171,9 +173,11 @@ def a_slow_reader_delays_nobody():
         slow.recv(1)
         # Its ring and the socket's buffers fill; then it is held back, and only it.
         def held_back():
-            before = s.memory()["engine"]["steps"]
-            time.sleep(0.2)
-            return s.memory()["engine"]["steps"] == before
+            seen = set()
+            for _ in range(6):  # over a second: on a busy machine one that runs may not come to run for some tenths
+                seen.add(s.memory()["engine"]["steps"])
+                time.sleep(0.2)
+            return len(seen) == 1
         wait_until(held_back, "the slow reader's job to be held back")
         expect(s.health()["active_jobs"], 1, "active jobs: the slow reader's goes on existing")
         steps = s.memory()["engine"]["steps"]

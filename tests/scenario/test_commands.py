@@ -7,7 +7,7 @@ TOY = "plimsoll-tiny"
 def with_full_stdout(*arguments, timeout_s=30):
     """Exit status and stderr."""
     with open("/dev/full", "wb") as full:
-        p = subprocess.run([PLIMSOLL, *arguments], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, timeout=timeout_s)
+        p = subprocess.run([PLIMSOLL, *arguments], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, timeout=timeout_s * PATIENCE)
     return p.returncode, p.stderr.decode(errors="replace")
 
 

@@ -224,7 +224,7 @@ def refusals_of_the_library_are_the_paths_own():
 
 
 def ask_v6(s, raw):
-    with socket.create_connection(("::1", s.port), 10) as c:
+    with socket.create_connection(("::1", s.port), SOCKET_TIMEOUT_S) as c:
         c.sendall(raw)
         return c.recv(4096)
 

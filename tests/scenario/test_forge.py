@@ -11,7 +11,7 @@ GOLDEN_SHA256 = "1c60ec84df245219b28942d860affd5383cc341b0243ba3841bccb909275c10
 
 def run_forge(*arguments):
     check(os.access(FORGE, os.X_OK), "no forge at " + FORGE)
-    return subprocess.run([FORGE, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True)
+    return subprocess.run([FORGE, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60 * PATIENCE, text=True)
 
 
 def forged(name, *arguments):

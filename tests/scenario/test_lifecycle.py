@@ -1,4 +1,6 @@
 """Start, options, queue, drain, stop; and every command from outside."""
+import select
+
 from harness import *
 
 PROMPT = "Once upon a time"
@@ -311,26 +313,34 @@ def queue_timeout_is_told():
 def strictly_first_in_first_out():
     for flags in (("--max-concurrent", "1", "-np", "4"), ("-np", "1")):
         with Server("-c", "8192", *flags) as s:
-            finished, lock = [], threading.Lock()
             first = s.open_request(PROMPT, max_tokens=6000, ignore_end=True, stream=True)
             wait_until(lambda: s.health()["active_jobs"] == 1, "the first to run")
-            def ask(i):
-                # The longest first: shortest-first, or fairness by length, would turn the order round.
-                a = s.generate(PROMPT, max_tokens=200 - 15 * i, ignore_end=True)
-                with lock:
-                    finished.append((i, a["timings"]["queue_ms"]))
-            threads = []
+            waiting = []
             for i in range(12):
-                threads.append(threading.Thread(target=ask, args=(i,), daemon=True))
-                threads[-1].start()
+                # The longest first: shortest-first, or fairness by length, would turn the order round.
+                waiting.append(s.open_request(PROMPT, max_tokens=6000 - 400 * i, ignore_end=True, stream=True))
                 wait_until(lambda: s.health()["queued_jobs"] == i + 1, "request %d to wait" % i)
-            seen_active = set()
-            first.close()
-            while any(t.is_alive() for t in threads):
-                seen_active.add(s.health()["active_jobs"])
-            expect([i for i, _ in finished], list(range(12)), "order of finishing")
-            check(seen_active <= {0, 1}, "more than one job at once: %r" % seen_active)
-            check(all(ms > 0 for _, ms in finished), "a queue_ms of 0")
+            said = [b""] * 12
+            running = lambda: [i for i, text in enumerate(said) if b'"token"' in text]
+
+            def read():
+                for i in range(12):
+                    while waiting[i].fileno() >= 0 and select.select([waiting[i]], [], [], 0)[0] and (piece := waiting[i].recv(4096)):
+                        said[i] += piece
+                        if b'"token"' in said[i]:
+                            break
+            before = first
+            for i in range(12):  # whoever runs says something, until it is ended: then the next one may
+                before.close()
+                wait_until(lambda: read() or len(running()) > i, "one of those that wait to run")
+                expect(running(), list(range(i + 1)), "who has run")
+                check(s.health()["active_jobs"] <= 1, "more than one job at once")
+                before = waiting[i]
+            while b'"done":true' not in said[11]:
+                piece = waiting[11].recv(65536)
+                check(piece, lambda: "the last one's stream ends with %r" % said[11][-200:])
+                said[11] += piece
+            check(float(re.search(rb'"queue_ms":([0-9.]+)', said[11])[1]) > 0, "a queue_ms of 0")
 
 
 @test

@@ -234,7 +234,7 @@ def how_long_it_is_remembered():
             return left[0]["ttl_s"] if left else None
         kept = {"5m": 300, "1h30m": 5400, 60: 60, "90s": 90, "1.5m": 90, 0.5: 0.5, "500ms": 0.5}
         for value, seconds in kept.items():
-            got = ttl_after(keep_alive=value)
+            got = next((left for left in (ttl_after(keep_alive=value) for _ in range(20)) if left is not None), None)  # half a second may be over before we look
             check(got is not None and abs(got - seconds) <= 1, "keep_alive %r leaves %r s" % (value, got))
         for value in (-1, "-1m", "-1s"):
             check(ttl_after(keep_alive=value) in (None, 0) and entries(), "keep_alive %r: %r" % (value, entries()))

@@ -52,11 +52,16 @@ def samples_agree_with_the_books():
         expect(last["requests"], 5, "requests so far")
         expect(last["tokens"], 100, "tokens so far")
         expect((last["active"], last["queued"]), (0, 0), "requests now")
-        check(abs(last["kernel_bytes"] - books["kernel_bytes"]) < MIB, "the kernel's figure: %d, %d" %
-              (last["kernel_bytes"], books["kernel_bytes"]))
-        check(abs(last["time_ms"] - time.time() * 1000) < 5000, "the time of the last sample")
+        kernel = lambda: (timeline(s)["samples"][-1]["kernel_bytes"], s.memory()["books"]["kernel_bytes"])
+        wait_until(lambda: abs(int.__sub__(*kernel())) < MIB, lambda: "the kernel's figure to be the same: %d, %d" % kernel(), pause_s=0.2)
         gaps = [b["time_ms"] - a["time_ms"] for a, b in zip(t["samples"], t["samples"][1:])]
-        check(all(800 <= g <= 3000 for g in gaps), lambda: "not a second apart: %r" % gaps)
+        check(all(g >= 800 for g in gaps), lambda: "less than a second apart: %r" % gaps)
+
+        def in_time():
+            """Three in a row a second apart, the last just now: on a busy machine one comes late now and then."""
+            times = [x["time_ms"] for x in timeline(s)["samples"][-3:]] + [time.time() * 1000 + 800]
+            return all(800 <= b - a <= 3000 for a, b in zip(times, times[1:]))
+        wait_until(in_time, lambda: "samples a second apart; they are of %r" % [x["time_ms"] for x in timeline(s)["samples"]], pause_s=0.2)
         check(t["baselines"] >= 5, "an idle moment after each request: %d" % t["baselines"])
         expect(t["leaks"], [], "leaks")
         check(1 <= len(timeline(s, "?last=2")["samples"]) <= 3, "the last two seconds")
@@ -170,7 +175,7 @@ def clients_that_stay_are_no_leak():
     with Server("--parallel", "1") as s:
         open_ones = []
         for i in range(60):
-            c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
+            c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=SOCKET_TIMEOUT_S)
             c.request("POST", "/generate", json.dumps({"prompt": "Once", "max_tokens": 1}), {"Content-Type": "application/json"})
             expect(c.getresponse().read()[:1], b"{", "an answer")
             open_ones.append(c)

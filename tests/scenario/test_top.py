@@ -154,7 +154,7 @@ def lines_where_there_is_no_terminal():
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         lines = [p.stdout.readline().decode("ascii") for _ in range(4)]
         p.terminate()
-        expect(p.wait(20), 0, "exit status after SIGTERM")
+        expect(p.wait(20 * PATIENCE), 0, "exit status after SIGTERM")
         for line in lines:
             check(re.match(r"\d\d:\d\d:\d\d  ok safe  used .* of 300 MiB  available .*  active 0 queued 0 parked 0", line), line)
         reader = subprocess.Popen([PLIMSOLL, "top", "--interval", "60", "127.0.0.1:%d" % s.port], env=environment(UTF8),
@@ -170,7 +170,7 @@ def a_dumb_terminal_gets_lines():
         t.until(b"ok safe  used")
         check(b"\x1b" not in t.shown, "controls on a dumb terminal")
         t.process.terminate()
-        expect(t.process.wait(20), 0, "exit status")
+        expect(t.process.wait(20 * PATIENCE), 0, "exit status")
 
 
 @test
@@ -325,10 +325,9 @@ def strangers_do_no_harm():
 
 @test
 def what_cannot_be_is_one_line():
-    free = socket.create_server(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
-    _, said = once(port, rc=None)
+    with socket.socket() as held:  # nobody listens there, and nobody else can
+        held.bind(("127.0.0.1", 0))
+        _, said = once(held.getsockname()[1], rc=None)
     check(said.startswith("plimsoll: ") and said.count("\n") == 1, said)
     for arguments in (["ftp://x"], ["https://x"], ["127.0.0.1:99999"], ["a", "b"], ["--interval", "0"], ["--once=maybe"], ["-m", "x"]):
         done = run_plimsoll("top", *arguments, rc=2)
