@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mem/doctor.h"
+#include "plat/debug.h"
 
 enum {
     PAGE_LIMIT_BYTES = 8 << 20,
@@ -98,14 +99,11 @@ void api_sample(api *a) {
 /* ---- the end of a request, and what tests let go wrong there ---- */
 
 bool timeline_read_debug_leak(api *a, err *e) {
-    const char *account = getenv("PLIMSOLL_DEBUG_LEAK"), *testing = getenv("PLIMSOLL_TESTS");
+    const char *account;
     a->debug_leak = -1;
     mem_heap_init(&a->dropped, a->ledger, MEM_HTTP);
-    if (!account || !*account) return true;
-    if (!testing || strcmp(testing, "1") != 0)
-        return err_set(e, ERR_USAGE,
-                       "PLIMSOLL_DEBUG_LEAK makes this server lose memory; it is for tests, which set "
-                       "PLIMSOLL_TESTS=1 beside it");
+    if (!plat_debug_read("PLIMSOLL_DEBUG_LEAK", "lose memory", &account, e)) return false;
+    if (!account) return true;
     static const mem_account leaky[] = {MEM_KV, MEM_QUEUE, MEM_HTTP};
     for (size_t i = 0; i < sizeof leaky / sizeof *leaky; i++)
         if (!strcmp(account, mem_account_name(leaky[i]))) a->debug_leak = (int)leaky[i];

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "plat/debug.h"
 
 static _Thread_local plat_pulse *mine;
 static const char *hang; /* set before any thread begins anything */
@@ -69,12 +70,9 @@ bool plat_pulse_read(const plat_pulse *p, plat_pulse_view *out) {
 }
 
 bool plat_pulse_read_debug_hang(err *e) {
-    const char *what = getenv("PLIMSOLL_DEBUG_HANG"), *testing = getenv("PLIMSOLL_TESTS");
-    if (!what || !*what) return true;
-    if (!testing || strcmp(testing, "1") != 0)
-        return err_set(e, ERR_USAGE,
-                       "PLIMSOLL_DEBUG_HANG makes this server hang; it is for tests, which set PLIMSOLL_TESTS=1 "
-                       "beside it");
+    const char *what;
+    if (!plat_debug_read("PLIMSOLL_DEBUG_HANG", "hang", &what, e)) return false;
+    if (!what) return true;
     static const char *const known[] = {"step", "mask", "sampling", "prepare", "wording"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(what, known[i])) hang = known[i];
