@@ -110,6 +110,7 @@ typedef struct match {
     size_t skip; /* with REPLY_NO: what is plain text */
     size_t head_at, end;
     enum { CALL, THOUGHT, CONTENT, STRAY } what; /* that begins behind it; STRAY: a tag without a call */
+    bool last;                                   /* nothing comes behind it */
     bool fenced, tagged;                         /* ```json before it; text that has a call's tag, and is no call */
     text_reply_ahead *ahead;                     /* what is known of it, and its head */
     closing *closing;
@@ -228,7 +229,7 @@ static reply_verdict match_call_here(const text_reply *r, str w, size_t which, s
         if (considered == REPLY_MORE && !must) return REPLY_MORE;
         if (considered == REPLY_YES) v = REPLY_NO;
     }
-    bool tagged = tag.len && m->ahead->tag, half = v == REPLY_MORE && must && r->n_calls;
+    bool tagged = tag.len && m->ahead->tag, half = v == REPLY_MORE && must && !m->last && r->n_calls;
     reply_verdict doubled = tagged && v == REPLY_NO ? is_doubled(r, w, tag) : REPLY_NO;
     if (doubled == REPLY_MORE && !must) return doubled;
     if (tagged && (half || doubled == REPLY_YES)) {
@@ -326,6 +327,12 @@ static size_t skip_gap(const text_reply *r, str w, size_t at, text_reply_ahead *
     return tag;
 }
 
+/* Where a reply that has said something breaks off in the beginning of another call, or of a message's header. */
+static bool is_half(const text_reply *r, str w, size_t tag, const match *m) {
+    bool in_header = r->format.family == TEXT_REPLY_FAMILY_HARMONY && m->skip > 1 && (tag > r->n_given || r->before[1]);
+    return tag < w.len && (in_header || (r->n_calls && (r->fresh || m->ahead->tag)));
+}
+
 /* What is known ahead is known of the window's beginning; what is found elsewhere is looked at again there. */
 static size_t step_text(text_reply *r, str w, bool last) {
     text_reply_ahead other;
@@ -335,7 +342,7 @@ static size_t step_text(text_reply *r, str w, bool last) {
     if (at) return at;
     if (w.len) r->trims = false;
     while (at < w.len && has_tags(r)) {
-        match m = {.skip = 1, .ahead = at ? &other : &r->ahead, .closing = &close};
+        match m = {.skip = 1, .last = last, .ahead = at ? &other : &r->ahead, .closing = &close};
         if (at) other.seen = other.tag = other.has_head = false;
         size_t tag = skip_gap(r, w, at, m.ahead);
         bool full = at == 0 && w.len == TEXT_REPLY_HELD_MAX, must = last || full;
@@ -349,6 +356,7 @@ static size_t step_text(text_reply *r, str w, bool last) {
             put_plain(r, str_until(w, at));
             return at;
         }
+        if (v == REPLY_MORE && last && is_half(r, w, tag, &m)) return put_plain(r, str_until(w, at)), w.len;
         if (tag < w.len) r->fresh = r->fenced = false;
         r->unmatched |= m.tagged;
         if (v == REPLY_MORE && full) break; /* too long for what it might be */

@@ -258,6 +258,9 @@ static bool is_half(text_reply *r, str w, size_t at) {
     return at == w.len || skip_close(r, w, &at) == REPLY_MORE || (r->quoted && w.data[at] == '\\');
 }
 
+/* Half of the next call, or what separates it from this one. */
+static bool is_half_next(const text_reply *r) { return !r->ahead.phase || reply_may_be_call(&r->ahead); }
+
 size_t reply_step_after(text_reply *r, str w, bool last) {
     size_t at;
     reply_verdict v = read_after(r, w, &at);
@@ -265,7 +268,7 @@ size_t reply_step_after(text_reply *r, str w, bool last) {
     if (v == REPLY_MORE && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
     /* A reply that breaks off in the call's other members has said all of the call. */
     bool in_member = w.len < TEXT_REPLY_HELD_MAX && r->n_nested && r->nested[r->n_nested - 1] == '{';
-    if (v == REPLY_MORE && (in_member || is_half(r, w, at))) return w.len;
+    if (v == REPLY_MORE && (in_member || is_half(r, w, at) || (last && is_half_next(r)))) return w.len;
     r->state = r->in_thought ? REPLY_THOUGHT : REPLY_TEXT;
     r->fresh = r->trims = true;
     r->quoted = false;

@@ -45,7 +45,7 @@ enum phase {
     NOT_BEGUN, BRACKETS, MEMBER, COLON, VALUE, LIST,        /* these look at the byte that comes next, */
     IN_KEY, IN_NAME, IN_ARGUMENTS, IN_OTHER, OBJECT_HAS_ENDED, /* these go over a value */
 };
-enum key { KEY_OTHER, KEY_NAME, KEY_FUNCTION, KEY_ARGUMENTS, KEY_INPUT, KEY_CALL, KEY_CALLS, KEY_META };
+enum key { KEY_NONE, KEY_OTHER, KEY_NAME, KEY_FUNCTION, KEY_ARGUMENTS, KEY_INPUT, KEY_CALL, KEY_CALLS, KEY_META };
 
 static reply_verdict go_to(text_reply_ahead *a, enum phase next) {
     a->phase = (uint8_t)next;
@@ -170,6 +170,7 @@ reply_verdict reply_read_object(const text_reply_tools *tools, str text, size_t 
     if (a->phase == NOT_BEGUN) {
         a->at = (uint32_t)at;
         a->phase = BRACKETS;
+        a->key = KEY_NONE;
     }
     while (a->phase != OBJECT_HAS_ENDED) {
         char c = 0;
@@ -180,6 +181,8 @@ reply_verdict reply_read_object(const text_reply_tools *tools, str text, size_t 
     }
     return REPLY_YES;
 }
+
+bool reply_may_be_call(const text_reply_ahead *a) { return a->named || a->key != KEY_OTHER; }
 
 reply_verdict reply_skip_member(str text, size_t at, text_reply_ahead *a) {
     reply_verdict v;

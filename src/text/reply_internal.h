@@ -78,6 +78,8 @@ reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools
 /* A call object at `at`, inside of the brackets that a->head has open already. strictly: members that no call has make
  * it none. */
 reply_verdict reply_read_object(const text_reply_tools *tools, str text, size_t at, bool strictly, text_reply_ahead *a);
+/* Whether an object that breaks off has said nothing yet that a call would not say. */
+bool reply_may_be_call(const text_reply_ahead *a);
 /* From a->at over one value. */
 reply_verdict reply_go_over(text_reply_ahead *a, str text);
 /* From `at` over a key and its value; a->at is behind it. */

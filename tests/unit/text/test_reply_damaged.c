@@ -100,7 +100,7 @@ static void test_brackets(void **state) {
     expect(HERMES, "<tool_call>[" CALL " " CALL "</tool_call>", CALLED CALLED);
     expect(HERMES, "<tool_call>{\"name\": \"now\"</tool_call>", "{now|{}}");
     expect(HERMES, "<tool_call>" CALL "<tool_call>", CALLED);
-    expect(HERMES, "<tool_call>" CALL "\n<tool_call>\n{\"name\": \"no", CALLED "{\"name\": \"no");
+    expect(HERMES, "<tool_call>" CALL "\n<tool_call>\n{\"name\": \"no", CALLED);
     expect(HERMES, "<tool_call>\n" HEAD "{\"city\": [1}}\n</tool_call> so", "{get_weather|{\"city\": [1}}!} so");
     expect(GRANITE, "<|tool_call|>[" CALL, CALLED);
     expect(MISTRAL, "[TOOL_CALLS][" CALL "}][/TOOL_CALLS]", CALLED);
@@ -278,10 +278,58 @@ static void test_every_byte(void **state) {
     }
 }
 
+/* A reply that breaks off between two calls, or in what the second begins with: none of it is content, and the first
+ * is as it was. */
+static void test_half_of_the_next_call(void **state) {
+    (void)state;
+#define PARAMETERS "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Rome\"}}"
+#define HARMONY_CALL "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"Rome\"}<|call|>"
+#define DEEPSEEK_CALL "<｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\"city\": \"Rome\"}\n```<｜tool▁call▁end｜>"
+#define GLM_CALL "<tool_call>get_weather\n" KEY("city") "<arg_value>Rome</arg_value>\n</tool_call>"
+    static const struct {
+        int family;
+        const char *first, *second;
+    } cases[] = {
+        {MISTRAL, "[TOOL_CALLS][" CALL, ", " CALL "]"},
+        {MISTRAL, "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Rome\"}", ", \"id\": \"abcdefghi\"}, " CALL "]"},
+        {MISTRAL, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Rome\"}", "[TOOL_CALLS]now[CALL_ID]abcdefghi[ARGS]{}"},
+        {GRANITE, "<|tool_call|>[" CALL, ", " CALL "]"},
+        {HERMES, "<tool_call>\n" CALL, "\n</tool_call>\n<tool_call>\n" CALL "\n</tool_call>"},
+        {HERMES, "<tool_call>\n" CALL, "\n" CALL "\n</tool_call>"},
+        {HERMES, "```json\n[" CALL, ", " CALL "]\n```\n```json\n" CALL "\n```"},
+        {HERMES, CALL, "\n[" CALL "]"},
+        {QWEN, TAGGED(CITY "</parameter>\n</function>"), "\n</tool_call>\n<tool_call>\n<function=get_weather>\n<parameter=city>\n</parameter>\n</function>"},
+        {LLAMA, PARAMETERS, "; " PARAMETERS},
+        {LLAMA, "<|python_tag|>" PARAMETERS, "<|python_tag|>" PARAMETERS},
+        {HARMONY, HARMONY_CALL, "<|start|>assistant" HARMONY_CALL},
+        {DEEPSEEK, "<｜tool▁calls▁begin｜>" DEEPSEEK_CALL, "\n" DEEPSEEK_CALL "<｜tool▁calls▁end｜>"},
+        {GENERIC, "{\"tool_calls\": [" CALL, ", " CALL "]}"},
+        {GLM, GLM_CALL, "\n" GLM_CALL},
+    };
+    expect(HARMONY, "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>fin", "~Hm~");
+    /* what is no call after all, and what says something before it */
+    expect(HERMES, "<tool_call>\n" CALL "\n</tool_call>\n{\"answer\": \"half", CALLED "{\"answer\": \"half");
+    expect(HERMES, "<tool_call>\n" CALL "\n</tool_call>\nSo <", CALLED "So <");
+    expect(MISTRAL, "[TOOL_CALLS][{\"na", "[TOOL_CALLS][{\"na");
+    char reply[1024];
+    static line l;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (size_t n = 0; n <= strlen(cases[i].second); n++) {
+            snprintf(reply, sizeof reply, "%s%.*s", cases[i].first, (int)n, cases[i].second);
+            for (size_t piece = 1; piece <= 1024; piece += 1023) {
+                parse(cases[i].family, str_of(reply), piece, &l);
+                bool kept = str_starts(str_of(l.text), str_of(CALLED));
+                if (l.content_len || !kept) fail_msg("of   %s\nbut  %s (%zu bytes at once)", reply, l.text, piece);
+            }
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_brackets), cmocka_unit_test(test_quoted), cmocka_unit_test(test_names_and_fences),
         cmocka_unit_test(test_tags), cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_half_of_the_next_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
