@@ -81,6 +81,20 @@ static reply_verdict read_key(const reply_xml *x, str w, str *key, size_t *end) 
     return v == REPLY_NO ? REPLY_YES : v;
 }
 
+/* Whether a key has no value: none is opened, and what follows is the next key or the call's end. */
+static reply_verdict lacks_value(const reply_xml *x, str w, size_t end) {
+    if (!x->value.len || str_ends(str_until(w, end), x->value)) return REPLY_NO;
+    reply_verdict ends = reply_begins(str_from(w, end), x->end), next = reply_begins(str_from(w, end), x->key);
+    return ends == REPLY_YES || next == REPLY_YES ? REPLY_YES : ends == REPLY_MORE ? ends : next;
+}
+
+static void put_key(text_reply *r, str key) {
+    if (r->has_members) put_json(r, STR(", "));
+    put_string(r, key);
+    put_json(r, STR(": "));
+    r->has_members = true;
+}
+
 static size_t step_between(text_reply *r, str w, bool last) {
     const reply_xml *x = xml_of(r);
     size_t at = reply_skip_blank(w, 0), end = 0;
@@ -91,11 +105,11 @@ static size_t step_between(text_reply *r, str w, bool last) {
     if (forgotten == REPLY_YES) return end_call(r, REPLY_AFTER), outer.len;
     reply_verdict member = read_key(x, rest, &key, &end), twice = reply_begins(rest, x->value_end);
     if (twice == REPLY_YES) return x->value_end.len;
+    reply_verdict lacks = member == REPLY_YES ? lacks_value(x, rest, end) : REPLY_NO;
+    if (lacks == REPLY_MORE && !last && w.len < TEXT_REPLY_HELD_MAX) return 0;
+    if (member == REPLY_YES) put_key(r, key);
+    if (lacks != REPLY_NO) return r->broken = true, end;
     if (member == REPLY_YES) {
-        if (r->has_members) put_json(r, STR(", "));
-        put_string(r, key);
-        put_json(r, STR(": "));
-        r->has_members = true;
         r->types = (uint8_t)argument_types(r->schema, key);
         r->state = REPLY_XML_VALUE;
         return end;

@@ -199,6 +199,19 @@ static void test_tags(void **state) {
     expect(GLM, "<tool_call>get_weather\n<arg_key>city\n<arg_value>Rome</arg_value>\n</tool_call></tool_call> so", CALLED " so");
     expect(GLM, "<tool_call>get_weather\n" KEY("city") "Rome</arg_value>\n</tool_call> so", CALLED " so");
     expect(GLM, "<tool_call>get_weather\n" KEY("city") "<arg_value>Rome</arg_value>\n<tool_call>now</tool_call> so", CALLED "{now|{}} so");
+    /* a key without a value, of which none is invented */
+    expect(GLM, "<tool_call>get_weather\n" KEY("city") "</tool_call> so", "{get_weather|{\"city\": }!} so");
+    expect(GLM, "<tool_call>get_weather\n<arg_key>city\n</tool_call> so", "{get_weather|{\"city\": }!} so");
+    expect(GLM, "<tool_call>get_weather\n" KEY("days") KEY("city") "<arg_value>Rome</arg_value>\n</tool_call> so", "{get_weather|{\"days\": , \"city\": \"Rome\"}!} so");
+    expect(GLM, "<tool_call>get_weather\n" KEY("city") "</tool_call>\n<tool_call>now</tool_call>", "{get_weather|{\"city\": }!}{now|{}}");
+    expect(GLM, "<tool_call>get_weather\n" KEY("city") "</tool_", "{get_weather|{\"city\": !>");
+    static char padded[8192];
+    static line l;
+    for (int n = TEXT_REPLY_HELD_MAX - 64; n <= TEXT_REPLY_HELD_MAX; n++) { /* whatever the window is full of */
+        snprintf(padded, sizeof padded, "<tool_call>get_weather\n" KEY("city") "%*s</tool_call> so", n, "");
+        parse(GLM, str_of(padded), 128, &l);
+    }
+    expect(GLM, "<tool_call>get_weather\n" KEY("city") "<arg_value></arg_value></tool_call> so", "{get_weather|{\"city\": \"\"}} so");
     expect(GLM, "<tool_call>get_weather\n{\"city\": \"Rome\"}\n</tool_call> so", CALLED " so");
     expect(GLM, "<tool_call>get_weather\n" KEY("city") "<arg_value>a </tool_call> b</arg_value>\n</tool_call>", "{get_weather|{\"city\": \"a </tool_call> b\"}}");
 }
