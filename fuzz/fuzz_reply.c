@@ -32,7 +32,7 @@ static const char *const words[] = {
     "<think>", "</think>", "<|channel|>", "<|message|>", "<|start|>assistant", "<|end|>", "commentary to=functions.a", "analysis",
     "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "a\n```json\n{", "\n```", "{\"tool_call\":",
     "{\"tool_calls\":[", "\\ud83d", "\\ude00", "[{", "}]", "\"}}", "<|tool_call|>", "true", "1e",
-    "```json\n", "\"arguments\":\"{", "\\\"n\\\":", "}\"", "<function=a>{", "\n</tool_call>\n<tool_call>", ",", "\"}",
+    "```json\n", "\"arguments\":\"{", "\\\"n\\\":", "}\"", "<function=a>{", "a.call(", "b.call()", "s=\"", "\", l=", "n='1')", "\n</tool_call>\n<tool_call>", ",", "\"}",
 };
 
 enum { TEXT_MAX = 1 << 14, WORDS = sizeof words / sizeof *words };

@@ -95,6 +95,7 @@ void reply_begin_call(text_reply *r, str w, str raw, const text_reply_head *h) {
     r->n_nested = h->n_nested;
     text_json_init(&r->json, 0);
     if (h->xml) reply_xml_begin(r, name);
+    else if (h->keywords) reply_keywords_begin(r, name);
     else if (h->args_follow) r->state = h->quoted ? REPLY_QUOTED : REPLY_ARGS;
     else put_early(r, early);
 }
@@ -273,6 +274,10 @@ static reply_verdict match_close(const text_reply *r, str w, match *m) {
     return v;
 }
 
+static bool begins_bare(const text_reply *r, char c) {
+    return c == '{' || c == '[' || (r->format.family == TEXT_REPLY_FAMILY_LLAMA_JSON && reply_is_identifier(c));
+}
+
 /* Whether all[at …] begins with something that is not text. */
 static reply_verdict match_tag(const text_reply *r, str all, size_t at, bool must, match *m) {
     str w = str_from(all, at);
@@ -287,7 +292,7 @@ static reply_verdict match_tag(const text_reply *r, str all, size_t at, bool mus
     if ((v = match_fence(r, all, at, &fence)) == REPLY_MORE) return v;
     m->fenced = v == REPLY_YES;
     if (m->fenced) w = str_from(w, fence);
-    bare &= (m->fenced || r->fresh) && (w.data[0] == '{' || w.data[0] == '[');
+    bare &= (m->fenced || r->fresh) && begins_bare(r, w.data[0]);
     v = match_calls(r, w, bare, must, m);
     if (v == REPLY_YES) m->head_at += fence, m->end += fence;
     if (v == REPLY_NO && m->fenced) m->skip = 1;
@@ -330,7 +335,8 @@ static size_t skip_gap(const text_reply *r, str w, size_t at, text_reply_ahead *
 /* Where a reply that has said something breaks off in the beginning of another call, or of a message's header. */
 static bool is_half(const text_reply *r, str w, size_t tag, const match *m) {
     bool in_header = r->format.family == TEXT_REPLY_FAMILY_HARMONY && m->skip > 1 && (tag > r->n_given || r->before[1]);
-    return tag < w.len && (in_header || (r->n_calls && (r->fresh || m->ahead->tag)));
+    bool is_word = tag < w.len && reply_is_identifier(w.data[tag]); /* which may have been all there was to say */
+    return tag < w.len && (in_header || (r->n_calls && !is_word && (r->fresh || m->ahead->tag)));
 }
 
 /* What is known ahead is known of the window's beginning; what is found elsewhere is looked at again there. */
@@ -377,7 +383,7 @@ static size_t step(text_reply *r, str w, bool last) {
     case REPLY_QUOTED: return reply_step_quoted(r, w, last);
     case REPLY_BROKEN: return reply_step_broken(r, w, last);
     case REPLY_AFTER: return reply_step_after(r, w, last);
-    default: return reply_xml_step(r, w, last);
+    default: return (r->state >= REPLY_KEYWORD ? reply_keywords_step : reply_xml_step)(r, w, last);
     }
 }
 
@@ -428,6 +434,8 @@ void text_reply_finish(text_reply *r, text_reply_on_event *on, void *ctx) {
     if (r->state == REPLY_ARGS || r->state == REPLY_QUOTED || r->state == REPLY_BROKEN) {
         if (r->state != REPLY_BROKEN && !r->broken) text_json_cut(&r->json, reply_put_arguments, r);
         reply_cut_call(r);
+    } else if (r->state >= REPLY_KEYWORD) {
+        reply_keywords_cut(r);
     } else if (r->state >= REPLY_XML) {
         reply_xml_cut(r);
     }

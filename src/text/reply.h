@@ -51,7 +51,8 @@ typedef enum text_reply_family {
     TEXT_REPLY_FAMILY_PLAIN,      /* nothing is a call */
     TEXT_REPLY_FAMILY_HERMES,     /* <tool_call>{"name":…,"arguments":…}</tool_call>: Hermes, Qwen, MiMo */
     TEXT_REPLY_FAMILY_QWEN_XML,   /* <tool_call><function=name><parameter=key>value</parameter></function>… */
-    TEXT_REPLY_FAMILY_LLAMA_JSON, /* {"name":…,"parameters":…}, perhaps behind <|python_tag|>; several with ';' */
+    TEXT_REPLY_FAMILY_LLAMA_JSON, /* {"name":…,"parameters":…}, perhaps behind <|python_tag|>; several with ';'; or
+                                     name.call(key="value", …) */
     TEXT_REPLY_FAMILY_MISTRAL,    /* [TOOL_CALLS][{"name":…,"arguments":…,"id":…}], or [TOOL_CALLS]name[ARGS]{…} */
     TEXT_REPLY_FAMILY_HARMONY,    /* gpt-oss: channels */
     TEXT_REPLY_FAMILY_DEEPSEEK,   /* <｜tool▁calls▁begin｜>… */
@@ -95,7 +96,7 @@ typedef struct text_reply_head {
     uint32_t end; /* behind what was read; where arguments begin if they follow */
     char name[TEXT_REPLY_NAME_MAX];
     uint32_t name_len;
-    bool args_follow, xml;
+    bool args_follow, xml, keywords;
     bool quoted; /* arguments are the text of a string, whose quote has been read */
     bool fenced; /* ```json around it */
     uint32_t args_from, args_to; /* arguments that came before the name; equal: none */
@@ -134,6 +135,7 @@ typedef struct text_reply {
     bool unmatched;   /* a call's tag went out as text: what closes it does, too */
     bool broken;      /* the arguments of the call at hand are no JSON: from there on, */
     bool in_rest;            /* XML: of a value; */
+    char quote;              /* keywords: around the value; */
     bool in_string, escaped; /* JSON: in a string of them, behind a backslash; */
     uint32_t depth;          /* of brackets that are open */
     uint8_t types;    /* XML: what the value may be */

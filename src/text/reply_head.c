@@ -218,7 +218,7 @@ static size_t skip_name(str text, size_t at) {
     return at;
 }
 
-static reply_verdict take_name(const text_reply_tools *tools, str name, text_reply_head *h) {
+reply_verdict reply_take_name(const text_reply_tools *tools, str name, text_reply_head *h) {
     str schema;
     if (name.len > TEXT_REPLY_NAME_MAX || !reply_find_tool(tools, name, &schema)) return REPLY_NO;
     memcpy(h->name, name.data, name.len);
@@ -232,7 +232,7 @@ static reply_verdict read_bare_name(const text_reply_tools *tools, str text, siz
     *at = skip_name(text, *at);
     if (*at - from > TEXT_REPLY_NAME_MAX) return REPLY_NO;
     if (*at == text.len) return REPLY_MORE;
-    return take_name(tools, reply_without_end_blanks((str){text.data + from, *at - from}), h);
+    return reply_take_name(tools, reply_without_end_blanks((str){text.data + from, *at - from}), h);
 }
 
 static bool skip_blanks(str text, size_t *at) {
@@ -281,7 +281,7 @@ static reply_verdict read_deepseek(const text_reply_tools *tools, str tag, str t
     str kind = {text.data + first, at - first};
     if (at - first > TEXT_REPLY_NAME_MAX) return REPLY_NO;
     if ((v = expect(text, &at, separator)) != REPLY_YES) return v;
-    if ((v = expect_arguments(text, at, h)) != REPLY_NO) return v == REPLY_YES ? take_name(tools, kind, h) : v;
+    if ((v = expect_arguments(text, at, h)) != REPLY_NO) return v == REPLY_YES ? reply_take_name(tools, kind, h) : v;
     if ((v = read_bare_name(tools, text, &at, h)) != REPLY_YES) return v;
     if ((v = expect(text, &at, STR("```json"))) == REPLY_MORE) return v;
     h->fenced = v == REPLY_YES;
@@ -347,6 +347,9 @@ reply_verdict reply_read_head(const text_reply_format *f, const text_reply_tools
     size_t at = 0;
     if (a->phase) return reply_read_object(tools, text, 0, !tag.len, a);
     a->head = (text_reply_head){0};
+    bool llama = f->family == TEXT_REPLY_FAMILY_LLAMA_JSON || str_is(tag, "<|python_tag|>");
+    size_t first = llama ? reply_skip_blank(text, 0) : text.len;
+    if (first < text.len && reply_is_identifier(text.data[first])) return reply_read_keywords(tools, text, &a->head);
     if (!tag.len) return reply_read_object(tools, text, 0, true, a);
     if (str_is(tag, "[TOOL_CALLS]")) return read_mistral(tools, text, a);
     switch (f->family) {
@@ -394,8 +397,8 @@ reply_verdict reply_read_channel(const text_reply_tools *tools, str text, text_r
     *kind = analysis ? TEXT_REPLY_REASONING : TEXT_REPLY_CONTENT;
     if (!name.len || !tools->n_slots) return REPLY_YES;
     *kind = TEXT_REPLY_CALL;
-    if ((v = take_name(tools, name, h)) != REPLY_YES) /* blanks may be in it */
-        v = take_name(tools, reply_without_end_blanks(header_words(header, to, "<")), h);
+    if ((v = reply_take_name(tools, name, h)) != REPLY_YES) /* blanks may be in it */
+        v = reply_take_name(tools, reply_without_end_blanks(header_words(header, to, "<")), h);
     if (v != REPLY_YES || (v = expect_arguments(text, h->end, h)) != REPLY_NO) return v;
     size_t end = h->end;
     return expect(text, &end, STR("<|")); /* no arguments: {} */

@@ -88,6 +88,8 @@ reply_verdict reply_skip_member(str text, size_t at, text_reply_ahead *a);
 /* A message's header, up to its text (gpt-oss): what kind it is, or a call's head. */
 reply_verdict reply_read_channel(const text_reply_tools *tools, str text, text_reply_kind *kind, text_reply_head *h);
 
+reply_verdict reply_take_name(const text_reply_tools *tools, str name, text_reply_head *h);
+
 /* A fence's first line at text, and the blanks behind it: ```json */
 reply_verdict reply_read_fence(str text, size_t *len);
 
@@ -97,6 +99,7 @@ enum reply_state {
     REPLY_TEXT, REPLY_THOUGHT,
     REPLY_ARGS, REPLY_QUOTED, REPLY_BROKEN, REPLY_AFTER, /* arguments: JSON, as the text of a string, no JSON */
     REPLY_XML, REPLY_XML_VALUE, REPLY_XML_STRING, REPLY_XML_JSON, REPLY_XML_REST, /* between arguments, and in one */
+    REPLY_KEYWORD, REPLY_KEYWORD_STRING, REPLY_KEYWORD_LIST, REPLY_KEYWORD_REST,            /* as these */
 };
 
 void reply_put(text_reply *r, text_reply_kind kind, str text);
@@ -119,6 +122,15 @@ size_t reply_step_after(text_reply *r, str w, bool last);
 reply_verdict reply_is_close(const text_reply *r, str w, size_t *len);
 /* Whether a tag that may have been meant to close a call did: nothing follows it but another call. */
 reply_verdict reply_is_end(const text_reply *r, str w, bool last);
+
+/* ---- reply_keywords.c ---- */
+
+bool reply_is_identifier(char c);
+/* name.call( and a first keyword, or the end. */
+reply_verdict reply_read_keywords(const text_reply_tools *tools, str text, text_reply_head *h);
+void reply_keywords_begin(text_reply *r, str name);
+size_t reply_keywords_step(text_reply *r, str w, bool last);
+void reply_keywords_cut(text_reply *r);
 
 /* ---- reply_xml.c ---- */
 

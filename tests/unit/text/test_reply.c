@@ -239,6 +239,14 @@ static void test_work(void **state) {
         {TEXT_REPLY_FAMILY_QWEN_XML, "<function=tool_1>", "<parameter=any>1</parameter>"},
         {TEXT_REPLY_FAMILY_GLM, "<tool_call>tool_1\n", "<arg_key>a</arg_key><arg_value>1</arg_value>"},
         {TEXT_REPLY_FAMILY_LLAMA_JSON, "{", "\"type\": \"function\", "},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "", "tool_1.call(\n"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "", "tool_1.call()"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "", "tool_1"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "tool_1.call(any=\"", "\", abcdefg"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "tool_1.call(any=\"", "\"    "},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "tool_1.call(any=", "[1,"},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "tool_1.call(", "any=123456789, "},
+        {TEXT_REPLY_FAMILY_LLAMA_JSON, "tool_1.call(any=", "("},
         {TEXT_REPLY_FAMILY_HARMONY, "", "<|start|>assistantassistant"},
         {TEXT_REPLY_FAMILY_HARMONY, "", "<|channel|>commentary to=functions.tool_1 "},
     };
@@ -434,6 +442,32 @@ static void test_llama(void **state) {
     expect(L, "{\"name\": \"now\", \"parameters\": {}}; {\"name\": \"now\", \"parameters\": null}; so", "{now|{}}{now|{}}; so");
     expect(L, "<|python_tag|>brave.call(query=\"x\")", "<|python_tag|>brave.call(query=\"x\")");
     expect(L, "{\"answer\": 42}", "{\"answer\": 42}");
+    /* built-in tools */
+    expect(L, "<|python_tag|>get_weather.call(city=\"Rome\")", CALLED);
+    expect(L, "get_weather.call(city=\"Rome\")", CALLED);
+    expect(L, "<|python_tag|> get_weather.call( city = 'Rome' ,days=3, metric=True, note=None, tags=[\"a)\", \"b\"] )",
+           "{get_weather|{\"city\": \"Rome\", \"days\": 3, \"metric\": true, \"note\": null, \"tags\": [\"a)\", \"b\"]}}");
+    expect(L, "get_weather.call(days=\"3\", any=2.5, unit=\"C\")", "{get_weather|{\"days\": 3, \"any\": 2.5, \"unit\": \"C\"}}");
+    expect(L, "get_weather.call(days=\"a few\", city=7)", "{get_weather|{\"days\": \"a few\", \"city\": 7}}");
+    expect(L, "now.call()\nget_weather.call(city=\"Rome\")", "{now|{}}" CALLED);
+    expect(L, "get_weather.call(city=\"say \"x\", \\\"y\\\"\n(z) it's\")", "{get_weather|{\"city\": \"say \\\"x\\\", \\\"y\\\"\\n(z) it's\"}}");
+    expect(L, "get_weather.call(city='a \"b\" \\'c\\'')", "{get_weather|{\"city\": \"a \\\"b\\\" 'c'\"}}");
+    expect(L, "get_weather.call(city=Rome, days=1) so", "{get_weather|{\"city\": Rome, days=1}!} so");
+    expect(L, "get_weather.call(city=\"Rome\", \"x\") so", "{get_weather|{\"city\": \"Rome\\\", \\\"x\"}} so");
+    expect(L, "get_weather.call(tags=[\"a\", True], days=1) so", "{get_weather|{\"tags\": [\"a\", True], days=1}!} so");
+    expect(L, "get_weather.call(city=\"Ro", "{get_weather|{\"city\": \"Ro>");
+    expect(L, "get_weather.call(city=\"Rome\"", "{get_weather|{\"city\": \"Rome\">");
+    expect(L, "get_weather.call(city=\"Rome\", da", "{get_weather|{\"city\": \"Rome\">");
+    expect(L, "get_weather.call(days=3", "{get_weather|{\"days\": 3>");
+    expect(L, "get_weather.call(city=", "get_weather.call(city=");
+    static const char *const texts[] = {
+        "<|python_tag|>other.call(query=\"x\")", "other.call(query=\"x\")", "get_weather.call(1)", "get_weather.call(a == b)", "get_weather.call is it",
+        "get_weather", "now.callable()", "Use get_weather.call(city=\"Rome\")", "<|python_tag|>import os\nprint(1)", "Hello", "So I say.",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) expect(L, texts[i], texts[i]);
+    expect(L, "now.call()\nDone", "{now|{}}Done");
+    expect(TEXT_REPLY_FAMILY_GENERIC, "<|python_tag|>now.call()", "{now|{}}");
+    expect(TEXT_REPLY_FAMILY_HERMES, "now.call()", "now.call()");
     expect(L, "Sure. <|python_tag|>{\"name\": \"now\", \"parameters\": {}}", "Sure. {now|{}}");
 }
 

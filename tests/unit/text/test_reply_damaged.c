@@ -230,6 +230,7 @@ static const struct {
     {QWEN, TAGGED(CITY "</parameter>\n" DAYS "</parameter>\n<parameter=tags>\n[\"a\", 1]\n</parameter>\n</function>\n</tool_call>"), {"</tool_call>"}},
     {LLAMA, "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Rome\"}}; {\"name\": \"now\", \"parameters\": {}}", {"</function>"}},
     {LLAMA, "<|python_tag|>{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Rome\"}}", {"</function>"}},
+    {LLAMA, "<|python_tag|>get_weather.call(city=\"Rome\", days=3)", {"</function>"}},
     {MISTRAL, "Ok.[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Rome\"}, \"id\": \"abcdefghi\"}]", {"[/TOOL_CALLS]"}},
     {MISTRAL, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Rome\"}[TOOL_CALLS]now[ARGS]{}", {"[/TOOL_CALLS]"}},
     {HARMONY, "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"Rome\"}<|call|>",
@@ -246,7 +247,7 @@ static const struct {
  * as a string has them. */
 static bool is_said(int family, char *arguments, const char *reply) {
     char escaped[2048], *rest = arguments, *to = escaped;
-    const char *ends = family == QWEN || family == GLM ? "\"{}[]:,\\\n\x01" : "\x01";
+    const char *ends = family == QWEN || family == GLM || strstr(reply, ".call") ? "\"{}[]:,\\\n\x01" : "\x01";
     for (const char *from = reply; *from; from++) {
         if (*from == '\n') *to++ = '\\';
         *to++ = *from == '\n' ? 'n' : *from;
