@@ -102,6 +102,13 @@ static bool is_of_elsewhere(str type) {
     return str_ends(type, STR("_call")) || str_ends(type, STR("_call_output"));
 }
 
+/* An item that says something, by a type that may be mistyped, or that stands where it cannot be read. */
+static bool says_something(const item_fields *f) {
+    bool part = str_starts(f->type, STR("input_")) || str_starts(f->type, STR("output_")) || str_is(f->type, "text");
+    return part || !f->type.len || f->role != UINT32_MAX || f->content.len || f->arguments.len || f->input.len ||
+           f->output.len;
+}
+
 static bool add_message(chat *c, const item_fields *f, const char *path, err *e) {
     char at[FIELD_PATH_BYTES];
     if (f->role == UINT32_MAX) return err_set(e, ERR_INVALID, "'%s.role' is missing", path);
@@ -121,7 +128,7 @@ bool responses_on_item(void *ctx, const field_item *item, err *e) {
     if (str_is(f.type, "function_call_output") || str_is(f.type, "custom_tool_call_output"))
         return add_result(c, &f, item->path, e);
     if (str_is(f.type, "reasoning")) return true; /* thoughts of earlier turns are not shown again */
-    if (is_of_elsewhere(f.type)) return chat_leave_out(c, "input.", f.type), true;
+    if (is_of_elsewhere(f.type) || !says_something(&f)) return chat_leave_out(c, "input.", f.type), true;
     return err_set(e, ERR_INVALID,
                    "'%s.type' is '%.*s'; it must be message, function_call, custom_tool_call, an output of one, "
                    "reasoning, or what another server's tool has left",

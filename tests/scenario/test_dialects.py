@@ -396,7 +396,16 @@ def items_that_other_servers_leave_in_a_conversation():
         expect(ask(s, "/v1/responses", input=kept, tools=[PATCH, GIT], max_output_tokens=4).json()["usage"]["input_tokens"], r.json()["usage"]["input_tokens"])
         r = ask(s, "/v1/responses", 400, input=[{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}])
         check("input_image" in r.json()["error"]["message"], r.body)
-        ask(s, "/v1/responses", 400, input=[{"type": "mesage", "role": "user", "content": "x"}])
+        # of types that nobody knows: what says nothing is left out, what says something is refused
+        said = [{"role": "user", "content": "Hi"}]
+        r = ask(s, "/v1/responses", input=said + [{"type": "ghost_snapshot", "ghost_commit": {"id": "a", "parent": None}}], max_output_tokens=1)
+        expect(r.headers["x-plimsoll-ignored"], "input.ghost_snapshot")
+        expect(r.json()["usage"]["input_tokens"], ask(s, "/v1/responses", input=said, max_output_tokens=1).json()["usage"]["input_tokens"])
+        for item in ({"type": "mesage", "role": "user", "content": "x"}, {"type": "mesage", "content": "x"}, {"type": "functioncall", "name": "f", "call_id": "c", "arguments": "{}"},
+                     {"type": "function_output", "call_id": "c", "output": "x"}, {"type": "input_text", "text": "x"}, {"type": "input_image", "image_url": "x"}, {"type": ""}):
+            error = ask(s, "/v1/responses", 400, input=said + [item]).json()["error"]
+            expect(error["param"], "input[1].type", json.dumps(item))
+        check("is empty" in ask(s, "/v1/responses", 400, input=[{"type": "ghost_snapshot"}]).json()["error"]["message"], "nothing is left")
 
 
 @test
