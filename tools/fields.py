@@ -24,7 +24,7 @@ Written by `tools/fields.py` from the tables in `src/api`; a test says when they
 
 **yes**: it works. **no effect**: its type is checked, and nothing that is said depends on it. **refused**: a 400 names it, unless its value asks for nothing
 (null, false, 0, empty, or the number that is usual). **named**: nobody here knows it; it is let pass, and named in the response header `X-Plimsoll-Ignored` and
-once in the log. `/generate`, whose fields are all our own, refuses what it does not know.
+once in the log. **not done**: it is known, its type is checked, and what it asks for is not done; it is named as those are. `/generate`, whose fields are all our own, refuses what it does not know.
 
 Tools: those marked `defer_loading` are told to the model at once, as nobody here searches for tools. A custom tool's input is held to its `regex` where a call is
 forced; a grammar of `lark` is told to the model and named as not kept to. A value between tags (Qwen Coder's, GLM's) that is no JSON is a string. Arguments that are
@@ -71,7 +71,7 @@ def fields(file, name, expand):
             out[m.group(2)] = "refused" if m.group(1).startswith("REFUSED") else "no effect"
         else:
             rest = m.group(4)
-            out[m.group(3)] = "refused" if "FIELD_REFUSED" in rest else "no effect" if "FIELD_CHECKED" in rest or "FIELD_IGNORED" in rest else "yes"
+            out[m.group(3)] = "refused" if "FIELD_REFUSED" in rest else "not done" if "FIELD_NAMED" in rest else "no effect" if "FIELD_CHECKED" in rest or "FIELD_IGNORED" in rest else "yes"
     return {n: "refused" if n in REFUSED_LATER else w for n, w in out.items()}
 
 

@@ -44,7 +44,8 @@ static bool describe(chat *c, str *description, str *parameters, str format, err
     if (!f.definition.len) return true;
     if (str_is(f.syntax, "regex") && !hold_to_regex(c, f.definition, parameters, e)) return false;
     if (parameters->data == plain.data && c->ignored)
-        shared_fields_ignore(c->ignored, "tools.format.", f.syntax.len ? f.syntax : STR("definition"));
+        shared_fields_ignore(c->ignored, "tools.format.", f.syntax.len ? f.syntax : STR("definition"),
+                             "which is told to the model, and not kept to");
     str parts[] = {*description, description->len ? STR("\n\n") : STR(""), STR("The input follows this grammar ("),
                    f.syntax.len ? f.syntax : STR("any"), STR("):\n"), f.definition};
     return chat_make_text(c, description, parts, sizeof parts / sizeof *parts, e);

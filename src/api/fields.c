@@ -24,6 +24,7 @@ typedef struct reader {
     size_t from;      /* where that value begins in source */
     int text_depth;   /* only FIELD_CUSTOM and FIELD_REFUSED look into what a value holds */
     bool skipping;    /* the value of an unknown or ignored field */
+    bool named;       /* FIELD_NAMED: somebody has been told */
 } reader;
 
 const char *fields_kind_name(json_kind k) {
@@ -172,7 +173,7 @@ static bool pass_unknown(reader *r, str key, err *e) {
     if (!more) return true;
     if (++r->n_unknown > FIELDS_UNKNOWN_MAX)
         return err_set(e, ERR_INVALID, "the body has more than %d fields that are not known", FIELDS_UNKNOWN_MAX);
-    if (more->unknown) more->unknown(more->ctx, r->in->path, key);
+    if (more->unknown) more->unknown(more->ctx, r->in->path, key, NULL);
     return true;
 }
 
@@ -180,6 +181,7 @@ static bool begin_field(reader *r, const json_event *ev, err *e) {
     const fields_more *more = r->in->more;
     void *target = r->target;
     r->text_depth = 1;
+    r->named = false;
     r->from = skip_to_value(r->source, (size_t)ev->end);
     r->now = find_row(r->table, r->n_fields, ev->text);
     if (r->now) {
@@ -224,6 +226,12 @@ static bool keep_json(reader *r, const json_event *ev, err *e) {
     return true;
 }
 
+static void name_field(reader *r) {
+    const fields_more *more = r->in->more;
+    r->named = true;
+    if (more && more->unknown) more->unknown(more->ctx, r->in->path, str_of(r->now->name), r->now->why);
+}
+
 static bool on_event(void *ctx, const json_event *ev, err *e) {
     reader *r = ctx;
     if (ev->depth == 0) {
@@ -242,6 +250,7 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
         return true;
     }
     if (r->now->use == FIELD_REFUSED) return check_refused(r, ev, e);
+    if (r->now->use == FIELD_NAMED && !r->named) name_field(r);
     switch (r->now->kind) {
     case FIELD_CUSTOM: return r->now->events(r->to, ev, ev->depth - 1, e);
     case FIELD_OBJECT:

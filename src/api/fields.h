@@ -30,6 +30,7 @@ typedef enum field_kind {
 typedef enum field_use {
     FIELD_WORKS,
     FIELD_CHECKED, /* of no consequence for what is said: its type is checked, its value goes nowhere */
+    FIELD_NAMED,   /* as that, but what it asks for is not done: whoever is told of unknown names is told why */
     FIELD_REFUSED, /* unless it asks for nothing: a number from low to high, and of FIELD_ANY null, false, "", [], {} */
 } field_use;
 
@@ -44,18 +45,18 @@ typedef struct field {
     field_events *events;     /* FIELD_CUSTOM */
     const char *const *words; /* FIELD_WORD: all that are allowed, NULL at the end */
     field_use use;
-    const char *why; /* FIELD_REFUSED: what is said of it, behind its name */
+    const char *why; /* FIELD_REFUSED, FIELD_NAMED: what is said of it, behind its name */
 } field;
 
 enum { FIELDS_MAX = 64, FIELDS_MORE_MAX = 192, FIELDS_UNKNOWN_MAX = 1024, FIELD_PATH_BYTES = 96 };
 
 /* Rows that several tables share, looked at after an object's own; and who is told of names that are in neither, of
- * which there may be FIELDS_UNKNOWN_MAX at most. */
+ * which there may be FIELDS_UNKNOWN_MAX at most, and of FIELD_NAMED; why: NULL of the former. */
 typedef struct fields_more {
     const field *rows;
     size_t n_rows;
     void *target;
-    void (*unknown)(void *ctx, const char *path, str name);
+    void (*unknown)(void *ctx, const char *path, str name, const char *why);
     void *ctx;
 } fields_more;
 

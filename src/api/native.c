@@ -210,7 +210,7 @@ static bool set_grammar(native_request *x, err *e) {
 
 static bool parse(api *a, str body, native_request *x, err *e) {
     request_begin(a, &x->q);
-    fields_more more = {.rows = shared_fields, .n_rows = shared_fields_count, .target = &x->q};
+    fields_more more = {shared_fields, shared_fields_count, &x->q, shared_fields_ignore, &x->q.ignored};
     fields_in in = {x->c.in.parser, x->c.in.texts, "", &more};
     if (!fields_parse_in(&in, body, fields, N_FIELDS, false, x, NULL, e)) return false;
     in.more = NULL;

@@ -421,7 +421,9 @@ typedef struct form_fields {
 } form_fields;
 
 static const char *const formats[] = {"text", "json_object", "json_schema", NULL};
-static const field text_rows[] = {{"format", FIELD_OBJECT, offsetof(form_fields, format)}};
+static const field text_rows[] = {
+    {"format", FIELD_OBJECT, offsetof(form_fields, format)},
+    {"verbosity", FIELD_WORD, .words = verbosities, .use = FIELD_NAMED, .why = VERBOSITY_WHY}};
 static const field format_rows[] = {{"type", FIELD_WORD, offsetof(form_fields, type), .words = formats},
                                     {"schema", FIELD_OBJECT, offsetof(form_fields, schema)},
                                     {"name", FIELD_STRING, offsetof(form_fields, name)},

@@ -30,6 +30,8 @@ static bool on_modalities(void *target, const json_event *ev, int depth, err *e)
 /* What leaves thoughts within the text ("none", "raw") cannot be had: they come apart. */
 static const char *const reasoning_formats[] = {"auto", "hidden", "parsed", "deepseek", "deepseek-legacy", NULL};
 
+const char *const verbosities[] = {"low", "medium", "high", NULL};
+
 const field shared_fields[] = {
     /* other names of what there is */
     {"repetition_penalty", FIELD_FLOAT, ALSO(repetition_penalty), 0.01, 100},
@@ -125,7 +127,6 @@ const field shared_fields[] = {
     REFUSED("lora_request", "is given: this server has no adapters"),
     REFUSED("audio", "is given: this model says nothing but text"),
     REFUSED("images", "is given: this model does not see"),
-    REFUSED("web_search_options", "is given: this server searches nothing"),
     REFUSED("functions", "is given: say it with 'tools'"),
     REFUSED("function_call", "is given: say it with 'tool_choice'"),
     REFUSED("background", "is given: this server answers while the client waits"),
@@ -144,6 +145,9 @@ const field shared_fields[] = {
     REFUSED("input_prefix", "is given: this server does not fill in the middle"),
     REFUSED("input_suffix", "is given: this server does not fill in the middle"),
     REFUSED("input_extra", "is given: this server does not fill in the middle"),
+    /* let pass, and named */
+    {"web_search_options", FIELD_OBJECT, .use = FIELD_NAMED, .why = "which nobody here can run: it is left out"},
+    {"verbosity", FIELD_WORD, .words = verbosities, .use = FIELD_NAMED, .why = VERBOSITY_WHY},
     {"modalities", FIELD_CUSTOM, .events = on_modalities},
     /* of no consequence for what is said */
     CHECKED("store", FIELD_BOOL),
@@ -200,14 +204,13 @@ static bool is_listed(const ignored_names *x, const char *text) {
     return false;
 }
 
-static void list(ignored_names *x, const char *path, str name, bool left_out) {
+static void list(ignored_names *x, const char *path, str name, const char *what, const char *why) {
     char text[96];
     int n = snprintf(text, sizeof text, "%s%.*s", path, (int)(name.len < 48 ? name.len : 48), name.data);
     for (int i = 0; i < n && i < (int)sizeof text - 1; i++)
         if (!text[i] || !is_plain(text[i])) text[i] = '?';
     if (is_new(x->a, str_of(text)))
-        log_info("api", "a request has %s '%s', which %s%s", left_out ? "the tool or item" : "the field", text,
-                 left_out ? "nobody here can run or look up: it is left out" : "nobody here knows: it is let pass",
+        log_info("api", "a request has %s '%s', %s%s", what, text, why,
                  x->a->n_ignored == API_IGNORED_MAX ? " (no more of them are logged)" : "");
     if (is_listed(x, text)) return;
     size_t len = strlen(text);
@@ -218,10 +221,10 @@ static void list(ignored_names *x, const char *path, str name, bool left_out) {
     x->len += (size_t)snprintf(x->text + x->len, sizeof x->text - x->len, "%s%s", x->n++ ? ", " : "", text);
 }
 
-void shared_fields_ignore(void *ctx, const char *path, str name) {
-    list(ctx, path, name, false);
+void shared_fields_ignore(void *ctx, const char *path, str name, const char *why) {
+    list(ctx, path, name, "the field", why ? why : "which nobody here knows: it is let pass");
 }
 
 void shared_fields_leave_out(ignored_names *x, const char *where, str name) {
-    list(x, where, name, true);
+    list(x, where, name, "the tool or item", "which nobody here can run or look up: it is left out");
 }

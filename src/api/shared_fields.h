@@ -21,8 +21,8 @@ typedef struct ignored_names {
     char text[192];
 } ignored_names;
 
-/* For fields_more.unknown; ctx: an ignored_names. */
-void shared_fields_ignore(void *ctx, const char *path, str name);
+/* For fields_more.unknown; ctx: an ignored_names. why: "which …"; NULL: nobody here knows the name. */
+void shared_fields_ignore(void *ctx, const char *path, str name, const char *why);
 
 /* A tool or an item that is left out of the prompt: where: "tools.", "input.". */
 void shared_fields_leave_out(ignored_names *x, const char *where, str name);
@@ -47,6 +47,9 @@ typedef struct shared_values {
     bool guided_json_object;
     str stop_ids, bad_words, allowed_ids, dry_breakers, samplers; /* JSON */
 } shared_values;
+
+extern const char *const verbosities[];
+#define VERBOSITY_WHY "which has no effect: ask the model for short or long answers in words"
 
 extern const field shared_fields[];
 extern const size_t shared_fields_count;

@@ -70,7 +70,8 @@ bool thinking_read(chat *c, api_request *q, err *e) {
     bool thinks = c->a->model.reply.thinks, own = budget == BUDGET_UNSAID;
     if (!own) c->budget = budget < 0 ? 0 : (uint64_t)budget + 1;
     if (!c->budget) return true;
-    if (!thinks && own && c->ignored) shared_fields_ignore(c->ignored, "", str_of(name));
+    if (!thinks && own && c->ignored)
+        shared_fields_ignore(c->ignored, "", str_of(name), "which has no effect: this model does not think");
     if (!thinks && !own && c->budget > 1)
         return err_set(e, ERR_INVALID, "'%s' is given; this model does not think", name);
     if (!thinks) c->budget = 0;

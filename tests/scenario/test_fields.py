@@ -41,7 +41,7 @@ def refusal(r):
 def what_cannot_be_had_is_refused_by_name_in_every_dialect():
     wrong = {"use_beam_search": True, "best_of": 2, "length_penalty": 0.8, "prompt_logprobs": 0, "logits_processors": ["x"], "lora": [{"id": 0}],
              "modalities": ["text", "audio"], "audio": {"voice": "v"}, "background": True, "structural_tag": {"a": 1}, "chat_template": "{{ x }}",
-             "post_sampling_probs": True, "web_search_options": {"a": 1}, "functions": [{"name": "f"}], "return_token_ids": True}
+             "post_sampling_probs": True, "functions": [{"name": "f"}], "return_token_ids": True}
     with Server() as s:
         for path in ROUTES:
             for name, value in wrong.items():
@@ -75,6 +75,20 @@ def fields_of_no_consequence_have_their_type():
             for name in right:
                 wrong = 5 if not isinstance(right[name], int) or isinstance(right[name], bool) else "five"
                 check("'%s'" % name in refusal(ask(s, path, 400, **{name: wrong})), "%s of a wrong type at %s" % (name, path))
+
+
+@test
+def what_is_known_and_not_done_is_named():
+    with Server() as s:
+        for path in ROUTES:
+            for more in ({"web_search_options": {}}, {"web_search_options": {"search_context_size": "low"}}, {"verbosity": "low"}):
+                expect(ask(s, path, **more).headers.get("x-plimsoll-ignored"), list(more)[0], path)
+            expect(ask(s, path, web_search_options=None, verbosity=None).headers.get("x-plimsoll-ignored"), None, path)
+            check("'verbosity'" in refusal(ask(s, path, 400, verbosity="x")), "a word that is none at " + path)
+            check("'web_search_options'" in refusal(ask(s, path, 400, web_search_options=5)), "of a wrong type at " + path)
+        expect(ask(s, "/v1/responses", text={"verbosity": "high"}).headers.get("x-plimsoll-ignored"), "text.verbosity")
+        log = s.log()
+        expect([log.count(t) for t in ("'verbosity', which has no effect", "'web_search_options', which nobody here can run", "'text.verbosity', which has no effect")], [1, 1, 1])
 
 
 @test

@@ -342,7 +342,8 @@ typedef struct shared_target {
     char unknown[64];
 } shared_target;
 
-static void on_unknown(void *ctx, const char *path, str name) {
+static void on_unknown(void *ctx, const char *path, str name, const char *why) {
+    assert_null(why);
     shared_target *s = ctx;
     s->n_unknown++;
     snprintf(s->unknown, sizeof s->unknown, "%s%.*s", path, (int)name.len, name.data);
