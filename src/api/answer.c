@@ -121,7 +121,8 @@ void api_generate_all(api *a, http_request *r, const dialect *d, const sched_req
     err e = {0};
     answer *x = take_answer(a);
     if (!x) {
-        err_set(&e, ERR_BUSY, "%u answers are in work already", a->config.max_active);
+        uint32_t most = a->config.max_active;
+        err_set(&e, ERR_BUSY, "%u %s in work already", most, most == 1 ? "answer is" : "answers are");
         api_refuse(a, r, d, &e);
         return;
     }

@@ -260,6 +260,12 @@ static bool on_event(void *ctx, const json_event *ev, err *e) {
     }
 }
 
+/* What is JSON, but not to be read: the value at hand is why. Broken JSON has no field to be blamed. */
+static bool is_beyond_reading(const err *e) {
+    return e->code == ERR_INVALID && !strncmp(e->message, "at byte", 7) &&
+           (strstr(e->message, ": nested deeper") || strstr(e->message, ": number out of range"));
+}
+
 bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n_fields, bool allow_unknown,
                      void *target, uint64_t *seen, err *e) {
     CHECK(n_fields <= FIELDS_MAX && (!in->more || in->more->n_rows <= FIELDS_MORE_MAX));
@@ -271,6 +277,7 @@ bool fields_parse_in(const fields_in *in, str text, const field *table, size_t n
                 .target = target,
                 .text_depth = 1};
     bool ok = json_parse_outer(in->parser, text, &r.text_depth, on_event, &r, e);
+    if (!ok && r.now && is_beyond_reading(e)) err_prefix(e, "'%s%s': ", in->path, r.now->name);
     if (seen) *seen = r.seen[0];
     return ok;
 }

@@ -8,6 +8,8 @@
 
 #include "base/check.h"
 
+#define NO_MEMORY "there is no memory left to read JSON with; try again when other requests have ended"
+
 /* A literal of more digits says nothing that a double could hold. */
 enum { NUMBER_LIMIT_BYTES = 512, ROOM_BYTES = 1024 };
 
@@ -82,7 +84,7 @@ static void *yajl_take(void *ctx, size_t bytes) {
         return inside + 1;
     }
     block *b = alloc_bytes(r->alloc, sizeof *b + bytes);
-    if (!b) refuse(r, ERR_MEMORY, "out of memory");
+    if (!b) refuse(r, ERR_MEMORY, NO_MEMORY);
     *b = (block){.next = r->blocks, .bytes = sizeof *b + bytes};
     relink(r, b);
     return b + 1;
@@ -102,7 +104,7 @@ static void *yajl_grow(void *ctx, void *p, size_t bytes) {
         return memcpy(yajl_take(ctx, bytes), p, old < bytes ? old : bytes);
     }
     block *grown = r->alloc->resize(r->alloc->ctx, b, b->bytes, sizeof *b + bytes);
-    if (!grown) refuse(r, ERR_MEMORY, "out of memory");
+    if (!grown) refuse(r, ERR_MEMORY, NO_MEMORY);
     grown->bytes = sizeof *b + bytes;
     relink(r, grown);
     return grown + 1;
@@ -365,7 +367,7 @@ bool json_parse_outer(const base_alloc *alloc, str text, const int *text_depth, 
     if (text_depth && !utf8_valid(text))
         return err_set(e, ERR_INVALID, "the text is not valid UTF-8");
     json_reader *r = json_reader_new(alloc, SIZE_MAX, on_event, ctx);
-    if (!r) return err_set(e, ERR_MEMORY, "no memory for a JSON reader");
+    if (!r) return err_set(e, ERR_MEMORY, NO_MEMORY);
     r->text_depth = text_depth;
     bool good = json_reader_feed(r, text, e) && json_reader_finish(r, e);
     json_reader_free(r);

@@ -28,12 +28,12 @@ void engine_sampling_default(engine_sampling *s) {
 
 static bool in_range(const char *name, double v, double low, double high, err *e) {
     if (v >= low && v <= high) return true; /* NaN fails */
-    return err_set(e, ERR_INVALID, "%s is %g; it must be %g to %g", name, v, low, high);
+    return err_set(e, ERR_INVALID, "'%s' is %g; it must be %g to %g", name, v, low, high);
 }
 
 static bool is_token(const char *name, int32_t id, uint32_t n_vocab, err *e) {
     if (id >= 0 && (uint32_t)id < n_vocab) return true;
-    return err_set(e, ERR_INVALID, "%s names token %d; the vocabulary has %u", name, id, n_vocab);
+    return err_set(e, ERR_INVALID, "'%s' names token %d; the vocabulary has %u", name, id, n_vocab);
 }
 
 static bool check_ids(const engine_sampling *s, uint32_t n_vocab, err *e) {
@@ -53,10 +53,10 @@ bool engine_sampling_check(const engine *en, const engine_sampling *s, err *e) {
     uint32_t n_vocab = en->hparams.n_vocab;
     for (uint32_t i = 0; i < s->n_bias; i++) {
         if (s->bias[i].token < 0 || (uint32_t)s->bias[i].token >= n_vocab)
-            return err_set(e, ERR_INVALID, "logit_bias names token %d; the vocabulary has %u", s->bias[i].token,
+            return err_set(e, ERR_INVALID, "'logit_bias' names token %d; the vocabulary has %u", s->bias[i].token,
                            n_vocab);
         if (!(s->bias[i].bias >= -100 && s->bias[i].bias <= 100) && s->bias[i].bias != -INFINITY)
-            return err_set(e, ERR_INVALID, "logit_bias of token %d is %g; it must be -100 to 100", s->bias[i].token,
+            return err_set(e, ERR_INVALID, "'logit_bias' of token %d is %g; it must be -100 to 100", s->bias[i].token,
                            (double)s->bias[i].bias);
     }
     return in_range("temperature", (double)s->temperature, 0, 100, e) &&

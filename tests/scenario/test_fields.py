@@ -328,6 +328,20 @@ def logit_bias_of_every_shape():
             check("a" not in said(ask(s, path, logit_bias=[["a", False], [" a", -100]])).split(), "a text is banned")
             for wrong in ([[300]], [300, 1], [[300, 1, 2]], [["", 1]], [[1.5, 1]], [[300, True]], [[300, "1"]], [[[300], 1]], "x", 5, {"300": True}, {"a": 1}, [[-1, 1]], [["x" * 300, 1]], [{"300": 1}]):
                 check("logit_bias" in refusal(ask(s, path, 400, logit_bias=wrong)), "%s with %s" % (path, wrong))
+            for wrong in ("x", {"300": 1000}, {"300": -1000}, {"99999999": 1}, [[99999999, 1]], {"a": 1}, {str(i): 1 for i in range(1000)}):
+                expect(ask(s, path, 400, logit_bias=wrong).json()["error"]["param"], "logit_bias", path)
+
+
+@test
+def what_is_json_and_cannot_be_read_names_its_field():
+    deep = "[" * 400 + "]" * 400
+    with Server() as s:
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
+            for text, param in (('{"metadata": {"a": %s}}' % deep, "metadata"), ('{"user": "x", "tools": %s}' % deep, "tools" if path != "/v1/completions" else None),
+                                ('{"logit_bias": {"5": 1e999}}', "logit_bias"), ('{"max_tokens": 1, "seed": 1e999}', "seed"),
+                                ('{"user": "x", "zq": %s}' % deep, None), ('{"user": "x", "seed": 1, ', None), ('{"metadata": {]', None)):
+                r = s.request("POST", path, text, {"Content-Type": "application/json"})
+                expect((r.status, r.json()["error"]["param"]), (400, param), path + " " + text[:40])
 
 
 @test

@@ -346,11 +346,18 @@ static void test_oom_everywhere(void **state) {
                 read = json_reader_feed(r, (str){text.data + i, i + 5 < text.len ? 5 : text.len - i}, &e);
             assert_false(read); /* of the trailing garbage at the latest */
             assert_int_equal(e.code, a.calls >= n ? ERR_MEMORY : ERR_INVALID);
+            assert_true(e.code != ERR_MEMORY || strstr(e.message, "no memory left to read JSON with; try again"));
             good = a.calls < n;
             json_reader_free(r);
         }
         assert_int_equal(a.outstanding_bytes, 0);
     }
+    test_alloc none;
+    err e = {0};
+    test_alloc_init(&none, 1);
+    assert_false(json_parse(&none.alloc, STR("[]"), on_event, &(trace){0}, &e));
+    assert_int_equal(e.code, ERR_MEMORY);
+    assert_true(strstr(e.message, "no memory left to read JSON with; try again"));
     assert_true(n > 4); /* the reader, its buffer, what that grows by */
 }
 

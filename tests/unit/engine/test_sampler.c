@@ -785,7 +785,7 @@ static void checks(void **state) {
         assert_int_equal(e.code, ERR_INVALID);                                                                         \
         if (!strstr(e.message, name)) fail_msg("%s", e.message);                                                       \
     } while (0)
-    REFUSES(s.temperature = -0.1f, "temperature is -0.1");
+    REFUSES(s.temperature = -0.1f, "'temperature' is -0.1");
     REFUSES(s.temperature = 101, "temperature");
     REFUSES(s.temperature = NAN, "temperature");
     REFUSES(s.top_k = -2, "top_k");
@@ -796,7 +796,7 @@ static void checks(void **state) {
     REFUSES(s.mirostat_eta = NAN, "mirostat_eta");
     REFUSES(s.dry_base = 0.9f, "dry_base");
     REFUSES(s.dry_last_n = -2, "dry_penalty_last_n");
-    REFUSES((s.n_stop_ids = 1, s.ids[0] = 100), "stop_token_ids names token 100");
+    REFUSES((s.n_stop_ids = 1, s.ids[0] = 100), "'stop_token_ids' names token 100");
     REFUSES((s.n_stop_ids = 1, s.ids[0] = 5, s.n_bad_ids = 3, s.ids[1] = 2, s.ids[2] = 1, s.ids[3] = -1), "bad_words");
     REFUSES((s.n_allowed = 2, s.ids[0] = 1, s.ids[1] = 1000), "allowed_token_ids");
     REFUSES(s.top_p = 1.01f, "top_p");
@@ -808,9 +808,9 @@ static void checks(void **state) {
     REFUSES(s.presence_penalty = -INFINITY, "presence_penalty");
     REFUSES(s.repeat_last_n = 4097, "repeat_last_n");
     REFUSES(s.top_logprobs = 21, "top_logprobs");
-    REFUSES((s.n_bias = 1, s.bias[0] = (engine_bias){100, 1}), "token 100; the vocabulary has 100");
+    REFUSES((s.n_bias = 1, s.bias[0] = (engine_bias){100, 1}), "'logit_bias' names token 100; the vocabulary has 100");
     REFUSES((s.n_bias = 1, s.bias[0] = (engine_bias){-1, 1}), "token -1");
-    REFUSES((s.n_bias = 2, s.bias[1] = (engine_bias){1, NAN}), "logit_bias of token 1");
+    REFUSES((s.n_bias = 2, s.bias[1] = (engine_bias){1, NAN}), "'logit_bias' of token 1");
     REFUSES((s.n_bias = 1, s.bias[0] = (engine_bias){1, INFINITY}), "logit_bias");
     engine_sampling_default(&s);
     s.n_bias = 1, s.bias[0] = (engine_bias){99, -INFINITY};
