@@ -31,6 +31,9 @@ forced; a grammar of `lark` is told to the model and named as not kept to. A val
 no JSON come as they were written; where a dialect has an object for them (Anthropic's, Ollama's) there is no call, and what was written is the answer's text. In
 their streams a call comes when it is whole: what has gone out cannot be taken back, and their clients fail over half of it.
 
+`truncate_prompt_tokens`: the prompt's last so many tokens count; -1, or as many as it has and more: all of them. A prompt beyond the context is
+refused whatever it says.
+
 Budgets of thinking: after so many tokens the thought is ended, and the answer begins; 0: no thought; -1: no bound. Models that do not think refuse them by name,
 but for Anthropic's `thinking.budget_tokens`, which is named.
 

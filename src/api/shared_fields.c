@@ -41,7 +41,7 @@ const field shared_fields[] = {
     {"cache_prompt", FIELD_BOOL, AT(cache)},
     {"cache_salt", FIELD_STRING, ALSO(cache_salt)},
     {"n_probs", FIELD_U32, ALSO(n_probs), 0, SAMPLER_TOP_LOGPROBS_MAX},
-    {"truncate_prompt_tokens", FIELD_U32, ALSO(truncate_prompt), 1, UINT32_MAX},
+    {"truncate_prompt_tokens", FIELD_LIMIT, ALSO(truncate_prompt), -1, UINT32_MAX},
     /* the conversation's end, and its template */
     {"continue_final_message", FIELD_BOOL, ALSO(continue_final)},
     {"prefill", FIELD_ANY, ALSO(prefill)},

@@ -293,6 +293,20 @@ static bool check_keys(const row *r, const char *text, err *e) {
     }
 }
 
+/* A name may hold blanks, as files' do, and not begin or end with one. */
+static bool check_names(const row *r, const char *text, err *e) {
+    for (const char *at = text;; at++) {
+        size_t len = strcspn(at, ",");
+        if (!len || *at == ' ' || at[len - 1] == ' ')
+            return err_set(e, ERR_USAGE, "--%s is '%.40s'; names are separated by single commas, without blanks around "
+                                         "them, and none is empty", r->name, text);
+        for (size_t i = 0; i < len; i++)
+            if ((unsigned char)at[i] < 0x20 || at[i] == 0x7F)
+                return err_set(e, ERR_USAGE, "--%s holds a control character", r->name);
+        if (!*(at += len)) return true;
+    }
+}
+
 static bool set_value(cli_options *o, const row *r, const char *text, source from, err *e) {
     void *at = (char *)o + r->offset;
     double v = 0;
@@ -304,7 +318,10 @@ static bool set_value(cli_options *o, const row *r, const char *text, source fro
             return err_set(e, ERR_USAGE, "--%s takes true or false (yes, no, on, off, 1, 0), not '%.40s'", r->name,
                            text);
         break;
-    case KIND_TEXT: *(const char **)at = text; break;
+    case KIND_TEXT:
+        if (r->offset == AT(alias) && !check_names(r, text, e)) return false;
+        *(const char **)at = text;
+        break;
     case KIND_KEYS:
         if (!check_keys(r, text, e)) return false;
         *(const char **)at = text;

@@ -43,11 +43,15 @@ def a_prompt_over_the_context_is_refused_in_each_dialects_words():
 @test
 def a_prompt_over_the_context_is_not_cut_from_what_was_never_kept():
     with Server("-c", "512") as s:
-        for n in (100, 511, 600):
+        for n in (100, 511, 600, -1):
             e = ask(s, "/v1/completions", 400, prompt=[5] * 1000, truncate_prompt_tokens=n, max_tokens=1)["error"]
             expect(e["code"], "context_length_exceeded")
         u = ask(s, "/v1/completions", prompt=[5] * 400, truncate_prompt_tokens=100, max_tokens=1)["usage"]
         expect(u["prompt_tokens"], 100)
+        for n in (-1, 400, 511, 512, 513, 1 << 31):  # nothing to cut, and no more than there is
+            expect(ask(s, "/v1/completions", prompt=[5] * 400, truncate_prompt_tokens=n, max_tokens=1)["usage"]["prompt_tokens"], 400, str(n))
+        for n in (0, -2):
+            expect(ask(s, "/v1/completions", 400, prompt=[5] * 400, truncate_prompt_tokens=n, max_tokens=1)["error"]["param"], "truncate_prompt_tokens")
 
 
 @test

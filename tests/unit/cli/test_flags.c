@@ -226,6 +226,10 @@ static void refusals(void **state) {
     REFUSE(CLI_RUN, "--predict is -2", "-n", "-2");
     REFUSE(CLI_RUN, "--seed", "--seed", "1e17");
     REFUSE(CLI_SERVE, "--port is 65536", "--port", "65536");
+    static const char *const names[] = {"", ",", "a,", ",a", "a,,b", " ", "a, b", "a ,b", " a"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        REFUSE(CLI_SERVE, "names are separated by single commas", "--alias", names[i]);
+    REFUSE(CLI_SERVE, "--alias holds a control character", "--alias", "a\nb");
     REFUSE(CLI_SERVE, "--body-limit takes a size", "--body-limit", "much");
     REFUSE(CLI_SERVE, "--body-limit is 2G", "--body-limit", "2G");
     REFUSE(CLI_SERVE, "--body-limit is 1", "--body-limit", "1");
