@@ -53,6 +53,9 @@ const families = {
   'Llama 3': {
     template: turns('', unused('<|python_tag|>')), says: '{"name": "get_weather", "parameters": {"city": "Rome", "days": 2}}; {"name": "now", "parameters": {}}', text: '', calls: [rome, now],
   },
+  'Llama 3, built-in': {
+    template: turns('', unused('<|python_tag|>')), says: '<|python_tag|>get_weather.call(city="Rome", days=2)', text: '', calls: [rome],
+  },
   Mistral: {
     template: turns('', unused('[TOOL_CALLS]')), says: '[TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Rome", "days": 2}, "id": "abcdefghi"}]', text: '', calls: [rome],
   },

@@ -380,6 +380,32 @@ def tools_of_responses_that_are_no_functions():
 
 
 @test
+def a_reply_cut_between_two_calls_has_no_content():
+    call = '{"name": "now", "arguments": {}}'
+    families = {"[TOOL_CALLS]": "[TOOL_CALLS][%s, %s]" % (call, call), "<tool_call>": "<tool_call>\n%s\n</tool_call>\n<tool_call>\n%s\n</tool_call>" % (call, call)}
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]
+    for words, says in families.items():
+        path = temp_path("family.jinja")
+        with open(path, "w") as f:
+            f.write("{%% if false %%}%s{%% endif %%}{%% for t in tools %%}{{ t | tojson }}{%% endfor %%}{%% for m in messages %%}{{ m.content }}{%% endfor %%}" % words)
+        with Server("--chat-template", path) as s:
+            seen, most = set(), 16
+            while True:
+                body = {"messages": [{"role": "user", "content": "Hi"}], "tools": tools, "grammar": "root ::= " + json.dumps(says), "max_tokens": most, "temperature": 0}
+                choice = ask(s, "/v1/chat/completions", **body).json()["choices"][0]
+                streamed = chunks(s, **body)
+                calls = choice["message"].get("tool_calls") or []
+                heard = "".join(c["choices"][0]["delta"].get("content") or "" for c in streamed if c.get("choices"))
+                if calls:
+                    expect((choice["message"]["content"] or "", heard), ("", ""), "%s after %d tokens" % (words, most))
+                seen.add((len(calls), choice["finish_reason"]))
+                if choice["finish_reason"] != "length":
+                    break
+                most += 1
+            check({(1, "length"), (2, "tool_calls")} <= seen, "%s: %s" % (words, seen))
+
+
+@test
 def items_that_other_servers_leave_in_a_conversation():
     items = [{"role": "user", "content": "Hi"}, {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "x"}, {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search", "query": "x"}},
              {"type": "item_reference", "id": "msg_1"}, {"type": "local_shell_call", "id": "l", "call_id": "c0", "status": "completed", "action": {"type": "exec", "command": ["ls"], "env": {}}},
