@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "http/http.h"
+#include "http/internal.h"
 #include "client.h"
 
 /* ---- a server with a handler that does what the path says ---- */
@@ -35,6 +35,7 @@ typedef struct world {
     atomic_int worked;
     char order[64]; /* the first byte of each body that the worker took */
     atomic_bool hold, hold_words, stop_engine;
+    atomic_bool at_the_end; /* a handler waits for the server to stop */
     pthread_t engine;
 } world;
 
@@ -169,7 +170,17 @@ static void on_worker(void *ctx, http_request *r) {
     if (str_is(http_query(r, "slow"), "yes")) usleep(2000);
 }
 
+static bool is_stopping(http_server *s) {
+    http_lock(s);
+    bool stopping = s->stopping;
+    http_unlock(s);
+    return stopping;
+}
+
 static void handler(void *ctx, http_request *r) {
+    world *w = ctx;
+    w->at_the_end = str_is(http_path(r), "/at-the-end");
+    while (w->at_the_end && !is_stopping(r->server)) usleep(100);
     bool work = str_is(http_method(r), "POST") || str_is(http_query(r, "worker"), "yes");
     if (work) http_hand_over(r, on_worker, ctx);
     else serve(ctx, r);
@@ -913,6 +924,26 @@ static void test_short_ones_overtake(void **state) {
     stop(w);
 }
 
+/* What still lies in the slot's own bytes is short; one byte more is long. */
+static void test_how_long_is_short(void **state) {
+    (void)state;
+    http_config config = small_config();
+    world *w = start(&config);
+    client held, c[4];
+    hold_worker(w, &held, 1);
+    c[0] = post_letters(w, 'L', 100000, 2);
+    c[1] = post_letters(w, 'l', HTTP_INLINE_BYTES + 1, 3);
+    c[2] = post_letters(w, 's', HTTP_INLINE_BYTES, 4);
+    c[3] = post_letters(w, '1', 1, 5);
+    let_worker_go(w);
+    assert_int_equal(ask(&held, ""), 200);
+    for (int i = 0; i < 4; i++) assert_int_equal(ask(&c[i], ""), 200);
+    assert_string_equal(w->order, "-s1Ll");
+    client_close(&held);
+    for (int i = 0; i < 4; i++) client_close(&c[i]);
+    stop(w);
+}
+
 static void *let_go_soon(void *ctx) {
     usleep(50000);
     let_worker_go(ctx);
@@ -935,6 +966,28 @@ static void test_stop_with_work(void **state) {
     assert_int_equal(http_bytes(w), 0);
     for (int i = 0; i < 6; i++) client_close(&held[i]);
     free(w);
+}
+
+/* A request whose handler hands it over when the workers may be gone already is never worked for, nor left asleep. */
+static void test_handed_over_while_it_stops(void **state) {
+    (void)state;
+    http_config config = small_config();
+    for (int round = 0; round < 5; round++) {
+        world *w = start(&config);
+        client c = open_client(w);
+        client_text(&c, "GET /at-the-end?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n");
+        for (int i = 0; i < 20000 && !w->at_the_end; i++) usleep(1000);
+        assert_true(w->at_the_end);
+        http_server_stop(w->server); /* would abort over one that sleeps */
+        assert_int_equal(w->worked, 0);
+        assert_true(is_closed(&c));
+        assert_int_equal(c.len, 0); /* it has no answer */
+        client_close(&c);
+        w->stop_engine = true;
+        pthread_join(w->engine, NULL);
+        assert_int_equal(http_bytes(w), 0);
+        free(w);
+    }
 }
 
 /* ---- what is worded ---- */
@@ -1285,6 +1338,66 @@ static http_config one_body_at_a_time(void) {
     return config;
 }
 
+static uint32_t in_line(world *w) {
+    uint32_t n = 0;
+    http_lock(w->server);
+    for (const http_conn *c = w->server->first_in_line; c; c = c->next_in_line) n++;
+    http_unlock(w->server);
+    return n;
+}
+
+/* A body that has to wait for room behind n others. */
+static client queue_letters(world *w, char letter, size_t bytes, uint32_t n) {
+    client c = open_client(w);
+    char head[128], *body = malloc(bytes);
+    snprintf(head, sizeof head, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", bytes);
+    memset(body, letter, bytes);
+    client_text(&c, head);
+    client_send(&c, body, 100); /* the rest when it is wanted */
+    for (int i = 0; i < 20000 && in_line(w) < n + 1; i++) usleep(1000);
+    assert_int_equal(in_line(w), n + 1);
+    free(body);
+    return c;
+}
+
+static int send_letters(client *c, char letter, size_t bytes) {
+    char *body = malloc(bytes);
+    memset(body, letter, bytes);
+    assert_true(client_send(c, body, bytes));
+    free(body);
+    return ask(c, "");
+}
+
+/* What lies in the slot's own bytes needs no buffer, and passes those that wait for one; one byte more does not, even
+ * where there is a buffer for it and none for the first. */
+static void test_small_ones_pass_the_line(void **state) {
+    (void)state;
+    enum { SMALL = HTTP_INLINE_BYTES, FIRST_BYTES = 600 * 1000 };
+    http_config config = small_config();
+    config.body_pool_bytes = 5 * HTTP_UNIT_BYTES; /* the holder's four, and one */
+    config.max_active = 2;
+    world *w = start(&config);
+    client holder = hold_pool(w), slot = open_client(w);
+    client_text(&slot, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+    for (int i = 0; i < 20000 && active(w) < 2; i++) usleep(1000);
+    client first = queue_letters(w, 'F', FIRST_BYTES, 0), next = queue_letters(w, 'n', SMALL + 1, 1),
+           small = queue_letters(w, 's', SMALL, 2); /* even this one: there is no slot */
+    client_close(&slot);
+    assert_int_equal(send_letters(&small, 's', SMALL - 100), 200);
+    for (int i = 0; i < 20000 && active(w) > 1; i++) usleep(1000);
+    assert_int_equal(in_line(w), 2);
+    client late = open_client(w); /* now there is one: it does not wait at all */
+    client_text(&late, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 16384\r\n\r\n");
+    assert_int_equal(send_letters(&late, 'l', SMALL), 200);
+    assert_int_equal(in_line(w), 2);
+    client_close(&holder);
+    assert_int_equal(send_letters(&first, 'F', FIRST_BYTES - 100), 200);
+    assert_int_equal(send_letters(&next, 'n', SMALL + 1 - 100), 200);
+    client_close(&first), client_close(&next), client_close(&small), client_close(&late);
+    wait_idle(w);
+    stop(w);
+}
+
 /* Whoever came first has its answer first, and nobody is refused. */
 static void test_line_is_in_order(void **state) {
     (void)state;
@@ -1606,7 +1719,9 @@ int main(void) {
         cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_worker_blocks_nobody),
         cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long),
-        cmocka_unit_test(test_short_ones_overtake), cmocka_unit_test(test_stop_with_work),
+        cmocka_unit_test(test_short_ones_overtake), cmocka_unit_test(test_how_long_is_short),
+        cmocka_unit_test(test_handed_over_while_it_stops), cmocka_unit_test(test_small_ones_pass_the_line),
+        cmocka_unit_test(test_stop_with_work),
         cmocka_unit_test(test_wording_blocks_nobody), cmocka_unit_test(test_client_leaves_the_wording), cmocka_unit_test(test_stop_with_words),
         cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_each_deadline_is_its_own),
         cmocka_unit_test(test_controls_in_paths), cmocka_unit_test(test_slots_run_out),
