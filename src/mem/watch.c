@@ -65,14 +65,13 @@ uint64_t mem_trim_heap(void) {
     return less(before.rss_anon_bytes, after.rss_anon_bytes);
 }
 
-/* How much the kernel lacks until it is out of what would be this level if nothing could be reclaimed. */
-static uint64_t lacking_bytes(const mem_watch *w, mem_level level) {
-    uint64_t rooms[MEM_BOUND_COUNT] = {UINT64_MAX, machine_room(&w->books), plat_cgroup_room(&w->books.cgroup)};
+uint64_t mem_lacking_of(const mem_books *b, const mem_levels *l, mem_level level) {
+    uint64_t rooms[MEM_BOUND_COUNT] = {UINT64_MAX, machine_room(b), plat_cgroup_room(&b->cgroup)};
     uint64_t wanted = 0;
-    for (mem_bound b = MEM_OF_MACHINE; b < MEM_BOUND_COUNT; b++) {
-        uint64_t threshold = mem_levels_threshold(&w->levels, b, (int)(level - MEM_CAUTION));
-        if (rooms[b] >= threshold) continue;
-        uint64_t lacking = threshold + threshold / 8 - rooms[b];
+    for (mem_bound bound = MEM_OF_MACHINE; bound < MEM_BOUND_COUNT; bound++) {
+        uint64_t threshold = mem_levels_threshold(l, bound, (int)(level - MEM_CAUTION));
+        if (rooms[bound] >= threshold) continue;
+        uint64_t lacking = threshold + threshold / 8 - rooms[bound];
         if (lacking > wanted) wanted = lacking;
     }
     return wanted;
@@ -95,7 +94,7 @@ static uint64_t trim_heap(mem_watch *w, uint64_t now_ms) {
 static void climb(mem_watch *w, uint64_t now_ms) {
     const mem_watch_config *c = &w->config;
     bool all = w->levels.level == MEM_EMERGENCY;
-    uint64_t wanted = all ? UINT64_MAX : lacking_bytes(w, MEM_WARNING);
+    uint64_t wanted = all ? UINT64_MAX : mem_lacking_of(&w->books, &w->levels, MEM_WARNING);
     if (wanted) wanted = less(wanted, trim_heap(w, now_ms));
     for (uint32_t i = 0; i < c->n_rungs; i++) {
         const mem_rung *rung = &c->rungs[i];
@@ -172,7 +171,7 @@ static void look(mem_watch *w) {
     mem_levels_update(&w->levels, &rooms, now_ms);
     say_level(w, before, &rooms);
     note(w, &rooms);
-    w->tight = w->levels.level != MEM_SAFE || lacking_bytes(w, MEM_CAUTION) > 0;
+    w->tight = w->levels.level != MEM_SAFE || mem_lacking_of(&w->books, &w->levels, MEM_CAUTION) > 0;
     c->level(c->ctx, w->levels.level, w->tight, room_of(&rooms));
     climb(w, now_ms);
     trim_when_idle(w, now_ms);

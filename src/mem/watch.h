@@ -53,6 +53,9 @@ void mem_rooms_of(const mem_books *b, const mem_lent *lent, uint64_t planned_byt
  * give back relieves: they count while the machine itself has little left. */
 bool mem_pressed_by(const mem_books *b, const mem_levels *l, plat_pressed stalls);
 
+/* Pure: how much the kernel lacks until it is out of what would be this level if nothing could be reclaimed. */
+uint64_t mem_lacking_of(const mem_books *b, const mem_levels *l, mem_level level);
+
 /* Trims the general heap; returns by how much the kernel's figure fell. */
 uint64_t mem_trim_heap(void);
 

@@ -224,6 +224,32 @@ static void rooms_count_what_is_lent(void **state) {
     assert_true(rooms.bytes[MEM_UNDER_LINE] == UINT64_MAX);
 }
 
+/* What the kernel lacks is counted to an eighth above the threshold, where the level is left for good; of two bounds
+ * the one that lacks more counts, and what could be reclaimed does not. */
+static void what_is_lacking_ends_an_eighth_above(void **state) {
+    (void)state;
+    mem_levels l = levels_for(16 * GIB);
+    mem_rooms rooms = {.bytes = {20 * GIB, 20 * GIB, 4 * GIB}};
+    mem_books b = {.system = {32 * GIB, 2 * GIB}};
+    mem_levels_update(&l, &rooms, 1000);
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_WARNING), 0); /* at the threshold it is none of it */
+    b.system.available_bytes--;
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_WARNING), GIB / 4 + 1);
+    b.system.available_bytes = GIB;
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_WARNING), GIB + GIB / 4);
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_CAUTION), 2 * GIB + 3 * GIB / 8);
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_CRITICAL), 0);
+    b.cgroup = (plat_cgroup_memory){.limited = true, .limit_bytes = 4 * GIB, .used_bytes = 4 * GIB};
+    uint64_t warning = 4 * GIB / 6; /* of the most it has shown */
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_WARNING), GIB + GIB / 4);
+    b.system.available_bytes = 20 * GIB;
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_WARNING), warning + warning / 8);
+    b.cgroup.used_bytes = 4 * GIB - warning;
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_WARNING), 0);
+    b.system = (plat_system_memory){0}, b.cgroup.limited = false; /* neither is known */
+    assert_int_equal(mem_lacking_of(&b, &l, MEM_CAUTION), 0);
+}
+
 /* ---- the watch ---- */
 
 typedef struct ship {
@@ -349,6 +375,7 @@ int main(void) {
         cmocka_unit_test(rooms_count_what_is_lent),
         cmocka_unit_test(stalls_of_strangers_raise_nothing),
         cmocka_unit_test(thresholds_follow_the_line),
+        cmocka_unit_test(what_is_lacking_ends_an_eighth_above),
         cmocka_unit_test(the_watch_climbs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,12 +115,24 @@ static void without_groups_there_is_no_limit(void **state) {
     tree_end(&t);
 }
 
+/* Two MiB and a 128th, at most 64 MiB: what the kernel may take between a reading and the next. */
+static void the_margin_grows_with_the_limit(void **state) {
+    (void)state;
+    assert_int_equal(plat_room_margin(0), 2 * MIB);
+    assert_int_equal(plat_room_margin(128 * MIB), 3 * MIB);
+    assert_int_equal(plat_room_margin(GIB), 10 * MIB);
+    assert_int_equal(plat_room_margin(62 * 128 * MIB), 64 * MIB);
+    assert_int_equal(plat_room_margin(62 * 128 * MIB - 128), 64 * MIB - 1);
+    assert_int_equal(plat_room_margin(UINT64_MAX), 64 * MIB);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_on_the_way_counts_and_is_read_anew),
         cmocka_unit_test(inactive_files_are_room),
         cmocka_unit_test(v1_counts_with_all_below),
         cmocka_unit_test(without_groups_there_is_no_limit),
+        cmocka_unit_test(the_margin_grows_with_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
