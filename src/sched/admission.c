@@ -117,7 +117,7 @@ static bool comes_before(const sched *s, const sched_job *a, const sched_job *b)
     if (s->config.max_concurrent == 1) return a->number < b->number;
     if (a->priority != b->priority) return a->priority > b->priority;
     double had_a = s->tenants[a->tenant].served, had_b = s->tenants[b->tenant].served;
-    if (a->tenant != b->tenant && had_a != had_b) return had_a < had_b;
+    if (had_a != had_b) return had_a < had_b;
     return a->number < b->number;
 }
 
