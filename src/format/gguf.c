@@ -304,12 +304,18 @@ bool gguf_index_keys(gguf *g, err *e) {
     return true;
 }
 
+static bool doubled(const gguf *g, const gguf_tensor *a, const gguf_tensor *b, err *e) {
+    if (!g->n_parts) return err_set(e, ERR_FORMAT, "duplicate tensor %.*s", SHOWN(a->name));
+    return err_set(e, ERR_FORMAT, "duplicate tensor %.*s, in parts %" PRIu32 " and %" PRIu32, SHOWN(a->name),
+                   (a->part < b->part ? a : b)->part + 1, (a->part < b->part ? b : a)->part + 1);
+}
+
 bool gguf_index_tensors(gguf *g, err *e) {
     uint32_t *order = tensor_order(g);
     sort_positions(g, order, g->n_tensors, by_tensor_name);
     for (uint64_t i = 1; i < g->n_tensors; i++)
         if (by_tensor_name(g, order[i - 1], order[i]) == 0)
-            return err_set(e, ERR_FORMAT, "duplicate tensor %.*s", SHOWN(g->tensors[order[i]].name));
+            return doubled(g, &g->tensors[order[i - 1]], &g->tensors[order[i]], e);
     return true;
 }
 
@@ -409,8 +415,9 @@ void gguf_close(gguf *g) {
 
 /* ---- look-ups ---- */
 
-const gguf_kv *gguf_find(const gguf *g, const char *key) {
-    str wanted = str_of(key);
+const gguf_kv *gguf_find(const gguf *g, const char *key) { return gguf_find_key(g, str_of(key)); }
+
+const gguf_kv *gguf_find_key(const gguf *g, str wanted) {
     const uint32_t *order = kv_order(g);
     for (uint64_t low = 0, high = g->n_kvs; low < high;) {
         uint64_t middle = low + (high - low) / 2;
@@ -432,6 +439,22 @@ const gguf_tensor *gguf_find_tensor(const gguf *g, str name) {
         else low = middle + 1;
     }
     return NULL;
+}
+
+static uint64_t value_bytes(const gguf_kv *kv) {
+    if (kv->type == GGUF_STRING) return 8 + load_u64(kv->data);
+    if (kv->type != GGUF_ARRAY) return types[kv->type].bytes;
+    if (kv->item_type != GGUF_STRING) return kv->n_items * types[kv->item_type].bytes;
+    gguf_strings it = {kv->data, kv->n_items};
+    for (str item; gguf_strings_next(&it, &item);) continue;
+    return (uint64_t)(it.at - kv->data);
+}
+
+bool gguf_same_value(const gguf_kv *a, const gguf_kv *b) {
+    if (a->type != b->type || (a->type == GGUF_ARRAY && (a->item_type != b->item_type || a->n_items != b->n_items)))
+        return false;
+    uint64_t bytes = value_bytes(a);
+    return bytes == value_bytes(b) && memcmp(a->data, b->data, bytes) == 0;
 }
 
 /* Sets *kv to NULL when the key is absent and may be. */

@@ -28,16 +28,22 @@ static const char *times(char out[32], uint64_t n) {
     return out;
 }
 
+/* " (in part 2 of 3)" in a model of several files. */
+static const char *where(const placing *p, char out[48], const gguf_tensor *t) {
+    snprintf(out, 48, p->g->n_parts ? " (in part %u of %u)" : "", t->part + 1, p->g->n_parts + 1);
+    return out;
+}
+
 /* n matrices of one shape in one tensor, packed one behind the other. */
 static bool place_matrices(placing *p, device_matrix *m, const char *name, uint32_t rows, uint32_t cols,
                            uint32_t n) {
     const gguf_tensor *t = find(p, true, name);
-    char is[32], wanted[32];
+    char is[32], wanted[32], file[48];
     if (!t) return false;
     if (t->n_dims < 2 || t->n_dims > 3 || t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != n)
-        return err_set(p->e, ERR_FORMAT, "tensor %s is %llu × %llu%s; this model's shape wants %u × %u%s", name,
-                       (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], times(is, t->dims[2]), cols,
-                       rows, times(wanted, n));
+        return err_set(p->e, ERR_FORMAT, "tensor %s%s is %llu × %llu%s; this model's shape wants %u × %u%s", name,
+                       where(p, file, t), (unsigned long long)t->dims[0], (unsigned long long)t->dims[1],
+                       times(is, t->dims[2]), cols, rows, times(wanted, n));
     if (!p->ops->supports(t->type))
         return err_set(p->e, ERR_UNSUPPORTED, "tensor %s has type %s, which no kernel here computes with yet", name,
                        dtype_get(t->type)->name);
@@ -54,11 +60,12 @@ static bool place_matrix(placing *p, device_matrix *m, const char *name, uint32_
 static bool place_vector(placing *p, const float **v, bool required, const char *name, uint32_t n,
                          uint32_t n_dims) {
     const gguf_tensor *t = find(p, required, name);
+    char file[48];
     *v = NULL;
     if (!t) return !required;
     if (t->n_dims > n_dims || t->dims[0] != n || t->dims[1] != 1 || t->type != DTYPE_F32)
-        return err_set(p->e, ERR_FORMAT, "tensor %s is %s of %llu; it must be F32 of %u", name,
-                       dtype_get(t->type)->name, (unsigned long long)t->dims[0], n);
+        return err_set(p->e, ERR_FORMAT, "tensor %s%s is %s of %llu; it must be F32 of %u", name,
+                       where(p, file, t), dtype_get(t->type)->name, (unsigned long long)t->dims[0], n);
     *v = mem_arena_take(p->arena, n * sizeof **v, 64);
     return true;
 }

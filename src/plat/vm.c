@@ -189,6 +189,20 @@ bool plat_file_open(plat_file *f, const char *path, err *e) {
     return false;
 }
 
+bool plat_path_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool plat_path_link(const char *path, char *out, size_t bytes) {
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash ? (size_t)(slash + 1 - path) : 0;
+    if (folder >= bytes) return false;
+    ssize_t n = readlink(path, out + folder, bytes - folder);
+    if (n <= 0 || (size_t)n == bytes - folder) return false;
+    out[folder + (size_t)n] = '\0';
+    if (out[folder] == '/') memmove(out, out + folder, (size_t)n + 1);
+    else memcpy(out, path, folder);
+    return true;
+}
+
 void plat_file_close(plat_file *f) {
     if (f->map) unmap((void *)(uintptr_t)f->map, (size_t)f->bytes);
     if (f->fd >= 0) close(f->fd);

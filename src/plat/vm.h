@@ -39,6 +39,9 @@ void plat_file_close(plat_file *f);
 void plat_file_forget(const plat_file *f, uint64_t offset, uint64_t bytes);
 /* Reads exactly bytes at offset with pread, bypassing the mapping. */
 bool plat_file_read(const plat_file *f, uint64_t offset, void *out, size_t bytes, err *e);
+bool plat_path_exists(const char *path); /* links are followed */
+/* Where a symbolic link leads, one step, as a path from where we are. False: it is no link, or out is too short. */
+bool plat_path_link(const char *path, char *out, size_t bytes);
 /* Drops pages of a file-backed read-only range of this process (an embedded blob) from residency. */
 void plat_vm_forget(const void *p, size_t bytes);
 
