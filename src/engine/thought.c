@@ -46,7 +46,7 @@ static void take_byte(engine_thought *t, char c) {
         else if (!t->anywhere && !t->matched && !blank) t->phase = BEHIND;
         break;
     case WITHIN:
-        if (match(t, t->close, c)) t->phase = t->anywhere ? BEFORE : BEHIND;
+        if (match(t, t->close, c)) t->phase = BEFORE; /* of another one, which would be read as one */
         break;
     default: break;
     }

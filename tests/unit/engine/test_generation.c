@@ -442,6 +442,13 @@ static void the_end_of_a_thought_waits_for_what_may_be(void **state) {
     assert_int_equal(engine_thought_due(&t, not_second), -1); /* and never again */
     engine_thought_note(&t, -1, STR("a"));
     assert_int_equal(engine_thought_due(&t, all), -1);
+    engine_thought_begin(&t, &how, &thinker); /* one that begins again before anything is said is spent already */
+    engine_thought_note(&t, -1, STR("Hm\nOP\n \nST"));
+    assert_int_equal(engine_thought_due(&t, NULL), 3);
+    engine_thought_note(&t, 3, STR("OP")), engine_thought_note(&t, 70, STR("\n"));
+    assert_int_equal(engine_thought_due(&t, NULL), -1);
+    engine_thought_note(&t, -1, STR("said ST")); /* and later there is none */
+    assert_int_equal(engine_thought_due(&t, NULL), -1);
     text_reply_format harmony = {.family = TEXT_REPLY_FAMILY_HARMONY, .thinks = true};
     how.begun = false;
     engine_thought_begin(&t, &how, &harmony); /* thoughts begin anywhere, and one budget is for all of them */

@@ -323,6 +323,53 @@ static void kinds_are_told_apart(void **state) {
     engine_grammar_release(en, any), engine_grammar_release(en, any), engine_grammar_release(en, schema);
 }
 
+/* Two texts of the same length and the same hash: each is compiled, found again as itself, and says its own. */
+static void texts_of_one_hash_are_told_apart(void **state) {
+    (void)state;
+    static const char *const words[] = {"JvlXKC8jidC", "yhXLmp0_oYO"};
+    engine_grammar *found[2];
+    char source[2][64];
+    for (int i = 0; i < 2; i++) snprintf(source[i], sizeof source[i], "root ::= \"%s\"", words[i]);
+    assert_true(str_hash(str_of(source[0])) == str_hash(str_of(source[1])));
+    for (int i = 0; i < 2; i++) found[i] = get(TEXT_GRAMMAR_GBNF, source[i]);
+    assert_ptr_not_equal(found[0], found[1]);
+    for (int i = 0; i < 4; i++) {
+        static said s;
+        engine_grammar *g = get(TEXT_GRAMMAR_GBNF, source[i % 2]);
+        assert_ptr_equal(g, found[i % 2]);
+        asked a = {"Once", g, 0, 3, 50, false, false, NULL};
+        assert_ok(say(&a, &s), s.failure);
+        assert_string_equal(s.text, words[i % 2]);
+        engine_grammar_release(en, g);
+    }
+    for (int i = 0; i < 2; i++) engine_grammar_release(en, found[i]);
+}
+
+/* What compilation takes moves where it does not fit any more, and what was in it moves with it. */
+static void the_room_keeps_what_is_in_it(void **state) {
+    (void)state;
+    enum { BLOCKS = 4, MOST = 1 << 16 };
+    const base_alloc *a = &en->grammars.alloc;
+    unsigned char *blocks[BLOCKS] = {NULL};
+    size_t bytes = 0;
+    uint64_t before = en->grammars.blocks.used_bytes;
+    for (size_t next = 100; next <= MOST; bytes = next, next += next / 3) { /* some fit into their block, some do not */
+        for (size_t i = 0; i < BLOCKS; i++) {
+            blocks[i] = a->resize(a->ctx, blocks[i], bytes, next);
+            assert_non_null(blocks[i]);
+            for (size_t k = 0; k < bytes; k++)
+                if (blocks[i][k] != (unsigned char)(k * 31 + i)) fail_msg("byte %zu of %zu, grown to %zu", k, bytes, next);
+            for (size_t k = 0; k < next; k++) blocks[i][k] = (unsigned char)(k * 31 + i);
+        }
+    }
+    assert_null(a->resize(a->ctx, blocks[0], bytes, (size_t)1 << 30)); /* and stays where there is no room for more */
+    for (size_t k = 0; k < bytes; k++) assert_int_equal(blocks[0][k], (unsigned char)(k * 31));
+    assert_ptr_equal(a->resize(a->ctx, blocks[0], bytes, bytes / 2), blocks[0]);
+    for (size_t k = 0; k < bytes / 2; k++) assert_int_equal(blocks[0][k], (unsigned char)(k * 31));
+    for (size_t i = 0; i < BLOCKS; i++) assert_null(a->resize(a->ctx, blocks[i], bytes, 0));
+    assert_int_equal(en->grammars.blocks.used_bytes, before);
+}
+
 static void those_in_use_stay(void **state) {
     (void)state;
     static engine_grammar *held[1000];
@@ -432,6 +479,7 @@ static void the_account_is_the_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_room_keeps_what_is_in_it), /* first: no grammar lies in it yet */
         cmocka_unit_test(what_is_said_is_what_was_asked), cmocka_unit_test(guesses_change_nothing),
         cmocka_unit_test(forgetting_changes_nothing),     cmocka_unit_test(ends),
         cmocka_unit_test(a_token_that_is_named),          cmocka_unit_test(an_end_that_is_named_may_stand_inside),
@@ -439,6 +487,7 @@ int main(void) {
         cmocka_unit_test(too_large_for_all_of_the_room), cmocka_unit_test(kinds_are_told_apart),
         cmocka_unit_test(the_one_used_longest_ago_goes), cmocka_unit_test(those_in_use_are_counted_once),
         cmocka_unit_test(the_room_is_rounded_down), cmocka_unit_test(the_account_is_the_texts),
+        cmocka_unit_test(texts_of_one_hash_are_told_apart),
     };
     return cmocka_run_group_tests(tests, up, down);
 }
