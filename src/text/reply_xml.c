@@ -159,13 +159,13 @@ static reply_verdict ends_value(const text_reply *r, const reply_xml *x, str w, 
 /* The newline before what ends a value is the tag's, where the family has it, or the value's own end is missing. */
 static bool takes_newline(const reply_xml *x, size_t len) { return x->value_has_lines || !len; }
 
-/* Where the value's end begins, with the newline before it; w.len when it is not there. */
+/* Where what ends the value begins; w.len when it is not there. */
 static size_t find_end(text_reply *r, const reply_xml *x, str w, bool last) {
     size_t at = r->ahead.seen, len;
     for (; (at += str_find(str_from(w, at), STR("<"))) < w.len; at++) {
         reply_verdict v = ends_value(r, x, str_from(w, at), last, &len);
         r->ahead.seen = (uint32_t)at;
-        if (v == REPLY_YES) return at > 0 && takes_newline(x, len) && w.data[at - 1] == '\n' ? at - 1 : at;
+        if (v == REPLY_YES) return at;
         if (v == REPLY_MORE) return w.len;
     }
     r->ahead.seen = (uint32_t)w.len;

@@ -425,6 +425,45 @@ static void test_qwen_xml(void **state) {
     expect(Q, "<tool_call>\n<function=now>\n</tool_call>", "{now|{}}");
 }
 
+/* A newline beside a value is its tag's in one family and its own in the other, wherever the reply breaks off; where the
+ * end of a value is missing, the newline before what ends it is no part of it in either. */
+static void test_newlines_of_values(void **state) {
+    (void)state;
+    const text_reply_family Q = TEXT_REPLY_FAMILY_QWEN_XML, G = TEXT_REPLY_FAMILY_GLM;
+#define Q_CITY "<function=get_weather><parameter=city>"
+#define G_CITY "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>"
+    expect(Q, Q_CITY "\nRome\n</parameter></function>", CALLED);
+    expect(Q, Q_CITY "Rome</parameter></function>", CALLED);
+    expect(Q, Q_CITY "\n\nRome\n\n</parameter></function>", "{get_weather|{\"city\": \"\\nRome\\n\"}}");
+    expect(Q, Q_CITY "\nRome\n</function>", CALLED);
+    expect(Q, Q_CITY "\nRome\n\n<parameter=days>\n3\n</parameter></function>", "{get_weather|{\"city\": \"Rome\\n\", \"days\": 3}}");
+    expect(Q, Q_CITY "\n\n</parameter></function>", "{get_weather|{\"city\": \"\"}}");
+    expect(Q, Q_CITY "\nRome\n", "{get_weather|{\"city\": \"Rome>");
+    expect(Q, Q_CITY "\nRome\n\n", "{get_weather|{\"city\": \"Rome\\n>");
+    expect(Q, Q_CITY "\nRome\n</", "{get_weather|{\"city\": \"Rome>");
+    expect(Q, Q_CITY "\nRome\n<b", "{get_weather|{\"city\": \"Rome\\n<b>");
+    expect(Q, Q_CITY "\n", "{get_weather|{\"city\": >");
+    expect(G, G_CITY "\nRome</arg_value></tool_call>", "{get_weather|{\"city\": \"\\nRome\"}}");
+    expect(G, G_CITY "\nRome\n\n</arg_value></tool_call>", "{get_weather|{\"city\": \"\\nRome\\n\\n\"}}");
+    expect(G, G_CITY "Rome\n\n</tool_call>", "{get_weather|{\"city\": \"Rome\\n\"}}");
+    expect(G, G_CITY "Rome\n", "{get_weather|{\"city\": \"Rome\\n>");
+    expect(G, G_CITY "\n", "{get_weather|{\"city\": \"\\n>");
+    /* what is no string has blanks around it, and none of them */
+    expect(Q, "<function=get_weather><parameter=note>\n null\n\n</parameter></function>", "{get_weather|{\"note\": null}}");
+    expect(Q, "<function=get_weather><parameter=note>\nnil\n\n</parameter></function>", "{get_weather|{\"note\": \"nil\\n\"}}");
+    expect(G, "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>\n3\n</arg_value></tool_call>", "{get_weather|{\"days\": 3}}");
+    static char reply[3 * TEXT_REPLY_HELD_MAX], wanted[3 * TEXT_REPLY_HELD_MAX];
+    static line l;
+    text_reply_format f = format_of(Q); /* more than is held: it goes out before its end is seen */
+    snprintf(reply, sizeof reply, "<function=get_weather><parameter=tags>\n[\"%*s\"] \n \n</parameter></function> so", 2 * TEXT_REPLY_HELD_MAX, "a");
+    snprintf(wanted, sizeof wanted, "{get_weather|{\"tags\": [\"%*s\"]}} so", 2 * TEXT_REPLY_HELD_MAX, "a");
+    for (size_t piece = 1; piece < 300; piece += 149) {
+        parse(&f, str_of(tools), STR(""), str_of(reply), 0, piece, &l);
+        assert_string_equal(l.text, wanted);
+    }
+    expect(Q, "<function=get_weather><parameter=tags>\n[\n\"a\"\n]\n\n<parameter=days>\n3\n\n</function>", "{get_weather|{\"tags\": [\n\"a\"\n], \"days\": 3}}");
+}
+
 static void test_glm(void **state) {
     (void)state;
     expect(TEXT_REPLY_FAMILY_GLM,
@@ -492,6 +531,12 @@ static void test_harmony(void **state) {
                 "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
                 "{\"city\": \"Rome\"}<|call|>",
                 "~Hm.~" CALLED);
+    /* a thought ends with its message, or where another one begins */
+    expect_with(&f, tools, tail, "<|channel|>analysis<|message|>Hm.<|end|>Yes.", "~Hm.~Yes.");
+    expect_with(&f, tools, tail, "<|channel|>analysis<|message|>Hm.<|channel|>final<|message|>Yes.<|return|>", "~Hm.~Yes.");
+    expect_with(&f, tools, tail, "<|channel|>analysis<|message|>Hm.<|start|>assistant<|channel|>commentary<|message|>Yes.<|end|>", "~Hm.~Yes.");
+    expect_with(&f, tools, tail, "<|channel|>analysis<|message|>Hm.<|return|>", "~Hm.~");
+    expect_with(&f, tools, tail, "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>analysis<|message|> So.<|end|>Yes", "~Hm. So.~Yes");
     expect_with(&f, tools, tail, " to=functions.now<|channel|>commentary json<|message|>{}", "{now|{}}");
     expect_with(&f, tools, tail, "<|channel|>commentary to=functions.now<|message|><|call|>", "{now|{}}");
     expect_with(&f, tools, tail, "<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant<|channel|>commentary to=functions.now<|message|>{",
@@ -634,7 +679,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hermes), cmocka_unit_test(test_json_is_mended), cmocka_unit_test(test_thinking),
         cmocka_unit_test(test_calls_that_break_off), cmocka_unit_test(test_calls_in_thoughts),
-        cmocka_unit_test(test_without_tools), cmocka_unit_test(test_qwen_xml), cmocka_unit_test(test_glm),
+        cmocka_unit_test(test_without_tools), cmocka_unit_test(test_qwen_xml), cmocka_unit_test(test_newlines_of_values), cmocka_unit_test(test_glm),
         cmocka_unit_test(test_llama), cmocka_unit_test(test_mistral), cmocka_unit_test(test_harmony),
         cmocka_unit_test(test_deepseek), cmocka_unit_test(test_granite_and_generic), cmocka_unit_test(test_long),
         cmocka_unit_test(test_arguments_that_are_no_json), cmocka_unit_test(test_work),
