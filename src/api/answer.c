@@ -80,6 +80,12 @@ static void on_gone(void *ctx, bool completed) {
     pthread_mutex_unlock(&x->lock);
 }
 
+bool answer_failed(answer *x, err *why) {
+    for (uint32_t i = 0; i < x->n_jobs; i++)
+        if (sched_job_failed(x->a->sched, x->jobs[i], why)) return true;
+    return false;
+}
+
 /* ---- begin ---- */
 
 /* All, or none with the reason. */
@@ -136,7 +142,9 @@ void api_generate_all(api *a, http_request *r, const dialect *d, const sched_req
         x->in_use = false;
         api_refuse(a, r, d, &e);
     } else if (stream) {
-        http_stream(r, 200, d->stream_type, answer_pull, on_gone, x);
+        if (request->sampling.grammar) /* whether anything can come by it shows with the first token */
+            http_late_stream(r, d->stream_type, answer_first, answer_pull, on_gone, x);
+        else http_stream(r, 200, d->stream_type, answer_pull, on_gone, x);
         for (uint32_t i = 0; i < n_jobs; i++) sched_job_listen(a->sched, x->jobs[i], answer_wake_stream, x);
     } else {
         http_late(r, on_gone, x);
@@ -255,7 +263,7 @@ const char *api_call_id(const answer *x, uint32_t i, uint32_t call, char out[API
 
 const char *api_error_param(const err *e, char *name, size_t size) {
     const char *open = strchr(e->message, '\''), *close = open ? strchr(open + 1, '\'') : NULL;
-    if (e->code != ERR_INVALID || !close || close - open - 1 >= (long)size) return NULL;
+    if ((e->code != ERR_INVALID && e->code != ERR_UNSUPPORTED) || !close || close - open - 1 >= (long)size) return NULL;
     snprintf(name, size, "%.*s", (int)(close - open - 1), open + 1);
     return name;
 }

@@ -31,6 +31,8 @@ static inline void answer_cut_off(engine_finish *finish, int32_t *stopped_by) {
 }
 
 long answer_pull(void *ctx, char *out, size_t max); /* an http_pull */
+bool answer_first(void *ctx, http_request *r);      /* an http_first: what fails before its first record is refused */
+bool answer_failed(answer *x, err *why);            /* one of its jobs has */
 /* Each a sched_wake: */
 void answer_wake_stream(void *ctx);
 void answer_wake_whole(void *ctx);

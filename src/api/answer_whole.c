@@ -144,19 +144,13 @@ static int word(answer *x, wording *all) {
     return status;
 }
 
-static bool one_failed(answer *x, err *why) {
-    for (uint32_t i = 0; i < x->n_jobs; i++)
-        if (sched_job_failed(x->a->sched, x->jobs[i], why)) return true;
-    return false;
-}
-
 /* On the wording thread: nobody else is at the answer, and it is not gone before this has returned. */
 static void reply(void *ctx, http_request *r) {
     answer *x = ctx;
     api *a = x->a;
     wording all = {.objects = x->dialect->objects};
     api_begin_wording(a, r);
-    (void)one_failed(x, &all.failure);
+    (void)answer_failed(x, &all.failure);
     buf *const bufs[] = {&all.text, &all.reasoning, &all.calls, &all.head, &all.logprobs, &all.body};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         buf_init(bufs[i], &a->heap.alloc, ANSWER_BUF_LIMIT);
@@ -174,7 +168,7 @@ void answer_wake_whole(void *ctx) {
     err failure = {0};
     pthread_mutex_lock(&x->lock);
     if (!x->gone && x->n_awaited) {
-        x->n_awaited = one_failed(x, &failure) ? 0 : x->n_awaited - 1;
+        x->n_awaited = answer_failed(x, &failure) ? 0 : x->n_awaited - 1;
         if (!x->n_awaited) http_word(x->request, reply, x);
     }
     pthread_mutex_unlock(&x->lock);

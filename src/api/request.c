@@ -271,6 +271,7 @@ bool request_set_grammar(api_request *q, text_grammar_kind kind, str source, con
     if (q->job.sampling.grammar && q->form.name)
         return err_set(e, ERR_INVALID, "'%s' and '%s' are both given; one is possible", name, q->form.name);
     q->job.sampling.grammar = engine_grammar_get(q->a->en, kind, source, e);
+    q->job.sampling.grammar_name = name;
     return q->job.sampling.grammar || (e->code == ERR_INVALID ? err_prefix(e, "'%s': ", name) : false);
 }
 

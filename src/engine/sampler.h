@@ -67,6 +67,7 @@ typedef struct engine_sampling {
     engine_thinking thinking;
     bool ignore_end;         /* never stop at an end token: they are banned. With a grammar, that decides */
     engine_grammar *grammar; /* what the text must be; NULL: anything. The caller holds it */
+    const char *grammar_name; /* of the field it came in, for errors; NULL: none. For ever */
 } engine_sampling;
 
 void engine_sampling_default(engine_sampling *s);

@@ -144,6 +144,13 @@ void http_stream_wake(http_request *r);
 void http_late(http_request *r, http_gone *gone, void *ctx);
 void http_late_reply(http_request *r, int status, const char *content_type, str body);
 
+/* A stream that may yet be refused: late, until first(ctx, r), which is called on the event thread after every wake,
+ * returns true. Either it has given a late reply, or the stream begins, with status 200. Never called when the client
+ * has left. pull and gone as above. */
+typedef bool http_first(void *ctx, http_request *r);
+void http_late_stream(http_request *r, const char *content_type, http_first *first, http_pull *pull, http_gone *gone,
+                      void *ctx);
+
 /* Of a late answer, from any thread, or of a stream, from a pull that then returns 0: word(ctx, r) will be called
  * once on the second worker thread, when it has done what it was asked for before; it gives the late reply, or makes
  * what the next pull hands out. Not before a handler that was handed over has returned, and no pull and no gone is

@@ -114,6 +114,7 @@ struct http_request {
     http_field headers[HTTP_ANSWER_HEADERS];
     uint32_t header_count;
     http_pull *pull;
+    http_first *first; /* of a late stream, until it has said yes */
     http_gone *gone;
     void *ctx;
     http_handler *work; /* handed over; NULL: the handler answered itself */

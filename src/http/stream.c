@@ -88,9 +88,9 @@ void http_stream(http_request *r, int status, const char *content_type, http_pul
     http_unlock(r->server);
 }
 
-void http_late(http_request *r, http_gone *gone, void *ctx) {
+static void begin_late(http_request *r, const char *content_type, http_gone *gone, void *ctx) {
     CHECK(gone);
-    begin_answer(r, ANSWER_LATE, 0, "");
+    begin_answer(r, ANSWER_LATE, 0, content_type);
     r->gone = gone;
     r->ctx = ctx;
     http_lock(r->server);
@@ -98,6 +98,16 @@ void http_late(http_request *r, http_gone *gone, void *ctx) {
     http_let_in(r->server);
     http_watch_client(r->conn);
     http_unlock(r->server);
+}
+
+void http_late(http_request *r, http_gone *gone, void *ctx) { begin_late(r, "", gone, ctx); }
+
+void http_late_stream(http_request *r, const char *content_type, http_first *first, http_pull *pull, http_gone *gone,
+                      void *ctx) {
+    CHECK(first && pull);
+    r->first = first;
+    r->pull = pull;
+    begin_late(r, content_type, gone, ctx);
 }
 
 void http_wake_locked(http_request *r) {
@@ -175,8 +185,28 @@ static enum MHD_Result queue(http_request *r, struct MHD_Response *response) {
     return result;
 }
 
+/* Whether a late stream has begun or been refused; otherwise it is asleep, or over. */
+static bool is_decided(http_request *r, bool *asleep) {
+    for (*asleep = false;;) {
+        http_lock(r->server);
+        r->woken = false;
+        bool over = is_over(r);
+        http_unlock(r->server);
+        if (over) return false;
+        bool decided = r->first(r->ctx, r);
+        http_lock(r->server);
+        if (decided) r->first = NULL;
+        if (decided && !r->has_reply) r->answer = ANSWER_STREAM, r->status = 200;
+        *asleep = !decided && fall_asleep(r);
+        http_unlock(r->server);
+        if (decided || *asleep) return decided;
+    }
+}
+
 enum MHD_Result http_send_answer(http_request *r) {
+    bool sleeps;
     if (r->answer == ANSWER_NONE) return MHD_NO; /* dropped while it waited for the worker */
+    if (r->first && !is_decided(r, &sleeps)) return sleeps ? MHD_YES : MHD_NO;
     if (r->answer == ANSWER_STREAM)
         return queue(r, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_pull, r, NULL));
     http_lock(r->server);

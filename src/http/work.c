@@ -49,7 +49,7 @@ static void let_go(http_request *r) {
     r->work_state = WORK_NONE;
     if (over) r->word = NULL;
     if (r->word) append(r, HTTP_WORDING);
-    else if (over || r->answer != ANSWER_LATE || r->has_reply) http_wake_locked(r);
+    else if (over || r->answer != ANSWER_LATE || r->has_reply || r->first) http_wake_locked(r);
 }
 
 bool http_work_enqueue(http_request *r) {

@@ -249,6 +249,42 @@ def a_silent_stream_says_that_it_is_alive():
 
 
 @test
+def a_stream_that_cannot_begin_is_refused_before_its_head():
+    """What a grammar lets come first is looked for when the model is asked: until then there is no status."""
+    rules = "".join('r%d ::= r%d r%d | "a"\n' % (i, i + 1, i + 1) for i in range(3000))
+    ambiguous = {"grammar": "root ::= r0\n" + rules + 'r3000 ::= "a"'}
+    with Server("--parallel", "1", "--keep-alive", "1", "-c", "32768") as s:
+        for path, body in (("/generate", {"prompt": "x"}), ("/v1/completions", {"prompt": "x"}), ("/v1/chat/completions", {"messages": USER}),
+                           ("/v1/messages", {"model": "plimsoll-tiny", "messages": USER}), ("/v1/responses", {"input": "x"})):
+            for stream in (False, True):
+                r = ask(s, path, 400, max_tokens=20, stream=stream, **body, **ambiguous)
+                expect(r.headers["Content-Type"], "application/json", path)
+                said = r.json()["error"]
+                check(said["message"].startswith("'grammar': the grammar is too ambiguous"), lambda: said["message"])
+                if path != "/v1/messages":
+                    expect(said["param"], "grammar", path)
+        # One that waits for its turn is a stream all the same: it says that it is alive.
+        held = s.open_request("Once", max_tokens=32000, ignore_end=True)
+        wait_until(lambda: s.health()["active_jobs"] == 1, "one in work")
+        body = json.dumps({"messages": USER, "max_tokens": 4, "stream": True, "grammar": 'root ::= "ab"'}).encode()
+        with s.connect() as c:
+            c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            c.settimeout(SOCKET_TIMEOUT_S)
+            got = b""
+            while b": keep-alive" not in got:
+                piece = c.recv(4096)
+                check(piece, lambda: "the stream ended: %r" % got[-200:])
+                got += piece
+            check(got.startswith(b"HTTP/1.1 200"), lambda: repr(got[:60]))
+            held.close()
+            while b"[DONE]" not in got:
+                piece = c.recv(4096)
+                check(piece, lambda: "the stream ended: %r" % got[-200:])
+                got += piece
+        until_quiet(s)
+
+
+@test
 def our_own_fields_pass_through():
     with Server() as s:
         expect(chat(s, kv_type="q8")["cache_stats"]["kv_type"], "q8")

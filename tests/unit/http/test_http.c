@@ -1,5 +1,6 @@
 #include "../test.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -100,6 +101,17 @@ static void on_gone(void *ctx, bool completed) {
     pthread_mutex_unlock(&a->lock);
 }
 
+/* "no" first of all: refused. */
+static bool on_first(void *ctx, http_request *r) {
+    answer *a = ctx;
+    pthread_mutex_lock(&a->lock);
+    CHECK(!a->gone && a->r == r);
+    bool refused = a->len >= 2 && !memcmp(a->pending, "no", 2), decided = refused || a->len || a->ended;
+    if (refused) http_set_header(r, "X-Why", "because"), http_late_reply(r, 409, "text/plain", STR("refused"));
+    pthread_mutex_unlock(&a->lock);
+    return decided;
+}
+
 static answer *new_answer(world *w, http_request *r) {
     answer *a = calloc(1, sizeof *a);
     a->hold = &w->hold_words;
@@ -132,6 +144,10 @@ static void serve(void *ctx, http_request *r) {
         answer *a = new_answer(w, r);
         http_late(r, on_gone, a);
         if (a->word) http_word(r, on_word, a);
+        publish(w, a);
+    } else if (str_is(path, "/first")) {
+        answer *a = new_answer(w, r);
+        http_late_stream(r, "text/event-stream", on_first, on_pull, on_gone, a);
         publish(w, a);
     } else if (str_is(path, "/crossing")) {
         answer *a = new_answer(w, r);
@@ -723,6 +739,40 @@ static void test_late_reply(void **state) {
     stop(w);
 }
 
+/* Refused or begun with the first that is said; before that there is no head. */
+static void test_late_stream(void **state) {
+    (void)state;
+    static const char *const heads[] = {"GET /first HTTP/1.1\r\nHost: h\r\n\r\n",
+                                        "GET /first?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n",
+                                        "GET /first?worker=yes&slow=yes HTTP/1.1\r\nHost: h\r\n\r\n"};
+    http_config config = small_config();
+    world *w = start(&config);
+    client c = open_client(w);
+    for (int i = 0; i < 12; i++) {
+        bool refuse = i % 2;
+        client_text(&c, heads[i % 3]);
+        answer *s = answer_at(w, i);
+        pthread_mutex_lock(&s->lock);
+        for (int k = 0; k < 10; k++) http_stream_wake(s->r); /* nothing is said yet */
+        pthread_mutex_unlock(&s->lock);
+        if (i > 2) usleep(2000);
+        struct pollfd silent = {.fd = c.fd, .events = POLLIN};
+        assert_int_equal(poll(&silent, 1, 0), 0);
+        add(s, refuse ? "no" : "data: x\n\n", false);
+        if (!refuse) add(s, "", true);
+        answer_text a = read_answer(&c, false);
+        assert_int_equal(a.status, refuse ? 409 : 200);
+        assert_string_equal(a.body, refuse ? "refused" : "data: x\n\n");
+        assert_string_equal(header_of(&a, "Content-Type"), refuse ? "text/plain" : "text/event-stream");
+        if (refuse) assert_string_equal(header_of(&a, "X-Why"), "because");
+        free(a.body);
+        wait_gone(s);
+        assert_true(s->completed);
+    }
+    client_close(&c);
+    stop(w);
+}
+
 static void test_wakes_are_not_lost(void **state) {
     (void)state;
     http_config config = small_config();
@@ -745,6 +795,8 @@ static void test_client_leaves(void **state) {
     } rows[] = {
         {"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n", 0},
         {"GET /late HTTP/1.1\r\nHost: h\r\n\r\n", 0},
+        {"GET /first HTTP/1.1\r\nHost: h\r\n\r\n", 0},
+        {"GET /first?worker=yes&slow=yes HTTP/1.1\r\nHost: h\r\n\r\n", 1},
         {"GET /stream?ticks=100000 HTTP/1.1\r\nHost: h\r\n\r\n", 0},
         {"GET /stream?endless=1 HTTP/1.1\r\nHost: h\r\n\r\n", 0},
         {"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n", 1},
@@ -1716,7 +1768,7 @@ int main(void) {
         cmocka_unit_test(test_reply_and_keep_alive), cmocka_unit_test(test_http_1_0), cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_expect_continue), cmocka_unit_test(test_gate), cmocka_unit_test(test_large_replies),
         cmocka_unit_test(test_refused_requests),
-        cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_wakes_are_not_lost),
+        cmocka_unit_test(test_stream), cmocka_unit_test(test_late_reply), cmocka_unit_test(test_late_stream), cmocka_unit_test(test_wakes_are_not_lost),
         cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_worker_blocks_nobody),
         cmocka_unit_test(test_client_leaves_the_worker), cmocka_unit_test(test_worker_takes_too_long),
         cmocka_unit_test(test_short_ones_overtake), cmocka_unit_test(test_how_long_is_short),
