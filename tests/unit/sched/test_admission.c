@@ -14,6 +14,8 @@ typedef struct desk {
     sched s;
     sched_job jobs[JOBS], *running[JOBS];
     sched_tenant tenants[TENANTS];
+    engine_feed feeds[JOBS];
+    sched_job *feed_jobs[JOBS];
     int32_t tokens[JOBS][CONTEXT];
 } desk;
 
@@ -28,8 +30,11 @@ static desk *desk_up(uint32_t max_concurrent, uint32_t entries) {
                    .n_jobs = JOBS,
                    .running = d->running,
                    .tenants = d->tenants,
+                   .feeds = d->feeds,
+                   .feed_jobs = d->feed_jobs,
                    .pool_limit_bytes = UINT64_MAX};
     pthread_mutex_init(&d->s.lock, NULL);
+    pthread_cond_init(&d->s.idle, NULL);
     return d;
 }
 
@@ -38,6 +43,7 @@ static kv_cache *kv_at(const desk *d) { return engine_kv(d->w.en); }
 static void desk_down(desk *d) {
     for (int i = 0; i < JOBS; i++) kv_sequence_close(kv_at(d), d->jobs[i].gen.session, NULL);
     pthread_mutex_destroy(&d->s.lock);
+    pthread_cond_destroy(&d->s.idle);
     engine_free(d->w.en);
     free(d);
 }
@@ -114,6 +120,21 @@ static bool would_admit(desk *d, const sched_job *j, err_code code) {
 }
 
 /* ---- room ---- */
+
+/* At the door: what fits the empty pool to the byte could run. */
+static void what_could_ever_run_is_told_to_the_page(void **state) {
+    (void)state;
+    desk *d = desk_up(4, 0);
+    uint32_t pages = (uint32_t)(kv_pool_full_bytes(kv_cache_pool(kv_at(d))) / d->w.plan.page_bytes);
+    kv_terms terms = engine_terms(d->w.en);
+    err e = {0};
+    assert_true(sched_price(&d->s, &terms, pages * KV_PAGE_TOKENS, &e));
+    assert_false(sched_price(&d->s, &terms, pages * KV_PAGE_TOKENS + 1, &e));
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    assert_int_equal(e.need_bytes, (pages + 1) * d->w.plan.page_bytes);
+    assert_int_equal(e.have_bytes, kv_pool_full_bytes(kv_cache_pool(kv_at(d))));
+    desk_down(d);
+}
 
 static void room_is_what_is_neither_in_use_nor_promised(void **state) {
     (void)state;
@@ -299,8 +320,12 @@ static void ranks_are_by_priority_then_by_arrival(void **state) {
     sched_rank_running(&d->s);
     assert_int_equal(d->s.n_running, 4);
     for (uint32_t i = 0; i < 4; i++) assert_ptr_equal(d->running[rows[i].place], &d->jobs[i]);
-    sched_park_last(&d->s);
-    assert_int_equal(d->jobs[2].state, JOB_PARKED);
+    static const uint32_t last_first[4] = {2, 0, 1, 3};
+    for (uint32_t i = 0; i < 4; i++) {
+        sched_park_last(&d->s);
+        assert_int_equal(d->jobs[last_first[i]].state, i < 3 ? JOB_PARKED : JOB_PREFILL); /* never the first */
+    }
+    assert_int_equal(d->s.counts.parkings, 3);
     desk_down(d);
 }
 
@@ -366,6 +391,104 @@ static void no_more_than_may_at_once(void **state) {
     assert_int_equal(b->state, JOB_QUEUED);
     assert_int_equal(p->state, JOB_PARKED);
     assert_false(would_admit(d, &(sched_job){.priority = 9, .terms = engine_terms(d->w.en)}, ERR_BUSY));
+    desk_down(d);
+}
+
+/* ---- pages for a step ---- */
+
+/* Whoever needs a page takes it of the last in rank, who leaves the step; where there is none behind it, it goes itself. */
+static void the_last_in_rank_makes_way(void **state) {
+    (void)state;
+    desk *d = desk_up(4, 0);
+    sched_job *third = add_running(d, 0, 3, 100, 900, 16), *first = add_running(d, 1, 1, 100, 900, 16),
+              *second = add_running(d, 2, 2, 100, 900, 16), *in_step[] = {second, third, first};
+    leave_room(d, 0, 0);
+    sched_rank_running(&d->s);
+    for (uint32_t i = 0; i < 3; i++) d->feed_jobs[i] = in_step[i], d->feeds[i].session = in_step[i]->gen.session;
+    d->s.n_feeds = 3;
+    assert_true(sched_prepare(&d->s, second, 16));
+    assert_int_equal(third->state, JOB_PARKED);
+    assert_int_equal(third->times_parked, 1);
+    assert_null(third->gen.session);
+    assert_int_equal(d->s.n_feeds, 2);
+    assert_true(d->feed_jobs[0] == second && d->feed_jobs[1] == first);
+    assert_true(d->feeds[0].session == second->gen.session && d->feeds[1].session == first->gen.session);
+    assert_false(sched_prepare(&d->s, second, 32));
+    assert_int_equal(second->state, JOB_PARKED);
+    assert_int_equal(first->state, JOB_PREFILL);
+    assert_int_equal(d->s.n_feeds, 1);
+    assert_ptr_equal(d->feed_jobs[0], first);
+    assert_true(sched_prepare(&d->s, first, 32));
+    assert_int_equal(first->starving_ns, 0);
+    assert_int_equal(d->s.counts.parked, 2);
+    assert_int_equal(d->s.counts.parkings, 2);
+    desk_down(d);
+}
+
+/* The first in rank waits for pages that nobody can give, and for a second at most: until it has what it lacked. */
+static void the_first_in_rank_starves_for_a_second(void **state) {
+    (void)state;
+    desk *d = desk_up(4, 0);
+    sched_job *j = add_running(d, 0, 1, 200, 100, 16);
+    leave_room(d, 1, 0);
+    sched_rank_running(&d->s);
+    assert_false(sched_prepare(&d->s, j, 48));
+    assert_int_equal(j->state, JOB_PREFILL);
+    uint64_t since = j->starving_ns;
+    assert_true(since);
+    assert_true(sched_prepare(&d->s, j, 16)); /* less is not what it lacked */
+    assert_int_equal(j->starving_ns, since);
+    leave_room(d, 2, 0);
+    assert_true(sched_prepare(&d->s, j, 48));
+    assert_int_equal(j->starving_ns, 0);
+    assert_false(sched_prepare(&d->s, j, 64));
+    assert_true(j->starving_ns);
+    j->starving_ns = clock_now_ns() - 2000000000u;
+    d->s.tenants[0].n_jobs = 1;
+    assert_false(sched_prepare(&d->s, j, 64));
+    assert_int_equal(j->state, JOB_ENDED);
+    assert_int_equal(j->failure.code, ERR_BUSY);
+    assert_int_equal(d->s.counts.failed, 1);
+    desk_down(d);
+}
+
+/* What is said of a job's size is what it was at its largest. */
+static void the_largest_size_is_remembered(void **state) {
+    (void)state;
+    desk *d = desk_up(4, 0);
+    sched_job *j = add_running(d, 0, 1, 200, 100, 0);
+    sched_rank_running(&d->s);
+    assert_true(sched_prepare(&d->s, j, 64));
+    kv_sequence_commit(kv_at(d), j->gen.session, j->gen.tokens, 64);
+    assert_int_equal(kv_sequence_rewind(kv_at(d), j->gen.session, 10), 10);
+    assert_true(sched_prepare(&d->s, j, 6));
+    assert_int_equal(engine_session_bytes(d->w.en, j->gen.session), d->w.plan.page_bytes);
+    assert_int_equal(j->kv.pages, 4);
+    assert_int_equal(j->kv.bytes, 4 * d->w.plan.page_bytes);
+    desk_down(d);
+}
+
+/* Of its prompt what was known, at the beginning or while it was run, counts once; what it finds when it comes back was
+ * its own, and is kept no longer than until then. */
+static void cached_tokens_are_those_of_others(void **state) {
+    (void)state;
+    desk *d = desk_up(4, ENTRIES);
+    sched_job *other = add_running(d, 0, 1, 200, 1, 32), *j = add_running(d, 1, 2, 200, 100, 0);
+    memcpy(d->tokens[1], d->tokens[0], sizeof d->tokens[1]);
+    sched_recall(&d->s, j);
+    assert_int_equal(j->cached_tokens, 32);
+    prepare(d, other, 32);
+    sched_recall(&d->s, j);
+    assert_int_equal(j->gen.n_fed, 64);
+    assert_int_equal(j->cached_tokens, 64);
+    prepare(d, j, 64);
+    sched_park(&d->s, j);
+    assert_true(kv_at(d)->index.n_entries_used > 0);
+    sched_admit(&d->s);
+    assert_int_equal(j->state, JOB_PREFILL);
+    assert_int_equal(j->gen.n_fed, 128);
+    assert_int_equal(j->cached_tokens, 64);
+    assert_int_equal(kv_at(d)->index.n_entries_used, 0);
     desk_down(d);
 }
 
@@ -448,6 +571,7 @@ static void retry_after_is_the_backlogs_length(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_could_ever_run_is_told_to_the_page),
         cmocka_unit_test(room_is_what_is_neither_in_use_nor_promised),
         cmocka_unit_test(what_fits_to_the_byte_is_admitted),
         cmocka_unit_test(what_is_promised_admits_nobody_else),
@@ -461,6 +585,10 @@ int main(void) {
         cmocka_unit_test(the_parked_come_before_their_equals),
         cmocka_unit_test(who_comes_now_waits_behind_its_equals),
         cmocka_unit_test(no_more_than_may_at_once),
+        cmocka_unit_test(the_last_in_rank_makes_way),
+        cmocka_unit_test(the_first_in_rank_starves_for_a_second),
+        cmocka_unit_test(the_largest_size_is_remembered),
+        cmocka_unit_test(cached_tokens_are_those_of_others),
         cmocka_unit_test(when_memory_is_short_they_run_one_after_another),
         cmocka_unit_test(the_pool_is_fit_to_the_largest),
         cmocka_unit_test(retry_after_is_the_backlogs_length),
