@@ -189,7 +189,7 @@ static const row rows[] = {
     {"memory", NULL, KIND_MEMORY, AT(memory_bytes), CLI_GUARD, 0, 0, NULL, "SIZE|PERCENT",
      "the budget: what the command and all it starts may hold together. Default: none, only watched"},
     {"leak", NULL, KIND_BYTES, AT(leak_bytes), CLI_GUARD, 0, 1e18, "100M", "SIZE",
-     "warn when it ends with so much more than it held once started"},
+     "warn when it ends with so much more than it held once started (when memory first stood still for a second)"},
     {"wait", NULL, KIND_U32, AT(wait_s), CLI_GUARD, 0, 1e9, "0", "SECONDS",
      "how long to wait for a machine that cannot give the budget; then it is not run"},
     {"interval", NULL, KIND_U32, AT(interval_ms), CLI_GUARD, 5, 60000, "100", "MS", "time between two readings"},

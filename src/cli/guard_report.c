@@ -61,17 +61,34 @@ static uint64_t held_at_end(const guard_report *r, uint32_t first, uint32_t last
     return (uint64_t)held[n / 2];
 }
 
+enum { RISE_SHARE = 8 }; /* of --leak: what may come and go in a program that has started */
+
+/* The sample at the end of the window that begins with this one (and holds one more at least); UINT32_MAX when memory
+ * rises in it. */
+static uint32_t settled_at(const guard_report *r, uint32_t from, uint32_t last, double window_s) {
+    double most = total_of(r, from) + (double)r->leak_bytes / RISE_SHARE;
+    uint32_t end = from;
+    for (uint32_t i = from + 1; i <= last && (end == from || r->seconds[i] <= r->seconds[from] + window_s); i++) {
+        if (total_of(r, i) > most) return UINT32_MAX;
+        end = i;
+    }
+    return end;
+}
+
 void guard_measure(const guard_report *r, guard_run *run) {
-    double settled = run->from_s + fmin(1, (run->to_s - run->from_s) / 2);
-    uint32_t first = r->n_samples, last = 0, base = r->n_samples;
+    double half = (run->to_s - run->from_s) / 2;
+    uint32_t first = r->n_samples, last = 0, base = UINT32_MAX;
     for (uint32_t i = 0; i < r->n_samples; i++) {
         if (r->seconds[i] < run->from_s || r->seconds[i] > run->to_s) continue;
         if (first == r->n_samples) first = i;
-        if (base == r->n_samples && r->seconds[i] >= settled) base = i;
         last = i;
     }
     if (first == r->n_samples) return;
-    if (base == r->n_samples) base = last;
+    for (uint32_t i = first; base == UINT32_MAX; i++) {
+        bool latest = i == last || r->seconds[i] >= run->from_s + half;
+        base = settled_at(r, i, last, fmin(1, half));
+        if (latest && base == UINT32_MAX) base = i;
+    }
     run->baseline_bytes = (uint64_t)total_of(r, base);
     run->end_bytes = held_at_end(r, first, last);
     run->growth_bytes = run->end_bytes > run->baseline_bytes ? run->end_bytes - run->baseline_bytes : 0;

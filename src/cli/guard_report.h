@@ -49,8 +49,9 @@ typedef struct guard_report {
 } guard_report;
 
 void guard_sample(guard_report *r, double seconds, const plat_tree *t);
-/* baseline, end and growth of a run from its samples: what it held a second after its start (at half of its time
- * when that is shorter), and the middle one of the last tenth of them. */
+/* baseline, end and growth of a run from its samples. The baseline is what it held once started: at the end of its
+ * first second in which memory did not rise (by more than an eighth of --leak), looked for up to half of its time; so a
+ * start is no growth however long it takes. The end is the middle one of the last tenth of the samples. */
 void guard_measure(const guard_report *r, guard_run *run);
 /* The status to end with for one run: its own, 128 + signal, 124 over, 125 not run, 126 and 127 as a shell's. */
 int guard_status(const guard_run *run);

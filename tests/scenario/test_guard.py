@@ -20,6 +20,15 @@ time.sleep(2)
 os._exit(0)
 """
 
+START = """
+import time
+held = []
+for i in range(60):
+    held.append(bytearray(b"x") * (1 << 20))
+    time.sleep(0.03)
+time.sleep(%s)
+"""
+
 
 def script(name, text):
     path = temp_path(name)
@@ -125,6 +134,8 @@ def growth_is_warned_of():
     check(not j["runs"][0]["leak"] and "warning" not in done.err, lambda: "under the default of 100M: " + done.err)
     done, j = report("--leak", "40M", "--", *eat(90, 1), rc=0)
     check(not j["runs"][0]["leak"], "what stays the same is no leak")
+    done, j = report("--leak", "20M", "--", PYTHON, "-c", START % 3, rc=0)
+    check(not j["runs"][0]["leak"] and "warning" not in done.err, lambda: "a start of two seconds: %r" % j["runs"][0])
 
 
 @test
@@ -253,7 +264,7 @@ def a_server_under_guard():
             return r.status, text
         wait_until(lambda: ask("GET", "/readyz")[0] == 200, "ready", 30)
         ready_s = time.monotonic() - start  # of the guard's time, or a little more
-        time.sleep(1)  # several readings
+        time.sleep(max(1.5, 2 * ready_s))  # half of its time and more at rest, so that the end of its start is found
         for i in range(30):
             status, text = ask("POST", "/generate", json.dumps({"prompt": "Once upon a time", "max_tokens": 20, "seed": i}))
             expect(status, 200, text[:200])
@@ -267,16 +278,11 @@ def a_server_under_guard():
     with open(path) as f:
         said = json.load(f)
     run, = said["runs"]
-    samples = said["samples"]
-    sums = [sum(parts) for parts in zip(*(samples[k] for k in samples if k != "seconds"))]
-    held = [bytes for at, bytes in zip(samples["seconds"], sums) if at >= ready_s]
-    check(len(held) >= 4, "%d readings of the server at work" % len(held))
-    grown = sorted(held[-3:])[1] - held[0]  # as the guard measures it, but from ready on: on a busy machine it starts for more than a second
-    note("peak %.1f MiB, growth %.2f MiB" % (run["peak_bytes"] / MIB, grown / MIB))
+    note("peak %.1f MiB, growth %.2f MiB, ready after %.1f s" % (run["peak_bytes"] / MIB, run["growth_bytes"] / MIB, ready_s))
     expect((run["verdict"], run["left_processes"]), ("stopped", 0))
     check(0 < run["peak_bytes"] <= line * MIB, lambda: str(run))
-    check(grown <= 8 * MIB, "it grew by %.1f MiB from ready to its end" % (grown / MIB))
-    check(not run["leak"] or ready_s > 1, lambda: "growth of a server that was ready after %.1f s: %r" % (ready_s, run))
+    check(not run["leak"], lambda: "growth of a server that was ready after %.1f s: %r" % (ready_s, run))
+
 
 def blames(runs):
     """What is wrong with the runs of a list: over the budget, failed, grown, processes left behind. What the storm grows by

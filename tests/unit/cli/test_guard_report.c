@@ -26,9 +26,9 @@ static void expect_measured(uint64_t baseline, uint64_t end, uint64_t growth, bo
 static void growth_is_from_settled_to_end(void **state) {
     (void)state;
     fill((const uint64_t[]){1, 50, 90, 100, 100, 100, 100, 115, 115}, 9, 0.5); /* loading is not growth */
-    expect_measured(90, 115, 25, true);
+    expect_measured(100, 115, 15, true);
     fill((const uint64_t[]){1, 50, 90, 100, 100, 100, 100, 100, 2}, 9, 0.5); /* the last one fell into the end */
-    expect_measured(90, 100, 10, false);
+    expect_measured(100, 100, 0, false);
     fill((const uint64_t[]){100, 100, 100, 30, 30, 30}, 6, 0.5);
     expect_measured(100, 30, 0, false);
     uint64_t long_one[100];
@@ -39,6 +39,30 @@ static void growth_is_from_settled_to_end(void **state) {
     expect_measured(20, 20, 0, false);
     fill((const uint64_t[]){7}, 1, 0.1);
     expect_measured(7, 7, 0, false);
+}
+
+/* However long it takes; what comes after is growth all the same, slow or fast. */
+static void a_slow_start_is_no_growth(void **state) {
+    (void)state;
+    uint64_t mib[100];
+    for (uint64_t i = 0; i < 100; i++) mib[i] = i < 40 ? 2 * i : 80; /* 20 MiB a second for four seconds */
+    fill(mib, 100, 0.1);
+    expect_measured(80, 80, 0, false);
+    for (uint64_t i = 90; i < 100; i++) mib[i] = 95;
+    fill(mib, 100, 0.1);
+    expect_measured(80, 95, 15, true);
+    for (uint64_t i = 0; i < 100; i++) mib[i] = 10 + i / 5; /* 2 MiB a second to its end: not settled before half of it */
+    fill(mib, 100, 0.1);
+    expect_measured(20, 29, 9, false);
+    for (uint64_t i = 0; i < 100; i++) mib[i] = 10 + i / 6; /* 1.7 a second with 16 MiB of --leak: from its first on */
+    fill(mib, 100, 0.1);
+    r.leak_bytes = 16 * MIB;
+    expect_measured(11, 25, 14, false);
+    for (uint64_t i = 0; i < 100; i++) mib[i] = i < 3 ? 50 : 20 + i / 60 * 20; /* what a start gives back hides nothing */
+    fill(mib, 100, 0.1);
+    expect_measured(20, 40, 20, true);
+    fill((const uint64_t[]){1, 50, 90, 90, 90}, 5, 3); /* readings further apart than a second */
+    expect_measured(90, 90, 0, false);
 }
 
 static void a_run_is_measured_by_its_own_samples(void **state) {
@@ -105,6 +129,7 @@ static void reports_of_nothing_and_of_hostile_names(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(growth_is_from_settled_to_end),
+        cmocka_unit_test(a_slow_start_is_no_growth),
         cmocka_unit_test(a_run_is_measured_by_its_own_samples),
         cmocka_unit_test(more_samples_than_there_is_room_for),
         cmocka_unit_test(statuses),
