@@ -26,7 +26,7 @@ FILTERS = ["abs", "capitalize", "count", "default('x')", "default('x', true)", "
            "last", "length", "list", "lower", "map('upper')", "map(attribute='name')", "map('length')", "max", "min", "reject('none')", "rejectattr('admin')", "replace('a', 'b')",
            "reverse", "round", "round(1)", "select", "select('string')", "selectattr('role', 'equalto', 'user')", "selectattr('age', '>', 26)", "slice(2)", "batch(2)", "sort",
            "sort(reverse=true)", "string", "sum", "sum(attribute='age')", "title", "tojson", "tojson(indent=2)", "trim", "truncate(5)", "unique", "upper", "urlencode", "wordcount",
-           "center(9)", "groupby('role')", "tojson(sort_keys=true)", "xmlattr", "attr('name')", "format(1, 2)"]
+           "center(9)", "striptags", "urlize", "wordwrap(4)", "wordwrap(5, false)", "filesizeformat", "groupby('role')", "tojson(sort_keys=true)", "xmlattr", "attr('name')", "format(1, 2)"]
 TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "mapping", "sequence", "iterable", "odd", "even", "divisibleby(2)", "lower", "upper",
          "true", "false", "in [1, 'a', none]", "eq 3", "sameas none", "callable", "gt 1", "ne('a')"]
 METHODS = [".upper()", ".split()", ".split(',')", ".split('l', 1)", ".strip()", ".lstrip('H')", ".title()", ".startswith('H')", ".endswith(('d', 'e'))", ".replace('l', 'L')", ".items()", ".keys()",

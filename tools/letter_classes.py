@@ -30,7 +30,7 @@ typedef struct letter_range {{
     uint32_t first, last;
 }} letter_range;
 """)
-for name, predicate in (("printable", str.isprintable), ("alpha", str.isalpha), ("numeric", str.isnumeric), ("digit", str.isdigit)):
+for name, predicate in (("printable", str.isprintable), ("alpha", str.isalpha), ("numeric", str.isnumeric), ("digit", str.isdigit), ("decimal", str.isdecimal)):
     rows = " ".join(f"{{0x{a:04X},~0x{b:04X}}}," for a, b in ranges(predicate))
     print(f"static const letter_range {name}_ranges[] = {{")
     print(textwrap.fill(rows, 110, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False).replace("~", " "))

@@ -8,9 +8,8 @@
  * memory, by the allocators. api/ and the command `render` call this.
  *
  * Same text out as jinja2's, byte for byte, and refused where it refuses. Known differences: whole numbers
- * have 127 bits; strftime_now speaks UTC; there is no random, urlize, wordwrap, striptags, filesizeformat and
- * lipsum; generators are made at once; pprint is repr(); only + and the
- * filters e and safe tell escaped texts from others.
+ * have 127 bits; strftime_now speaks UTC; random and lipsum are refused; generators
+ * are made at once; pprint is repr(); only + and the filters e and safe tell escaped texts from others.
  */
 #ifndef TEXT_TEMPLATE_H
 #define TEXT_TEMPLATE_H

@@ -331,6 +331,12 @@ static bool filter_pprint(run *r, const value *v, const value *args, value *out)
     return text_repr(r, v, out);
 }
 
+/* A prompt is the same each time, or nothing of it is found in the cache. */
+static bool filter_random(run *r, const value *v, const value *args, value *out) {
+    (void)v, (void)args, (void)out;
+    return run_fail(r, "the filter random is not supported: a template gives the same text each time");
+}
+
 static const builtin filters[] = {
     {"abs", "", filter_abs, NULL},
     {"attr", "name", filter_attr, NULL},
@@ -339,6 +345,7 @@ static const builtin filters[] = {
     {"count", "", filter_length, NULL},
     {"d", "default_value? boolean?", filter_default, NULL},
     {"default", "default_value? boolean?", filter_default, NULL},
+    {"filesizeformat", "binary?", filter_filesizeformat, NULL},
     {"float", "default?", filter_float, NULL},
     {"format", NULL, NULL, filter_format},
     {"indent", "width? first? blank?", filter_indent, NULL},
@@ -348,6 +355,7 @@ static const builtin filters[] = {
     {"list", "", filter_list, NULL},
     {"lower", "", filter_lower, NULL},
     {"pprint", "", filter_pprint, NULL},
+    {"random", "", filter_random, NULL},
     {"replace", "old new count?", filter_replace, NULL},
     {"round", "precision? method?", filter_round, NULL},
     {"safe", "", filter_safe, NULL},
@@ -358,6 +366,7 @@ static const builtin filters[] = {
     {"truncate", "length? killwords? end? leeway?", filter_truncate, NULL},
     {"upper", "", filter_upper, NULL},
     {"wordcount", "", filter_wordcount, NULL},
+    {"wordwrap", "width? break_long_words? wrapstring? break_on_hyphens?", filter_wordwrap, NULL},
 };
 
 const builtin *filter_find(str name) {

@@ -11,7 +11,7 @@
  * template_number.c   whole numbers and floats         template_print.c       str() and repr()
  * template_text.c     texts: parts, searching          template_letters.c     upper and lower case, classes
  * template_format.c   %, format() and their numbers    template_json.c        JSON in and out
- * template_filter.c, _sequence.c, _markup.c  filters   template_test.c        tests
+ * template_filter.c, _sequence.c, _markup.c, _html.c, _wrap.c  filters      template_test.c  tests
  * template_method.c   methods of texts                 template_object.c      of all else; global functions
  *
  * Values behave as Python's do. Texts are well-formed UTF-8; their places are counted in characters.
@@ -415,6 +415,8 @@ const builtin *method_find(const value *self, str name);
 const builtin *global_find(str name);
 extern const builtin filters_of_sequences[], filters_of_markup[];
 extern const size_t filters_of_sequences_n, filters_of_markup_n;
+typedef bool apply_filter(run *r, const value *v, const value *args, value *out);
+apply_filter filter_striptags, filter_urlize, filter_wordwrap, filter_filesizeformat;
 
 /* ---- values ---- */
 
@@ -541,6 +543,7 @@ bool letter_is_printable(uint32_t cp);
 bool letter_is_alpha(uint32_t cp);
 bool letter_is_numeric(uint32_t cp);
 bool letter_is_digit(uint32_t cp);
+bool letter_is_decimal(uint32_t cp); /* of a number in tens */
 bool letter_is_upper(uint32_t cp);
 bool letter_is_lower(uint32_t cp);
 

@@ -163,6 +163,7 @@ bool letter_is_printable(uint32_t cp) {
 }
 bool letter_is_alpha(uint32_t cp) { return in_ranges(alpha_ranges, COUNT(alpha_ranges), cp); }
 bool letter_is_numeric(uint32_t cp) { return in_ranges(numeric_ranges, COUNT(numeric_ranges), cp); }
+bool letter_is_decimal(uint32_t cp) { return in_ranges(decimal_ranges, COUNT(decimal_ranges), cp); }
 bool letter_is_digit(uint32_t cp) { return in_ranges(digit_ranges, COUNT(digit_ranges), cp); }
 
 bool letter_is_upper(uint32_t cp) {

@@ -101,7 +101,9 @@ const builtin filters_of_markup[] = {
     {"e", "", filter_escape, NULL},
     {"escape", "", filter_escape, NULL},
     {"forceescape", "", filter_forceescape, NULL},
+    {"striptags", "", filter_striptags, NULL},
     {"urlencode", "", filter_urlencode, NULL},
+    {"urlize", "trim_url_limit? nofollow? target? rel? extra_schemes?", filter_urlize, NULL},
     {"xmlattr", "autospace?", filter_xmlattr, NULL},
 };
 const size_t filters_of_markup_n = sizeof filters_of_markup / sizeof *filters_of_markup;

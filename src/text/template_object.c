@@ -353,6 +353,11 @@ METHOD(make_joiner) {
     return *out = (value){.kind = JOINER, .cycler = c}, true;
 }
 
+METHOD(lipsum) {
+    (void)self, (void)args, (void)out;
+    return run_fail(r, "lipsum() is not supported: a template gives the same text each time");
+}
+
 static const builtin globals[] = {
     {"raise_exception", "message", raise_exception, NULL},
     {"range", "/start stop? step?", make_range, NULL},
@@ -361,6 +366,7 @@ static const builtin globals[] = {
     {"dict", NULL, NULL, make_dict},
     {"cycler", NULL, NULL, make_cycler},
     {"joiner", "sep?", make_joiner, NULL},
+    {"lipsum", "n? html? min? max?", lipsum, NULL},
 };
 
 const builtin *global_find(str name) { return builtin_find(globals, sizeof globals / sizeof *globals, name); }
