@@ -195,8 +195,9 @@ static bool is_stopping(http_server *s) {
 
 static void handler(void *ctx, http_request *r) {
     world *w = ctx;
-    w->at_the_end = str_is(http_path(r), "/at-the-end");
+    w->at_the_end = str_is(http_query(r, "end"), "yes");
     while (w->at_the_end && !is_stopping(r->server)) usleep(100);
+    if (w->at_the_end && w->count) http_word(w->answers[0]->r, on_word, w->answers[0]); /* that has been woken, to end */
     bool work = str_is(http_method(r), "POST") || str_is(http_query(r, "worker"), "yes");
     if (work) http_hand_over(r, on_worker, ctx);
     else serve(ctx, r);
@@ -943,16 +944,18 @@ static void test_worker_takes_too_long(void **state) {
     stop(w);
 }
 
-/* A body of n letters, sent whole, and waiting for the worker as the in_line-th. */
+/* A body of n letters, sent whole, and waiting for the worker as the in_line-th; the first is held there. */
 static client post_letters(world *w, char letter, size_t n, uint32_t in_line) {
     client c = open_client(w);
     char head[128], *body = malloc(n);
-    snprintf(head, sizeof head, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", n);
+    w->hold |= in_line == 1;
+    snprintf(head, sizeof head, "POST /?held=%s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", in_line == 1 ? "yes" : "no", n);
     memset(body, letter, n);
     client_text(&c, head);
     client_send(&c, body, n);
     free(body);
     wait_worked_for(w, in_line);
+    for (int k = 0; k < 20000 && !w->worked; k++) usleep(1000);
     return c;
 }
 
@@ -963,14 +966,13 @@ static void test_short_ones_overtake(void **state) {
     http_config config = small_config();
     config.max_active = 32;
     world *w = start(&config);
-    client held, c[ALL];
-    hold_worker(w, &held, 1);
+    client held = post_letters(w, 'L', 100000, 1), c[ALL]; /* that nobody overtook does not count */
     for (int i = 0; i < ALL; i++)
         c[i] = post_letters(w, i < LONG ? 'L' : 's', i < LONG ? 100000 : 100, (uint32_t)i + 2);
     let_worker_go(w);
     assert_int_equal(ask(&held, ""), 200);
     for (int i = 0; i < ALL; i++) assert_int_equal(ask(&c[i], ""), 200);
-    assert_string_equal(w->order, "-ssssssssssssssssLssssLL");
+    assert_string_equal(w->order, "LssssssssssssssssLssssLL");
     client_close(&held);
     for (int i = 0; i < ALL; i++) client_close(&c[i]);
     stop(w);
@@ -1020,24 +1022,33 @@ static void test_stop_with_work(void **state) {
     free(w);
 }
 
-/* A request whose handler hands it over when the workers may be gone already is never worked for, nor left asleep. */
+/* Of a request whose handler hands it over, or asks for its words, when the workers may be gone already nothing is
+ * worked for, and it is not left asleep. */
 static void test_handed_over_while_it_stops(void **state) {
     (void)state;
+    static const char *const targets[] = {"/queued?worker=yes", "/late?word=yes", "/stream?word=yes", "/late?worker=yes&word=yes"};
     http_config config = small_config();
-    for (int round = 0; round < 5; round++) {
+    for (size_t i = 0; i < 3 * sizeof targets / sizeof *targets; i++) {
+        char text[128];
         world *w = start(&config);
-        client c = open_client(w);
-        client_text(&c, "GET /at-the-end?worker=yes HTTP/1.1\r\nHost: h\r\n\r\n");
-        for (int i = 0; i < 20000 && !w->at_the_end; i++) usleep(1000);
+        client c = open_client(w), late = open_client(w);
+        int before = worded;
+        if (i % 2) client_text(&late, "GET /late HTTP/1.1\r\nHost: h\r\n\r\n"), answer_at(w, 0);
+        snprintf(text, sizeof text, "GET %s&end=yes HTTP/1.1\r\nHost: h\r\n\r\n", targets[i / 3]);
+        client_text(&c, text);
+        for (int k = 0; k < 20000 && !w->at_the_end; k++) usleep(1000);
         assert_true(w->at_the_end);
-        http_server_stop(w->server); /* would abort over one that sleeps */
+        http_server_stop(w->server); /* would abort over one that sleeps, or that a worker has */
         assert_int_equal(w->worked, 0);
+        assert_int_equal(worded, before);
+        for (int k = 0; k < w->count; k++) assert_int_equal(w->answers[k]->gone, 1);
         assert_true(is_closed(&c));
-        assert_int_equal(c.len, 0); /* it has no answer */
-        client_close(&c);
+        if (i < 3) assert_int_equal(c.len, 0); /* it has no answer */
+        client_close(&c), client_close(&late);
         w->stop_engine = true;
         pthread_join(w->engine, NULL);
         assert_int_equal(http_bytes(w), 0);
+        for (int k = 0; k < w->count; k++) free(w->answers[k]);
         free(w);
     }
 }
