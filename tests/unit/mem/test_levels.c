@@ -135,7 +135,8 @@ static void the_worst_bound_counts(void **state) {
     rooms.bytes[MEM_OF_MACHINE] = 2 * GIB;
     assert_int_equal(mem_levels_update(&l, &rooms, 1100), MEM_CRITICAL);
     assert_int_equal(l.worst, MEM_IN_CGROUP);
-    rooms.bytes[MEM_OF_MACHINE] = GIB + 1; /* as bad but for the margin, which only says when it is over */
+    rooms.bytes[MEM_IN_CGROUP] = 6 * GIB / 10;
+    rooms.bytes[MEM_OF_MACHINE] = 9 * GIB / 10; /* as bad but for the margin, which only says when it is over */
     assert_int_equal(mem_levels_update(&l, &rooms, 1200), MEM_CRITICAL);
     assert_int_equal(l.worst, MEM_IN_CGROUP);
     rooms.bytes[MEM_UNDER_LINE] = GIB / 2; /* of equals the first: the line is what an operator can move */
@@ -329,6 +330,56 @@ static void the_watch_climbs(void **state) {
     assert_int_equal(e.code, ERR_USAGE);
 }
 
+/* Rungs of the kernel's room: what one gave the next need not give. */
+static uint64_t give_some(void *ctx, uint64_t wanted_bytes) {
+    ((ship *)ctx)->evicted++;
+    ((ship *)ctx)->wanted = wanted_bytes;
+    return 1000;
+}
+
+static uint64_t give_the_rest(void *ctx, uint64_t wanted_bytes) {
+    ship *s = ctx;
+    assert_int_equal(s->wanted - wanted_bytes, 1000);
+    s->expired++;
+    return 0;
+}
+
+/* More is lent than any threshold. */
+static void all_lent(void *ctx, mem_lent *out) {
+    (void)ctx;
+    *out = (mem_lent){.reclaimable_bytes = UINT64_C(1) << 58, .held_bytes = UINT64_C(1) << 58};
+}
+
+static void hear_hold(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
+    (void)room_bytes;
+    ship *s = ctx;
+    s->level = level;
+    if (hold) s->looks++;
+}
+
+/* In Warning, and in Safe if that is only by what is lent, the kernel's own room is brought back to where Warning ends. */
+static void what_the_kernel_lacks_is_asked_for(void **state) {
+    (void)state;
+    static const mem_rung rungs[] = {{"some", MEM_SAFE, give_some}, {"the rest", MEM_SAFE, give_the_rest}};
+    uint64_t huge = UINT64_C(1) << 56;
+    for (int lent = 0; lent < 2; lent++) {
+        mem_ledger l;
+        mem_ledger_init(&l, UINT64_MAX);
+        mem_books_start(&l);
+        ship s = {0};
+        mem_watch_config c = {.ledger = &l, .threshold_bytes = {huge + 1, huge, 2, 1}, .ctx = &s, .level = hear_hold,
+                              .lent = lent ? all_lent : nothing_lent, .rungs = rungs, .n_rungs = 2};
+        err e = {0};
+        mem_watch *w = mem_watch_start(&c, &e);
+        if (!w) fail_msg("%s", e.message);
+        mem_watch_stop(w);
+        assert_int_equal(s.level, lent ? MEM_SAFE : MEM_WARNING);
+        assert_true(s.looks > 0); /* nothing more is to be remembered, in Safe neither */
+        assert_true(s.evicted > 0 && s.expired == s.evicted);
+        assert_true(s.wanted > huge && s.wanted <= huge + huge / 8);
+    }
+}
+
 /* Of the machine's stalls only those count that its lack of memory explains: not a stranger's at its own limit. */
 static void stalls_of_strangers_raise_nothing(void **state) {
     (void)state;
@@ -377,6 +428,7 @@ int main(void) {
         cmocka_unit_test(thresholds_follow_the_line),
         cmocka_unit_test(what_is_lacking_ends_an_eighth_above),
         cmocka_unit_test(the_watch_climbs),
+        cmocka_unit_test(what_the_kernel_lacks_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
