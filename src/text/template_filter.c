@@ -200,6 +200,7 @@ static bool filter_int(run *r, const value *v, const value *args, value *out) {
     if (v->kind == FLOAT) return !isfinite(v->number) || number_to_whole(r, v->number, out);
     if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
     if (v->kind != STRING) return true;
+    if (!run_spend_bytes(r, 8 * v->bytes)) return false;
     if (text_to_whole(value_str(v), (unsigned)base, &w, &large)) return whole_value(r, w, out);
     if (large) return run_fail(r, "a whole number of more than 127 bits");
     if (!text_to_float(&r->memory, value_str(v), &d, &ok)) return run_refused(r);
@@ -213,6 +214,7 @@ static bool filter_float(run *r, const value *v, const value *args, value *out) 
     if (is_number(v)) return *out = value_float(number_of(v)), true;
     if (v->kind == UNDEFINED) return value_fail_undefined(r, v);
     if (v->kind != STRING) return true;
+    if (!run_spend_bytes(r, 8 * v->bytes)) return false;
     if (!text_to_float(&r->memory, value_str(v), &d, &ok)) return run_refused(r);
     if (ok) *out = value_float(d);
     return true;
@@ -220,7 +222,10 @@ static bool filter_float(run *r, const value *v, const value *args, value *out) 
 
 static double round_to(double d, int64_t digits) {
     char text[420];
+    int exponent;
     if (!isfinite(d) || digits > 300) return d;
+    frexp(d, &exponent);
+    if ((double)digits + floor((exponent - 1) * 0.30103) > 17) return d; /* so many digits read back as they were */
     if (digits >= 0) return snprintf(text, sizeof text, "%.*f", (int)digits, d), strtod(text, NULL);
     double scale = pow(10, (double)-digits);
     return isfinite(scale) ? rint(d / scale) * scale : 0;
@@ -247,7 +252,7 @@ static bool filter_round(run *r, const value *v, const value *args, value *out) 
     if (!is_number(v)) return run_fail(r, "round is for numbers, not %s", value_kind_name(v));
     if (str_is(method, "common")) {
         if (is_whole(v)) return round_whole(r, whole_of(v), digits, out);
-        return *out = value_float(round_to(v->number, digits)), true;
+        return *out = value_float(round_to(v->number, digits)), run_spend(r, FLOAT_TEXT_STEPS);
     }
     double scale = pow(10, (double)digits), d = number_of(v) * scale;
     if (!isfinite(d)) return run_fail(r, "round: this has no whole part");

@@ -485,7 +485,7 @@ bool list_end(list_builder *b, value *out);
 
 /* ---- numbers ---- */
 
-enum { NUMBER_TEXT_BYTES = 400 };
+enum { NUMBER_TEXT_BYTES = 400, FLOAT_TEXT_STEPS = 64 };
 #define WHOLE_MAX ((whole)((~(unsigned __int128)0) >> 1))
 #define WHOLE_MIN (-WHOLE_MAX - 1)
 whole whole_of(const value *v);

@@ -429,7 +429,9 @@ static bool write_value(writer *w, const value *v) {
     case BOOLEAN: return build_append(&w->b, v->boolean ? STR("true") : STR("false")), true;
     case INTEGER:
     case BIG: return build_append(&w->b, number_text(v, number)), true;
-    case FLOAT: return build_append(&w->b, float_json(v->number, number)), true;
+    case FLOAT:
+        build_append(&w->b, float_json(v->number, number));
+        return run_spend(w->b.r, FLOAT_TEXT_STEPS);
     case STRING:
         append_string(&w->b, value_str(v), w->style->ensure_ascii);
         return run_spend_bytes(w->b.r, v->bytes);

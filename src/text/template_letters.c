@@ -115,7 +115,7 @@ static bool change_each(run *r, str s, choose_case choose, value *out) {
         append_case(&b, s, at, n, choose(cp, letter_before));
         letter_before = has_case(cp);
     }
-    return run_spend_bytes(r, 8 * s.len) && build_end(&b, out);
+    return run_spend_bytes(r, 32 * s.len) && build_end(&b, out);
 }
 
 static letter_case always_upper(uint32_t cp, bool before) { return (void)cp, (void)before, CASE_UPPER; }

@@ -22,16 +22,19 @@ double number_of(const value *v) { return v->kind == FLOAT ? v->number : (double
 str whole_text(whole w, unsigned base, char out[NUMBER_TEXT_BYTES]) {
     unsigned __int128 rest = w < 0 ? -(unsigned __int128)w : (unsigned __int128)w;
     char *at = out + NUMBER_TEXT_BYTES;
-    do *--at = "0123456789abcdef"[rest % base];
-    while (rest /= base);
+    for (; rest > UINT64_MAX; rest /= base) *--at = "0123456789abcdef"[rest % base];
+    uint64_t low = (uint64_t)rest; /* divides in a tenth of the time */
+    do *--at = "0123456789abcdef"[low % base];
+    while (low /= base);
     if (w < 0) *--at = '-';
     return (str){at, (size_t)(out + NUMBER_TEXT_BYTES - at)};
 }
 
-/* The fewest digits that read back, and the power of ten of the first. */
+/* The fewest digits that read back, and the power of ten of the first. Fifteen digits survive any double that is not
+ * tiny: when fewer would do, they end in zeros. */
 static int shortest_digits(double d, char digits[32], int *power) {
     char text[40];
-    for (int precision = 0; precision < 17; precision++) {
+    for (int precision = d < 1e-290 ? 0 : 14; precision < 17; precision++) {
         snprintf(text, sizeof text, "%.*e", precision, d);
         if (strtod(text, NULL) == d) break;
     }

@@ -71,7 +71,9 @@ static void append_kind(text_builder *b, const value *v) {
     case BOOLEAN:
     case INTEGER:
     case BIG:
-    case FLOAT: return build_append(b, number_text(v, number));
+    case FLOAT:
+        b->failed |= v->kind == FLOAT && !run_spend(b->r, FLOAT_TEXT_STEPS);
+        return build_append(b, number_text(v, number));
     case STRING:
         if (v->markup) build_append(b, STR("Markup("));
         append_quoted(b, value_str(v));

@@ -22,9 +22,18 @@ bool text_is_space(uint32_t cp) {
 
 static bool starts_character(char c) { return (c & 0xC0) != 0x80; }
 
+/* Of eight bytes: how many begin a character. Long texts are counted again and again by templates that build them. */
+static size_t starts_of_eight(const char *at) {
+    uint64_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    uint64_t inside = bytes & ~(bytes << 1) & 0x8080808080808080; /* 10xxxxxx */
+    return 8 - (size_t)(((inside >> 7) * 0x0101010101010101) >> 56);
+}
+
 size_t text_characters(str s) {
-    size_t n = 0;
-    for (size_t i = 0; i < s.len; i++) n += starts_character(s.data[i]);
+    size_t n = 0, i = 0;
+    for (; i + 8 <= s.len; i += 8) n += starts_of_eight(s.data + i);
+    for (; i < s.len; i++) n += starts_character(s.data[i]);
     return n;
 }
 
@@ -34,8 +43,10 @@ size_t text_next(str s, size_t at) {
 }
 
 size_t text_offset(str s, size_t character) {
-    size_t at = 0;
-    for (; character && at < s.len; character--) at = text_next(s, at);
+    size_t at = 0, n;
+    for (; at + 8 <= s.len && (n = starts_of_eight(s.data + at)) <= character; at += 8) character -= n;
+    for (; at < s.len; at++)
+        if (starts_character(s.data[at]) && !character--) break;
     return at;
 }
 

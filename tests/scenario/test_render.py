@@ -75,6 +75,36 @@ def a_template_that_grows_is_bounded():
             expect(s.get("/livez").status, 200, name)
 
 
+# Each goes on until its steps are out.
+BUSY = {
+    "characters": "{% set ns = namespace(s='é') %}{% for i in range(100000) %}{% set ns.s = ns.s ~ 'aé' %}{% if ns.s[-1] == 'x' %}{% endif %}{% endfor %}",
+    "lengths": "{% set ns = namespace(s='') %}{% for i in range(100000) %}{% set ns.s = ns.s ~ 'é' %}{% if 'zz' in ns.s %}{% endif %}{% set n = ns.s|length %}{% endfor %}",
+    "letters": "{% set ns = namespace(s='') %}{% for i in range(100000) %}{% set ns.s = ns.s ~ 'aé' %}{% if ns.s|upper == 'x' %}{% endif %}{% if ns.s.split('z') %}{% endif %}{% endfor %}",
+    "sums": "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = ns.l + [i] %}{% set x = ns.l|sum %}{% set x = ns.l|max %}{% set y = ns.l|string|length %}{% endfor %}",
+    "floats": "{% for i in range(100000) %}{% for j in range(1000) %}{% set y = ((i * 1000 + j) / 7)|string %}{% endfor %}{% endfor %}",
+    "rounded": "{% for i in range(100000) %}{% for j in range(1000) %}{% set y = (1 / (j + 1))|round(12) %}{% set z = 1e300|round(300) %}{% endfor %}{% endfor %}",
+}
+
+
+@test(timeout=120)
+def a_step_is_a_step_whatever_it_does():
+    """In the processor's time, beside one of an empty loop: what grows, is counted, cased or printed."""
+    def seconds(name, source):
+        path, times = write_template(name, source), []
+        for _ in range(2):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            got = run_plimsoll("render", "--template", path, stdin=json.dumps(HI).encode())
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            check("takes more than" in got.err, "%s: %r" % (name, got.err))
+            times.append(after.ru_utime - before.ru_utime)
+        return min(times)
+    loop = seconds("loop", "{% for i in range(100000) %}{% for j in range(100000) %}{{ j }}{% endfor %}{% endfor %}")
+    for name, source in BUSY.items():
+        took = seconds(name, source)
+        note("%s: %.2f s, %.1f of a loop" % (name, took, took / loop))
+        check(took <= 5 * max(loop, 0.05), "%s takes %.2f s, a loop of as many steps %.2f" % (name, took, loop))
+
+
 @test
 def a_template_without_tools_says_so_once():
     words = "no place for tools"
