@@ -85,7 +85,7 @@ static size_t numbered(str s, uint32_t *cp) {
 /* Behind "&": the name, of up to 32 characters and a semicolon. The longest that is known is replaced. */
 static size_t append_named(text_builder *b, str s) {
     size_t at = 0;
-    for (int n = 0; n < 32 && at < s.len && !strchr("\t\n\f <&#;", s.data[at]) && s.data[at]; n++)
+    for (int n = 0; n < 32 && at < s.len && !memchr("\t\n\f <&#;", s.data[at], 7); n++)
         at = text_next(s, at);
     if (!at) return 0;
     if (at < s.len && s.data[at] == ';') at++;
@@ -243,7 +243,7 @@ static bool is_rest(str s) {
         s = str_from(s, span(s, 1, DECIMALS, 5, &n));
         if (!n) return false;
     }
-    return !s.len || strchr("/?#", s.data[0]);
+    return !s.len || memchr("/?#", s.data[0], 3);
 }
 
 static bool is_address(str s) {
@@ -252,7 +252,7 @@ static bool is_address(str s) {
     str host = str_from(s, scheme ? scheme : www);
     size_t six = scheme ? ipv6_end(host) : 0;
     if (six && is_rest(str_from(host, six))) return true;
-    for (n = 0; n < host.len && !strchr(":/?#", host.data[n]); n++) continue;
+    for (n = 0; n < host.len && !memchr(":/?#", host.data[n], 4); n++) continue;
     str rest = str_from(host, n), all = {s.data, s.len - rest.len};
     if (!is_rest(rest)) return false;
     host.len = n;
@@ -327,7 +327,7 @@ static size_t tail_of(str s) {
     size_t end = s.len;
     for (;;) {
         str left = {s.data, end};
-        size_t n = str_ends(left, STR("&gt;")) ? 4 : end && strchr(")>.,", s.data[end - 1]) && s.data[end - 1];
+        size_t n = str_ends(left, STR("&gt;")) ? 4 : end && memchr(")>.,", s.data[end - 1], 4);
         if (!n) return end;
         end -= n;
     }
