@@ -329,36 +329,31 @@ static void ranks_are_by_priority_then_by_arrival(void **state) {
     desk_down(d);
 }
 
-/* Of two that were parked there is room for one. */
-static void who_ranks_first_comes_back_first(void **state) {
-    (void)state;
+/* There is room for one of two jobs, the older of which was parked: the younger was too, or waits. */
+static void room_for_one_of_two(job_state younger_is) {
     for (int32_t priority = -1; priority <= 1; priority++) {
         desk *d = desk_up(4, 0);
         add_neighbour(d, 2);
-        sched_job *younger = add_parked(d, 0, 3, 16, 0), *older = add_parked(d, 1, 2, 16, 0);
+        bool both = younger_is == JOB_PARKED;
+        sched_job *younger = both ? add_parked(d, 0, 3, 16, 0) : add_job(d, 0, 2, 50, 100),
+                  *older = add_parked(d, 1, both ? 2 : 3, 16, 0);
         younger->priority = priority;
         leave_room(d, 5, 0);
         sched_admit(&d->s);
-        assert_int_equal(younger->state, priority > 0 ? JOB_PREFILL : JOB_PARKED);
+        assert_int_equal(younger->state, priority > 0 ? JOB_PREFILL : younger_is);
         assert_int_equal(older->state, priority > 0 ? JOB_PARKED : JOB_PREFILL);
         desk_down(d);
     }
 }
 
-/* There is room for the one that was parked, or for the one that waits. */
+static void who_ranks_first_comes_back_first(void **state) {
+    (void)state;
+    room_for_one_of_two(JOB_PARKED);
+}
+
 static void the_parked_come_before_their_equals(void **state) {
     (void)state;
-    for (int32_t priority = -1; priority <= 1; priority++) {
-        desk *d = desk_up(4, 0);
-        add_neighbour(d, 2);
-        sched_job *waits = add_job(d, 0, 2, 50, 100), *parked = add_parked(d, 1, 3, 16, 0);
-        waits->priority = priority;
-        leave_room(d, 5, 0);
-        sched_admit(&d->s);
-        assert_int_equal(waits->state, priority > 0 ? JOB_PREFILL : JOB_QUEUED);
-        assert_int_equal(parked->state, priority > 0 ? JOB_PARKED : JOB_PREFILL);
-        desk_down(d);
-    }
+    room_for_one_of_two(JOB_QUEUED);
 }
 
 /* Whoever is asked about comes after its equals, be they waiting or parked, however much room there is. */
