@@ -181,19 +181,11 @@ long answer_pull(void *ctx, char *out, size_t max) {
     return (long)written;
 }
 
-static void refuse(answer *x, http_request *r, const err *why) {
-    int status = api_dialect_status(x->dialect, why, false);
-    api_put_error_headers(x->a, r, status, why);
-    API_PAGE(body, 4096);
-    x->dialect->error(&(answer_failure){why, status, http_request_id(r)}, &body);
-    http_late_reply(r, status, "application/json", buf_str(&body));
-}
-
 bool answer_first(void *ctx, http_request *r) {
     answer *x = ctx;
     err why = {0};
     bool has = x->pending.len || x->finished || format_next(x);
-    if (answer_failed(x, &why)) return refuse(x, r, &why), true;
+    if (answer_failed(x, &why)) return api_refuse_late(x->a, r, x->dialect, &why), true;
     if (!has && waits_for_wording(x)) http_word(r, word_long_end, x);
     return has;
 }

@@ -355,14 +355,24 @@ int api_dialect_status(const dialect *d, const err *e, bool unavailable) {
     return d->status ? d->status(e, status) : status;
 }
 
-void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
-    plat_pulse_view unused;
-    bool unavailable = atomic_load(&a->state) != API_READY || watchdog_worker_stuck(a, &unused);
+/* reply: http_reply, or its like for a late answer. */
+static void refuse_by(api *a, http_request *r, const dialect *d, const err *e, bool unavailable,
+                      void (*reply)(http_request *r, int status, const char *content_type, str body)) {
     int status = api_dialect_status(d, e, unavailable);
     api_put_error_headers(a, r, status, e);
     API_PAGE(body, 4096);
     d->error(&(answer_failure){e, status, http_request_id(r)}, &body);
-    http_reply(r, status, "application/json", buf_str(&body));
+    reply(r, status, "application/json", buf_str(&body));
+}
+
+void api_refuse(api *a, http_request *r, const dialect *d, const err *e) {
+    plat_pulse_view unused;
+    bool unavailable = atomic_load(&a->state) != API_READY || watchdog_worker_stuck(a, &unused);
+    refuse_by(a, r, d, e, unavailable, http_reply);
+}
+
+void api_refuse_late(api *a, http_request *r, const dialect *d, const err *e) {
+    refuse_by(a, r, d, e, false, http_late_reply);
 }
 
 static void plain_error(const answer_failure *f, buf *to) {

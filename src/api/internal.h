@@ -179,6 +179,7 @@ int api_status(const err *e, bool draining); /* HTTP status of an error */
 int api_dialect_status(const dialect *d, const err *e, bool unavailable);
 /* Replies with the error in the dialect's words, with Retry-After and memory headers where they apply. */
 void api_refuse(api *a, http_request *r, const dialect *d, const err *e);
+void api_refuse_late(api *a, http_request *r, const dialect *d, const err *e); /* one whose answer is late */
 void api_refuse_plainly(api *a, http_request *r, const err *e); /* for pages that belong to no dialect */
 void api_refuse_by_path(api *a, http_request *r,
                         const err *e); /* in the words of the dialect whose path it is */

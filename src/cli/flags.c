@@ -18,6 +18,7 @@ typedef enum kind {
     KIND_FLAG, KIND_TEXT, KIND_U32, KIND_I32, KIND_U64, KIND_FLOAT, KIND_BYTES, KIND_MEMORY,
     KIND_WORD, /* uint32_t: the index in words */
     KIND_KEYS, /* text that is never shown: keys, separated by commas */
+    KIND_NAMES, /* text: names, separated by commas */
 } kind;
 
 typedef struct row {
@@ -105,7 +106,7 @@ static const row rows[] = {
      "pages of these origins (https://chat.example.com, https://*.example.com, *) may use this server from a browser. "
      "Without it, only pages on this machine may"},
     {"port", NULL, KIND_U32, AT(port), CLI_SERVER, 0, 65535, "8080", "PORT", "port to listen on; 0: any free one"},
-    {"alias", NULL, KIND_TEXT, AT(alias), CLI_SERVER, 0, 0, NULL, "NAME[,NAME]",
+    {"alias", NULL, KIND_NAMES, AT(alias), CLI_SERVER, 0, 0, NULL, "NAME[,NAME]",
      "names that clients may ask for the model by, beside its own and its file's; the first is what they see"},
     {"any-model", NULL, KIND_FLAG, AT(any_model), CLI_SERVER, 0, 0, NULL, NULL,
      "whatever model a client asks for, it gets this one; otherwise a name that is not its own is 404"},
@@ -318,12 +319,10 @@ static bool set_value(cli_options *o, const row *r, const char *text, source fro
             return err_set(e, ERR_USAGE, "--%s takes true or false (yes, no, on, off, 1, 0), not '%.40s'", r->name,
                            text);
         break;
-    case KIND_TEXT:
-        if (r->offset == AT(alias) && !check_names(r, text, e)) return false;
-        *(const char **)at = text;
-        break;
+    case KIND_TEXT: *(const char **)at = text; break;
     case KIND_KEYS:
-        if (!check_keys(r, text, e)) return false;
+    case KIND_NAMES:
+        if (!(r->kind == KIND_KEYS ? check_keys : check_names)(r, text, e)) return false;
         *(const char **)at = text;
         break;
     case KIND_WORD:

@@ -130,6 +130,7 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
         allowed = engine_grammar_mask(g->en, g->sampling->grammar, &g->grammar, g->tokens + g->n_prompt, g->n_generated,
                                       &g->failure);
         if (!allowed) {
+            if (g->sampling->grammar_name) err_prefix(&g->failure, "'%s': ", g->sampling->grammar_name);
             g->n_draft = 0;
             g->finish = ENGINE_FINISH_STUCK;
             return false;

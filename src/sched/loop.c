@@ -328,8 +328,6 @@ static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t toke
     engine_generation_commit(&j->gen, feed);
     if (said && j->state == JOB_PREFILL) j->state = JOB_DECODE;
     if (said && !j->first_ns) j->first_ns = clock_now_ns();
-    if (j->gen.finish == ENGINE_FINISH_STUCK && j->sampling.grammar_name)
-        err_prefix(&j->gen.failure, "'%s': ", j->sampling.grammar_name);
     if (j->gen.finish == ENGINE_FINISH_STUCK) sched_job_exit(s, j, &j->gen.failure);
     else if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
     else if (said && !j->whole) wake_later(j);

@@ -101,8 +101,8 @@ static bool feed(text_reply *r, str text) {
 /* Between quotes. Of which kind they are does not matter to JSON, only that those within are escaped. */
 static size_t step_string(text_reply *r, str w, bool last) {
     size_t from = 0;
-    text_reply_work += w.len;
     for (size_t at = 0; at < w.len; at++) {
+        text_reply_work++;
         bool quote = w.data[at] == r->quote, escape = w.data[at] == '\\';
         if (!quote && !escape && w.data[at] != '"') continue;
         reply_verdict v = quote ? ends_value(str_from(w, at + 1)) : REPLY_NO;

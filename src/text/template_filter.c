@@ -156,7 +156,7 @@ static bool filter_wordcount(run *r, const value *v, const value *args, value *o
     if (!as_text(r, v, &s)) return false;
     for (size_t at = 0; at < s.len;) {
         at += (size_t)text_decode(s, at, &cp);
-        bool word = cp == '_' || letter_is_alpha(cp) || letter_is_numeric(cp);
+        bool word = letter_is_word(cp);
         n += word && !inside;
         inside = word;
     }

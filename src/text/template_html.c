@@ -130,8 +130,6 @@ bool filter_striptags(run *r, const value *v, const value *args, value *out) {
 
 /* ---- urlize: what is an address ---- */
 
-static bool is_word(uint32_t cp) { return cp == '_' || letter_is_alpha(cp) || letter_is_numeric(cp); }
-
 /* As Python's patterns that ignore case: four characters beside ASCII's are i, s and k, too. */
 static uint32_t folded(uint32_t cp) {
     if (cp >= 'A' && cp <= 'Z') return cp + 32;
@@ -144,10 +142,10 @@ typedef enum chars { WORD, WORD_PERCENT, WORD_PERCENT_DASH, WORD_DASH_DOT, LETTE
 static bool is_of(uint32_t cp, chars kind) {
     uint32_t low = folded(cp);
     switch (kind) {
-    case WORD: return is_word(cp);
-    case WORD_PERCENT: return cp == '%' || is_word(cp);
-    case WORD_PERCENT_DASH: return cp == '%' || cp == '-' || is_word(cp);
-    case WORD_DASH_DOT: return cp == '-' || cp == '.' || is_word(cp);
+    case WORD: return letter_is_word(cp);
+    case WORD_PERCENT: return cp == '%' || letter_is_word(cp);
+    case WORD_PERCENT_DASH: return cp == '%' || cp == '-' || letter_is_word(cp);
+    case WORD_DASH_DOT: return cp == '-' || cp == '.' || letter_is_word(cp);
     case LETTERS: return low >= 'a' && low <= 'z';
     case DECIMALS: return letter_is_decimal(cp);
     case HEX: return letter_is_decimal(cp) || (cp < 0x80 && low >= 'a' && low <= 'f');

@@ -546,6 +546,7 @@ bool letter_is_digit(uint32_t cp);
 bool letter_is_decimal(uint32_t cp); /* of a number in tens */
 bool letter_is_upper(uint32_t cp);
 bool letter_is_lower(uint32_t cp);
+bool letter_is_word(uint32_t cp); /* as \w of Python's patterns */
 
 /* ---- values as text ---- */
 

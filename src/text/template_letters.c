@@ -166,6 +166,8 @@ bool letter_is_numeric(uint32_t cp) { return in_ranges(numeric_ranges, COUNT(num
 bool letter_is_decimal(uint32_t cp) { return in_ranges(decimal_ranges, COUNT(decimal_ranges), cp); }
 bool letter_is_digit(uint32_t cp) { return in_ranges(digit_ranges, COUNT(digit_ranges), cp); }
 
+bool letter_is_word(uint32_t cp) { return cp == '_' || letter_is_alpha(cp) || letter_is_numeric(cp); }
+
 bool letter_is_upper(uint32_t cp) {
     uint32_t out[3];
     return (letter_lower(cp, out) > 1 || out[0] != cp) && letter_upper(cp, out) == 1 && out[0] == cp;

@@ -8,9 +8,7 @@
 
 static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-static bool is_word(uint32_t cp) { return cp == '_' || letter_is_alpha(cp) || letter_is_numeric(cp); }
-
-static bool is_letter(uint32_t cp) { return is_word(cp) && !letter_is_decimal(cp); }
+static bool is_letter(uint32_t cp) { return letter_is_word(cp) && !letter_is_decimal(cp); }
 
 static uint32_t char_at(str s, size_t at) {
     uint32_t cp = 0;
@@ -29,14 +27,14 @@ static uint32_t char_before(str s, size_t *at) {
 /* What a dash may follow. */
 static bool ends_phrase(str s, size_t at) {
     uint32_t cp = char_before(s, &at);
-    return is_word(cp) || (cp && cp < 0x80 && strchr("!\"'&.,?", (int)cp));
+    return letter_is_word(cp) || (cp && cp < 0x80 && strchr("!\"'&.,?", (int)cp));
 }
 
 /* Two hyphens or more, and a word behind them: where that begins; 0: something else. */
 static size_t dash_end(str s, size_t at) {
     size_t end = at;
     while (end < s.len && s.data[end] == '-') end++;
-    return end - at >= 2 && is_word(char_at(s, end)) ? end : 0;
+    return end - at >= 2 && letter_is_word(char_at(s, end)) ? end : 0;
 }
 
 /* A hyphen with two letters before it (or one, a hyphen and one), and two behind it. */
