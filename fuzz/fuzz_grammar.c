@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "text/grammar_internal.h"
+#include "text/grammar/internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

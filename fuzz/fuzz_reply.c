@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
-#include "text/reply.h"
+#include "text/reply/reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -96,7 +96,7 @@ static void read_reply(const text_reply_format *f, str tools_json, str tail, str
     CHECK(text_reply_tools_bytes(tools_json) <= sizeof memory);
     text_reply_tools_init(&index, tools_json, memory);
     text_reply_init(&r, f, &index, tail);
-    text_reply_work = 0;
+    text_work = 0;
     uint64_t fed = text.len;
     while (text.len) {
         seed = seed * 1664525 + 1013904223;
@@ -109,7 +109,7 @@ static void read_reply(const text_reply_format *f, str tools_json, str tail, str
     CHECK(!s->in_call);
     /* Each call may look once for its thought's end and once for its own in all that is held; each argument between
      * tags looks for its type in its tool's schema. */
-    CHECK(text_reply_work <= (64 + tools_json.len / 4) * (fed + 1024) + 2 * s->calls * (uint64_t)TEXT_REPLY_HELD_MAX);
+    CHECK(text_work <= (64 + tools_json.len / 4) * (fed + 1024) + 2 * s->calls * (uint64_t)TEXT_REPLY_HELD_MAX);
 }
 
 static str spell(const uint8_t *data, size_t size, char out[TEXT_MAX]) {

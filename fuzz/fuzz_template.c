@@ -3,7 +3,7 @@
  * text, or in an error that says why; with the same result twice. */
 #include <stdlib.h>
 
-#include "text/template.h"
+#include "text/template/template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

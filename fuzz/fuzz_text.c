@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "text/vocab_internal.h"
+#include "text/vocab/internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,16 +7,16 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 API = ROOT / "src/api"
 ROUTES = [  # column, file, table
-    ("chat completions", "openai.c", "chat_fields"), ("completions", "completions.c", "rows"), ("responses", "responses.c", "request_rows"),
-    ("messages", "anthropic.c", "request_rows"), ("Ollama", "ollama.c", "rows"), ("Ollama's options", "ollama.c", "option_rows"),
-    ("/generate", "native.c", "fields"), ("/v1/embeddings", "embeddings.c", "rows"), ("/api/embed", "ollama_embed.c", "rows")]
+    ("chat completions", "openai/chat.c", "chat_fields"), ("completions", "openai/completions.c", "rows"), ("responses", "openai/responses.c", "request_rows"),
+    ("messages", "anthropic/messages.c", "request_rows"), ("Ollama", "ollama/chat.c", "rows"), ("Ollama's options", "ollama/chat.c", "option_rows"),
+    ("/generate", "native/generate.c", "fields"), ("/v1/embeddings", "openai/embeddings.c", "rows"), ("/api/embed", "ollama/embed.c", "rows")]
 CHATS_ONLY = {"continue_final_message", "prefill", "add_generation_prompt", "chat_template_kwargs", "enable_thinking", "thinking", "reasoning",
               "include_reasoning", "reasoning_format", "reasoning_budget_message", "thinking_budget_message", "thinking_budget_tokens",
               "thinking_token_budget", "thinking_budget", "reasoning_budget", "reasoning_budget_tokens"}
 CHATS = {"chat completions", "responses", "messages", "Ollama", "Ollama's options"}
 NO_SHARED = {"/v1/embeddings", "/api/embed"}
 REFUSED_LATER = {"adapter", "images", "previous_response_id", "suffix", "template"}  # read by a table, refused by the code behind it
-NOT_REQUESTS = {("echo.c", "fields"), ("ollama_models.c", "rows")}
+NOT_REQUESTS = {("echo.c", "fields"), ("ollama/models.c", "rows")}
 
 HEAD = """# Fields of requests
 
@@ -49,7 +49,7 @@ def table_text(file, name):
 def macros():
     """The names that a macro of rows stands for; one may hold another."""
     found = {}
-    for path in sorted(API.glob("*.h")) + sorted(API.glob("*.c")):
+    for path in sorted(API.rglob("*.h")) + sorted(API.rglob("*.c")):
         for m in re.finditer(r"#define (\w+_FIELDS)\(.*?\n((?:.*\\\n)*.*)", path.read_text()):
             found[m.group(1)] = m.group(0)[len("#define ") + len(m.group(1)):]
 
@@ -88,20 +88,21 @@ def word(column, name, own, shared):
 
 def page():
     expand = macros()
-    shared = fields("shared_fields.c", "shared_fields", expand)
+    shared = fields("core/shared_fields.c", "shared_fields", expand)
     own = {column: fields(file, table, expand) for column, file, table in ROUTES}
     columns = [r[0] for r in ROUTES]
     names = sorted(set(shared).union(*own.values()))
     lines = ["| field | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += ["| `%s` | %s |" % (n, " | ".join(word(c, n, own[c], shared) for c in columns)) for n in names]
     lines += ["", "## Within objects", "", "| object | fields |", "|---|---|"]
-    known = {(f, t) for _, f, t in ROUTES} | NOT_REQUESTS | {("shared_fields.c", "shared_fields")}
-    for path in sorted(API.glob("*.c")):
+    known = {(f, t) for _, f, t in ROUTES} | NOT_REQUESTS | {("core/shared_fields.c", "shared_fields")}
+    for path in sorted(API.rglob("*.c")):
         for table in re.findall(r"const field (\w+)\[\] = ", path.read_text()):
-            if (path.name, table) not in known:
-                inner = fields(path.name, table, expand)
+            file = path.relative_to(API).as_posix()
+            if (file, table) not in known:
+                inner = fields(file, table, expand)
                 said = ", ".join("`%s`%s" % (n, "" if w == "yes" else " (%s)" % w) for n, w in inner.items())
-                lines.append("| %s: %s | %s |" % (path.stem, table.replace("_", " "), said))
+                lines.append("| %s: %s | %s |" % (file[:-2], table.replace("_", " "), said))
     return HEAD + "\n".join(lines) + "\n"
 
 

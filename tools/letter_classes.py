@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/text/letter_classes.h: which characters Python prints as they are, and which are letters and numbers.
+"""Writes src/text/unicode/letter_classes.h: which characters Python prints as they are, and which are letters and numbers.
 
-    /usr/bin/python3 tools/letter_classes.py > src/text/letter_classes.h
+    /usr/bin/python3 tools/letter_classes.py > src/text/unicode/letter_classes.h
 """
 import textwrap
 import unicodedata
@@ -19,20 +19,16 @@ def ranges(predicate):
     return out
 
 
-print(f"""/* text/letter_classes — what repr() prints as it is, letters and numbers. Written by tools/letter_classes.py from
- * Unicode {unicodedata.unidata_version}: do not edit. */
-#ifndef TEXT_LETTER_CLASSES_H
-#define TEXT_LETTER_CLASSES_H
+print(f"""/* text/unicode/letter_classes — what repr() prints as it is, letters and numbers. Written by tools/letter_classes.py
+ * from Unicode {unicodedata.unidata_version}: do not edit. */
+#ifndef TEXT_UNICODE_LETTER_CLASSES_H
+#define TEXT_UNICODE_LETTER_CLASSES_H
 
-#include <stdint.h>
-
-typedef struct letter_range {{
-    uint32_t first, last;
-}} letter_range;
+#include "text/unicode/internal.h"
 """)
 for name, predicate in (("printable", str.isprintable), ("alpha", str.isalpha), ("numeric", str.isnumeric), ("digit", str.isdigit), ("decimal", str.isdecimal)):
     rows = " ".join(f"{{0x{a:04X},~0x{b:04X}}}," for a, b in ranges(predicate))
-    print(f"static const letter_range {name}_ranges[] = {{")
+    print(f"static const unicode_range {name}_ranges[] = {{")
     print(textwrap.fill(rows, 110, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False).replace("~", " "))
     print("};")
 print("\n#endif")

@@ -1,5 +1,5 @@
-// Writes src/text/letter_tables.h: how JavaScript changes the case of letters (String.prototype.toUpperCase and
-// toLowerCase of the node that runs this), for chat templates.   node tools/letter_tables.mjs >src/text/letter_tables.h
+// Writes src/text/unicode/letter_tables.h: how JavaScript changes the case of letters (String.prototype.toUpperCase and
+// toLowerCase of the node that runs this), for chat templates.   node tools/letter_tables.mjs >src/text/unicode/letter_tables.h
 const points = (s) => [...s].map((c) => c.codePointAt(0));
 const hex = (n) => "0x" + n.toString(16).toUpperCase().padStart(4, "0");
 
@@ -33,36 +33,26 @@ function rows(cells) {
 const upper = tables((s) => s.toUpperCase()), lower = tables((s) => s.toLowerCase());
 const shift = (t) => rows(t.ranges.map((r) => `{${hex(r.first)}, ${hex(r.last)}, ${r.step}, ${r.delta}}`));
 const many = (t) => rows(t.several.map((r) => `{${r.map(hex).join(", ")}}`));
-console.log(`/* text/letter_tables — how letters beyond ASCII change their case. Written by tools/letter_tables.mjs from Unicode
- * ${process.versions.unicode}: do not edit. */
-#ifndef TEXT_LETTER_TABLES_H
-#define TEXT_LETTER_TABLES_H
+console.log(`/* text/unicode/letter_tables — how letters beyond ASCII change their case. Written by tools/letter_tables.mjs from
+ * Unicode ${process.versions.unicode}: do not edit. */
+#ifndef TEXT_UNICODE_LETTER_TABLES_H
+#define TEXT_UNICODE_LETTER_TABLES_H
 
-#include <stdint.h>
+#include "text/unicode/internal.h"
 
-/* Every step-th letter of first … last becomes the one delta away. */
-typedef struct letter_shift {
-    uint32_t first, last, step;
-    int32_t delta;
-} letter_shift;
-
-typedef struct letter_several {
-    uint32_t from, to[3];
-} letter_several;
-
-static const letter_shift upper_shifts[] = {
+static const unicode_shift upper_shifts[] = {
 ${shift(upper)}
 };
 
-static const letter_several upper_several[] = {
+static const unicode_several upper_several[] = {
 ${many(upper).replaceAll(/\{(\w+), (\w+), (\w+), (\w+)\}/g, "{$1, {$2, $3, $4}}")}
 };
 
-static const letter_shift lower_shifts[] = {
+static const unicode_shift lower_shifts[] = {
 ${shift(lower)}
 };
 
-static const letter_several lower_several[] = {
+static const unicode_several lower_several[] = {
 ${many(lower).replaceAll(/\{(\w+), (\w+), (\w+), (\w+)\}/g, "{$1, {$2, $3, $4}}")}
 };
 

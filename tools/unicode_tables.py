@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/text/unicode_tables.h: how WordPiece (uncased BERT) folds characters.
+"""Writes src/text/unicode/fold_tables.h: how WordPiece (uncased BERT) folds characters.
 
-    tools/unicode_tables.py > src/text/unicode_tables.h
+    tools/unicode_tables.py > src/text/unicode/fold_tables.h
 
 A character is decomposed canonically, loses its non-spacing marks and is lower-cased. Control, format and
 private-use characters vanish. Hangul syllables decompose by arithmetic and are not in the table.
@@ -69,30 +69,16 @@ for c in range(LAST):
         assert 2 <= len(to) <= 3, hex(c)
         many.append((c, to))
 
-print("""/* text/unicode_tables — how wpm.c folds characters. Written by tools/unicode_tables.py from Unicode %s:
- * do not edit. */""" % unicodedata.unidata_version)
-print("""#ifndef TEXT_UNICODE_TABLES_H
-#define TEXT_UNICODE_TABLES_H
+print("""/* text/unicode/fold_tables — how uncased WordPiece folds characters. Written by tools/unicode_tables.py from
+ * Unicode %s: do not edit. */""" % unicodedata.unidata_version)
+print("""#ifndef TEXT_UNICODE_FOLD_TABLES_H
+#define TEXT_UNICODE_FOLD_TABLES_H
 
-#include <stdint.h>
-
-typedef struct unicode_range {
-    uint32_t first, last;
-} unicode_range;
-
-/* Every step-th character of first … last folds to the one delta away. */
-typedef struct unicode_fold {
-    uint32_t first, last : 24, step : 8;
-    int32_t delta;
-} unicode_fold;
-
-typedef struct unicode_folds {
-    uint32_t from, to[3];
-} unicode_folds;
+#include "text/unicode/internal.h"
 """)
-print("static const unicode_fold fold_one[] = {")
+print("static const unicode_shift fold_one[] = {")
 rows(["{0x%04X, 0x%04X, %d, %d}," % d for d in deltas(single)])
-print("};\n\nstatic const unicode_folds fold_many[] = {")
+print("};\n\nstatic const unicode_several fold_many[] = {")
 rows(["{0x%04X, {%s}}," % (c, ", ".join("0x%04X" % t for t in to)) for c, to in many])
 print("};\n\n/* Control, format, private use, non-spacing marks, NUL and U+FFFD. */\nstatic const unicode_range dropped[] = {")
 rows(["{0x%04X, 0x%04X}," % tuple(r) for r in ranges(dropped)])

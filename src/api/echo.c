@@ -3,7 +3,7 @@
  * so; a stream is written at once, in pieces. */
 #include "api/echo.h"
 
-#include "api/internal.h"
+#include "api/admin/admin.h"
 #include "base/check.h"
 
 enum {

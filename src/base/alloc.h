@@ -6,6 +6,7 @@
 #ifndef BASE_ALLOC_H
 #define BASE_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -29,6 +30,18 @@ static inline void *alloc_zeroed(const base_alloc *a, size_t bytes) {
 /* bytes must be what was asked for. */
 static inline void alloc_free(const base_alloc *a, void *ptr, size_t bytes) {
     if (ptr) a->resize(a->ctx, ptr, bytes ? bytes : 1, 0);
+}
+
+/* Room for want items of an array, by half more than it has: false when refused, and it stands as it was. */
+static inline bool alloc_grow(const base_alloc *a, void **items, size_t *cap, size_t want, size_t item_bytes) {
+    if (want <= *cap) return true;
+    size_t grown_cap = *cap + *cap / 2 + 64;
+    if (grown_cap < want) grown_cap = want;
+    void *grown = a->resize(a->ctx, *items, *cap * item_bytes, grown_cap * item_bytes);
+    if (!grown) return false;
+    *items = grown;
+    *cap = grown_cap;
+    return true;
 }
 
 #endif

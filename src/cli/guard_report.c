@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/chart.h"
+#include "report/chart.h"
 #include "base/json.h"
 
 enum { STATUS_OVER = 124, STATUS_NOT_RUN = 125 };
@@ -206,23 +206,23 @@ void guard_json(const guard_report *r, buf *out) {
 void guard_chart(const guard_report *r, buf *out) {
     static const char *const part_names[GUARD_PARTS] = {"anonymous", "files", "shared memory", "swap"};
     static const char *const colors[] = {"#4f9d69", "#b3261e", "#93a1aa", "#93a1aa", "#e2a03f"}; /* of a verdict */
-    static chart_band bands[GUARD_RUNS]; /* too much for a stack */
-    chart_series series[GUARD_PARTS];
+    static report_band bands[GUARD_RUNS]; /* too much for a stack */
+    report_series series[GUARD_PARTS];
     uint32_t n_bands = 0;
     bool single = r->n_runs == 1;
     char title[256], label[64], budget[BYTES_TEXT_BYTES];
-    for (int p = 0; p < GUARD_PARTS; p++) series[p] = (chart_series){part_names[p], NULL, r->parts[p]};
+    for (int p = 0; p < GUARD_PARTS; p++) series[p] = (report_series){part_names[p], NULL, r->parts[p]};
     for (uint32_t i = 0; i < r->n_runs; i++) {
         const guard_run *run = &r->runs[i];
         if (run->to_s <= run->from_s) continue;
         const char *words = run->name ? run->name : verdict_names[run->verdict];
-        bands[n_bands++] = (chart_band){run->from_s, run->to_s, colors[run->verdict], words};
+        bands[n_bands++] = (report_band){run->from_s, run->to_s, colors[run->verdict], words};
     }
     snprintf(title, sizeof title, "%.200s", single ? r->runs[0].command : "plimsoll guard --list");
     bool bounded = single && r->runs[0].budget_bytes;
     snprintf(label, sizeof label, "budget %s", bytes_text(bounded ? r->runs[0].budget_bytes : 0, budget));
-    chart c = {.title = title, .n = r->n_samples, .x = r->seconds, .stacked = true, .n_series = GUARD_PARTS,
+    report_chart c = {.title = title, .n = r->n_samples, .x = r->seconds, .stacked = true, .n_series = GUARD_PARTS,
                .series = series, .line = bounded ? (double)r->runs[0].budget_bytes : NAN, .line_label = label,
                .n_bands = n_bands, .bands = bands};
-    chart_svg(&c, out);
+    report_chart_svg(&c, out);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/chart.h"
+#include "report/chart.h"
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/client.h"
@@ -285,19 +285,20 @@ static bool write_json(load *x, err *e) {
 
 static bool write_chart(load *x, err *e) {
     static char labels[ROWS_MAX][40];
-    static chart_mark marks[ROWS_MAX];
+    static report_mark marks[ROWS_MAX];
     for (uint32_t i = 0; i < x->n_rows; i++) {
         const row *r = &x->rows[i];
         char size[BYTES_TEXT_BYTES];
         snprintf(labels[i], sizeof labels[i], "%u × %s", r->concurrency, bytes_text(r->payload_bytes, size));
-        marks[i] = (chart_mark){.x = r->begin_s, .label = labels[i]};
+        marks[i] = (report_mark){.x = r->begin_s, .label = labels[i]};
     }
-    chart_series series = {.name = "resident memory of the server", .values = x->track.bytes};
-    chart c = {.title = "Memory of the server under load", .n = x->track.n, .x = x->track.seconds, .stacked = true,
-               .n_series = 1, .series = &series, .line = NAN, .n_marks = x->n_rows, .marks = marks};
+    report_series series = {.name = "resident memory of the server", .values = x->track.bytes};
+    report_chart c = {.title = "Memory of the server under load", .n = x->track.n, .x = x->track.seconds,
+                      .stacked = true, .n_series = 1, .series = &series, .line = NAN, .n_marks = x->n_rows,
+                      .marks = marks};
     buf text;
     buf_init(&text, &x->heap.alloc, CHART_LIMIT_BYTES);
-    chart_svg(&c, &text);
+    report_chart_svg(&c, &text);
     bool good = save(&x->chart, "chart", &text, e);
     buf_free(&text);
     return good;

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "mem/heap.h"
-#include "text/template.h"
+#include "text/template/template.h"
 
 enum { FILE_BYTES_MAX = 16 << 20, PROMPT_BYTES_MAX = 64 << 20 };
 

@@ -21,8 +21,8 @@
 #include "mem/ledger.h"
 #include "mem/plan.h"
 #include "model/model.h"
-#include "text/template.h"
-#include "text/vocab.h"
+#include "text/template/template.h"
+#include "text/vocab/vocab.h"
 
 typedef struct engine_config {
     const char *model_path; /* NULL: the built-in model */

@@ -14,7 +14,7 @@
 #include "engine/embed.h"
 #include "engine/sampler.h"
 #include "engine/speculate.h"
-#include "text/reply.h"
+#include "text/reply/reply.h"
 
 enum {
     GENERATION_STOPS_MAX = 16,

@@ -12,7 +12,7 @@
 #define ENGINE_GRAMMARS_H
 
 #include "base/err.h"
-#include "text/grammar.h"
+#include "text/grammar/grammar.h"
 
 typedef struct engine engine;
 typedef struct engine_grammar engine_grammar;

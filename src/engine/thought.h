@@ -9,7 +9,7 @@
 #ifndef ENGINE_THOUGHT_H
 #define ENGINE_THOUGHT_H
 
-#include "text/reply.h"
+#include "text/reply/reply.h"
 
 enum { THOUGHT_CLOSE_MAX = 96 };
 

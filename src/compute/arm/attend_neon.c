@@ -11,4 +11,4 @@ ALWAYS_INLINE vi keys_dot(int most, vi sum, vi keys, const int8_t *at) {
     return BOTH(vi, vpadalq_s16(sum.q[i], byte_pairs(keys.q[i], four.q[i])));
 }
 
-#include "compute/x86/attend_template.h"
+#include "compute/simd/attend_template.h"

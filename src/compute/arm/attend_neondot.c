@@ -11,4 +11,4 @@ ALWAYS_INLINE vi keys_dot(int most, vi sum, vi keys, const int8_t *at) {
     return BOTH(vi, vdotq_s32(sum.q[i], vreinterpretq_s8_s32(keys.q[i]), vreinterpretq_s8_s32(four.q[i])));
 }
 
-#include "compute/x86/attend_template.h"
+#include "compute/simd/attend_template.h"

@@ -21,7 +21,7 @@ ALWAYS_INLINE vi step_dot(bool deep, vi sum, vi w, const int8_t *q) { /* not use
     return (void)deep, (void)w, (void)q, sum;
 }
 
-#include "compute/x86/matmul_template.h"
-#include "compute/x86/vector_template.h"
+#include "compute/simd/matmul_template.h"
+#include "compute/simd/vector_template.h"
 
 const compute_kernels compute_neon = X86_KERNELS("neon", neon);

@@ -19,7 +19,7 @@ ALWAYS_INLINE vi pairs_of(int most, vi w, vi four) { return (void)most, (void)fo
 ALWAYS_INLINE vi pairs_add(vi sum, vi w, vi four) { return (void)w, (void)four, sum; }
 ALWAYS_INLINE vi pairs_fold(vi dot, vi sum) { return (void)sum, dot; }
 
-#include "compute/x86/matmul_template.h"
-#include "compute/x86/vector_template.h"
+#include "compute/simd/matmul_template.h"
+#include "compute/simd/vector_template.h"
 
 const compute_kernels compute_neondot = X86_KERNELS("neondot", neondot);

@@ -18,6 +18,6 @@ ALWAYS_INLINE vi keys_dot(int most, vi sum, vi keys, const int8_t *at) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(two, _mm256_set1_epi16(1)));
 }
 
-#include "compute/x86/attend_template.h"
+#include "compute/simd/attend_template.h"
 
 #endif

@@ -22,6 +22,6 @@ ALWAYS_INLINE vi keys_dot(int most, vi sum, vi keys, const int8_t *at) {
     return _mm512_add_epi32(sum, _mm512_madd_epi16(two, _mm512_set1_epi16(1)));
 }
 
-#include "compute/x86/attend_template.h"
+#include "compute/simd/attend_template.h"
 
 #endif

@@ -18,6 +18,6 @@ ALWAYS_INLINE vi keys_dot(int most, vi sum, vi keys, const int8_t *four) {
     return sum;
 }
 
-#include "compute/x86/attend_template.h"
+#include "compute/simd/attend_template.h"
 
 #endif

@@ -2,7 +2,7 @@
 #include "../../unit/test.h"
 
 #include "../../unit/text/vocab_build.h"
-#include "text/grammar.h"
+#include "text/grammar/grammar.h"
 
 enum { FAILURES_MAX = 2000 };
 

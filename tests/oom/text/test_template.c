@@ -2,7 +2,7 @@
  * still works. */
 #include "../../unit/test.h"
 
-#include "text/template.h"
+#include "text/template/template.h"
 
 static const char source[] =
     "{# every kind of thing that takes memory #}"

@@ -2,7 +2,7 @@
  * they see. */
 #include "../test.h"
 
-#include "api/chat_fit.h"
+#include "api/core/chat_fit.h"
 #include "world.h"
 
 typedef struct talk {

@@ -4,7 +4,7 @@
 
 #include <dirent.h>
 
-#include "api/chat.h"
+#include "api/core/chat.h"
 #include "world.h"
 
 enum { ROOM = 16384, PROMPT_BYTES = 1 << 17 };

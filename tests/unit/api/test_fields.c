@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "api/fields.h"
+#include "api/core/fields.h"
 
 typedef struct target {
     bool flag;

@@ -1,7 +1,7 @@
 /* API keys: which one a request carries, and how many there are. (The headers they come in: scenario tests.) */
 #include "../test.h"
 
-#include "api/internal.h"
+#include "api/core/core.h"
 
 static void counting(void **state) {
     (void)state;

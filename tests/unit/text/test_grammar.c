@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "text/grammar.h"
+#include "text/grammar/grammar.h"
 
 static text_grammar_machine *machine;
 static void *machine_memory;

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-#include "text/argument.h"
-#include "text/grammar.h"
+#include "text/grammar/argument.h"
+#include "text/grammar/grammar.h"
 
 /* Whether <k=NAME>…</v> texts obey the schema. lines: a newline before the value's end is not its own. */
 static bool obeys(const char *schema, const char *text, bool lines) {

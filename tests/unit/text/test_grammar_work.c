@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/rng.h"
-#include "text/grammar_internal.h"
+#include "text/grammar/internal.h"
 #include "vocab_build.h"
 
 #ifdef PLIMSOLL_SANITIZED

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "text/reply.h"
+#include "text/reply/reply.h"
 
 static const char tools[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"description\":\"\",\"parameters\":{\"type\":\"object\","
@@ -263,16 +263,16 @@ static void test_work(void **state) {
         for (size_t piece = 3; piece <= n; piece += n - 3) { /* token by token, and at once */
             l = (line){.text = ""};
             text_reply_init(&r, &f, index_of(str_of(many)), STR(""));
-            text_reply_work = 0;
+            text_work = 0;
             uint64_t most = 0;
             for (size_t at = 0; at < n; at += piece) {
-                uint64_t before = text_reply_work;
+                uint64_t before = text_work;
                 text_reply_feed(&r, (str){reply + at, n - at < piece ? n - at : piece}, on_event, &l);
-                if (text_reply_work - before > most) most = text_reply_work - before;
+                if (text_work - before > most) most = text_work - before;
             }
-            if (text_reply_work > 128 * n || (piece == 3 && most > 6 * TEXT_REPLY_HELD_MAX))
+            if (text_work > 128 * n || (piece == 3 && most > 6 * TEXT_REPLY_HELD_MAX))
                 fail_msg("%s%s… in pieces of %zu: %lu bytes were looked at for %zu, %lu for one piece", hostile[i].begin,
-                         hostile[i].again, piece, (unsigned long)text_reply_work, n, (unsigned long)most);
+                         hostile[i].again, piece, (unsigned long)text_work, n, (unsigned long)most);
         }
     }
 }

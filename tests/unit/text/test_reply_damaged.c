@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "text/reply.h"
+#include "text/reply/reply.h"
 
 static const char tools[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"parameters\":{\"type\":\"object\",\"properties\":{"
@@ -63,12 +63,12 @@ static void parse(int family, str reply, size_t piece, line *l) {
     text_reply_tools_init(&t, str_of(tools), memory);
     memset(l, 0, sizeof *l);
     text_reply_init(&r, &f, &t, family == HARMONY ? STR("<|start|>assistant") : STR(""));
-    text_reply_work = 0;
+    text_work = 0;
     for (size_t at = 0; at < reply.len; at += piece)
         text_reply_feed(&r, (str){reply.data + at, reply.len - at < piece ? reply.len - at : piece}, on_event, l);
     text_reply_finish(&r, on_event, l);
     if (l->thinking) add(l->text, &l->len, STR("~"));
-    assert_true(text_reply_work <= 64 * (reply.len + 1024));
+    assert_true(text_work <= 64 * (reply.len + 1024));
 }
 
 static void expect(int family, const char *reply, const char *wanted) {

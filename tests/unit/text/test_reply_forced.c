@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-#include "text/grammar.h"
-#include "text/reply.h"
+#include "text/grammar/grammar.h"
+#include "text/reply/reply.h"
 
 static const char tools[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"parameters\":{\"type\":\"object\",\"properties\":"

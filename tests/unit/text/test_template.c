@@ -3,7 +3,7 @@
 
 #include "../test.h"
 
-#include "text/template.h"
+#include "text/template/template.h"
 
 static test_alloc memory;
 static text_template_limits limits;

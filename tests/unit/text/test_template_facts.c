@@ -5,7 +5,7 @@
 #include <inttypes.h>
 
 #include "facts.h"
-#include "text/template.h"
+#include "text/template/template.h"
 
 enum { NOW_S = 1700000000, CONVERSATIONS_MAX = 64 }; /* jinja_judge.py has the same now */
 

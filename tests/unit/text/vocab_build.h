@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "text/vocab_internal.h"
+#include "text/vocab/internal.h"
 
 typedef struct token_row {
     const char *text;

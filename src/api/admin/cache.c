@@ -1,0 +1,133 @@
+/* What is remembered of earlier requests: GET /cache, DELETE /cache, DELETE /cache/ID. */
+#include "api/admin/admin.h"
+
+enum { PAGE_LIMIT_BYTES = 256 << 20, ID_DIGITS = 20, AT_ONCE = 64 };
+
+void cache_put_totals(api *a, const kv_cache_counts *c, json_writer *w) {
+    json_object_start(w);
+    json_put_uint(w, "entries", c->entries);
+    json_put_uint(w, "tokens", c->entry_tokens);
+    json_put_uint(w, "bytes", c->pool.evictable_bytes + c->pinned_bytes);
+    json_put_uint(w, "pinned_bytes", c->pinned_bytes);
+    json_put_uint(w, "limit_bytes", a->config.cache_bytes ? a->config.cache_bytes : c->pool.full_bytes);
+    json_put_uint(w, "limit_entries", a->config.cache_entries);
+    json_put_uint(w, "hits", c->hits);
+    json_put_uint(w, "misses", c->misses);
+    json_put_uint(w, "hit_tokens", c->hit_tokens);
+    json_put_uint(w, "evicted_pages", c->evicted_pages);
+    json_put_uint(w, "expired_entries", c->expired_entries);
+    json_object_end(w);
+}
+
+void cache_put_spill(const kv_cache_counts *c, json_writer *w) {
+    if (!c->spill.slots) {
+        json_null(w);
+        return;
+    }
+    json_object_start(w);
+    json_put_uint(w, "file_bytes", c->spill.file_bytes);
+    json_put_uint(w, "slots", c->spill.slots);
+    json_put_uint(w, "used", c->spill.used);
+    json_put_bool(w, "direct", c->spill.direct);
+    json_put_bool(w, "spilling", c->spilling);
+    json_put_fixed(w, "read_ms_per_page", c->read_ms_per_page, 4);
+    json_put_fixed(w, "recompute_ms_per_page", c->recompute_ms_per_page, 4);
+    json_put_uint(w, "spilled_pages", c->spilled_pages);
+    json_put_uint(w, "restored_pages", c->restored_pages);
+    json_put_uint(w, "bad_pages", c->bad_pages + c->spill.bad_pages);
+    json_object_end(w);
+}
+
+static void put_seconds(json_writer *w, const char *key, uint64_t ms) {
+    json_put_fixed(w, key, (double)ms / 1000, 3);
+}
+
+static void put_entry(const kv_entry_view *entry, json_writer *w) {
+    json_object_start(w);
+    json_put_uint(w, "id", entry->id);
+    json_put_uint(w, "tokens", entry->tokens);
+    json_put_uint(w, "bytes", entry->bytes);
+    put_seconds(w, "age_s", entry->age_ms);
+    put_seconds(w, "idle_s", entry->idle_ms);
+    json_put_uint(w, "hits", entry->hits);
+    json_put_bool(w, "pinned", entry->pinned);
+    json_put_string(w, "type", str_of(compute_kv_name(entry->type)));
+    if (entry->ttl_ms && entry->ttl_ms != UINT64_MAX) put_seconds(w, "ttl_s", entry->ttl_ms);
+    else json_key(w, "ttl_s"), json_null(w);
+    json_put_uint(w, "spilled_bytes", entry->spilled_bytes);
+    json_object_end(w);
+}
+
+/* Entries are read some at a time, so that the engine does not wait for long ones. */
+static void put_entries(api *a, json_writer *w) {
+    kv_entry_view some[AT_ONCE];
+    json_array_start(w);
+    for (uint32_t at = 0, n; (n = sched_cache_entries(a->sched, &at, some, AT_ONCE)) > 0;)
+        for (uint32_t i = 0; i < n; i++) put_entry(&some[i], w);
+    json_array_end(w);
+}
+
+void cache_list(api *a, http_request *r) {
+    buf body;
+    json_writer w;
+    kv_cache_counts counts;
+    engine_counters unused;
+    buf_init(&body, &a->heap.alloc, PAGE_LIMIT_BYTES);
+    json_begin(&w, &body);
+    json_object_start(&w);
+    json_key(&w, "entries");
+    put_entries(a, &w);
+    sched_engine_read(a->sched, &counts, &unused);
+    json_key(&w, "totals");
+    cache_put_totals(a, &counts, &w);
+    json_key(&w, "spill");
+    cache_put_spill(&counts, &w);
+    json_object_end(&w);
+    err e;
+    if (body.failed) {
+        err_set_memory(&e, body.len, mem_ledger_available(a->ledger), "no memory to list %u entries", counts.entries);
+        api_refuse_plainly(a, r, &e);
+    } else {
+        api_reply_json(r, 200, &body);
+    }
+    buf_free(&body);
+}
+
+static void reply_removed(http_request *r, kv_removed removed) {
+    API_PAGE(body, 256);
+    json_writer w;
+    json_begin(&w, &body);
+    json_object_start(&w);
+    json_put_uint(&w, "removed", removed.entries);
+    json_put_uint(&w, "freed_bytes", removed.freed_bytes);
+    json_object_end(&w);
+    api_reply_json(r, 200, &body);
+}
+
+void cache_clear(api *a, http_request *r) { reply_removed(r, sched_cache_clear(a->sched)); }
+
+/* Digits only; 0 (no entry's id) for anything else. */
+static uint64_t parse_id(str s) {
+    uint64_t id = 0;
+    if (s.len == 0 || s.len > ID_DIGITS) return 0;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.data[i] < '0' || s.data[i] > '9') return 0;
+        if (__builtin_mul_overflow(id, 10u, &id) || __builtin_add_overflow(id, (uint64_t)(s.data[i] - '0'), &id))
+            return 0;
+    }
+    return id;
+}
+
+void cache_remove(api *a, http_request *r) {
+    str path = http_path(r), name = {path.data + 7, path.len - 7}; /* after "/cache/" */
+    kv_removed removed;
+    uint64_t id = parse_id(name);
+    err e;
+    if (id && sched_cache_remove(a->sched, id, &removed)) {
+        reply_removed(r, removed);
+        return;
+    }
+    err_set(&e, ERR_NOT_FOUND, "no cache entry %.*s; GET /cache lists them", (int)(name.len < 32 ? name.len : 32),
+            name.data);
+    api_refuse_plainly(a, r, &e);
+}
