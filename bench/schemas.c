@@ -42,7 +42,7 @@ static void prepare(void) {
     for (uint32_t t = 0; t < n; t++) {
         char text[TEXT_TOKEN_BYTES_MAX];
         size_t len = text_token_bytes(vocab, (text_token)t, false, text);
-        bool closes = text_vocab_is_end(vocab, (text_token)t);
+        bool closes = text_vocab_is_eog(vocab, (text_token)t);
         for (size_t i = 0; i < len; i++) closes |= text[i] && strchr("\"]}", text[i]);
         if (closes) closing[t / 64] |= UINT64_C(1) << (t % 64);
     }
@@ -72,7 +72,7 @@ static const char *walk(const text_grammar *g, char *out, size_t *len, size_t si
         text_grammar_verdict v = text_grammar_mask(machine, &c, &mask);
         if (v != TEXT_GRAMMAR_OK) return v == TEXT_GRAMMAR_REFUSED ? "STUCK" : "TOO COMPLEX";
         text_token t = pick(mask, rng_unit(&random_numbers) < (i < TOKENS_FREE ? 0.5 : 0.95));
-        if (text_vocab_is_end(vocab, t)) return NULL;
+        if (text_vocab_is_eog(vocab, t)) return NULL;
         if (text_grammar_accept(machine, &c, t) != TEXT_GRAMMAR_OK) return "DOES NOT ACCEPT ITS MASK";
         *len += text_token_bytes(vocab, t, false, out + *len);
     }

@@ -108,10 +108,10 @@ typedef struct server {
 
 /* ---- when memory is short ---- */
 
-static void lent(void *ctx, mem_lent *out) {
+static void reclaimable(void *ctx, mem_reclaimable *out) {
     sched_memory m;
     sched_memory_read(((server *)ctx)->sched, &m);
-    *out = (mem_lent){m.held_bytes, m.reclaimable_bytes, m.requests, m.ended};
+    *out = (mem_reclaimable){m.held_bytes, m.reclaimable_bytes, m.requests, m.ended};
 }
 
 static void pass_on_level(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
@@ -139,7 +139,7 @@ static uint64_t unpin(void *ctx, uint64_t wanted_bytes) {
     return sched_unpin_one(((server *)ctx)->sched);
 }
 
-/* What comes after these (a smaller pool, prompts that wait, refusals, parking) the scheduler does by the level. */
+/* What comes after these (a smaller pool, prompts that wait, refusals, preemption) the scheduler does by the level. */
 static const mem_rung ladder[] = {
     {"free pages", MEM_SAFE, trim},
     {"what had outlived its time", MEM_CAUTION, expire},
@@ -158,7 +158,7 @@ static bool watch_memory(server *s, err *e) {
     mem_watch_config c = {.ledger = s->ledger,
                           .planned_bytes = beside_pool(&s->plan),
                           .ctx = s,
-                          .lent = lent,
+                          .reclaimable = reclaimable,
                           .level = pass_on_level,
                           .line = pass_on_line,
                           .rungs = ladder,

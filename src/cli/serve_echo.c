@@ -28,11 +28,11 @@ static bool check_line(const cli_options *o, const server_parts *p, mem_ledger *
                           bytes_text(need, a), bytes_text(have, b));
 }
 
-/* Nothing of the front end can be lent or taken back: all it does is refuse (api/echo), by the level that is noted. */
-static void lent(void *ctx, mem_lent *out) {
+/* Nothing of the front end can be reclaimable or taken back: all it does is refuse (api/echo), by the level that is noted. */
+static void reclaimable(void *ctx, mem_reclaimable *out) {
     http_counts counts;
     http_server_counts(ctx, &counts);
-    *out = (mem_lent){.requests = counts.active, .ended = counts.requests};
+    *out = (mem_reclaimable){.requests = counts.active, .ended = counts.requests};
 }
 
 static void pass_on_level(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
@@ -45,7 +45,7 @@ static mem_watch *watch_memory(const cli_options *o, const server_parts *p, http
     mem_watch_config c = {.ledger = l,
                           .planned_bytes = v.rows[MEM_RUNTIME].now_bytes + planned_bytes(p),
                           .ctx = http,
-                          .lent = lent,
+                          .reclaimable = reclaimable,
                           .level = pass_on_level};
     memcpy(c.threshold_bytes, o->level_bytes, sizeof c.threshold_bytes);
     return mem_watch_start(&c, e);

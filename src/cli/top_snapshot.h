@@ -23,7 +23,7 @@ typedef struct top_account {
 } top_account;
 
 typedef struct top_pool {
-    uint64_t budget_bytes, used_bytes, evictable_bytes, committed_bytes, tokens_held, parkings;
+    uint64_t budget_bytes, used_bytes, evictable_bytes, committed_bytes, tokens_held, preemptions;
     double waste;
     char type[TOP_NAME_BYTES];
 } top_pool;
@@ -43,7 +43,7 @@ typedef struct top_jobs { /* totals since the server started */
 typedef struct top_snapshot {
     bool has_memory; /* /memory answered; without it there is only what /health says */
     char status[TOP_NAME_BYTES], model[TOP_NAME_BYTES], level[TOP_NAME_BYTES];
-    uint64_t active, queued, parked;
+    uint64_t active, queued, preempted;
     uint64_t used_bytes; /* the kernel's figure */
     uint64_t line_bytes; /* UINT64_MAX: no line */
     uint64_t reclaimable_bytes; /* not available, but given back when it is asked for */

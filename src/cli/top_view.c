@@ -125,10 +125,10 @@ static void used_figure(pen *p, const top_snapshot *s) {
 }
 
 static void available_figure(pen *p, const top_snapshot *s) {
-    char available[BYTES_TEXT_BYTES], lent[BYTES_TEXT_BYTES];
+    char available[BYTES_TEXT_BYTES], reclaimable[BYTES_TEXT_BYTES];
     label(p, "available");
     pen_text(p, BOLD, pen_size_text(p, s->available_bytes, available));
-    if (s->reclaimable_bytes) pen_print(p, PLAIN, ", %s reclaimable", pen_size_text(p, s->reclaimable_bytes, lent));
+    if (s->reclaimable_bytes) pen_print(p, PLAIN, ", %s reclaimable", pen_size_text(p, s->reclaimable_bytes, reclaimable));
 }
 
 static void unexplained_figure(pen *p, const top_snapshot *s) {
@@ -155,7 +155,7 @@ static void requests_figure(pen *p, const top_snapshot *s) {
     label(p, "requests");
     pen_figure(p, pen_count_text(s->active, n), "active, ");
     pen_figure(p, pen_count_text(s->queued, n), "queued, ");
-    pen_figure(p, pen_count_text(s->parked, n), "parked");
+    pen_figure(p, pen_count_text(s->preempted, n), "parked");
 }
 
 static double history_at(const top_track *t, uint64_t age, bool tokens) {
@@ -347,7 +347,7 @@ static void jobs(pen *p, const top_snapshot *s) {
     row_name(p, "so far");
     pen_words(p, PLAIN, NAME_COLUMNS, "%s finished, %s cancelled, %s failed, %s parked, ",
               pen_count_text(j->finished, a), pen_count_text(j->cancelled, b), pen_count_text(j->failed, c),
-              pen_count_text(s->pool.parkings, d));
+              pen_count_text(s->pool.preemptions, d));
     pen_words(p, j->refused ? WARN : PLAIN, NAME_COLUMNS, "%s refused", pen_count_text(j->refused, a));
     pen_end(p);
 }
@@ -473,7 +473,7 @@ void top_view_line(const top_view *v, const top_track *t, buf *out) {
               s->line_bytes == UINT64_MAX ? "no line" : pen_size_text(&p, s->line_bytes, b),
               pen_size_text(&p, s->available_bytes, c));
     pen_print(&p, PLAIN, "  active %llu queued %llu parked %llu", (unsigned long long)s->active,
-              (unsigned long long)s->queued, (unsigned long long)s->parked);
+              (unsigned long long)s->queued, (unsigned long long)s->preempted);
     if (t->tokens_per_s >= 0) pen_print(&p, PLAIN, "  %s tokens/s", pen_speed_text(t->tokens_per_s, a));
     if (t->requests_per_s >= 0) pen_print(&p, PLAIN, "  %s req/s", pen_speed_text(t->requests_per_s, b));
     if (s->jobs.refused) pen_print(&p, PLAIN, "  %s refused so far", pen_count_text(s->jobs.refused, c));

@@ -12,12 +12,12 @@
 typedef struct engine_embedding {
     model_pooling pooling; /* NONE: no embedding */
     bool normalize;        /* to length 1 */
-    uint32_t width;
-    double *sum;   /* [width] */
-    float *vector; /* [width]: there when the last token's state has come */
+    uint32_t n_embd;
+    double *sum;   /* [n_embd] */
+    float *vector; /* [n_embd]: there when the last token's state has come */
 } engine_embedding;
 
-/* Of the model's width; what it needs beside the struct, to be aligned like a double. */
+/* Of n_embd values; what it needs beside the struct, to be aligned like a double. */
 size_t engine_embedding_bytes(const engine *en);
 void engine_embedding_init(engine_embedding *m, const engine *en, model_pooling pooling, bool normalize, void *memory);
 /* States of tokens first … first + n − 1 of a text of n_text. Of LAST only the last token's need come, of CLS only the

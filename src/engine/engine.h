@@ -141,7 +141,7 @@ void engine_step_commit(engine *en, const engine_feed *feeds, uint32_t n_feeds);
 bool engine_run(engine *en, const engine_feed *feed, err *e);
 /* Row i of the last step: n_vocab floats, valid until the next. */
 const float *engine_logits(const engine *en, uint32_t row);
-/* Of the last step's token i (counted over all feeds), if its feed wanted states: the model's width in floats, valid
+/* Of the last step's token i (counted over all feeds), if its feed wanted states: n_embd floats, valid
  * until the next; those of the feed's other tokens follow. */
 const float *engine_state(const engine *en, uint32_t token);
 /* What a feed wanted: its first token's state, if token is that token's place in the step, or the step's row. */

@@ -144,7 +144,7 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     g->tokens[all] = next->token;
     g->n_generated++;
     bool ends = allowed ? engine_grammar_accept(g->en, &g->grammar, next->token)
-                        : !g->sampling->ignore_end && text_vocab_is_end(engine_vocab(g->en), next->token);
+                        : !g->sampling->ignore_end && text_vocab_is_eog(engine_vocab(g->en), next->token);
     ends |= engine_sampling_stops(g->sampling, next->token) && g->n_generated >= g->sampling->min_tokens;
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
@@ -166,7 +166,7 @@ void engine_generation_commit(engine_generation *g, engine_feed *feed) {
 }
 
 /* Draft, run, sample what holds, commit. */
-static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, engine_on_text *on_text, void *ctx,
+static bool run_step(engine_generation *g, engine_step_cost *step_cost, uint32_t turn, engine_on_text *on_text, void *ctx,
                      err *e) {
     engine_feed feed;
     engine_sample sample;
@@ -177,14 +177,14 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
     if (decode) engine_generation_guess(g);
     if (decode && turn % SPECULATE_BARE_EVERY) {
         uint32_t left = engine_batch(g->en) - 1, most = engine_drafts(g->en);
-        engine_speculate(pace, &(engine_guess *){&g->guess}, 1, most < left ? most : left);
+        engine_speculate(step_cost, &(engine_guess *){&g->guess}, 1, most < left ? most : left);
         if (g->guess.n_wanted && engine_draft_name(g->en)) engine_draft_guess(g->en, &g, 1);
         engine_generation_draft(g, &feed);
     }
     uint32_t held = engine_session_length(g->session);
     if (!engine_session_reserve(g->en, g->session, held + feed.n_tokens, e)) return false;
     if (!engine_step(g->en, &feed, 1, NULL, e)) return false;
-    if (decode) engine_pace_note(pace, feed.n_tokens, clock_ms_since(start));
+    if (decode) engine_step_cost_note(step_cost, feed.n_tokens, clock_ms_since(start));
     bool wanted = true;
     for (uint32_t row = 0; !row || g->holds; row++) {
         if (!engine_generation_accept(g, &feed, engine_feed_result(g->en, &feed, 0, row), &sample, &text)) break;
@@ -199,11 +199,11 @@ static bool run_step(engine_generation *g, engine_pace *pace, uint32_t turn, eng
 }
 
 bool engine_generation_run(engine_generation *g, engine_on_text *on_text, void *ctx, err *e) {
-    engine_pace pace = {0};
+    engine_step_cost step_cost = {0};
     bool ok = true;
     engine_generation_start(g);
     for (uint32_t turn = 0; ok && g->finish == ENGINE_RUNNING; turn++)
-        ok = run_step(g, &pace, turn, on_text, ctx, e);
+        ok = run_step(g, &step_cost, turn, on_text, ctx, e);
     engine_draft_end(g);
     return ok;
 }

@@ -263,7 +263,7 @@ const uint64_t *engine_grammar_mask(engine *en, const engine_grammar *g, text_gr
 bool engine_grammar_accept(engine *en, text_grammar_cursor *c, int32_t token) {
     text_grammar_machine *m = en->grammars.machine;
     text_grammar_verdict v = text_grammar_accept(m, c, token);
-    if (text_vocab_is_end(en->vocab, token)) return v != TEXT_GRAMMAR_OK || text_grammar_may_end(m, c);
+    if (text_vocab_is_eog(en->vocab, token)) return v != TEXT_GRAMMAR_OK || text_grammar_may_end(m, c);
     if (v != TEXT_GRAMMAR_OK) c->state = 0; /* what does not fit now is read again before the next mask */
     return false;
 }

@@ -72,7 +72,7 @@ struct engine {
 };
 
 /* engine/sampler.c: fills ends from the vocabulary. */
-void engine_mark_ends(engine *en);
+void engine_mark_eog(engine *en);
 
 /* engine/sampler_dry.c. c: by token. */
 struct engine_sampling;

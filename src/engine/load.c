@@ -393,7 +393,7 @@ static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
     work_layout(en, &en->step, &en->work);
     CHECK(!en->work.failed);
     memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
-    if (!en->draws_ahead) engine_mark_ends(en);
+    if (!en->draws_ahead) engine_mark_eog(en);
     if (!engine_grammars_load(en, e)) return false;
     if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
     return warm_up(en, e);

@@ -272,18 +272,18 @@ static void apply_penalties(engine *en, const engine_sampling *s, engine_candida
     count_recent(en, s, tokens, n_tokens, false);
 }
 
-void engine_mark_ends(engine *en) {
+void engine_mark_eog(engine *en) {
     uint32_t n_vocab = en->hparams.n_vocab;
     memset(en->ends, 0, (n_vocab + 63) / 64 * sizeof *en->ends);
     for (uint32_t i = 0; i < n_vocab; i++)
-        if (text_vocab_type(en->vocab, (text_token)i) == TEXT_CONTROL || text_vocab_is_end(en->vocab, (text_token)i))
+        if (text_vocab_type(en->vocab, (text_token)i) == TEXT_CONTROL || text_vocab_is_eog(en->vocab, (text_token)i))
             en->ends[i / 64] |= UINT64_C(1) << (i % 64);
 }
 
 static bool is_banned_end(const engine *en, uint32_t id) { return en->ends[id / 64] >> (id % 64) & 1; }
 
 static bool ends_text(const engine *en, uint32_t id) {
-    return is_banned_end(en, id) && text_vocab_is_end(en->vocab, (text_token)id);
+    return is_banned_end(en, id) && text_vocab_is_eog(en->vocab, (text_token)id);
 }
 
 /* controls: tokens that control, too. */

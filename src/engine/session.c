@@ -34,7 +34,7 @@ str engine_chat_template(const engine *en) { return (str){en->chat_template, en-
 void engine_counters_read(const engine *en, engine_counters *out) { *out = en->counters; }
 
 double engine_token_macs(const engine *en) {
-    return model_matmul_macs(&en->hparams) + (double)en->hparams.n_vocab * en->hparams.width;
+    return model_matmul_macs(&en->hparams) + (double)en->hparams.n_vocab * en->hparams.n_embd;
 }
 
 size_t engine_token_bytes(const engine *en) {
@@ -129,7 +129,7 @@ const float *engine_logits(const engine *en, uint32_t row) {
 
 const float *engine_state(const engine *en, uint32_t token) {
     CHECK(token < en->step.max_tokens);
-    return en->step.states + (size_t)token * en->hparams.width;
+    return en->step.states + (size_t)token * en->hparams.n_embd;
 }
 
 const float *engine_feed_result(const engine *en, const engine_feed *feed, uint32_t token, uint32_t row) {

@@ -9,7 +9,7 @@ static const float FIRST_CHANCE = 0.4f, LEARN = 1.0f / 8, MODEL_CHANCE = 0.6f, F
 static const double FOLLOW_SHARE = 1.0 / 4, FOLLOW_LEVEL = 1.0 / 16, OUTLIER = 1.5;
 /* Of a step of one token, what the next ones are thought to take before they are measured; what makes up for drafting;
  * how what is not tried is forgotten, and how likely guesses must be for that. */
-static const double FIRST_SHARE = 1.0 / 8, WORTH = 1.05, HOPE = 0.998, HOPEFUL = 0.3;
+static const double FIRST_SHARE = 1.0 / 8, WORTH = 1.05, HOPE = 0.998, PROBE_LEAST_CHANCE = 0.3;
 static const float UNLIKELY = 0.02f;
 
 void engine_guess_begin(engine_guess *g, bool on) {
@@ -72,21 +72,21 @@ void engine_guess_learn(engine_guess *g, const int32_t *tokens, int32_t came) {
     g->from++;
 }
 
-double engine_pace_share(const engine_pace *p, uint32_t n) {
+double engine_step_cost_share(const engine_step_cost *p, uint32_t n) {
     uint32_t low = n, high = n;
     while (low && !p->share[low]) low--;
-    while (high <= PACE_TOKENS_MOST && !p->share[high]) high++;
-    double below = p->share[low], above = high <= PACE_TOKENS_MOST ? p->share[high] : 0;
+    while (high <= STEP_COST_TOKENS_MOST && !p->share[high]) high++;
+    double below = p->share[low], above = high <= STEP_COST_TOKENS_MOST ? p->share[high] : 0;
     if (low == high) return below;
     if (!low) return above * n / high;
     if (!above) return below * (1 + FIRST_SHARE * (n - low) / low);
     return below + (above - below) * (n - low) / (high - low);
 }
 
-void engine_pace_note(engine_pace *p, uint32_t n_tokens, double ms) {
-    if (!n_tokens || n_tokens > PACE_TOKENS_MOST || ms <= 0) return;
+void engine_step_cost_note(engine_step_cost *p, uint32_t n_tokens, double ms) {
+    if (!n_tokens || n_tokens > STEP_COST_TOKENS_MOST || ms <= 0) return;
     if (!p->level_ms) p->level_ms = ms, p->share[n_tokens] = 1;
-    double share = engine_pace_share(p, n_tokens), off = ms / (p->level_ms * share);
+    double share = engine_step_cost_share(p, n_tokens), off = ms / (p->level_ms * share);
     off = off < 1 / OUTLIER ? 1 / OUTLIER : off > OUTLIER ? OUTLIER : off;
     p->share[n_tokens] = share * (1 + (off - 1) * FOLLOW_SHARE);
     p->level_ms *= 1 + (off - 1) * FOLLOW_LEVEL;
@@ -100,18 +100,18 @@ static engine_guess *likeliest(engine_guess *const *guesses, uint32_t n) {
 }
 
 /* What is never tried is never measured: after a while it is tried again. */
-static void hope(engine_pace *p, uint32_t n_tokens, uint32_t most) {
+static void probe(engine_step_cost *p, uint32_t n_tokens, uint32_t most) {
     for (uint32_t i = 1; i <= most; i++) p->share[n_tokens + i] *= HOPE;
 }
 
-void engine_speculate(engine_pace *p, engine_guess *const *guesses, uint32_t n, uint32_t most) {
+void engine_speculate(engine_step_cost *p, engine_guess *const *guesses, uint32_t n, uint32_t most) {
     engine_guess *order[SPECULATE_MOST];
     double expected = n, first_chance = 0, best_rate = 0;
     uint32_t n_order = 0, best = 0;
     for (uint32_t i = 0; i < n; i++) guesses[i]->n_wanted = 0, guesses[i]->reach = 1;
     if (most > SPECULATE_MOST) most = SPECULATE_MOST;
-    if (!p->level_ms || n + most > PACE_TOKENS_MOST) return;
-    best_rate = expected / engine_pace_share(p, n) * WORTH;
+    if (!p->level_ms || n + most > STEP_COST_TOKENS_MOST) return;
+    best_rate = expected / engine_step_cost_share(p, n) * WORTH;
     while (n_order < most) {
         engine_guess *g = order[n_order] = likeliest(guesses, n);
         float chance = engine_guess_next_chance(g);
@@ -120,9 +120,9 @@ void engine_speculate(engine_pace *p, engine_guess *const *guesses, uint32_t n, 
         expected += (double)chance;
         g->reach = chance;
         g->n_wanted++;
-        double rate = expected / engine_pace_share(p, n + n_order);
+        double rate = expected / engine_step_cost_share(p, n + n_order);
         if (rate > best_rate) best_rate = rate, best = n_order;
     }
-    if (!best && first_chance > HOPEFUL) hope(p, n, most);
+    if (!best && first_chance > PROBE_LEAST_CHANCE) probe(p, n, most);
     while (n_order > best) order[--n_order]->n_wanted--;
 }

@@ -14,7 +14,7 @@
 enum {
     SPECULATE_MOST = 15,       /* guessed tokens in one step, of all sessions together */
     SPECULATE_BARE_EVERY = 16, /* such a step has none: what it takes without is measured anew */
-    PACE_TOKENS_MOST = 64,     /* nothing is guessed in steps of more */
+    STEP_COST_TOKENS_MOST = 64,     /* nothing is guessed in steps of more */
     GUESS_MATCH_MOST = 8,      /* longer matches count as this long */
 };
 
@@ -42,15 +42,15 @@ void engine_guess_learn(engine_guess *g, const int32_t *tokens, int32_t came);
 
 /* What a step of n decoding tokens takes: share[n] × level_ms. The level follows the machine and the texts at once; the
  * shares, which decide, follow what steps of that many took beside it. */
-typedef struct engine_pace {
-    double level_ms, share[PACE_TOKENS_MOST + 1]; /* 0: not known */
-} engine_pace;
+typedef struct engine_step_cost {
+    double level_ms, share[STEP_COST_TOKENS_MOST + 1]; /* 0: not known */
+} engine_step_cost;
 
-void engine_pace_note(engine_pace *p, uint32_t n_tokens, double ms);
-double engine_pace_share(const engine_pace *p, uint32_t n_tokens); /* between what is known where it is not */
+void engine_step_cost_note(engine_step_cost *p, uint32_t n_tokens, double ms);
+double engine_step_cost_share(const engine_step_cost *p, uint32_t n_tokens); /* between what is known where it is not */
 
 /* How many tokens to guess (n_wanted) for each of n sequences that decode in one step, `most` in all: as many
  * as let the step say most in its time. Where time goes with the number of tokens, that is none. */
-void engine_speculate(engine_pace *p, engine_guess *const *guesses, uint32_t n, uint32_t most);
+void engine_speculate(engine_step_cost *p, engine_guess *const *guesses, uint32_t n, uint32_t most);
 
 #endif

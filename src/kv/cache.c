@@ -22,7 +22,7 @@ static uint32_t node_count(const kv_cache_config *c) {
     return n < KV_NODE_NONE ? (uint32_t)n : KV_NODE_NONE - 1;
 }
 
-/* Beside the remembered: one for each sequence, which may be parked. */
+/* Beside the remembered: one for each sequence, which may be preempted. */
 static uint32_t entry_count(const kv_cache_config *c) {
     return c->max_entries ? c->max_entries + c->n_sequences : 1;
 }
@@ -187,7 +187,7 @@ static void absorb_ancestors(kv_cache *c, kv_entry *entry) {
 
 void kv_cache_keep_limits(kv_cache *c) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->index.n_entries; i++) n += c->index.entries[i].id && !c->index.entries[i].parked_for;
+    for (uint32_t i = 0; i < c->index.n_entries; i++) n += c->index.entries[i].id && !c->index.entries[i].preempted_for;
     for (; n > c->config.max_entries && kv_cache_forget_listed(c); n--) {
     }
     if (c->config.max_cached_bytes) kv_cache_evict(c, c->config.max_cached_bytes);
@@ -196,7 +196,7 @@ void kv_cache_keep_limits(kv_cache *c) {
 
 void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
     kv_entry *entry = kv_index_entry_at(&c->index, leaf);
-    if (entry && memory->parked_for) { /* kept for someone already */
+    if (entry && memory->preempted_for) { /* kept for someone already */
         entry->used_ms = c->now_ms;
         return;
     }
@@ -210,18 +210,18 @@ void kv_cache_remember(kv_cache *c, kv_node leaf, const kv_memory_of *memory) {
         }
     }
     entry->used_ms = c->now_ms;
-    entry->parked_for = memory->parked_for;
-    if (entry->parked_for) return;
+    entry->preempted_for = memory->preempted_for;
+    if (entry->preempted_for) return;
     if (memory->pin) kv_index_entry_pin(&c->index, entry, true);
     if (memory->pin || !entry->pinned) /* how long a pin holds is for those to say who ask for it */
         entry->ttl_ms = memory->ttl_ms || memory->pin ? memory->ttl_ms : c->config.ttl_ms;
     absorb_ancestors(c, entry);
 }
 
-void kv_cache_unpark(kv_cache *c, uint64_t request) {
+void kv_cache_forget_preempted(kv_cache *c, uint64_t request) {
     for (uint32_t i = 0; request && i < c->index.n_entries; i++) {
         kv_entry *entry = &c->index.entries[i];
-        if (entry->id && entry->parked_for == request) kv_cache_forget(c, entry);
+        if (entry->id && entry->preempted_for == request) kv_cache_forget(c, entry);
     }
 }
 
@@ -269,7 +269,7 @@ uint32_t kv_cache_entries(const kv_cache *c, uint32_t *at, kv_entry_view *out, u
     uint32_t found = 0;
     for (; *at < c->index.n_entries && found < n; ++*at) {
         const kv_entry *entry = &c->index.entries[*at];
-        if (entry->id && !entry->parked_for) out[found++] = view_of(c, entry);
+        if (entry->id && !entry->preempted_for) out[found++] = view_of(c, entry);
     }
     return found;
 }
@@ -280,7 +280,7 @@ kv_removed kv_cache_clear(kv_cache *c) {
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         kv_entry *entry = &c->index.entries[i];
         if (!entry->id) continue;
-        removed.entries += !entry->parked_for;
+        removed.entries += !entry->preempted_for;
         kv_cache_forget(c, entry);
     }
     removed.freed_bytes = before - kv_cache_used_bytes(c);
@@ -289,7 +289,7 @@ kv_removed kv_cache_clear(kv_cache *c) {
 
 bool kv_cache_remove(kv_cache *c, uint64_t id, kv_removed *out) {
     kv_entry *entry = kv_index_entry_by_id(&c->index, id);
-    if (!entry || entry->parked_for) return false;
+    if (!entry || entry->preempted_for) return false;
     size_t before = kv_cache_used_bytes(c);
     kv_cache_forget(c, entry);
     *out = (kv_removed){1, before - kv_cache_used_bytes(c)};
@@ -325,7 +325,7 @@ void kv_cache_read(const kv_cache *c, kv_cache_counts *out) {
     out->pinned_bytes = c->index.pinned_bytes;
     for (uint32_t i = 0; i < c->index.n_entries; i++) {
         const kv_entry *entry = &c->index.entries[i];
-        if (!entry->id || entry->parked_for) continue;
+        if (!entry->id || entry->preempted_for) continue;
         out->entries++;
         out->entry_tokens += kv_index_tokens(&c->index, entry->leaf);
     }

@@ -4,7 +4,7 @@
  * conversation: tables of pages, one a layer group. Pages it has filled are published in the index as it goes, so
  * that whoever begins the same way uses the same pages; a page that several hold is copied before one of them
  * writes on in it, and nothing else is ever copied. A sequence that ends may be remembered: its pages stay, held by
- * the index alone, until their bytes are wanted. Remembered pages are lent memory: a sequence that needs a page
+ * the index alone, until their bytes are wanted. Remembered pages are reclaimable memory: a sequence that needs a page
  * takes the least valuable of them (recompute cost × uses ÷ idle time), the ends of conversations first.
  *
  * Terms say how a sequence keeps its tokens: type of the pages, a rotating window with kept first tokens, and whom
@@ -66,18 +66,18 @@ kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e); /* ER
 typedef struct kv_memory_of { /* how a sequence that ends is remembered */
     uint64_t ttl_ms; /* 0: the cache's */
     bool pin;
-    uint64_t parked_for; /* the number of the request that will come back for it; 0: none will */
+    uint64_t preempted_for; /* the number of the request that will come back for it; 0: none will */
 } kv_memory_of;
 /* memory NULL: nothing stays but what others use or had remembered before. */
 void kv_sequence_close(kv_cache *c, kv_sequence *s, const kv_memory_of *memory);
 
-/* The request with this number is back and has recalled what was left, or will not come: what was kept for it alone
+/* The request with this number is back and has matched what was left, or will not come: what was kept for it alone
  * goes. */
-void kv_cache_unpark(kv_cache *c, uint64_t request);
+void kv_cache_forget_preempted(kv_cache *c, uint64_t request);
 
 /* Takes from the index what it knows of tokens[0 … n_most), beyond what s holds; returns how many tokens s holds.
  * tokens must begin with what s holds. */
-uint32_t kv_sequence_recall(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most);
+uint32_t kv_sequence_match_prefix(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most);
 /* Pages for n more tokens, of its own to write in. */
 bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e);
 /* The n tokens have been computed into the prepared pages. */
@@ -94,7 +94,7 @@ device_kv_view kv_sequence_view(const kv_cache *c, const kv_sequence *s, uint32_
 
 typedef struct kv_sequence_counts {
     uint32_t pages;
-    size_t bytes, shared_bytes; /* shared: held with the index's past or with others when it was recalled */
+    size_t bytes, shared_bytes; /* shared: held with the index's past or with others when it was matched */
     uint32_t hit_tokens;
 } kv_sequence_counts;
 void kv_sequence_read(const kv_cache *c, const kv_sequence *s, kv_sequence_counts *out);

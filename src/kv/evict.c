@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "kv/internal.h"
 
-/* A request that was parked comes back for its pages: they are worth those of a conversation used so often. */
+/* A request that was preempted comes back for its pages: they are worth those of a conversation used so often. */
 enum { PARKED_WORTH_HITS = 8, AGE_FLOOR_MS = 1000 };
 
 /* ---- the tree and the spill file ---- */
@@ -139,7 +139,7 @@ static void drop_subtree(kv_cache *c, kv_node top) {
 static uint8_t *take(kv_cache *c, uint32_t group, kv_type type, bool (*make_way)(kv_cache *c), err *e);
 static bool evict_page(kv_cache *c);
 
-bool kv_cache_bring_back(kv_cache *c, kv_node n) {
+bool kv_cache_reload(kv_cache *c, kv_node n) {
     kv_index_node *node = kv_index_at(&c->index, n);
     if (node->resident) return true;
     uint8_t *pages[KV_GROUPS_MAX] = {0};
@@ -173,7 +173,7 @@ bool kv_cache_bring_back(kv_cache *c, kv_node n) {
 /* ---- what makes way ---- */
 
 static double worth(const kv_cache *c, const kv_entry *entry, const kv_index_node *node) {
-    double uses = 1.0 + entry->hits + (entry->parked_for ? PARKED_WORTH_HITS : 0);
+    double uses = 1.0 + entry->hits + (entry->preempted_for ? PARKED_WORTH_HITS : 0);
     double idle = (double)(c->now_ms - entry->used_ms) + AGE_FLOOR_MS;
     return recompute_cost(c, node) * uses / idle / (double)kv_cache_node_bytes(c, node);
 }
@@ -220,7 +220,7 @@ static bool any(kv_cache *c, kv_entry *entry, kv_node *node) {
     return true;
 }
 
-static bool listed(kv_cache *c, kv_entry *entry, kv_node *node) { return any(c, entry, node) && !entry->parked_for; }
+static bool listed(kv_cache *c, kv_entry *entry, kv_node *node) { return any(c, entry, node) && !entry->preempted_for; }
 
 static bool holds_unused_pages(kv_cache *c, kv_entry *entry, kv_node *node) {
     *node = entry->leaf;
@@ -338,7 +338,7 @@ bool kv_cache_write_behind(kv_cache *c, uint32_t n) {
     if (!c->spill) return false;
     for (uint32_t i = 0; i < c->index.n_entries && kv_spill_used(c->spill) < kv_spill_slots(c->spill); i++) {
         kv_entry *entry = &c->index.entries[i];
-        if (!entry->id || entry->parked_for) continue;
+        if (!entry->id || entry->preempted_for) continue;
         while (kv_index_at(&c->index, entry->leaf)->slot == KV_SPILL_NONE) {
             if (n == 0) return true;
             kv_node next = first_unwritten(c, entry->leaf);

@@ -44,7 +44,7 @@ typedef struct kv_entry {
     uint64_t ttl_ms; /* 0: none */
     uint32_t hits;
     bool pinned; /* its pages have one more reference each */
-    uint64_t parked_for; /* not a conversation to list: this request will come back; 0: none */
+    uint64_t preempted_for; /* not a conversation to list: this request will come back; 0: none */
 } kv_entry;
 
 typedef struct kv_index {

@@ -53,12 +53,12 @@ static inline kv_type kv_salt_type(const uint64_t words[2]) { return (kv_type)(w
 /* Takes from the remembered as needed: their ends first, then what sequences with a window left behind. */
 uint8_t *kv_cache_take(kv_cache *c, uint32_t group, kv_type type, err *e);
 bool kv_cache_drop_page(kv_cache *c, uint32_t group, const uint8_t *page); /* out of the index; false: not in it */
-bool kv_cache_bring_back(kv_cache *c, kv_node node); /* into memory from the spill file; false: it is gone */
+bool kv_cache_reload(kv_cache *c, kv_node node); /* into memory from the spill file; false: it is gone */
 
 /* evict.c, for cache.c, too */
 void kv_cache_prune(kv_cache *c, kv_node node);
 void kv_cache_forget(kv_cache *c, kv_entry *entry); /* a whole entry, and what only it holds */
-/* The one of least worth: a conversation, else a parked request; or a conversation alone. False: none may go. */
+/* The one of least worth: a conversation, else a preempted request; or a conversation alone. False: none may go. */
 bool kv_cache_forget_one(kv_cache *c);
 bool kv_cache_forget_listed(kv_cache *c);
 size_t kv_cache_node_bytes(const kv_cache *c, const kv_index_node *node);

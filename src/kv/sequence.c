@@ -198,12 +198,12 @@ static void adopt(kv_cache *c, kv_sequence *s, const kv_index_node *node) {
 }
 
 /* One page further, in place of what the sequence has of that page itself. False when the index knows no more. */
-static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
+static bool match_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
     uint32_t base = s->n_published * KV_PAGE_TOKENS, own = s->n_tokens - base, common;
     if (n_most <= base || own >= KV_PAGE_TOKENS) return false;
     uint32_t most = n_most - base < KV_PAGE_TOKENS ? n_most - base : KV_PAGE_TOKENS;
     kv_node child = kv_index_child(&c->index, s->cursor, tokens + base, most, &common);
-    if (child == KV_NODE_NONE || common <= own || !kv_cache_bring_back(c, child)) return false;
+    if (child == KV_NODE_NONE || common <= own || !kv_cache_reload(c, child)) return false;
     drop_pages_from(c, s, s->n_published);
     for (uint32_t g = 0; g < n_groups(c); g++) let_go_outside(c, s, g, base);
     adopt(c, s, kv_index_at(&c->index, child));
@@ -218,10 +218,10 @@ static bool recall_page(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
     return false;
 }
 
-uint32_t kv_sequence_recall(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
+uint32_t kv_sequence_match_prefix(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint32_t n_most) {
     uint32_t before = s->n_tokens;
     if (s->cursor == KV_NODE_NONE) return before;
-    while (recall_page(c, s, tokens, n_most)) {
+    while (match_page(c, s, tokens, n_most)) {
     }
     if (!s->asked && s->n_tokens > before) c->counts.hits++;
     else if (!s->asked) c->counts.misses++;

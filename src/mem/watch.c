@@ -20,7 +20,7 @@ struct mem_watch {
     pthread_cond_t stop;
     bool stopping;
     mem_books books; /* of the last look */
-    mem_lent lent;
+    mem_reclaimable reclaimable;
     bool tight; /* not safe, or only by what can be reclaimed */
     uint64_t heap_trimmed_ms, idle_since_ms, trimmed_after; /* trimmed_after: requests that had ended by then */
 };
@@ -31,11 +31,11 @@ static uint64_t plus(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT6
 
 /* Under the line: what the plan takes counts as taken, so only what goes beyond it is missed; and the books' own
  * tolerance is not. */
-static uint64_t line_room(const mem_books *b, const mem_lent *lent, uint64_t planned_bytes) {
+static uint64_t line_room(const mem_books *b, const mem_reclaimable *reclaimable, uint64_t planned_bytes) {
     if (b->ledger.line_bytes == UINT64_MAX) return UINT64_MAX;
     uint64_t kernel = less(b->kernel_bytes, b->tolerance_bytes);
     uint64_t used = kernel > b->ledger.now_bytes ? kernel : b->ledger.now_bytes;
-    uint64_t beside_pool = less(used, lent->held_bytes);
+    uint64_t beside_pool = less(used, reclaimable->held_bytes);
     return less(b->ledger.line_bytes, beside_pool > planned_bytes ? beside_pool : planned_bytes);
 }
 
@@ -43,11 +43,11 @@ static uint64_t machine_room(const mem_books *b) {
     return b->system.total_bytes ? b->system.available_bytes : UINT64_MAX;
 }
 
-void mem_rooms_of(const mem_books *b, const mem_lent *lent, uint64_t planned_bytes, mem_rooms *out) {
-    *out = (mem_rooms){.bytes = {[MEM_UNDER_LINE] = line_room(b, lent, planned_bytes),
-                                 [MEM_OF_MACHINE] = plus(machine_room(b), lent->reclaimable_bytes),
-                                 [MEM_IN_CGROUP] = plus(plat_cgroup_room(&b->cgroup), lent->reclaimable_bytes)},
-                       .idle = lent->requests == 0};
+void mem_rooms_of(const mem_books *b, const mem_reclaimable *reclaimable, uint64_t planned_bytes, mem_rooms *out) {
+    *out = (mem_rooms){.bytes = {[MEM_UNDER_LINE] = line_room(b, reclaimable, planned_bytes),
+                                 [MEM_OF_MACHINE] = plus(machine_room(b), reclaimable->reclaimable_bytes),
+                                 [MEM_IN_CGROUP] = plus(plat_cgroup_room(&b->cgroup), reclaimable->reclaimable_bytes)},
+                       .idle = reclaimable->requests == 0};
 }
 
 enum { MACHINE_SHORT_PART = 16 };
@@ -126,8 +126,8 @@ static void note(mem_watch *w, const mem_rooms *rooms) {
     const mem_levels *l = &w->levels;
     mem_watched watched = {.on = true,
                            .level = (uint8_t)l->level,
-                           .reclaimable_bytes = w->lent.reclaimable_bytes,
-                           .room_bytes = plus(w->books.available_bytes, w->lent.reclaimable_bytes),
+                           .reclaimable_bytes = w->reclaimable.reclaimable_bytes,
+                           .room_bytes = plus(w->books.available_bytes, w->reclaimable.reclaimable_bytes),
                            .since_ms = l->since_ms,
                            .changes = l->changes,
                            .worst = mem_bound_name(l->worst),
@@ -138,12 +138,12 @@ static void note(mem_watch *w, const mem_rooms *rooms) {
 
 /* Once after each time that requests were there. */
 static void trim_when_idle(mem_watch *w, uint64_t now_ms) {
-    if (w->lent.requests || w->lent.ended == w->trimmed_after) {
+    if (w->reclaimable.requests || w->reclaimable.ended == w->trimmed_after) {
         w->idle_since_ms = 0;
     } else if (!w->idle_since_ms) {
         w->idle_since_ms = now_ms;
     } else if (now_ms - w->idle_since_ms >= IDLE_TRIM_MS) {
-        w->trimmed_after = w->lent.ended;
+        w->trimmed_after = w->reclaimable.ended;
         w->idle_since_ms = 0;
         (void)mem_trim_heap();
     }
@@ -165,8 +165,8 @@ static void look(mem_watch *w) {
     mem_level before = w->levels.level;
     follow_line(w);
     mem_books_read(c->ledger, &w->books);
-    c->lent(c->ctx, &w->lent);
-    mem_rooms_of(&w->books, &w->lent, c->planned_bytes, &rooms);
+    c->reclaimable(c->ctx, &w->reclaimable);
+    mem_rooms_of(&w->books, &w->reclaimable, c->planned_bytes, &rooms);
     rooms.pressed = mem_pressed_by(&w->books, &w->levels, plat_psi_pressed(&w->psi, now_ms));
     mem_levels_update(&w->levels, &rooms, now_ms);
     say_level(w, before, &rooms);

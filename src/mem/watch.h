@@ -14,12 +14,12 @@
 #include "plat/psi.h"
 
 /* What the process holds that is not missing. */
-typedef struct mem_lent {
+typedef struct mem_reclaimable {
     uint64_t held_bytes;        /* of the pool, for whatever use: by plan */
     uint64_t reclaimable_bytes; /* of these: nobody needs them */
     uint32_t requests;          /* waiting and running */
     uint64_t ended;             /* requests, since the start */
-} mem_lent;
+} mem_reclaimable;
 
 typedef struct mem_rung {
     const char *name;
@@ -32,7 +32,7 @@ typedef struct mem_watch_config {
     uint64_t threshold_bytes[MEM_LEVEL_STEPS]; /* 0: the default */
     uint64_t planned_bytes; /* what the plan takes beside the pool, be it there yet or not */
     void *ctx;
-    void (*lent)(void *ctx, mem_lent *out);
+    void (*reclaimable)(void *ctx, mem_reclaimable *out);
     /* After each look. hold: what can be reclaimed must not grow: the kernel's own room would be Caution. */
     void (*level)(void *ctx, mem_level level, bool hold, uint64_t room_bytes);
     /* The line, whenever it has moved; NULL is fine. */
@@ -48,7 +48,7 @@ mem_watch *mem_watch_start(const mem_watch_config *c, err *e);
 void mem_watch_stop(mem_watch *w); /* NULL is fine */
 
 /* Pure, for tests: the room under each bound out of one reading. */
-void mem_rooms_of(const mem_books *b, const mem_lent *lent, uint64_t planned_bytes, mem_rooms *out);
+void mem_rooms_of(const mem_books *b, const mem_reclaimable *reclaimable, uint64_t planned_bytes, mem_rooms *out);
 /* Pure: do stalls count? Our own group's do. The machine's may be a stranger's at its own limit, which nothing that we
  * give back relieves: they count while the machine itself has little left. */
 bool mem_pressed_by(const mem_books *b, const mem_levels *l, plat_pressed stalls);

@@ -19,13 +19,13 @@ static void attention_layout(model_workspace *w, const model_hparams *h, const d
 
 static void ffn_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, mem_arena *a) {
     size_t n = w->max_tokens;
-    uint32_t widths[] = {h->n_experts ? h->expert_ff_width : h->ff_width, h->shared_ff_width};
-    uint32_t width = widths[0] > widths[1] ? widths[0] : widths[1], ff = ops->row_stride(width);
+    uint32_t n_ff[] = {h->n_experts ? h->n_ff_exp : h->n_ff, h->n_ff_shexp};
+    uint32_t largest = n_ff[0] > n_ff[1] ? n_ff[0] : n_ff[1], ff = ops->row_stride(largest);
     w->gate = mem_arena_take(a, n * ff * sizeof(float), 64);
     w->up = mem_arena_take(a, n * ff * sizeof(float), 64);
     /* in place, where a row of the one begins where a row of the other does */
-    bool in_place = ops->row_stride(widths[0]) == widths[0] && ops->row_stride(widths[1]) == widths[1];
-    w->act = in_place ? w->gate : mem_arena_take(a, n * width * sizeof(float), 64);
+    bool in_place = ops->row_stride(n_ff[0]) == n_ff[0] && ops->row_stride(n_ff[1]) == n_ff[1];
+    w->act = in_place ? w->gate : mem_arena_take(a, n * largest * sizeof(float), 64);
     if (h->n_experts) model_routes_layout(&w->routes, h, ops, w->max_tokens, a);
 }
 
@@ -44,21 +44,21 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
     size_t n = max_tokens;
     *w = (model_workspace){
         .max_tokens = max_tokens, .max_logits = max_logits, .logits_stride = ops->row_stride(h->n_vocab)};
-    w->x = mem_arena_take(a, n * h->width * sizeof(float), 64);
-    w->norm = w->states = mem_arena_take(a, n * h->width * sizeof(float), 64);
-    w->proj = mem_arena_take(a, n * ops->row_stride(h->width) * sizeof(float), 64);
+    w->x = mem_arena_take(a, n * h->n_embd * sizeof(float), 64);
+    w->norm = w->states = mem_arena_take(a, n * h->n_embd * sizeof(float), 64);
+    w->proj = mem_arena_take(a, n * ops->row_stride(h->n_embd) * sizeof(float), 64);
     halves_layout(w, h, ops, a);
     w->cos_sin = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
     w->cos_sin_keep = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
-    w->last = mem_arena_take(a, (size_t)max_logits * h->width * sizeof(float), 64);
+    w->last = mem_arena_take(a, (size_t)max_logits * h->n_embd * sizeof(float), 64);
     w->ids = mem_arena_take(a, n * sizeof *w->ids, 64);
     for (uint32_t g = 0; g < h->kv.n_groups; g++) w->views[g] = mem_arena_take(a, n * sizeof **w->views, 64);
     w->logits = mem_arena_take(a, (size_t)max_logits * w->logits_stride * sizeof(float), 64);
 }
 
 uint32_t model_max_cols(const model_hparams *h) {
-    uint32_t inputs[] = {h->width, h->n_heads * h->head_dim_v, h->n_experts ? h->expert_ff_width : h->ff_width,
-                         h->shared_ff_width};
+    uint32_t inputs[] = {h->n_embd, h->n_heads * h->head_dim_v, h->n_experts ? h->n_ff_exp : h->n_ff,
+                         h->n_ff_shexp};
     uint32_t most = 0;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) most = inputs[i] > most ? inputs[i] : most;
     return most;
@@ -114,15 +114,15 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
     const device_matrix *qkv[] = {&l->q, &l->k, &l->v};
     float *outs[] = {w->q, w->k, w->v};
     size_t strides[] = {q_stride, k_stride, v_stride};
-    ops->rmsnorm(m->dev, w->x, l->attn_norm, s->n, h->width, h->norm_eps, w->norm);
+    ops->rmsnorm(m->dev, w->x, l->attn_norm, s->n, h->n_embd, h->norm_eps, w->norm);
     ops->matmul(m->dev, qkv, 3, w->norm, s->n, outs, strides);
     if (cancelled(s)) return false;
 
     norm_heads(s, w->q, l->q_norm, h->n_heads, q_stride);
     norm_heads(s, w->k, l->k_norm, h->n_kv_heads, k_stride);
-    device_rope rope = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin};
+    device_rope rope = {h->head_dim, h->rot_dim, h->arch->rope_interleaved, w->cos_sin};
     if (s->keeps) {
-        device_rope rope_keep = {h->head_dim, h->rot_dim, h->arch->rope_paired, w->cos_sin_keep};
+        device_rope rope_keep = {h->head_dim, h->rot_dim, h->arch->rope_interleaved, w->cos_sin_keep};
         memcpy(w->q_keep, w->q, s->n * q_stride * sizeof *w->q);
         ops->rope(m->dev, &rope_keep, w->q_keep, q_stride, h->n_heads, s->n);
     }
@@ -138,9 +138,9 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
 
     const device_matrix *o[] = {&l->o};
     float *out[] = {w->proj};
-    size_t stride[] = {ops->row_stride(h->width)};
+    size_t stride[] = {ops->row_stride(h->n_embd)};
     ops->matmul(m->dev, o, 1, w->attn, s->n, out, stride);
-    ops->add(m->dev, w->x, w->proj, stride[0], s->n, h->width);
+    ops->add(m->dev, w->x, w->proj, stride[0], s->n, h->n_embd);
     return !cancelled(s);
 }
 
@@ -169,7 +169,7 @@ static bool network(const step *s, const device_matrix *gate, const device_matri
 static bool dense_block(const step *s, const model_layer *l) {
     const model *m = s->m;
     if (!network(s, &l->gate, &l->up, &l->down, s->w->norm, &(device_run){0, 0, s->n}, 1)) return false;
-    m->dev->ops->add(m->dev, s->w->x, s->w->proj, m->dev->ops->row_stride(m->h.width), s->n, m->h.width);
+    m->dev->ops->add(m->dev, s->w->x, s->w->proj, m->dev->ops->row_stride(m->h.n_embd), s->n, m->h.n_embd);
     return true;
 }
 
@@ -177,10 +177,10 @@ static bool dense_block(const step *s, const model_layer *l) {
 static bool shared_block(const step *s, const model_layer *l) {
     const model *m = s->m;
     model_workspace *w = s->w;
-    model_routes_shared(l->shared_share, w->norm, s->n, m->h.width, w->routes.shared_share);
+    model_routes_shared(l->shared_share, w->norm, s->n, m->h.n_embd, w->routes.shared_share);
     if (!network(s, &l->gate, &l->up, &l->down, w->norm, &(device_run){0, 0, s->n}, 1)) return false;
     m->dev->ops->add_shares(m->dev, w->x, NULL, w->routes.shared_share, w->proj,
-                            m->dev->ops->row_stride(m->h.width), s->n, m->h.width);
+                            m->dev->ops->row_stride(m->h.n_embd), s->n, m->h.n_embd);
     return true;
 }
 
@@ -199,18 +199,18 @@ static bool experts_block(const step *s, const model_layer *l) {
     for (uint32_t run = 0, next; run < r->n_runs; run = next) {
         uint32_t slot, n;
         next = model_routes_wave(r, run, w->max_tokens, &slot, &n);
-        ops->gather(m->dev, w->norm, r->slot_token + slot, n, h->width, r->gathered);
+        ops->gather(m->dev, w->norm, r->slot_token + slot, n, h->n_embd, r->gathered);
         if (!network(s, &l->gate_exps, &l->up_exps, &l->down_exps, r->gathered, r->runs + run, next - run))
             return false;
         ops->add_shares(m->dev, w->x, r->slot_token + slot, r->slot_share + slot, w->proj,
-                        ops->row_stride(h->width), n, h->width);
+                        ops->row_stride(h->n_embd), n, h->n_embd);
     }
-    return !h->shared_ff_width || shared_block(s, l);
+    return !h->n_ff_shexp || shared_block(s, l);
 }
 
 static bool ffn_block(const step *s, const model_layer *l) {
     const model_hparams *h = &s->m->h;
-    s->m->dev->ops->rmsnorm(s->m->dev, s->w->x, l->ffn_norm, s->n, h->width, h->norm_eps, s->w->norm);
+    s->m->dev->ops->rmsnorm(s->m->dev, s->w->x, l->ffn_norm, s->n, h->n_embd, h->norm_eps, s->w->norm);
     return h->n_experts ? experts_block(s, l) : dense_block(s, l);
 }
 
@@ -220,7 +220,7 @@ static void states_block(const step *s, const model_token *tokens) {
     bool wanted = false;
     for (uint32_t i = 0; i < s->n; i++) wanted |= tokens[i].want_state;
     if (wanted)
-        s->m->dev->ops->rmsnorm(s->m->dev, s->w->x, s->m->output_norm, s->n, h->width, h->norm_eps, s->w->states);
+        s->m->dev->ops->rmsnorm(s->m->dev, s->w->x, s->m->output_norm, s->n, h->n_embd, h->norm_eps, s->w->states);
 }
 
 /* Logits of the tokens that want them, packed in order. */
@@ -231,16 +231,16 @@ static void output_block(const step *s, const model_token *tokens) {
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < s->n; i++)
         if (tokens[i].want_logits)
-            memcpy(w->last + (size_t)wanted++ * h->width, w->x + (size_t)i * h->width, h->width * sizeof(float));
+            memcpy(w->last + (size_t)wanted++ * h->n_embd, w->x + (size_t)i * h->n_embd, h->n_embd * sizeof(float));
     CHECK(wanted <= w->max_logits);
     if (!wanted) return;
-    m->dev->ops->rmsnorm(m->dev, w->last, m->output_norm, wanted, h->width, h->norm_eps, w->last);
+    m->dev->ops->rmsnorm(m->dev, w->last, m->output_norm, wanted, h->n_embd, h->norm_eps, w->last);
     for (uint32_t done = 0; done < wanted; done += w->max_tokens) { /* a device takes max_tokens at once */
         uint32_t n = wanted - done < w->max_tokens ? wanted - done : w->max_tokens;
         const device_matrix *output[] = {&m->output};
         float *out[] = {w->logits + (size_t)done * w->logits_stride};
         size_t stride[] = {w->logits_stride};
-        m->dev->ops->matmul(m->dev, output, 1, w->last + (size_t)done * h->width, n, out, stride);
+        m->dev->ops->matmul(m->dev, output, 1, w->last + (size_t)done * h->n_embd, n, out, stride);
     }
 }
 

@@ -90,17 +90,17 @@ static bool read_feed_forward(const gguf *g, model_hparams *h, err *e) {
     enum { MOST = 1 << 22 };
     const model_arch *a = h->arch;
     if (!get_u32(g, h, "expert_count", false, 0, MODEL_MAX_EXPERTS, &h->n_experts, e)) return false;
-    if (!get_u32(g, h, "feed_forward_length", true, 1, MOST, &h->ff_width, e)) return false;
+    if (!get_u32(g, h, "feed_forward_length", true, 1, MOST, &h->n_ff, e)) return false;
     if (!h->n_experts) return true;
     if (a->experts == MODEL_EXPERTS_NONE)
         return err_set(e, ERR_UNSUPPORTED, "%s.expert_count is %u, but the family %s is known without experts only",
                        a->name, h->n_experts, a->name);
     if (!get_u32(g, h, "expert_used_count", true, 1, h->n_experts, &h->n_experts_used, e)) return false;
-    h->expert_ff_width = h->ff_width;
-    if (!get_u32(g, h, "expert_feed_forward_length", false, 1, MOST, &h->expert_ff_width, e)) return false;
+    h->n_ff_exp = h->n_ff;
+    if (!get_u32(g, h, "expert_feed_forward_length", false, 1, MOST, &h->n_ff_exp, e)) return false;
     if (!a->shared_expert) return true;
-    h->shared_ff_width = h->ff_width;
-    return get_u32(g, h, "expert_shared_feed_forward_length", false, 1, MOST, &h->shared_ff_width, e);
+    h->n_ff_shexp = h->n_ff;
+    return get_u32(g, h, "expert_shared_feed_forward_length", false, 1, MOST, &h->n_ff_shexp, e);
 }
 
 static bool read_pooling(const gguf *g, model_hparams *h, err *e) {
@@ -118,7 +118,7 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     if (!(h->arch = model_arch_find(arch, e))) return false;
     if (!read_vocab_size(g, h, e)) return false;
     if (!get_u32(g, h, "context_length", true, 1, 1u << 30, &h->n_context_train, e)) return false;
-    if (!get_u32(g, h, "embedding_length", true, 1, 1u << 20, &h->width, e)) return false;
+    if (!get_u32(g, h, "embedding_length", true, 1, 1u << 20, &h->n_embd, e)) return false;
     if (!get_u32(g, h, "block_count", true, 1, MODEL_MAX_LAYERS, &h->n_layers, e)) return false;
     if (!read_feed_forward(g, h, e)) return false;
     if (!get_u32(g, h, "attention.head_count", true, 1, 4096, &h->n_heads, e)) return false;
@@ -126,8 +126,8 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
     if (!get_u32(g, h, "attention.head_count_kv", false, 1, h->n_heads, &h->n_kv_heads, e)) return false;
     if (h->n_heads % h->n_kv_heads || h->n_heads / h->n_kv_heads > COMPUTE_GROUP_MAX)
         return err_set(e, ERR_FORMAT, "%u heads cannot share %u kv heads", h->n_heads, h->n_kv_heads);
-    h->head_dim = h->width / h->n_heads;
-    if (!get_u32(g, h, "attention.key_length", h->width % h->n_heads != 0, 2, COMPUTE_HEAD_DIM_MAX, &h->head_dim,
+    h->head_dim = h->n_embd / h->n_heads;
+    if (!get_u32(g, h, "attention.key_length", h->n_embd % h->n_heads != 0, 2, COMPUTE_HEAD_DIM_MAX, &h->head_dim,
                  e))
         return false;
     h->head_dim_v = h->head_dim;
@@ -140,11 +140,11 @@ bool model_hparams_read(const gguf *g, model_hparams *h, err *e) {
 }
 
 double model_matmul_macs(const model_hparams *h) {
-    double attention = (double)h->width * ((double)h->n_heads * (h->head_dim + h->head_dim_v) +
+    double attention = (double)h->n_embd * ((double)h->n_heads * (h->head_dim + h->head_dim_v) +
                                            (double)h->n_kv_heads * (h->head_dim + h->head_dim_v));
-    double ff_width = h->ff_width;
-    if (h->n_experts) ff_width = (double)h->n_experts_used * h->expert_ff_width + h->shared_ff_width;
-    return h->n_layers * (attention + h->width * (3.0 * ff_width + h->n_experts));
+    double n_ff = h->n_ff;
+    if (h->n_experts) n_ff = (double)h->n_experts_used * h->n_ff_exp + h->n_ff_shexp;
+    return h->n_layers * (attention + h->n_embd * (3.0 * n_ff + h->n_experts));
 }
 
 double model_attend_macs(const model_hparams *h) {

@@ -31,7 +31,7 @@ typedef enum model_pooling { MODEL_POOL_NONE, MODEL_POOL_MEAN, MODEL_POOL_LAST, 
 /* A row: what distinguishes one family from the next. Keys in the file are "<name>.…". */
 typedef struct model_arch {
     const char *name; /* general.architecture */
-    bool rope_paired; /* rotate (2i, 2i+1); otherwise (i, i + half) */
+    bool rope_interleaved; /* rotate (2i, 2i+1); otherwise (i, i + half) */
     device_activation activation;
     bool head_norms;       /* each head's query and key are normed before they are rotated */
     model_experts experts; /* of files that have some; NONE: the family has none */
@@ -43,12 +43,12 @@ const model_arch *model_arch_find(str name, err *e);
 
 typedef struct model_hparams {
     const model_arch *arch;
-    uint32_t n_vocab, n_layers, width, n_heads, n_kv_heads, head_dim, head_dim_v, ff_width, n_context_train;
+    uint32_t n_vocab, n_layers, n_embd, n_heads, n_kv_heads, head_dim, head_dim_v, n_ff, n_context_train;
     float norm_eps, embed_scale, attention_scale, softcap;
     kv_shape kv;
     model_pooling pooling; /* what the file asks for; NONE: nothing */
-    /* mixture of experts; n_experts 0: every layer has one feed-forward network, ff_width wide */
-    uint32_t n_experts, n_experts_used, expert_ff_width, shared_ff_width;
+    /* mixture of experts; n_experts 0: every layer has one feed-forward network, n_ff wide */
+    uint32_t n_experts, n_experts_used, n_ff_exp, n_ff_shexp;
     /* rotary embedding */
     uint32_t rot_dim;
     float rope_base, rope_factor;
@@ -118,7 +118,7 @@ typedef struct model_routes {
     device_run *runs;       /* the experts that have tokens, ascending */
     uint32_t n_runs;
     float *shared_share;    /* [tokens] */
-    float *gathered;        /* [tokens][width]: what the slots of a wave begin with */
+    float *gathered;        /* [tokens][n_embd]: what the slots of a wave begin with */
 } model_routes;
 
 /* Buffers of a step: activations for up to max_tokens, logits for up to max_logits of them. */
@@ -130,7 +130,7 @@ typedef struct model_workspace {
     model_routes routes;
     float *logits; /* [max_logits][logits_stride] */
     uint32_t logits_stride;
-    float *states; /* [max_tokens][width], over norm: after the model's last norm */
+    float *states; /* [max_tokens][n_embd], over norm: after the model's last norm */
 } model_workspace;
 
 void model_workspace_layout(model_workspace *w, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,

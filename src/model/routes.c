@@ -15,7 +15,7 @@ void model_routes_layout(model_routes *r, const model_hparams *h, const device_o
     r->next_slot = mem_arena_take(a, h->n_experts * sizeof *r->next_slot, 64);
     r->runs = mem_arena_take(a, h->n_experts * sizeof *r->runs, 64);
     r->shared_share = mem_arena_take(a, n * sizeof *r->shared_share, 64);
-    r->gathered = mem_arena_take(a, n * h->width * sizeof *r->gathered, 64);
+    r->gathered = mem_arena_take(a, n * h->n_embd * sizeof *r->gathered, 64);
 }
 
 /* The greatest k of n logits, best first; whatever they are, NaNs too, k different ones. */
@@ -77,10 +77,10 @@ uint32_t model_routes_wave(model_routes *r, uint32_t run, uint32_t max_tokens, u
     return run;
 }
 
-void model_routes_shared(const float *weights, const float *x, uint32_t n, uint32_t width, float *shares) {
+void model_routes_shared(const float *weights, const float *x, uint32_t n, uint32_t n_embd, float *shares) {
     for (size_t i = 0; i < n; i++) {
         float sum = 0;
-        for (uint32_t j = 0; j < width; j++) sum += weights[j] * x[i * width + j];
+        for (uint32_t j = 0; j < n_embd; j++) sum += weights[j] * x[i * n_embd + j];
         shares[i] = 1.0f / (1.0f + compute_exp(-sum));
     }
 }

@@ -17,6 +17,6 @@ void model_routes_fill(model_routes *r, const model_hparams *h, uint32_t logits_
 uint32_t model_routes_wave(model_routes *r, uint32_t run, uint32_t max_tokens, uint32_t *first_slot,
                            uint32_t *n_slots);
 /* What the shared expert counts for: a sigmoid of x · weights. */
-void model_routes_shared(const float *weights, const float *x, uint32_t n, uint32_t width, float *shares);
+void model_routes_shared(const float *weights, const float *x, uint32_t n, uint32_t n_embd, float *shares);
 
 #endif

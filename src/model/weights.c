@@ -92,44 +92,44 @@ typedef struct vector_slot {
     uint32_t n_dims;
 } vector_slot;
 
-static uint32_t width(const model_hparams *h) { return h->width; }
-static uint32_t ff_width(const model_hparams *h) { return h->ff_width; }
+static uint32_t n_embd(const model_hparams *h) { return h->n_embd; }
+static uint32_t n_ff(const model_hparams *h) { return h->n_ff; }
 static uint32_t q_width(const model_hparams *h) { return h->n_heads * h->head_dim; }
 static uint32_t k_width(const model_hparams *h) { return h->n_kv_heads * h->head_dim; }
 static uint32_t v_width(const model_hparams *h) { return h->n_kv_heads * h->head_dim_v; }
 static uint32_t o_width(const model_hparams *h) { return h->n_heads * h->head_dim_v; }
-static uint32_t expert_width(const model_hparams *h) { return h->expert_ff_width; }
-static uint32_t shared_width(const model_hparams *h) { return h->shared_ff_width; }
+static uint32_t expert_width(const model_hparams *h) { return h->n_ff_exp; }
+static uint32_t shared_width(const model_hparams *h) { return h->n_ff_shexp; }
 static uint32_t head_norm(const model_hparams *h) { return h->arch->head_norms ? h->head_dim : 0; }
-static uint32_t shared_share(const model_hparams *h) { return h->shared_ff_width ? h->width : 0; }
+static uint32_t shared_share(const model_hparams *h) { return h->n_ff_shexp ? h->n_embd : 0; }
 
 static uint32_t one(const model_hparams *h) { return (void)h, 1; }
 static uint32_t one_dense(const model_hparams *h) { return h->n_experts == 0; }
 static uint32_t one_router(const model_hparams *h) { return h->n_experts != 0; }
-static uint32_t one_shared(const model_hparams *h) { return h->shared_ff_width != 0; }
+static uint32_t one_shared(const model_hparams *h) { return h->n_ff_shexp != 0; }
 static uint32_t experts(const model_hparams *h) { return h->n_experts; }
 
 static const matrix_slot layer_matrices[] = {
-    {"attn_q", offsetof(model_layer, q), q_width, width, one},
-    {"attn_k", offsetof(model_layer, k), k_width, width, one},
-    {"attn_v", offsetof(model_layer, v), v_width, width, one},
-    {"attn_output", offsetof(model_layer, o), width, o_width, one},
-    {"ffn_gate", offsetof(model_layer, gate), ff_width, width, one_dense},
-    {"ffn_up", offsetof(model_layer, up), ff_width, width, one_dense},
-    {"ffn_down", offsetof(model_layer, down), width, ff_width, one_dense},
-    {"ffn_gate_inp", offsetof(model_layer, router), experts, width, one_router},
-    {"ffn_gate_exps", offsetof(model_layer, gate_exps), expert_width, width, experts},
-    {"ffn_up_exps", offsetof(model_layer, up_exps), expert_width, width, experts},
-    {"ffn_down_exps", offsetof(model_layer, down_exps), width, expert_width, experts},
-    {"ffn_gate_shexp", offsetof(model_layer, gate), shared_width, width, one_shared},
-    {"ffn_up_shexp", offsetof(model_layer, up), shared_width, width, one_shared},
-    {"ffn_down_shexp", offsetof(model_layer, down), width, shared_width, one_shared},
+    {"attn_q", offsetof(model_layer, q), q_width, n_embd, one},
+    {"attn_k", offsetof(model_layer, k), k_width, n_embd, one},
+    {"attn_v", offsetof(model_layer, v), v_width, n_embd, one},
+    {"attn_output", offsetof(model_layer, o), n_embd, o_width, one},
+    {"ffn_gate", offsetof(model_layer, gate), n_ff, n_embd, one_dense},
+    {"ffn_up", offsetof(model_layer, up), n_ff, n_embd, one_dense},
+    {"ffn_down", offsetof(model_layer, down), n_embd, n_ff, one_dense},
+    {"ffn_gate_inp", offsetof(model_layer, router), experts, n_embd, one_router},
+    {"ffn_gate_exps", offsetof(model_layer, gate_exps), expert_width, n_embd, experts},
+    {"ffn_up_exps", offsetof(model_layer, up_exps), expert_width, n_embd, experts},
+    {"ffn_down_exps", offsetof(model_layer, down_exps), n_embd, expert_width, experts},
+    {"ffn_gate_shexp", offsetof(model_layer, gate), shared_width, n_embd, one_shared},
+    {"ffn_up_shexp", offsetof(model_layer, up), shared_width, n_embd, one_shared},
+    {"ffn_down_shexp", offsetof(model_layer, down), n_embd, shared_width, one_shared},
 };
 enum { N_LAYER_MATRICES = sizeof layer_matrices / sizeof *layer_matrices };
 
 static const vector_slot layer_vectors[] = {
-    {"attn_norm", offsetof(model_layer, attn_norm), width, 1},
-    {"ffn_norm", offsetof(model_layer, ffn_norm), width, 1},
+    {"attn_norm", offsetof(model_layer, attn_norm), n_embd, 1},
+    {"ffn_norm", offsetof(model_layer, ffn_norm), n_embd, 1},
     {"attn_q_norm", offsetof(model_layer, q_norm), head_norm, 1},
     {"attn_k_norm", offsetof(model_layer, k_norm), head_norm, 1},
     {"ffn_gate_inp_shexp", offsetof(model_layer, shared_share), shared_share, 2},
@@ -176,12 +176,12 @@ static bool place_layer(placing *p, const model_hparams *h, model_layer *l, uint
 static bool place_model(placing *p, const model_hparams *h, model *m) {
     m->layers = mem_arena_take(p->arena, h->n_layers * sizeof *m->layers, 64);
     m->rope_freqs = mem_arena_take(p->arena, h->rot_dim / 2 * sizeof *m->rope_freqs, 64);
-    if (!place_matrix(p, &m->embed, "token_embd.weight", h->n_vocab, h->width)) return false;
-    if (!place_vector(p, &m->output_norm, true, "output_norm.weight", h->width, 1)) return false;
+    if (!place_matrix(p, &m->embed, "token_embd.weight", h->n_vocab, h->n_embd)) return false;
+    if (!place_vector(p, &m->output_norm, true, "output_norm.weight", h->n_embd, 1)) return false;
     m->tied = !gguf_find_tensor(p->g, STR("output.weight"));
     if (m->tied)
         m->output = m->embed;
-    else if (!place_matrix(p, &m->output, "output.weight", h->n_vocab, h->width))
+    else if (!place_matrix(p, &m->output, "output.weight", h->n_vocab, h->n_embd))
         return false;
     if (!place_vector(p, &m->output.bias, false, "output.bias", h->n_vocab, 1)) return false;
     for (uint32_t i = 0; i < h->n_layers; i++) {

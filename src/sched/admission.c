@@ -1,4 +1,4 @@
-/* Who may run: the exact arithmetic of KV pages, and parking. */
+/* Who may run: the exact arithmetic of KV pages, and preemption. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -6,7 +6,7 @@
 #include "sched/internal.h"
 
 /* Beyond the tokens it has, a running job is promised pages for so many more; a job that comes back after it was
- * parked must find room for more than that, so that two do not park each other in turns. */
+ * preempted must find room for more than that, so that two do not preempt each other in turns. */
 enum { NEXT_STEPS_TOKENS = KV_PAGE_TOKENS, RETURN_TOKENS = 4 * KV_PAGE_TOKENS, RETURN_DOUBLINGS = 4 };
 enum { STARVING_LIMIT_MS = 1000 };
 
@@ -130,21 +130,21 @@ static sched_job *first_queued(sched *s) {
     return first;
 }
 
-static sched_job *first_parked(sched *s) {
+static sched_job *first_preempted(sched *s) {
     sched_job *first = NULL;
     for (uint32_t i = 0; i < s->n_jobs; i++) {
         sched_job *j = &s->jobs[i];
-        if (j->state == JOB_PARKED && (!first || sched_outranks(j, first))) first = j;
+        if (j->state == JOB_PREEMPTED && (!first || sched_outranks(j, first))) first = j;
     }
     return first;
 }
 
-static uint32_t count_running(const sched *s) { return s->counts.active - s->counts.parked; }
+static uint32_t count_running(const sched *s) { return s->counts.active - s->counts.preempted; }
 
-void sched_recall(sched *s, sched_job *j) {
+void sched_match_prefix(sched *s, sched_job *j) {
     uint32_t known = known_tokens(j), had = j->gen.n_fed;
-    j->gen.n_fed = kv_sequence_recall(engine_kv(s->en), j->gen.session, j->gen.tokens, known - 1);
-    if (!j->gen.n_generated && !j->times_parked) j->cached_tokens += j->gen.n_fed - had;
+    j->gen.n_fed = kv_sequence_match_prefix(engine_kv(s->en), j->gen.session, j->gen.tokens, known - 1);
+    if (!j->gen.n_generated && !j->times_preempted) j->cached_tokens += j->gen.n_fed - had;
 }
 
 static bool open_session(sched *s, sched_job *j) {
@@ -153,7 +153,7 @@ static bool open_session(sched *s, sched_job *j) {
     if (!j->gen.session) return false; /* all are in use: one will be free when a job ends */
     j->gen.n_fed = 0;
     j->state = JOB_PREFILL;
-    sched_recall(s, j);
+    sched_match_prefix(s, j);
     return true;
 }
 
@@ -175,26 +175,26 @@ static bool begin(sched *s, sched_job *j) {
 }
 
 static bool come_back(sched *s, sched_job *j) {
-    uint32_t doublings = j->times_parked < RETURN_DOUBLINGS ? j->times_parked : RETURN_DOUBLINGS;
+    uint32_t doublings = j->times_preempted < RETURN_DOUBLINGS ? j->times_preempted : RETURN_DOUBLINGS;
     if (!has_room(s, j, RETURN_TOKENS << doublings) || !open_session(s, j)) return false;
-    kv_cache_unpark(engine_kv(s->en), j->number);
-    s->counts.parked--;
+    kv_cache_forget_preempted(engine_kv(s->en), j->number);
+    s->counts.preempted--;
     return true;
 }
 
-/* Nobody overtakes the first: when it does not fit yet, the others wait too. Those that were parked were admitted
+/* Nobody overtakes the first: when it does not fit yet, the others wait too. Those that were preempted were admitted
  * before, and come first unless a higher priority has arrived. */
 void sched_admit(sched *s) {
     for (;;) {
-        sched_job *parked = first_parked(s);
+        sched_job *preempted = first_preempted(s);
         sched_job *queued = s->counts.active < s->config.max_concurrent ? first_queued(s) : NULL;
-        bool back = parked && !(queued && queued->priority > parked->priority);
-        if (!(back ? come_back(s, parked) : queued && begin(s, queued))) return;
+        bool back = preempted && !(queued && queued->priority > preempted->priority);
+        if (!(back ? come_back(s, preempted) : queued && begin(s, queued))) return;
     }
 }
 
 bool sched_would_admit(sched *s, const sched_job *j, err *why) {
-    const sched_job *parked = first_parked(s), *queued = first_queued(s);
+    const sched_job *preempted = first_preempted(s), *queued = first_queued(s);
     if (s->pressure >= MEM_CRITICAL) return sched_refuse_pressed(s, j, why);
     if (s->counts.active >= s->config.max_concurrent)
         return err_set(why, ERR_BUSY, "%u %s running, as many as may at once", s->counts.active,
@@ -202,15 +202,15 @@ bool sched_would_admit(sched *s, const sched_job *j, err *why) {
     if (queued && (s->config.max_concurrent == 1 || queued->priority >= j->priority))
         return err_set(why, ERR_BUSY, "%u %s before it", s->counts.queued,
                        counted(s->counts.queued, "request waits", "requests wait"));
-    if (parked && parked->priority >= j->priority)
-        return err_set(why, ERR_BUSY, "%u %s before it", s->counts.parked,
-                       counted(s->counts.parked, "request that was parked comes", "requests that were parked come"));
+    if (preempted && preempted->priority >= j->priority)
+        return err_set(why, ERR_BUSY, "%u %s before it", s->counts.preempted,
+                       counted(s->counts.preempted, "request that was parked comes", "requests that were parked come"));
     if (has_room(s, j, NEXT_STEPS_TOKENS)) return true;
     return err_set_memory(why, need_bytes(s, j, NEXT_STEPS_TOKENS), sched_room_bytes(s),
                           "running requests hold the pages it would begin with");
 }
 
-/* ---- parking ---- */
+/* ---- preemption ---- */
 
 static void note_size(sched *s, sched_job *j) {
     kv_sequence_counts now;
@@ -229,23 +229,23 @@ static void take_out_of_step(sched *s, const sched_job *j) {
     }
 }
 
-void sched_park(sched *s, sched_job *j) {
+void sched_preempt(sched *s, sched_job *j) {
     note_size(s, j);
     take_out_of_step(s, j);
     engine_draft_end(&j->gen);
-    kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.parked_for = j->number});
+    kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.preempted_for = j->number});
     j->gen.session = NULL;
-    j->state = JOB_PARKED;
-    j->times_parked++;
-    s->counts.parked++;
-    s->counts.parkings++;
+    j->state = JOB_PREEMPTED;
+    j->times_preempted++;
+    s->counts.preempted++;
+    s->counts.preemptions++;
 }
 
-void sched_park_last(sched *s) {
+void sched_preempt_last(sched *s) {
     sched_rank_running(s);
     if (s->n_running < 2) return;
     log_info("sched", "parking a request: memory is at %s", mem_level_name(s->pressure));
-    sched_park(s, s->running[s->n_running - 1]);
+    sched_preempt(s, s->running[s->n_running - 1]);
 }
 
 /* The last in rank of those that run after j. */
@@ -282,9 +282,9 @@ bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
     while (!kv_sequence_prepare(kv, j->gen.session, n_tokens, &e)) {
         sched_job *victim = victim_for(s, j);
         if (victim) {
-            sched_park(s, victim);
+            sched_preempt(s, victim);
         } else if (!first_in_rank(s, j)) {
-            sched_park(s, j);
+            sched_preempt(s, j);
             return false;
         } else if (!kv_cache_unpin_one(kv)) {
             starve(s, j, wanted, &e);

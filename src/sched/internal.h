@@ -9,7 +9,7 @@
 #include "sched/ring.h"
 #include "sched/sched.h"
 
-typedef enum job_state { JOB_FREE, JOB_QUEUED, JOB_PREFILL, JOB_DECODE, JOB_PARKED, JOB_ENDED } job_state;
+typedef enum job_state { JOB_FREE, JOB_QUEUED, JOB_PREFILL, JOB_DECODE, JOB_PREEMPTED, JOB_ENDED } job_state;
 
 struct sched_job {
     job_state state;
@@ -35,7 +35,7 @@ struct sched_job {
     kv_terms terms;
     bool remember;
     kv_memory_of memory;
-    uint32_t cached_tokens, times_parked;
+    uint32_t cached_tokens, times_preempted;
     uint64_t starving_ns; /* since when the system has refused pages to the first in rank; 0: not */
     uint32_t starving_tokens; /* what it could not grow to */
     kv_sequence_counts kv; /* at its largest */
@@ -65,14 +65,14 @@ struct sched {
     uint32_t n_feeds;
     engine_guess **guesses; /* of its decodes */
     uint32_t n_drafting;   /* of these: with guesses */
-    engine_pace pace;
+    engine_step_cost step_cost;
     sched_job **running; /* prefill and decode, first in rank first */
     uint32_t n_running;
     sched_tenant *tenants;
     mem_level pressure;
     uint64_t pressed_room_bytes;
     uint64_t pool_limit_bytes; /* what the line leaves for the pool */
-    bool park_due;    /* one, for memory's sake */
+    bool preempt_due;    /* one, for memory's sake */
     bool cleanup_due; /* a request has ended, with cleanup_after_request */
     uint32_t turn; /* of choices that alternate */
     double decode_step_ms; /* running mean of steps without prompts, of so many decodes: */
@@ -90,12 +90,12 @@ void sched_free_job(sched *s, sched_job *j); /* one that has ended, and whose co
 /* admission.c: who may run, by the bytes of KV pages. */
 bool sched_outranks(const sched_job *a, const sched_job *b);
 void sched_rank_running(sched *s);              /* fills s->running */
-void sched_admit(sched *s); /* and lets come back who was parked */
+void sched_admit(sched *s); /* and lets come back who was preempted */
 bool sched_would_admit(sched *s, const sched_job *j, err *why); /* j: not of the queue */
-void sched_park(sched *s, sched_job *j);
-bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens); /* pages for a step; parks others, or j itself */
-void sched_recall(sched *s, sched_job *j);
-void sched_park_last(sched *s); /* of those running, unless it is the first */
+void sched_preempt(sched *s, sched_job *j);
+bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens); /* pages for a step; preempts others, or j itself */
+void sched_match_prefix(sched *s, sched_job *j);
+void sched_preempt_last(sched *s); /* of those running, unless it is the first */
 void sched_fit_pool(sched *s);  /* its budget to the pressure */
 uint64_t sched_worst_bytes(const sched *s, const sched_job *j); /* of KV pages, at its largest */
 bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e);

@@ -26,7 +26,7 @@ enum {
 static const double STEP_STRETCH = 1.6, CHUNK_SHRINK = 0.5, CHUNK_GROW = 1.2;
 
 static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
-static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_PARKED; }
+static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_PREEMPTED; }
 
 static void wake_later(sched_job *j) { j->wake_due = j->wake != NULL; }
 
@@ -67,9 +67,9 @@ void sched_job_exit(sched *s, sched_job *j, const err *failure) {
     bool good = !failure && !j->cancelled;
     if (j->state == JOB_QUEUED) s->counts.queued--;
     else s->counts.active--;
-    if (j->state == JOB_PARKED) { /* it does not come back */
-        kv_cache_unpark(engine_kv(s->en), j->number);
-        s->counts.parked--;
+    if (j->state == JOB_PREEMPTED) { /* it does not come back */
+        kv_cache_forget_preempted(engine_kv(s->en), j->number);
+        s->counts.preempted--;
     }
     engine_draft_end(&j->gen);
     engine_grammar_release(s->en, j->sampling.grammar);
@@ -207,11 +207,11 @@ static sched_job *next_prompt(sched *s) {
 static void add_prompts(sched *s, uint32_t left) {
     sched_job *j;
     while (left && s->n_feeds < s->config.max_concurrent && (j = next_prompt(s))) {
-        sched_recall(s, j);
+        sched_match_prefix(s, j);
         uint32_t n = tokens_left(j) < left ? tokens_left(j) : left;
         if (!sched_prepare(s, j, n)) {
             if (running(j) && j->starving_ns) return; /* the system has no page for it now */
-            continue;                                 /* parked, or gone */
+            continue;                                 /* preempted, or gone */
         }
         add_feed(s, j, n);
         left -= n;
@@ -227,8 +227,8 @@ static void add_drafts(sched *s, uint32_t left) {
         engine_generation_guess(&s->feed_jobs[f]->gen);
     }
     if (!n || s->turn % SPECULATE_BARE_EVERY == 0 || s->pressure >= MEM_CRITICAL) return;
-    engine_pace free_of_cost = {.level_ms = 1, .share = {[1] = 1, [PACE_TOKENS_MOST] = 1}};
-    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->pace, s->guesses, n, most < left ? most : left);
+    engine_step_cost free_of_cost = {.level_ms = 1, .share = {[1] = 1, [STEP_COST_TOKENS_MOST] = 1}};
+    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->step_cost, s->guesses, n, most < left ? most : left);
     for (uint32_t f = 0; f < n; f++) {
         engine_generation *g = &s->feed_jobs[f]->gen;
         uint32_t wanted = g->guess.n_wanted;
@@ -237,7 +237,7 @@ static void add_drafts(sched *s, uint32_t left) {
     }
 }
 
-/* Their number says nothing: a prompt that needs pages may have parked a decode of this step. */
+/* Their number says nothing: a prompt that needs pages may have preempted a decode of this step. */
 static bool only_decodes(const sched *s) {
     for (uint32_t f = 0; f < s->n_feeds; f++)
         if (s->feed_jobs[f]->state != JOB_DECODE) return false;
@@ -284,7 +284,7 @@ static void measure(sched *s, double ms) {
         if (decode) drafted += s->feeds[f].n_tokens - 1;
         else prompt_tokens += s->feeds[f].n_tokens;
     }
-    if (!prompt_tokens) engine_pace_note(&s->pace, decodes + drafted, ms);
+    if (!prompt_tokens) engine_step_cost_note(&s->step_cost, decodes + drafted, ms);
     if (drafted) return;
     bool as_before = s->decode_step_ms > 0 && decodes == s->decode_step_n;
     if (!prompt_tokens) {
@@ -387,7 +387,7 @@ static uint64_t now_ms(void) { return clock_now_ns() / 1000000; }
 static void cleanup(sched *s) {
     kv_cache *kv = engine_kv(s->en);
     s->cleanup_due = false;
-    if (!s->counts.parked) kv_cache_evict(kv, 0);
+    if (!s->counts.preempted) kv_cache_evict(kv, 0);
     kv_pool_trim(kv_cache_pool(kv), 0);
     engine_draft_trim(s->en);
     plat_heap_trim();
@@ -426,8 +426,8 @@ void *sched_loop(void *ctx) {
         kv_cache_tick(engine_kv(s->en), now_ms());
         sweep(s);
         if (s->cleanup_due) cleanup(s); /* before anyone hears that it has ended */
-        if (s->park_due) sched_park_last(s);
-        s->park_due = false;
+        if (s->preempt_due) sched_preempt_last(s);
+        s->preempt_due = false;
         if (!s->stopping) {
             sched_admit(s);
             expire_queued(s);

@@ -336,7 +336,7 @@ const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width) {
     pthread_mutex_lock(&s->lock);
     const engine_embedding *m = &j->gen.embedding;
     bool there = j->state == JOB_ENDED && !j->failure.code && m->pooling;
-    *width = there ? m->width : 0;
+    *width = there ? m->n_embd : 0;
     pthread_mutex_unlock(&s->lock);
     return there ? m->vector : NULL;
 }
@@ -400,7 +400,7 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
         .shared_bytes = j->kv.shared_bytes,
         .reprocess_reason = reprocess_reason(j),
         .kv_type = j->terms.type,
-        .parked = j->times_parked,
+        .preempted = j->times_preempted,
     };
     pthread_mutex_unlock(&s->lock);
 }
@@ -480,7 +480,7 @@ void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_byte
     bool changed = s->pressure != level;
     s->pressure = level;
     s->pressed_room_bytes = room_bytes;
-    s->park_due = level == MEM_EMERGENCY;
+    s->preempt_due = level == MEM_EMERGENCY;
     kv_cache_hold(engine_kv(s->en), hold || level >= MEM_CAUTION);
     sched_fit_pool(s);
     if (changed) pthread_cond_signal(&s->work);

@@ -5,7 +5,7 @@
  * its tokens and its output ring. Callers: api/ (from HTTP's threads) and cli/. Knows no dialects and no
  * sockets; text only as bytes to pass on.
  *
- * A job's life:  queued → prefill → decode → finished,  with parked beside the two in the middle, and from each of
+ * A job's life:  queued → prefill → decode → finished,  with preempted beside the two in the middle, and from each of
  * them an exit (cancelled, timed out, failed). Every way out passes job_exit, which closes the session and so gives
  * its pages back. The slot is free when the exit has happened and the consumer has let go (sched_job_release).
  *
@@ -13,17 +13,17 @@
  * max_concurrent 1 strictly by arrival. Admission: a job's worst case must fit the KV pool alone (or it is refused at
  * the door), and it is admitted when its prompt and its next steps have pages. Together the admitted may want more
  * than there is: then remembered prompts make way, and after them the job that ranks last (lowest priority,
- * youngest) is parked. Its pages stay remembered as long as there is room; it comes back when its turn is there,
+ * youngest) is preempted. Its pages stay remembered as long as there is room; it comes back when its turn is there,
  * computes again what is gone, and goes on with the same bits. The first in rank always advances, so everyone
  * finishes. Admitted jobs share steps: every decoding job has one token in each, prompts are fed in chunks beside
  * them, sized so that a step takes at most about twice what it takes without.
  *
  * When memory is short (sched_set_pressure): from Caution on nothing more is remembered; from Critical on new requests
  * are refused, those accepted run one after another, only the first in rank goes on with its prompt, and the pool's
- * budget is what they need; in Emergency the last in rank are parked. Nothing of it outlives the pressure.
+ * budget is what they need; in Emergency the last in rank are preempted. Nothing of it outlives the pressure.
  *
  * A job with pooling runs its prompt, says nothing and leaves one vector. It is a job like any other; only what of its
- * prompt must be seen is never taken from what is remembered, and parked it begins again.
+ * prompt must be seen is never taken from what is remembered, and preempted it begins again.
  *
  * Refused at the door: ERR_TOO_LARGE (what no context or pool holds), ERR_INVALID (parameters),
  * ERR_MEMORY (memory is short), ERR_BUSY (queue full, its memory full, draining): come back after sched_retry_after_s.
@@ -107,7 +107,7 @@ typedef struct sched_usage {
     uint64_t shared_bytes; /* of these: pages that the cache or others held already */
     const char *reprocess_reason; /* why a page or more of the prompt was computed; NULL when less was */
     kv_type kv_type;
-    uint32_t parked;       /* times */
+    uint32_t preempted;       /* times */
 } sched_usage;
 
 typedef struct sched_output {
@@ -138,9 +138,9 @@ void sched_job_release(sched *s, sched_job *j);
 const plat_pulse *sched_pulse(const sched *s);
 
 typedef struct sched_counts {
-    uint32_t queued, active, parked; /* parked ones are active, too */
+    uint32_t queued, active, preempted; /* preempted ones are active, too */
     uint64_t submitted, finished, cancelled, failed, refused;
-    uint64_t prompt_tokens, completion_tokens, parkings, drafted_tokens, accepted_tokens;
+    uint64_t prompt_tokens, completion_tokens, preemptions, drafted_tokens, accepted_tokens;
     uint64_t block_bytes; /* of the queue's region: in use */
 } sched_counts;
 void sched_read(sched *s, sched_counts *out);

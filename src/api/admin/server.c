@@ -101,8 +101,8 @@ static void put_pool(api *a, const kv_cache_counts *c, json_writer *w) {
     json_put_fixed(w, "waste", filled < 1 ? 1 - filled : 0, 4);
     json_put_uint(w, "context", engine_context(a->en));
     json_put_string(w, "type", str_of(compute_kv_name(engine_terms(a->en).type)));
-    json_put_uint(w, "parked_jobs", jobs.parked);
-    json_put_uint(w, "parkings", jobs.parkings);
+    json_put_uint(w, "parked_jobs", jobs.preempted);
+    json_put_uint(w, "parkings", jobs.preemptions);
     json_object_end(w);
 }
 
@@ -114,7 +114,7 @@ static void put_jobs(api *a, json_writer *w) {
     json_object_start(w);
     json_put_uint(w, "active", jobs.active);
     json_put_uint(w, "queued", jobs.queued);
-    json_put_uint(w, "parked", jobs.parked);
+    json_put_uint(w, "parked", jobs.preempted);
     json_put_uint(w, "submitted", jobs.submitted);
     json_put_uint(w, "finished", jobs.finished);
     json_put_uint(w, "cancelled", jobs.cancelled);

@@ -135,7 +135,7 @@ void timeline_json(api *a, http_request *r) {
 
 /* From what never moves to what does, so that movement is seen at the top. Of kv what requests hold, and above it
  * what goes back when it is needed; last what no account explains. */
-enum { LAYER_LENT = MEM_ACCOUNT_COUNT, LAYER_UNEXPLAINED, N_LAYERS };
+enum { LAYER_RECLAIMABLE = MEM_ACCOUNT_COUNT, LAYER_UNEXPLAINED, N_LAYERS };
 
 static const struct {
     int account; /* or LAYER_… */
@@ -152,15 +152,15 @@ static const struct {
     {MEM_SPILL, NULL, "#8e7bb5"},
     {MEM_PROMPT_INDEX, NULL, "#b6a7d3"},
     {MEM_KV, NULL, "#d9813d"},
-    {LAYER_LENT, "kv: remembered or free", "#f0c596"},
+    {LAYER_RECLAIMABLE, "kv: remembered or free", "#f0c596"},
     {LAYER_UNEXPLAINED, "unexplained", "#c0392b"},
 };
 
 static double layer_bytes(int layer, const report_sample *s) {
-    uint64_t kv = s->accounts[MEM_KV], lent = s->reclaimable_bytes < kv ? s->reclaimable_bytes : kv;
+    uint64_t kv = s->accounts[MEM_KV], reclaimable = s->reclaimable_bytes < kv ? s->reclaimable_bytes : kv;
     int account = layers[layer].account;
-    if (account == MEM_KV) return (double)(kv - lent);
-    if (account == LAYER_LENT) return (double)lent;
+    if (account == MEM_KV) return (double)(kv - reclaimable);
+    if (account == LAYER_RECLAIMABLE) return (double)reclaimable;
     if (account == LAYER_UNEXPLAINED)
         return s->kernel_bytes > s->ledger_bytes ? (double)(s->kernel_bytes - s->ledger_bytes) : 0;
     return (double)s->accounts[account];

@@ -178,7 +178,7 @@ static void add_usage(sched_usage *to, const sched_usage *u) {
     to->kv_pages += u->kv_pages;
     to->kv_bytes += u->kv_bytes;
     to->shared_bytes += u->shared_bytes;
-    to->parked += u->parked;
+    to->preempted += u->preempted;
 }
 
 static void put_cache_stats(const sched_usage *u, json_writer *w) {
@@ -194,7 +194,7 @@ static void put_cache_stats(const sched_usage *u, json_writer *w) {
         json_string(w, str_of(u->reprocess_reason));
     else
         json_null(w);
-    json_put_uint(w, "parked", u->parked);
+    json_put_uint(w, "parked", u->preempted);
     json_put_bool(w, "lossy", u->kv_type != COMPUTE_KV_F16);
     json_object_end(w);
 }

@@ -20,12 +20,12 @@ static void put_jobs(const sched_counts *jobs, report_activity *out) {
 /* Of the pools what is in use, so that a page that is lost shows, though its pool stays as it is; remembered
  * and pinned pages are no loss. */
 static void put_held(api *a, const sched_counts *jobs, const kv_cache_counts *kv, report_activity *out) {
-    size_t lent = kv->pool.evictable_bytes + kv->pinned_bytes;
+    size_t reclaimable = kv->pool.evictable_bytes + kv->pinned_bytes;
     size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_terms(a->en).type);
     mem_ledger_view v;
     mem_ledger_read(a->ledger, &v);
     out->held_bytes[MEM_HTTP] = v.rows[MEM_HTTP].now_bytes;
-    out->held_bytes[MEM_KV] = kv->pool.used_bytes > lent ? kv->pool.used_bytes - lent : 0;
+    out->held_bytes[MEM_KV] = kv->pool.used_bytes > reclaimable ? kv->pool.used_bytes - reclaimable : 0;
     out->held_bytes[MEM_QUEUE] = v.rows[MEM_QUEUE].now_bytes + jobs->block_bytes;
     out->evicted_bytes = kv->evicted_pages * page_bytes;
 }

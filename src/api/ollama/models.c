@@ -131,9 +131,9 @@ static void put_info(const api *a, json_writer *w) {
     json_put_string(w, "general.basename", str_of(engine_model_name(a->en)));
     json_put_uint(w, "general.parameter_count", engine_about_file(a->en)->parameters);
     put_number(family, "context_length", engine_context(a->en), w);
-    put_number(family, "embedding_length", h->width, w);
+    put_number(family, "embedding_length", h->n_embd, w);
     put_number(family, "block_count", h->n_layers, w);
-    put_number(family, "feed_forward_length", h->ff_width, w);
+    put_number(family, "feed_forward_length", h->n_ff, w);
     put_number(family, "attention.head_count", h->n_heads, w);
     put_number(family, "attention.head_count_kv", h->n_kv_heads, w);
     put_number(family, "vocab_size", h->n_vocab, w);

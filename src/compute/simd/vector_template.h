@@ -80,7 +80,7 @@ static void rope_one(float *a, float *b, float c, float s) {
 }
 
 /* Pairs (2i, 2i + 1): even lanes a·c − b·s, odd ones a·s + b·c. */
-static void rope_paired(float *x, uint32_t half, const float *cos_sin) {
+static void rope_interleaved(float *x, uint32_t half, const float *cos_sin) {
     uint32_t i = 0;
     for (; i + WIDTH / 2 <= half; i += WIDTH / 2) {
         vf v = vf_load(x + 2 * i), cs = vf_load(cos_sin + 2 * i);
@@ -102,7 +102,7 @@ static void rope_split(float *x, uint32_t half, const float *cos_sin) {
 
 static void rope(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rot_dim, const float *cos_sin, bool paired) {
     for (uint32_t h = 0; h < n_heads; h++, x += head_dim) {
-        if (paired) rope_paired(x, rot_dim / 2, cos_sin);
+        if (paired) rope_interleaved(x, rot_dim / 2, cos_sin);
         else rope_split(x, rot_dim / 2, cos_sin);
     }
 }

@@ -6,7 +6,7 @@
 
 static const model_arch rows[] = {
     /* Llama 1–3, Mistral, Mixtral, and most of their kin */
-    {.name = "llama", .rope_paired = true, .activation = DEVICE_SILU, .experts = MODEL_EXPERTS_SUM_TO_ONE},
+    {.name = "llama", .rope_interleaved = true, .activation = DEVICE_SILU, .experts = MODEL_EXPERTS_SUM_TO_ONE},
     {.name = "qwen2", .activation = DEVICE_SILU}, /* biases on q, k, v come with the file */
     {.name = "qwen2moe", .activation = DEVICE_SILU, .experts = MODEL_EXPERTS_SHARES, .shared_expert = true},
     {.name = "qwen3", .activation = DEVICE_SILU, .head_norms = true},

@@ -100,7 +100,7 @@ static text_grammar_verdict step_token(text_grammar_machine *m, text_grammar_cur
 text_grammar_verdict text_grammar_accept(text_grammar_machine *m, text_grammar_cursor *c, text_token t) {
     CHECK(text_grammar_known(m, c) && m->index);
     char text[TEXT_TOKEN_BYTES_MAX];
-    bool ends = text_vocab_is_end(m->index->vocab, t); /* never meant as text */
+    bool ends = text_vocab_is_eog(m->index->vocab, t); /* never meant as text */
     str bytes = {text, ends ? 0 : text_token_bytes(m->index->vocab, t, false, text)};
     if (!waits_for_token(m, c, t)) return bytes.len ? text_grammar_accept_bytes(m, c, bytes) : TEXT_GRAMMAR_REFUSED;
     machine_begin_work(m);

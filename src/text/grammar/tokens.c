@@ -62,7 +62,7 @@ static uint32_t plain_characters(str s) {
 static str spelled(const text_vocab *v, uint32_t token, char text[TEXT_TOKEN_BYTES_MAX]) {
     text_token_type type = text_vocab_type(v, (text_token)token);
     bool shown = type == TEXT_NORMAL || type == TEXT_USER_DEFINED || type == TEXT_BYTE;
-    if (!shown || text_vocab_is_end(v, (text_token)token)) return STR("");
+    if (!shown || text_vocab_is_eog(v, (text_token)token)) return STR("");
     return (str){text, text_token_bytes(v, (text_token)token, false, text)};
 }
 
@@ -75,7 +75,7 @@ static bool grow(text_token_index *x, growth *w) {
     for (uint32_t t = 0; t < x->n_tokens; t++) {
         char text[TEXT_TOKEN_BYTES_MAX];
         str s = spelled(x->vocab, t, text);
-        if (text_vocab_is_end(x->vocab, (text_token)t)) x->ends[t / 64] |= UINT64_C(1) << (t % 64);
+        if (text_vocab_is_eog(x->vocab, (text_token)t)) x->ends[t / 64] |= UINT64_C(1) << (t % 64);
         if (!s.len) continue;
         uint32_t n = plain_characters(s);
         if (!add_token(w, n ? ROOT_PLAIN : ROOT_OTHERS, t, s)) return false;

@@ -130,7 +130,7 @@ void vocab_pcre_free(void *ptr, void *alloc);
 
 /* special.c */
 bool special_load(text_vocab *v, err *e);
-void special_load_ends(text_vocab *v, text_token eot);
+void special_load_eog(text_vocab *v, text_token eot);
 /* The longest special token that text starts with, or TEXT_NO_TOKEN. */
 text_token special_at(const text_vocab *v, str text, bool parse_special);
 size_t special_space_behind(const text_vocab *v, text_token t, str behind);

@@ -94,10 +94,10 @@ size_t special_space_behind(const text_vocab *v, text_token t, str behind) {
 }
 
 static void add_end(text_vocab *v, text_token t) {
-    if (t != TEXT_NO_TOKEN && v->n_ends < VOCAB_ENDS_MAX && !text_vocab_is_end(v, t)) v->ends[v->n_ends++] = t;
+    if (t != TEXT_NO_TOKEN && v->n_ends < VOCAB_ENDS_MAX && !text_vocab_is_eog(v, t)) v->ends[v->n_ends++] = t;
 }
 
-void special_load_ends(text_vocab *v, text_token eot) {
+void special_load_eog(text_vocab *v, text_token eot) {
     static const char *const ends[] = {
         "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>",   /* llama 3 */
         "<|im_end|>",                                    /* ChatML: qwen, yi, smollm */

@@ -153,7 +153,7 @@ static bool load(text_vocab *v, const text_vocab_spec *spec, err *e) {
     }
     if (!alloc_tables(v, spec->n_tokens, e) || !read_tokens(v, spec, e)) return false;
     choose_specials(v, spec);
-    special_load_ends(v, spec->eot);
+    special_load_eog(v, spec->eot);
     if (!special_load(v, e)) return false;
     if (v->kind == TEXT_SPM) return spm_load(v, e);
     return v->kind == TEXT_WPM || bpe_load(v, spec, e);
@@ -214,7 +214,7 @@ text_token text_vocab_find(const text_vocab *v, str text) {
     return TEXT_NO_TOKEN;
 }
 
-bool text_vocab_is_end(const text_vocab *v, text_token t) {
+bool text_vocab_is_eog(const text_vocab *v, text_token t) {
     for (uint32_t i = 0; i < v->n_ends; i++) {
         if (v->ends[i] == t) return true;
     }

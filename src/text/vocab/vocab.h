@@ -54,7 +54,7 @@ text_token text_vocab_find(const text_vocab *v, str stored_text); /* TEXT_NO_TOK
 text_token text_vocab_bos(const text_vocab *v);
 text_token text_vocab_eos(const text_vocab *v);
 /* Ends a generation: eos, eot, and control tokens that families use so (<|im_end|>, <|eot_id|>, <|end|>, …). */
-bool text_vocab_is_end(const text_vocab *v, text_token t);
+bool text_vocab_is_eog(const text_vocab *v, text_token t);
 /* Whether the model wants a start token in front of a prompt (add_bos_token, or the kind's default);
  * for bert also what encode adds with add_special: [CLS] … [SEP]. */
 bool text_vocab_adds_bos(const text_vocab *v);

@@ -41,7 +41,7 @@ static uint32_t live(world *w) {
     hold(&a, two, b.n);
     refused += feed(w, &a, two + a.n, 32);
     seq_close(w, &a, &(kv_memory_of){.pin = true});
-    seq_close(w, &b, &(kv_memory_of){.parked_for = 1});
+    seq_close(w, &b, &(kv_memory_of){.preempted_for = 1});
     kv_cache_evict(w->c, 0);
     kv_pool_trim(kv_cache_pool(w->c), 0);
     seq_open(w, &a, sharing());

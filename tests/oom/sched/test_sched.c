@@ -16,10 +16,10 @@ static int up(void **state) {
     snprintf(spill_path, sizeof spill_path, "/tmp/plimsoll-oom-sched-%d.spill", (int)getpid());
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 1,
-                                      .width = 32,
+                                      .n_embd = 32,
                                       .n_heads = 2,
                                       .n_kv_heads = 1,
-                                      .ff_width = 64,
+                                      .n_ff = 64,
                                       .context = 256,
                                       .type = DTYPE_Q8_0,
                                       .vocabulary = true,
@@ -217,7 +217,7 @@ static void converse(sched *s, talk talks[2 * TALKS]) {
     free(out), free(r);
 }
 
-/* The N-th page is refused while requests share, are remembered, parked and read back: all say what they always say.
+/* The N-th page is refused while requests share, are remembered, preempted and read back: all say what they always say.
  */
 static void serving_from_a_cache(void **state) {
     (void)state;
@@ -245,7 +245,7 @@ static void serving_from_a_cache(void **state) {
         engine_counters counters;
         sched_read(s, &counts);
         sched_engine_read(s, &kv, &counters);
-        assert_true(counts.parkings > 0 && kv.hits > 0 && kv.spilled_pages > 0);
+        assert_true(counts.preemptions > 0 && kv.hits > 0 && kv.spilled_pages > 0);
         assert_int_equal(kv.pool.used_bytes, kv.pool.evictable_bytes);
         mem_ledger_view v;
         mem_ledger_read(&l, &v);

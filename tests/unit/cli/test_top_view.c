@@ -57,7 +57,7 @@ static void reads_what_a_server_says(void **state) {
     assert_string_equal(s.level, "caution");
     assert_int_equal(s.active, 3);
     assert_int_equal(s.queued, 2);
-    assert_int_equal(s.parked, 1);
+    assert_int_equal(s.preempted, 1);
     assert_int_equal(s.line_bytes, 4194304);
     assert_int_equal(s.used_bytes, 3145728);
     assert_int_equal(s.unexplained_bytes, -145728);
@@ -327,7 +327,7 @@ static void a_frame_says_what_was_read(void **state) {
 static void extreme_figures_fit(void **state) {
     (void)state;
     top_snapshot s = both(health, memory);
-    uint64_t *const counts[] = {&s.active, &s.queued, &s.parked, &s.used_bytes, &s.available_bytes, &s.ledger_bytes,
+    uint64_t *const counts[] = {&s.active, &s.queued, &s.preempted, &s.used_bytes, &s.available_bytes, &s.ledger_bytes,
                                 &s.machine_bytes, &s.pool.budget_bytes, &s.pool.used_bytes, &s.pool.evictable_bytes,
                                 &s.cache.entries, &s.cache.hits, &s.cache.misses, &s.jobs.refused, &s.tokens,
                                 &s.accounts[0].now_bytes, &s.accounts[1].peak_bytes, &s.spill.slots, &s.line_bytes};

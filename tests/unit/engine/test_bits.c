@@ -1,4 +1,4 @@
-/* The same bits whatever runs beside a request: how its prompt came into memory (computed, shared, parked, read
+/* The same bits whatever runs beside a request: how its prompt came into memory (computed, shared, preempted, read
  * back from the spill file, forked), in what pieces, on how many threads and in what company changes no bit of its
  * logits. */
 #include "../test.h"
@@ -26,7 +26,7 @@ enum {
     N_BATCH = 640, /* a piece of the prompt and the first tokens of all others */
     N_SESSIONS = 48,
     POOL_PAGES = 128, /* of f16 */
-    BROKEN_OFF = 218, /* where a session is parked, remembered or forked: inside a page */
+    BROKEN_OFF = 218, /* where a session is preempted, remembered or forked: inside a page */
     DIVERGES = 77,
     WHOLE_PAGES = N_PROMPT / KV_PAGE_TOKENS * KV_PAGE_TOKENS,
     EVICTED = 4,
@@ -83,11 +83,11 @@ static void write_model(const char *path, uint32_t window, uint32_t pattern) {
     static model_file f;
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 3,
-                                      .width = 96,
+                                      .n_embd = 96,
                                       .n_heads = 6,
                                       .n_kv_heads = 3,
                                       .head_dim = 32,
-                                      .ff_width = 128,
+                                      .n_ff = 128,
                                       .context = N_CONTEXT,
                                       .vocabulary = true,
                                       .seed = 11,
@@ -104,15 +104,15 @@ static void write_experts(const char *path) {
     model_file_make(&f, &(model_spec){.arch = "qwen2moe",
                                       .n_vocab = 300,
                                       .n_layers = 2,
-                                      .width = 96,
+                                      .n_embd = 96,
                                       .n_heads = 6,
                                       .n_kv_heads = 3,
                                       .head_dim = 32,
-                                      .ff_width = 128,
+                                      .n_ff = 128,
                                       .n_experts = 8,
                                       .n_experts_used = 3,
-                                      .expert_ff_width = 64,
-                                      .shared_ff_width = 96,
+                                      .n_ff_exp = 64,
+                                      .n_ff_shexp = 96,
                                       .type = DTYPE_Q8_0,
                                       .biases = true,
                                       .context = N_CONTEXT,
@@ -323,7 +323,7 @@ static void remember(engine *en, const subject *sub, uint32_t n_shared, uint32_t
 static engine_session *recall(engine *en, const subject *sub, uint32_t least, uint32_t most) {
     kv_terms terms = terms_of(sub);
     engine_session *s = open_session(en, &terms);
-    uint32_t known = kv_sequence_recall(engine_kv(en), s, sub->prompt, N_PROMPT - 1);
+    uint32_t known = kv_sequence_match_prefix(engine_kv(en), s, sub->prompt, N_PROMPT - 1);
     assert_in_range(known, least, most);
     assert_int_equal(engine_session_length(s), known);
     return s;
@@ -359,7 +359,7 @@ static engine_session *begin(loaded *x, const subject *sub, how way, int n_threa
         if (sub->window) return recall(x->en, sub, WHOLE_PAGES, WHOLE_PAGES);
         return recall(x->en, sub, N_PROMPT - 1, N_PROMPT - 1);
     case PARKED:
-        remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){.parked_for = 1});
+        remember(x->en, sub, BROKEN_OFF, 0, (kv_memory_of){.preempted_for = 1});
         crowd_out(x->en, sub, EVICTED);
         return recall(x->en, sub, 1, (kv_pages_for(BROKEN_OFF) - EVICTED) * KV_PAGE_TOKENS);
     case SPILLED:

@@ -45,7 +45,7 @@ static int up(void **state) {
     test_alloc_init(&memory, 0);
     en = hand_engine(N_VOCAB);
     en->vocab = hand_vocab(words, N_WORDS, &memory.alloc);
-    engine_mark_ends(en);
+    engine_mark_eog(en);
     return 0;
 }
 

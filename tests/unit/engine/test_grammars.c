@@ -218,7 +218,7 @@ static void a_token_that_is_named(void **state) {
     text_token end = text_vocab_eos(en->vocab), control = TEXT_NO_TOKEN;
     for (uint32_t t = 0; t < text_vocab_size(en->vocab); t++)
         if (text_vocab_type(en->vocab, (text_token)t) == TEXT_CONTROL &&
-            !text_vocab_is_end(en->vocab, (text_token)t))
+            !text_vocab_is_eog(en->vocab, (text_token)t))
             control = (text_token)t;
     assert_true(end >= 0);
     if (control == TEXT_NO_TOKEN) skip();
@@ -471,7 +471,7 @@ static void the_account_is_the_texts(void **state) {
     const uint64_t *mask = engine_grammar_mask(en, two, &c, NULL, 0, &e);
     int32_t wrong = 0;
     while (mask[wrong / 64] >> wrong % 64 & 1) wrong++;
-    assert_false(text_vocab_is_end(en->vocab, wrong));
+    assert_false(text_vocab_is_eog(en->vocab, wrong));
     assert_false(engine_grammar_accept(en, &c, wrong));
     assert_null(engine_grammar_mask(en, two, &c, &wrong, 1, &e));
     engine_grammar_release(en, one), engine_grammar_release(en, two);

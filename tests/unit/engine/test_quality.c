@@ -319,11 +319,11 @@ static void one_layer_is_what_is_recomputed(void **state) {
     snprintf(path, sizeof path, "/tmp/plimsoll-quality-%d.gguf", (int)getpid());
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 1,
-                                      .width = 64,
+                                      .n_embd = 64,
                                       .n_heads = 4,
                                       .n_kv_heads = 2,
                                       .head_dim = 32,
-                                      .ff_width = 64,
+                                      .n_ff = 64,
                                       .context = 512,
                                       .vocabulary = true,
                                       .seed = 21});

@@ -452,7 +452,7 @@ static engine *engine_with_ends(test_alloc *a) {
     test_alloc_init(a, 0);
     engine *en = hand_engine(HAND_WORDS + 2);
     en->vocab = hand_vocab(words, 2, &a->alloc);
-    engine_mark_ends(en);
+    engine_mark_eog(en);
     return en;
 }
 

@@ -35,7 +35,7 @@ static int up(void **state) {
     for (uint32_t t = 0; t < n; t++) {
         char text[TEXT_TOKEN_BYTES_MAX];
         size_t len = text_token_bytes(en->vocab, (text_token)t, false, text);
-        bool closes = text_vocab_is_end(en->vocab, (text_token)t);
+        bool closes = text_vocab_is_eog(en->vocab, (text_token)t);
         for (size_t i = 0; i < len; i++) closes |= strchr("\"]}", text[i]) && text[i];
         if (closes) closing[t / 64] |= UINT64_C(1) << (t % 64);
     }
@@ -81,7 +81,7 @@ static size_t walk(const char *name, bool endless, const text_grammar *g, rng *r
         text_grammar_verdict v = text_grammar_mask(machine, &c, &mask);
         if (v != TEXT_GRAMMAR_OK) fail_msg("%s: stuck (%d) after %.*s", name, (int)v, (int)len, out);
         text_token t = pick(mask, r, rng_unit(r) < (i < 300 ? 0.4 : 0.9));
-        if (text_vocab_is_end(en->vocab, t)) return len;
+        if (text_vocab_is_eog(en->vocab, t)) return len;
         v = text_grammar_accept(machine, &c, t);
         if (v != TEXT_GRAMMAR_OK) fail_msg("%s: an allowed token is refused after %.*s", name, (int)len, out);
         len += text_token_bytes(en->vocab, t, false, out + len);

@@ -80,13 +80,13 @@ static void goes_on_while_right_and_learns(void **state) {
 /* ---- how much is worth it ---- */
 
 /* As if each step had taken fixed_ms and token_ms for each of its tokens. */
-static engine_pace linear(double fixed_ms, double token_ms) {
-    engine_pace p = {.level_ms = 1};
-    for (uint32_t n = 1; n <= PACE_TOKENS_MOST; n++) p.share[n] = fixed_ms + token_ms * n;
+static engine_step_cost linear(double fixed_ms, double token_ms) {
+    engine_step_cost p = {.level_ms = 1};
+    for (uint32_t n = 1; n <= STEP_COST_TOKENS_MOST; n++) p.share[n] = fixed_ms + token_ms * n;
     return p;
 }
 
-static uint32_t wanted_with(engine_pace p, uint32_t n, float right, uint32_t most) {
+static uint32_t wanted_with(engine_step_cost p, uint32_t n, float right, uint32_t most) {
     engine_guess all[32];
     engine_guess *list[32];
     uint32_t wanted = 0;
@@ -110,11 +110,11 @@ static void guesses_where_it_pays(void **state) {
     assert_int_equal(wanted_with(linear(10, 1), 32, 0.5f, 15), 0);    /* many streams */
     assert_int_equal(wanted_with(linear(10, 1), 1, 0.05f, 15), 0);    /* a text that does not repeat */
     assert_in_range(wanted_with(linear(10, 1), 1, 0.5f, 15), 1, 4);   /* in between */
-    assert_int_equal(wanted_with((engine_pace){0}, 1, 0.99f, 15), 0); /* nothing is known yet */
+    assert_int_equal(wanted_with((engine_step_cost){0}, 1, 0.99f, 15), 0); /* nothing is known yet */
     assert_int_equal(wanted_with(linear(10, 0), 32, 0.99f, 40), 15);
     assert_int_equal(wanted_with(linear(10, 0), 32, 0, 15), 0);
     /* The second token costs nothing, all others as much as the first. */
-    engine_pace bent = linear(0, 1);
+    engine_step_cost bent = linear(0, 1);
     bent.share[1] = 2;
     assert_int_equal(wanted_with(bent, 1, 0.9f, 1), 1);
     assert_int_equal(wanted_with(bent, 2, 0.9f, 15), 0);
@@ -123,7 +123,7 @@ static void guesses_where_it_pays(void **state) {
 static void knows_the_most(void **state) {
     (void)state;
     engine_guess g;
-    engine_pace p = linear(10, 0.1);
+    engine_step_cost p = linear(10, 0.1);
     engine_guess_begin(&g, true);
     g.match = 8, g.n_most = 2;
     engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
@@ -135,38 +135,38 @@ static void knows_the_most(void **state) {
 
 static void learns_the_pace(void **state) {
     (void)state;
-    engine_pace p = {0};
+    engine_step_cost p = {0};
     rng r;
     rng_seed(&r, 8);
-    engine_pace_note(&p, 0, 1);
-    engine_pace_note(&p, PACE_TOKENS_MOST + 1, 1);
-    engine_pace_note(&p, 1, 0);
+    engine_step_cost_note(&p, 0, 1);
+    engine_step_cost_note(&p, STEP_COST_TOKENS_MOST + 1, 1);
+    engine_step_cost_note(&p, 1, 0);
     assert_true(p.level_ms == 0);
     for (int i = 0; i < 4000; i++) { /* every hundredth is held up; half-way, everything takes twice as long */
         uint32_t n = 1 + (uint32_t)(rng_next(&r) % 20);
         double noise = i % 100 == 50 ? 30 : 0.95 + rng_unit(&r) * 0.1;
-        engine_pace_note(&p, n, (7 + 0.5 * n) * noise * (i < 2000 ? 1 : 2));
+        engine_step_cost_note(&p, n, (7 + 0.5 * n) * noise * (i < 2000 ? 1 : 2));
     }
     for (uint32_t n = 2; n <= 20; n++) {
-        double ratio = engine_pace_share(&p, n) / engine_pace_share(&p, 1), wanted = (7 + 0.5 * n) / 7.5;
+        double ratio = engine_step_cost_share(&p, n) / engine_step_cost_share(&p, 1), wanted = (7 + 0.5 * n) / 7.5;
         assert_true(ratio > wanted * 0.85 && ratio < wanted * 1.15);
     }
 }
 
 static void fills_in_what_it_has_not_seen(void **state) {
     (void)state;
-    engine_pace p = {.level_ms = 1};
+    engine_step_cost p = {.level_ms = 1};
     p.share[4] = 2, p.share[12] = 6;
-    assert_float_equal(engine_pace_share(&p, 8), 4, 1e-9);
-    assert_float_equal(engine_pace_share(&p, 12), 6, 1e-9);
-    assert_float_equal(engine_pace_share(&p, 1), 0.5, 1e-9);
-    assert_true(engine_pace_share(&p, PACE_TOKENS_MOST) > 6);
+    assert_float_equal(engine_step_cost_share(&p, 8), 4, 1e-9);
+    assert_float_equal(engine_step_cost_share(&p, 12), 6, 1e-9);
+    assert_float_equal(engine_step_cost_share(&p, 1), 0.5, 1e-9);
+    assert_true(engine_step_cost_share(&p, STEP_COST_TOKENS_MOST) > 6);
 }
 
 static void tries_again_what_was_dear(void **state) {
     (void)state;
     engine_guess g;
-    engine_pace p = linear(1, 20);
+    engine_step_cost p = linear(1, 20);
     engine_guess_begin(&g, true);
     g.match = 8, g.n_most = 100;
     int tries = 0;
@@ -312,8 +312,8 @@ static void refuses_what_cannot_guess(void **state) {
     char path[80];
     static model_file f;
     snprintf(path, sizeof path, "/tmp/plimsoll-draft-%d.gguf", (int)getpid());
-    model_file_make(&f, &(model_spec){.n_vocab = 300, .n_layers = 1, .width = 16, .n_heads = 2, .n_kv_heads = 1,
-                                      .ff_width = 24, .context = 128, .vocabulary = true, .seed = 1});
+    model_file_make(&f, &(model_spec){.n_vocab = 300, .n_layers = 1, .n_embd = 16, .n_heads = 2, .n_kv_heads = 1,
+                                      .n_ff = 24, .context = 128, .vocabulary = true, .seed = 1});
     model_file_write(&f, path);
     model_file_free(&f);
     assert_null(up_with_draft(&l, UINT64_MAX, path, 64, &e));

@@ -198,7 +198,7 @@ static inline void hold(seq *q, const int32_t *tokens, uint32_t n) {
 
 /* tokens: the whole prompt. How many the sequence holds then. */
 static inline uint32_t seq_recall(world *w, seq *q, const int32_t *tokens, uint32_t n_most) {
-    uint32_t n = kv_sequence_recall(w->c, q->s, tokens, n_most);
+    uint32_t n = kv_sequence_match_prefix(w->c, q->s, tokens, n_most);
     assert_true(n >= q->n && (n <= n_most || n == q->n));
     if (n > q->n) hold(q, tokens + q->n, n - q->n);
     kv_cache_check(w->c);

@@ -261,7 +261,7 @@ static void entries_are_read_some_at_a_time(void **state) {
     world_up(&w, config_of(plain_shape(), 32));
     for (int32_t i = 0; i < ALL + 1; i++) {
         text_of(text, 2 * P, i, 0);
-        converse(&w, sharing(), text, 2 * P, (kv_memory_of){.parked_for = i == 2 ? 9 : 0});
+        converse(&w, sharing(), text, 2 * P, (kv_memory_of){.preempted_for = i == 2 ? 9 : 0});
     }
     assert_int_equal(counts(&w).entry_tokens, ALL * 2 * P);
     for (uint32_t found, want = SOME; (found = kv_cache_entries(w.c, &at, v, SOME)) > 0; n += found) {
@@ -319,7 +319,7 @@ static void time_is_up(void **state) {
     world_down(&w);
 }
 
-/* What is said again to its end counts from then on, too: for who ended it, and for who was parked there. */
+/* What is said again to its end counts from then on, too: for who ended it, and for who was preempted there. */
 static void ending_there_again_renews_the_time(void **state) {
     (void)state;
     world w;
@@ -329,7 +329,7 @@ static void ending_there_again_renews_the_time(void **state) {
     world_up(&w, config);
     text_of(text, 50, 1, 0);
     for (int i = 0; i < 4; i++, tick(&w, 800)) {
-        kv_memory_of memory = {.parked_for = i % 2 ? 5 : 0};
+        kv_memory_of memory = {.preempted_for = i % 2 ? 5 : 0};
         static seq q;
         seq_open(&w, &q, sharing());
         seq_feed(&w, &q, text, 32); /* computed again: it takes nothing from the cache, so nothing is a hit */
@@ -365,7 +365,7 @@ static void limits(void **state) {
     converse(&w, sharing(), text, 100, (kv_memory_of){0});
     assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes);
     assert_int_equal(known_of(&w, sharing(), text, 100), 96);
-    assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes); /* after it was lent, too */
+    assert_true(counts(&w).pool.evictable_bytes <= config.max_cached_bytes); /* after it was reclaimable, too */
     text_of(text, 100, 3, 0);
     assert_int_equal(known_of(&w, sharing(), text, 100), 32); /* used a moment before */
     text_of(text, 100, 4, 0);
@@ -382,7 +382,7 @@ static void limits_spare_pins_and_parked_requests(void **state) {
     config.max_cached_bytes = 4 * 4096;
     world_up(&w, config);
     text_of(text, 100, 1, 0);
-    converse(&w, sharing(), text, 48, (kv_memory_of){.parked_for = 1});
+    converse(&w, sharing(), text, 48, (kv_memory_of){.preempted_for = 1});
     for (int32_t i = 2; i <= 4; i++) {
         text_of(text, 100, i, 0);
         converse(&w, sharing(), text, 48, (kv_memory_of){.pin = true});
@@ -427,24 +427,24 @@ static void worth_decides_what_goes(void **state) {
     world_down(&w);
 }
 
-/* A parked request comes back for its pages: they are worth those of a conversation that was used eight times. */
+/* A preempted request comes back for its pages: they are worth those of a conversation that was used eight times. */
 static void what_is_parked_is_worth_more(void **state) {
     (void)state;
-    int32_t parked[100], other[100];
-    text_of(parked, 100, 1, 0);
+    int32_t preempted[100], other[100];
+    text_of(preempted, 100, 1, 0);
     text_of(other, 100, 2, 0);
     for (uint32_t hits = 3; hits <= 12; hits += 9) {
         world w;
         world_up(&w, config_of(plain_shape(), 32));
-        converse(&w, sharing(), parked, 80, (kv_memory_of){.parked_for = 1});
+        converse(&w, sharing(), preempted, 80, (kv_memory_of){.preempted_for = 1});
         converse(&w, sharing(), other, 80, (kv_memory_of){0});
         for (uint32_t i = 0; i < hits; i++) known_of(&w, sharing(), other, 80);
         size_t in_use;
         assert_int_equal(kv_cache_evict(w.c, 5 * 4096), 5 * 4096);
         kv_terms t = sharing(); /* looks, and counts for nothing */
-        assert_int_equal(kv_cache_peek(w.c, &t, parked, 100, &in_use), hits == 3 ? 80 : 0);
+        assert_int_equal(kv_cache_peek(w.c, &t, preempted, 100, &in_use), hits == 3 ? 80 : 0);
         assert_int_equal(kv_cache_peek(w.c, &t, other, 100, &in_use), hits == 3 ? 0 : 80);
-        kv_cache_unpark(w.c, 1);
+        kv_cache_forget_preempted(w.c, 1);
         world_down(&w);
     }
 }
@@ -590,30 +590,30 @@ static void a_parked_request_finds_its_pages(void **state) {
     world_up(&w, config_of(plain_shape(), 32));
     text_of(text, 100, 1, 70);
     text_of(other, 100, 2, 70);
-    assert_int_equal(converse(&w, sharing(), text, 75, (kv_memory_of){.parked_for = 1}), 0);
+    assert_int_equal(converse(&w, sharing(), text, 75, (kv_memory_of){.preempted_for = 1}), 0);
     assert_int_equal(counts(&w).entries, 0); /* not a conversation */
     assert_int_equal(known_of(&w, sharing(), other, 100), 70); /* by another that begins so */
     kv_terms t = sharing();
     seq_open(&w, &q, t);
     assert_int_equal(known_of(&w, sharing(), text, 100), 75); /* or asks for the same */
     assert_int_equal(seq_recall(&w, &q, text, 75), 75);
-    kv_cache_unpark(w.c, 2);
+    kv_cache_forget_preempted(w.c, 2);
     assert_int_equal(w.c->index.n_entries_used, 1); /* that was not its number */
-    kv_cache_unpark(w.c, 1);
+    kv_cache_forget_preempted(w.c, 1);
     assert_int_equal(w.c->index.n_entries_used, 0);
     check_view(&w, &q, q.n);
     seq_close(&w, &q, NULL);
     assert_int_equal(used_pages(&w), 0);
-    converse(&w, sharing(), text, 75, (kv_memory_of){.parked_for = 3});
+    converse(&w, sharing(), text, 75, (kv_memory_of){.preempted_for = 3});
     converse(&w, sharing(), text, 75, (kv_memory_of){0}); /* from now on it is remembered, whoever comes back */
-    kv_cache_unpark(w.c, 3);
+    kv_cache_forget_preempted(w.c, 3);
     assert_true(listed(&w, 75));
-    converse(&w, sharing(), text, 75, (kv_memory_of){.parked_for = 4});
-    kv_cache_unpark(w.c, 4);
+    converse(&w, sharing(), text, 75, (kv_memory_of){.preempted_for = 4});
+    kv_cache_forget_preempted(w.c, 4);
     assert_true(listed(&w, 75));
     for (int32_t i = 0; i < 40; i++) { /* requests that never came back give way at last */
         text_of(text, 100, i + 10, 0);
-        converse(&w, sharing(), text, 16, (kv_memory_of){.parked_for = 5});
+        converse(&w, sharing(), text, 16, (kv_memory_of){.preempted_for = 5});
     }
     converse(&w, sharing(), other, 100, (kv_memory_of){0});
     assert_true(listed(&w, 96));
@@ -753,7 +753,7 @@ static void parked_requests_keep_their_place(void **state) {
     world_up(&w, config);
     for (int32_t i = 0; i < MOST_SEQUENCES; i++) { /* as many as can be */
         text_of(text, 2 * P, i, 0);
-        converse(&w, sharing(), text, 2 * P, (kv_memory_of){.parked_for = (uint64_t)i + 1});
+        converse(&w, sharing(), text, 2 * P, (kv_memory_of){.preempted_for = (uint64_t)i + 1});
     }
     tick(&w, 100000000); /* long ago: they are worth little by now */
     for (int32_t i = 0; i < 6; i++) {
@@ -998,7 +998,7 @@ static void a_restart_remembers(void **state) {
     kv_terms t = sharing();
     t.tenant = 5, t.type = COMPUTE_KV_Q4;
     converse(&w, t, other, 75, (kv_memory_of){0});
-    converse(&w, t, third, 32, (kv_memory_of){.parked_for = 1});
+    converse(&w, t, third, 32, (kv_memory_of){.preempted_for = 1});
     world_down(&w);
     w.now_ms += 1000000;
     world_open(&w);
@@ -1317,7 +1317,7 @@ static void go_on(life *l, uint32_t i) {
 }
 
 static void end(life *l, uint32_t i) {
-    kv_memory_of m = {.pin = below(l, 12) == 0, .parked_for = below(l, 5) ? 0 : ++l->n_parked};
+    kv_memory_of m = {.pin = below(l, 12) == 0, .preempted_for = below(l, 5) ? 0 : ++l->n_parked};
     if (below(l, 3) == 0) m.ttl_ms = 1 + below(l, 5000);
     seq_close(&l->w, &l->seqs[i], below(l, 4) ? &m : NULL);
 }
@@ -1373,7 +1373,7 @@ static void manage(life *l) {
     case 4: kv_pool_trim(kv_cache_pool(c), (size_t)below(l, 20) * 4096); break;
     case 5: if (kv_cache_entries(c, &(uint32_t){below(l, 8)}, &v, 1)) assert_true(kv_cache_remove(c, v.id, &gone)); break;
     case 6: kv_cache_write_behind(c, below(l, 4)); break;
-    case 7: kv_cache_unpark(c, below(l, (uint32_t)l->n_parked + 1)); break;
+    case 7: kv_cache_forget_preempted(c, below(l, (uint32_t)l->n_parked + 1)); break;
     default: tick(&l->w, below(l, 700));
     }
     kv_cache_check(c);

@@ -201,26 +201,26 @@ static void rooms_count_what_is_lent(void **state) {
                    .kernel_bytes = 700 * MIB,
                    .tolerance_bytes = 14 * MIB,
                    .system = {8000 * MIB, 400 * MIB}};
-    mem_lent lent = {.held_bytes = 300 * MIB, .reclaimable_bytes = 200 * MIB, .requests = 1};
+    mem_reclaimable reclaimable = {.held_bytes = 300 * MIB, .reclaimable_bytes = 200 * MIB, .requests = 1};
     mem_rooms rooms;
-    mem_rooms_of(&b, &lent, 350 * MIB, &rooms);
+    mem_rooms_of(&b, &reclaimable, 350 * MIB, &rooms);
     assert_true(rooms.bytes[MEM_UNDER_LINE] == 600 * MIB); /* the whole pool is room: it was planned */
-    assert_true(rooms.bytes[MEM_OF_MACHINE] == 600 * MIB); /* what requests hold is gone, what is lent is not */
+    assert_true(rooms.bytes[MEM_OF_MACHINE] == 600 * MIB); /* what requests hold is gone, what is reclaimable is not */
     assert_true(rooms.bytes[MEM_IN_CGROUP] == UINT64_MAX);
     assert_false(rooms.idle);
     /* planned and not there yet counts as there, so it is not missed when it comes */
-    mem_rooms_of(&b, &lent, 500 * MIB, &rooms);
+    mem_rooms_of(&b, &reclaimable, 500 * MIB, &rooms);
     assert_true(rooms.bytes[MEM_UNDER_LINE] == 500 * MIB);
     /* beyond the plan, and beyond what the books tolerate */
     b.kernel_bytes = 900 * MIB;
-    lent.requests = 0;
-    mem_rooms_of(&b, &lent, 500 * MIB, &rooms);
+    reclaimable.requests = 0;
+    mem_rooms_of(&b, &reclaimable, 500 * MIB, &rooms);
     assert_true(rooms.bytes[MEM_UNDER_LINE] == 1000 * MIB - (900 - 14 - 300) * MIB);
     assert_true(rooms.idle);
     b.cgroup = (plat_cgroup_memory){.limited = true, .limit_bytes = 800 * MIB, .used_bytes = 790 * MIB,
                                     .inactive_file_bytes = 15 * MIB};
     b.ledger.line_bytes = UINT64_MAX;
-    mem_rooms_of(&b, &lent, 500 * MIB, &rooms);
+    mem_rooms_of(&b, &reclaimable, 500 * MIB, &rooms);
     assert_true(rooms.bytes[MEM_IN_CGROUP] == 225 * MIB);
     assert_true(rooms.bytes[MEM_UNDER_LINE] == UINT64_MAX);
 }
@@ -258,9 +258,9 @@ typedef struct ship {
     _Atomic int level;
 } ship;
 
-static void nothing_lent(void *ctx, mem_lent *out) {
+static void nothing_lent(void *ctx, mem_reclaimable *out) {
     (void)ctx;
-    *out = (mem_lent){.reclaimable_bytes = 5 * MIB, .held_bytes = 5 * MIB};
+    *out = (mem_reclaimable){.reclaimable_bytes = 5 * MIB, .held_bytes = 5 * MIB};
 }
 
 static void hear(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
@@ -298,7 +298,7 @@ static void the_watch_climbs(void **state) {
     ship s = {0};
     uint64_t huge = UINT64_C(1) << 56;
     mem_watch_config c = {.ledger = &l, .threshold_bytes = {huge + 3, huge + 2, huge + 1, huge}, .ctx = &s,
-                          .lent = nothing_lent, .level = hear, .rungs = rungs, .n_rungs = 2};
+                          .reclaimable = nothing_lent, .level = hear, .rungs = rungs, .n_rungs = 2};
     err e = {0};
     mem_watch *w = mem_watch_start(&c, &e);
     if (!w) fail_msg("%s", e.message);
@@ -344,10 +344,10 @@ static uint64_t give_the_rest(void *ctx, uint64_t wanted_bytes) {
     return 0;
 }
 
-/* More is lent than any threshold. */
-static void all_lent(void *ctx, mem_lent *out) {
+/* More is reclaimable than any threshold. */
+static void all_lent(void *ctx, mem_reclaimable *out) {
     (void)ctx;
-    *out = (mem_lent){.reclaimable_bytes = UINT64_C(1) << 58, .held_bytes = UINT64_C(1) << 58};
+    *out = (mem_reclaimable){.reclaimable_bytes = UINT64_C(1) << 58, .held_bytes = UINT64_C(1) << 58};
 }
 
 static void hear_hold(void *ctx, mem_level level, bool hold, uint64_t room_bytes) {
@@ -357,23 +357,23 @@ static void hear_hold(void *ctx, mem_level level, bool hold, uint64_t room_bytes
     if (hold) s->looks++;
 }
 
-/* In Warning, and in Safe if that is only by what is lent, the kernel's own room is brought back to where Warning ends. */
+/* In Warning, and in Safe if that is only by what is reclaimable, the kernel's own room is brought back to where Warning ends. */
 static void what_the_kernel_lacks_is_asked_for(void **state) {
     (void)state;
     static const mem_rung rungs[] = {{"some", MEM_SAFE, give_some}, {"the rest", MEM_SAFE, give_the_rest}};
     uint64_t huge = UINT64_C(1) << 56;
-    for (int lent = 0; lent < 2; lent++) {
+    for (int reclaimable = 0; reclaimable < 2; reclaimable++) {
         mem_ledger l;
         mem_ledger_init(&l, UINT64_MAX);
         mem_books_start(&l);
         ship s = {0};
         mem_watch_config c = {.ledger = &l, .threshold_bytes = {huge + 1, huge, 2, 1}, .ctx = &s, .level = hear_hold,
-                              .lent = lent ? all_lent : nothing_lent, .rungs = rungs, .n_rungs = 2};
+                              .reclaimable = reclaimable ? all_lent : nothing_lent, .rungs = rungs, .n_rungs = 2};
         err e = {0};
         mem_watch *w = mem_watch_start(&c, &e);
         if (!w) fail_msg("%s", e.message);
         mem_watch_stop(w);
-        assert_int_equal(s.level, lent ? MEM_SAFE : MEM_WARNING);
+        assert_int_equal(s.level, reclaimable ? MEM_SAFE : MEM_WARNING);
         assert_true(s.looks > 0); /* nothing more is to be remembered, in Safe neither */
         assert_true(s.evicted > 0 && s.expired == s.evicted);
         assert_true(s.wanted > huge && s.wanted <= huge + huge / 8);

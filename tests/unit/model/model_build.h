@@ -16,14 +16,14 @@
 
 typedef struct model_spec {
     const char *arch; /* NULL: llama */
-    uint32_t n_vocab, n_layers, width, n_heads, n_kv_heads, head_dim, head_dim_v, ff_width, context;
+    uint32_t n_vocab, n_layers, n_embd, n_heads, n_kv_heads, head_dim, head_dim_v, n_ff, context;
     dtype type; /* of the matrices */
     bool tied, biases, vocabulary;
     const char *rope_scaling;                       /* NULL: no such key */
     float rope_base, rope_factor, rope_attn_factor; /* 0: no such key */
     uint32_t rope_original, rot_dim;
     uint32_t window, window_pattern; /* 0: no such key */
-    uint32_t n_experts, n_experts_used, expert_ff_width, shared_ff_width; /* likewise */
+    uint32_t n_experts, n_experts_used, n_ff_exp, n_ff_shexp; /* likewise */
     const float *rope_factors; /* tensor rope_freqs.weight */
     uint64_t seed;
     /* damage */
@@ -147,13 +147,13 @@ static inline void mb_keys(model_file *f, const model_spec *s) {
     mb_key(f, s, "general.architecture", true, GGUF_STRING, 0, s->arch ? s->arch : "llama");
     mb_key(f, s, "general.name", true, GGUF_STRING, 0, "a test model");
     mb_arch_u32(f, s, "context_length", s->context);
-    mb_arch_u32(f, s, "embedding_length", s->width);
+    mb_arch_u32(f, s, "embedding_length", s->n_embd);
     mb_arch_u32(f, s, "block_count", s->n_layers);
-    mb_arch_u32(f, s, "feed_forward_length", s->ff_width);
+    mb_arch_u32(f, s, "feed_forward_length", s->n_ff);
     mb_arch_u32(f, s, "expert_count", s->n_experts);
     mb_arch_u32(f, s, "expert_used_count", s->n_experts_used);
-    mb_arch_u32(f, s, "expert_feed_forward_length", s->expert_ff_width);
-    mb_arch_u32(f, s, "expert_shared_feed_forward_length", s->shared_ff_width);
+    mb_arch_u32(f, s, "expert_feed_forward_length", s->n_ff_exp);
+    mb_arch_u32(f, s, "expert_shared_feed_forward_length", s->n_ff_shexp);
     mb_arch_u32(f, s, "attention.head_count", s->n_heads);
     mb_arch_u32(f, s, "attention.head_count_kv", s->n_kv_heads);
     mb_arch_u32(f, s, "attention.key_length", s->head_dim);
@@ -216,7 +216,7 @@ static inline void mb_vector(model_file *f, const model_spec *s, rng *r, const c
     mb_tensor(f, s, r, name, DTYPE_F32, 1, n, 1, 1, mean, 0.2);
 }
 
-static inline uint32_t spec_head_dim(const model_spec *s) { return s->head_dim ? s->head_dim : s->width / s->n_heads; }
+static inline uint32_t spec_head_dim(const model_spec *s) { return s->head_dim ? s->head_dim : s->n_embd / s->n_heads; }
 static inline uint32_t spec_head_dim_v(const model_spec *s) { return s->head_dim_v ? s->head_dim_v : spec_head_dim(s); }
 
 static inline bool spec_is(const model_spec *s, const char *family) { /* "qwen3": and qwen3moe */
@@ -237,7 +237,7 @@ static inline void mb_head_norms(model_file *f, const model_spec *s, rng *r, uin
 
 /* The feed-forward part of a layer with experts; routers tell them clearly apart. */
 static inline void mb_experts(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
-    uint32_t w = s->width, ff = s->expert_ff_width ? s->expert_ff_width : s->ff_width, shared = s->shared_ff_width;
+    uint32_t w = s->n_embd, ff = s->n_ff_exp ? s->n_ff_exp : s->n_ff, shared = s->n_ff_shexp;
     struct {
         const char *name;
         dtype type;
@@ -268,23 +268,23 @@ static inline void mb_tensors(model_file *f, const model_spec *s) {
         const char *name;
         uint32_t cols, rows;
     } const parts[] = {
-        {"attn_q", s->width, s->n_heads * d},     {"attn_k", s->width, s->n_kv_heads * d},
-        {"attn_v", s->width, s->n_kv_heads * dv}, {"attn_output", s->n_heads * dv, s->width},
-        {"ffn_gate", s->width, s->ff_width},      {"ffn_up", s->width, s->ff_width},
-        {"ffn_down", s->ff_width, s->width},
+        {"attn_q", s->n_embd, s->n_heads * d},     {"attn_k", s->n_embd, s->n_kv_heads * d},
+        {"attn_v", s->n_embd, s->n_kv_heads * dv}, {"attn_output", s->n_heads * dv, s->n_embd},
+        {"ffn_gate", s->n_embd, s->n_ff},      {"ffn_up", s->n_embd, s->n_ff},
+        {"ffn_down", s->n_ff, s->n_embd},
     };
     char name[64];
-    mb_tensor(f, s, &r, "token_embd.weight", s->type, 2, s->width, s->n_vocab, 1, 0, 1);
-    mb_vector(f, s, &r, "output_norm.weight", s->width, 1);
-    if (!s->tied) mb_matrix(f, s, &r, "output.weight", s->width, s->n_vocab);
+    mb_tensor(f, s, &r, "token_embd.weight", s->type, 2, s->n_embd, s->n_vocab, 1, 0, 1);
+    mb_vector(f, s, &r, "output_norm.weight", s->n_embd, 1);
+    if (!s->tied) mb_matrix(f, s, &r, "output.weight", s->n_embd, s->n_vocab);
     if (s->rope_factors) {
         mb_vector(f, s, &r, "rope_freqs.weight", (s->rot_dim ? s->rot_dim : d) / 2, 1);
         model_tensor *t = &f->tensors[f->n_tensors - 1];
         if (t->type == DTYPE_F32) memcpy(t->stored, s->rope_factors, t->bytes);
     }
     for (uint32_t i = 0; i < s->n_layers; i++) {
-        snprintf(name, sizeof name, "blk.%u.attn_norm.weight", i), mb_vector(f, s, &r, name, s->width, 1);
-        snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", i), mb_vector(f, s, &r, name, s->width, 1);
+        snprintf(name, sizeof name, "blk.%u.attn_norm.weight", i), mb_vector(f, s, &r, name, s->n_embd, 1);
+        snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", i), mb_vector(f, s, &r, name, s->n_embd, 1);
         mb_head_norms(f, s, &r, i);
         for (size_t p = 0; p < (s->n_experts ? 4 : 7); p++) {
             snprintf(name, sizeof name, "blk.%u.%s.weight", i, parts[p].name);

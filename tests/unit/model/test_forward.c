@@ -89,7 +89,7 @@ static uint32_t first_seen(const model_spec *s, uint32_t layer, uint32_t positio
 /* x += share · down · (silu(gate · norm) · (up · norm)), of matrix i of a tensor of several. */
 static void reference_network(const reference *r, uint32_t layer, const char *kind, uint32_t i, uint32_t ff,
                               double share, const double *norm, double *x) {
-    uint32_t w = r->s->width;
+    uint32_t w = r->s->n_embd;
     char name[3][64];
     static const char *const parts[] = {"gate", "up", "down"};
     for (int p = 0; p < 3; p++) snprintf(name[p], 64, "blk.ffn_%s%s.weight", parts[p], kind);
@@ -106,9 +106,9 @@ static void reference_network(const reference *r, uint32_t layer, const char *ki
 /* A softmax over all experts; the most likely ones, one after the other; their shares scaled to one, or not. */
 static void reference_experts(const reference *r, uint32_t layer, const double *norm, double *x) {
     const model_spec *s = r->s;
-    uint32_t chosen[64], ff = s->expert_ff_width ? s->expert_ff_width : s->ff_width;
+    uint32_t chosen[64], ff = s->n_ff_exp ? s->n_ff_exp : s->n_ff;
     double p[64], total = 0, all = 0, share;
-    multiply(tensor_of(r, "blk.ffn_gate_inp.weight", layer), NULL, s->n_experts, s->width, norm, p);
+    multiply(tensor_of(r, "blk.ffn_gate_inp.weight", layer), NULL, s->n_experts, s->n_embd, norm, p);
     for (uint32_t i = 0; i < s->n_experts; i++) all += p[i] = exp(p[i]);
     for (uint32_t k = 0; k < s->n_experts_used; k++) {
         uint32_t best = UINT32_MAX;
@@ -123,15 +123,15 @@ static void reference_experts(const reference *r, uint32_t layer, const double *
     if (spec_is(s, "qwen2")) total = all;
     for (uint32_t k = 0; k < s->n_experts_used; k++)
         reference_network(r, layer, "_exps", chosen[k], ff, p[chosen[k]] / total, norm, x);
-    if (!s->shared_ff_width) return;
-    multiply(tensor_of(r, "blk.ffn_gate_inp_shexp.weight", layer), NULL, 1, s->width, norm, &share);
-    reference_network(r, layer, "_shexp", 0, s->shared_ff_width, 1 / (1 + exp(-share)), norm, x);
+    if (!s->n_ff_shexp) return;
+    multiply(tensor_of(r, "blk.ffn_gate_inp_shexp.weight", layer), NULL, 1, s->n_embd, norm, &share);
+    reference_network(r, layer, "_shexp", 0, s->n_ff_shexp, 1 / (1 + exp(-share)), norm, x);
 }
 
 /* x of all tokens through one layer. */
 static void reference_layer(const reference *r, uint32_t layer, double *x, uint32_t n) {
     const model_spec *s = r->s;
-    uint32_t d = spec_head_dim(s), dv = spec_head_dim_v(s), w = s->width, kw = s->n_kv_heads * d,
+    uint32_t d = spec_head_dim(s), dv = spec_head_dim_v(s), w = s->n_embd, kw = s->n_kv_heads * d,
              vw = s->n_kv_heads * dv;
     double *norm = calloc(w, 8), *q = calloc(s->n_heads * d, 8), *k = calloc((size_t)n * kw, 8),
            *v = calloc((size_t)n * vw, 8);
@@ -154,7 +154,7 @@ static void reference_layer(const reference *r, uint32_t layer, double *x, uint3
         for (uint32_t i = 0; i < w; i++) x[i] += out[i];
         normalize(tensor_of(r, "blk.ffn_norm.weight", layer), w, x, norm);
         if (s->n_experts) reference_experts(r, layer, norm, x);
-        else reference_network(r, layer, "", 0, s->ff_width, 1, norm, x);
+        else reference_network(r, layer, "", 0, s->n_ff, 1, norm, x);
     }
     free(norm), free(q), free(k), free(v), free(mix), free(out);
 }
@@ -162,7 +162,7 @@ static void reference_layer(const reference *r, uint32_t layer, double *x, uint3
 /* Logits [n][n_vocab] of every position. */
 static void reference_forward(const reference *r, const int32_t *tokens, uint32_t n, double *logits) {
     const model_spec *s = r->s;
-    uint32_t w = s->width;
+    uint32_t w = s->n_embd;
     double *x = calloc((size_t)n * w, 8), *norm = calloc(w, 8);
     const float *embed = tensor_of(r, "token_embd.weight", 0),
                 *output = s->tied ? embed : tensor_of(r, "output.weight", 0);
@@ -340,56 +340,56 @@ static void shapes(void **state) {
     static const model_spec specs[] = {
         {.n_vocab = 33,
          .n_layers = 2,
-         .width = 60,
+         .n_embd = 60,
          .n_heads = 6,
          .n_kv_heads = 3,
-         .ff_width = 100,
+         .n_ff = 100,
          .context = 128,
          .seed = 1},
         {.n_vocab = 17,
          .n_layers = 2,
-         .width = 64,
+         .n_embd = 64,
          .n_heads = 2,
          .n_kv_heads = 1,
-         .ff_width = 48,
+         .n_ff = 48,
          .context = 128,
          .tied = true,
          .seed = 2},
         {.n_vocab = 50,
          .n_layers = 1,
-         .width = 30,
+         .n_embd = 30,
          .n_heads = 5,
          .n_kv_heads = 5,
-         .ff_width = 7,
+         .n_ff = 7,
          .context = 128,
          .seed = 3},
         {.n_vocab = 16,
          .n_layers = 3,
-         .width = 40,
+         .n_embd = 40,
          .n_heads = 7,
          .n_kv_heads = 7,
          .head_dim = 12,
          .head_dim_v = 6,
-         .ff_width = 33,
+         .n_ff = 33,
          .context = 128,
          .seed = 4},
         {.n_vocab = 16,
          .n_layers = 2,
-         .width = 32,
+         .n_embd = 32,
          .n_heads = 9,
          .n_kv_heads = 3,
          .head_dim = 32,
          .head_dim_v = 16,
-         .ff_width = 64,
+         .n_ff = 64,
          .context = 128,
          .rot_dim = 10,
          .seed = 5},
         {.n_vocab = 1,
          .n_layers = 1,
-         .width = 2,
+         .n_embd = 2,
          .n_heads = 1,
          .n_kv_heads = 1,
-         .ff_width = 1,
+         .n_ff = 1,
          .context = 128,
          .seed = 6},
     };
@@ -402,10 +402,10 @@ static void windows(void **state) {
     for (uint32_t pattern = 0; pattern <= 3; pattern++)
         compare(&(model_spec){.n_vocab = 30,
                               .n_layers = 4,
-                              .width = 48,
+                              .n_embd = 48,
                               .n_heads = 4,
                               .n_kv_heads = 2,
-                              .ff_width = 40,
+                              .n_ff = 40,
                               .context = 128,
                               .window = 5 + 30 * (pattern == 2),
                               .window_pattern = pattern,
@@ -418,10 +418,10 @@ static void another_row(void **state) { /* biases, halves instead of pairs */
     compare(&(model_spec){.arch = "qwen2",
                           .n_vocab = 40,
                           .n_layers = 2,
-                          .width = 48,
+                          .n_embd = 48,
                           .n_heads = 6,
                           .n_kv_heads = 2,
-                          .ff_width = 64,
+                          .n_ff = 64,
                           .context = 128,
                           .rope_base = 1e6f,
                           .biases = true,
@@ -436,11 +436,11 @@ static void norms_of_heads(void **state) { /* a head size that is not width / he
         compare(&(model_spec){.arch = "qwen3",
                               .n_vocab = 40,
                               .n_layers = 2,
-                              .width = 48,
+                              .n_embd = 48,
                               .n_heads = heads,
                               .n_kv_heads = 2,
                               .head_dim = heads == 2 ? 24 : 20,
-                              .ff_width = 64,
+                              .n_ff = 64,
                               .context = 128,
                               .seed = 30 + heads},
                 EXACT);
@@ -448,23 +448,23 @@ static void norms_of_heads(void **state) { /* a head size that is not width / he
 
 /* More slots than the buffers hold: in waves. */
 static const model_spec mixtures[] = {
-    {.n_experts = 4, .n_experts_used = 2, .ff_width = 48, .seed = 41},
-    {.n_experts = 7, .n_experts_used = 3, .ff_width = 21, .seed = 42},
-    {.n_experts = 3, .n_experts_used = 3, .ff_width = 16, .seed = 43},
-    {.n_experts = 1, .n_experts_used = 1, .ff_width = 40, .seed = 44},
-    {.arch = "qwen3moe", .n_experts = 40, .n_experts_used = 8, .ff_width = 99, .expert_ff_width = 16, .seed = 45},
-    {.arch = "qwen3moe", .n_experts = 5, .n_experts_used = 1, .ff_width = 9, .expert_ff_width = 30, .head_dim = 20,
+    {.n_experts = 4, .n_experts_used = 2, .n_ff = 48, .seed = 41},
+    {.n_experts = 7, .n_experts_used = 3, .n_ff = 21, .seed = 42},
+    {.n_experts = 3, .n_experts_used = 3, .n_ff = 16, .seed = 43},
+    {.n_experts = 1, .n_experts_used = 1, .n_ff = 40, .seed = 44},
+    {.arch = "qwen3moe", .n_experts = 40, .n_experts_used = 8, .n_ff = 99, .n_ff_exp = 16, .seed = 45},
+    {.arch = "qwen3moe", .n_experts = 5, .n_experts_used = 1, .n_ff = 9, .n_ff_exp = 30, .head_dim = 20,
      .seed = 46},
-    {.arch = "qwen2moe", .n_experts = 6, .n_experts_used = 2, .ff_width = 60, .expert_ff_width = 17,
-     .shared_ff_width = 50, .biases = true, .seed = 47},
-    {.arch = "qwen2moe", .n_experts = 8, .n_experts_used = 4, .ff_width = 32, .expert_ff_width = 16,
-     .shared_ff_width = 16, .biases = true, .seed = 48},
+    {.arch = "qwen2moe", .n_experts = 6, .n_experts_used = 2, .n_ff = 60, .n_ff_exp = 17,
+     .n_ff_shexp = 50, .biases = true, .seed = 47},
+    {.arch = "qwen2moe", .n_experts = 8, .n_experts_used = 4, .n_ff = 32, .n_ff_exp = 16,
+     .n_ff_shexp = 16, .biases = true, .seed = 48},
 };
 enum { N_MIXTURES = sizeof mixtures / sizeof *mixtures };
 
 static model_spec mixture(int i) {
     model_spec s = mixtures[i];
-    s.n_vocab = 40, s.n_layers = 2, s.width = 48, s.n_heads = 4, s.n_kv_heads = 2, s.context = 128;
+    s.n_vocab = 40, s.n_layers = 2, s.n_embd = 48, s.n_heads = 4, s.n_kv_heads = 2, s.context = 128;
     return s;
 }
 
@@ -528,8 +528,8 @@ static void experts_bits(void **state) {
     for (int i = 0; i < N_MIXTURES; i++)
         for (int kind = 0; kind < 2; kind++) {
             model_spec s = mixture(i);
-            s.width = 64, s.type = kinds[kind], s.expert_ff_width = s.expert_ff_width ? 64 : 0, s.ff_width = 64;
-            if (s.shared_ff_width) s.shared_ff_width = 96;
+            s.n_embd = 64, s.type = kinds[kind], s.n_ff_exp = s.n_ff_exp ? 64 : 0, s.n_ff = 64;
+            if (s.n_ff_shexp) s.n_ff_shexp = 96;
             if (s.head_dim) s.head_dim = 32;
             int32_t tokens[N_TOKENS];
             for (int t = 0; t < N_TOKENS; t++) tokens[t] = (int32_t)((unsigned)t * 11 % s.n_vocab);
@@ -554,10 +554,10 @@ static void types(void **state) {
     (void)state;
     model_spec s = {.n_vocab = 64,
                     .n_layers = 2,
-                    .width = 256,
+                    .n_embd = 256,
                     .n_heads = 8,
                     .n_kv_heads = 2,
-                    .ff_width = 512,
+                    .n_ff = 512,
                     .context = 128,
                     .seed = 8};
     static const struct {
@@ -584,10 +584,10 @@ static void rope_scalings(void **state) {
     static const float factors[] = {1, 1.5f, 2, 4, 8, 8.5f, 9, 32};
     const model_spec plain = {.n_vocab = 20,
                               .n_layers = 1,
-                              .width = 32,
+                              .n_embd = 32,
                               .n_heads = 2,
                               .n_kv_heads = 1,
-                              .ff_width = 16,
+                              .n_ff = 16,
                               .context = 4096,
                               .seed = 9};
     model_spec s = plain;
@@ -617,10 +617,10 @@ static void bad_rope_factors(void **state) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         model_spec s = {.n_vocab = 9,
                         .n_layers = 1,
-                        .width = 4,
+                        .n_embd = 4,
                         .n_heads = 1,
                         .n_kv_heads = 1,
-                        .ff_width = 8,
+                        .n_ff = 8,
                         .context = 128,
                         .rope_factors = wrong[i]};
         model_file f;
@@ -668,10 +668,10 @@ static void progress_reaches_the_end(void **state) {
     (void)state;
     model_spec s = {.n_vocab = 30,
                     .n_layers = 2,
-                    .width = 32,
+                    .n_embd = 32,
                     .n_heads = 2,
                     .n_kv_heads = 2,
-                    .ff_width = 48,
+                    .n_ff = 48,
                     .context = 128,
                     .seed = 1};
     rig r;

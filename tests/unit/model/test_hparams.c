@@ -5,15 +5,15 @@
 #include "model_build.h"
 
 static const model_spec plain = {
-    .n_vocab = 20, .n_layers = 2, .width = 24, .n_heads = 6, .n_kv_heads = 3, .ff_width = 40, .context = 64};
+    .n_vocab = 20, .n_layers = 2, .n_embd = 24, .n_heads = 6, .n_kv_heads = 3, .n_ff = 40, .context = 64};
 
-static const model_spec mixtral = {.n_vocab = 20, .n_layers = 2, .width = 24, .n_heads = 6, .n_kv_heads = 3,
-                                   .ff_width = 40, .context = 64, .n_experts = 4, .n_experts_used = 2};
+static const model_spec mixtral = {.n_vocab = 20, .n_layers = 2, .n_embd = 24, .n_heads = 6, .n_kv_heads = 3,
+                                   .n_ff = 40, .context = 64, .n_experts = 4, .n_experts_used = 2};
 
 /* Feed-forward width 40, experts of 10, a shared one of 30. */
 static model_spec mixture_of(const char *arch) {
     model_spec s = mixtral;
-    s.arch = arch, s.expert_ff_width = 10, s.shared_ff_width = strcmp(arch, "qwen2moe") ? 0 : 30;
+    s.arch = arch, s.n_ff_exp = 10, s.n_ff_shexp = strcmp(arch, "qwen2moe") ? 0 : 30;
     return s;
 }
 
@@ -63,13 +63,13 @@ static void reads_the_shape(void **state) {
     assert_string_equal(h.arch->name, "llama");
     assert_int_equal(h.n_vocab, 20);
     assert_int_equal(h.n_layers, 2);
-    assert_int_equal(h.width, 24);
+    assert_int_equal(h.n_embd, 24);
     assert_int_equal(h.n_heads, 6);
     assert_int_equal(h.n_kv_heads, 3);
     assert_int_equal(h.head_dim, 4);
     assert_int_equal(h.head_dim_v, 4);
     assert_int_equal(h.rot_dim, 4);
-    assert_int_equal(h.ff_width, 40);
+    assert_int_equal(h.n_ff, 40);
     assert_int_equal(h.n_context_train, 64);
     assert_int_equal(h.rope_scaling, MODEL_ROPE_PLAIN);
     assert_true(h.attention_scale == 0.5f && h.rope_base == 10000.0f && h.norm_eps == 1e-5f);
@@ -112,11 +112,11 @@ static void reads_what_is_optional(void **state) {
     s = plain;
     s.set_key = "llama.embedding_length", s.set_type = GGUF_U64, s.set_value = 24; /* any integer type that fits */
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_int_equal(h.width, 24);
+    assert_int_equal(h.n_embd, 24);
     s = plain;
     s.arch = "qwen2", s.biases = true;
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_false(h.arch->rope_paired);
+    assert_false(h.arch->rope_interleaved);
 }
 
 static void reads_experts(void **state) {
@@ -124,22 +124,22 @@ static void reads_experts(void **state) {
     model_hparams h;
     err e;
     assert_ok(read_spec(&plain, &h, &e), e);
-    assert_true(h.n_experts == 0 && h.shared_ff_width == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
+    assert_true(h.n_experts == 0 && h.n_ff_shexp == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
     double dense = model_matmul_macs(&h);
     assert_ok(read_spec(&mixtral, &h, &e), e);
-    assert_true(h.n_experts == 4 && h.n_experts_used == 2 && h.expert_ff_width == 40 && h.shared_ff_width == 0);
+    assert_true(h.n_experts == 4 && h.n_experts_used == 2 && h.n_ff_exp == 40 && h.n_ff_shexp == 0);
     assert_true(model_matmul_macs(&h) == dense + 2 * 24 * (3 * 40 + 4)); /* a token pays for two, and for the choice */
     model_spec s = mixture_of("qwen3moe");
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.expert_ff_width == 10 && h.shared_ff_width == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
-    assert_true(h.arch->head_norms && !h.arch->rope_paired);
+    assert_true(h.n_ff_exp == 10 && h.n_ff_shexp == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
+    assert_true(h.arch->head_norms && !h.arch->rope_interleaved);
     s = mixture_of("qwen2moe");
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.expert_ff_width == 10 && h.shared_ff_width == 30 && h.arch->experts == MODEL_EXPERTS_SHARES);
-    s.shared_ff_width = 40;
+    assert_true(h.n_ff_exp == 10 && h.n_ff_shexp == 30 && h.arch->experts == MODEL_EXPERTS_SHARES);
+    s.n_ff_shexp = 40;
     s.omit = "qwen2moe.expert_shared_feed_forward_length"; /* then as wide as feed_forward_length says */
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_int_equal(h.shared_ff_width, 40);
+    assert_int_equal(h.n_ff_shexp, 40);
     s = mixtral;
     s.n_experts = 1, s.n_experts_used = 1; /* the one expert's last dimension may be left out */
     s.bend = "blk.0.ffn_up_exps.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 2, s.bend_dims[0] = 24,
@@ -181,7 +181,7 @@ static void missing_keys(void **state) {
         refuse(&s, ERR_FORMAT, keys[i]);
     }
     model_spec s = plain;
-    s.width = 26, s.head_dim = 4; /* 26 / 6 heads is no head size: the key must be there */
+    s.n_embd = 26, s.head_dim = 4; /* 26 / 6 heads is no head size: the key must be there */
     s.omit = "llama.attention.key_length";
     refuse(&s, ERR_FORMAT, "llama.attention.key_length");
 }
@@ -256,7 +256,7 @@ static void combinations_that_cannot_be(void **state) {
     s.head_dim = 10, s.rot_dim = 5;
     refuse(&s, ERR_FORMAT, "rope.dimension_count is 5");
     s = plain;
-    s.n_heads = 12, s.n_kv_heads = 1, s.head_dim = 2, s.width = 24;
+    s.n_heads = 12, s.n_kv_heads = 1, s.head_dim = 2, s.n_embd = 24;
     s.set_key = "llama.attention.head_count", s.set_type = GGUF_U32,
     s.set_value = 130; /* more than a group can share */
     refuse(&s, ERR_FORMAT, "130 heads");
@@ -410,7 +410,7 @@ static void tensors_of_another_shape(void **state) {
 static void a_row_is_not_a_matrix(void **state) {
     (void)state;
     model_spec s = plain;
-    s.ff_width = 1;
+    s.n_ff = 1;
     s.bend = "blk.0.ffn_gate.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 1, s.bend_dims[0] = 24;
     refuse(&s, ERR_FORMAT, "blk.0.ffn_gate.weight");
 }

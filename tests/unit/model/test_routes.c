@@ -21,7 +21,7 @@ static void up(rig *r, model_experts kind) {
     mem_ledger_init(&r->ledger, UINT64_MAX);
     assert_ok(mem_arena_init(&r->arena, &r->ledger, MEM_WORKSPACE, 1 << 20, false, &e), e);
     r->arch = (model_arch){.experts = kind};
-    r->h = (model_hparams){.arch = &r->arch, .n_experts = EXPERTS, .n_experts_used = USED, .width = 8};
+    r->h = (model_hparams){.arch = &r->arch, .n_experts = EXPERTS, .n_experts_used = USED, .n_embd = 8};
     model_routes_layout(&r->r, &r->h, device_cpu_ops(), TOKENS, &r->arena);
     assert_false(r->arena.failed);
 }

@@ -93,9 +93,9 @@ static sched_job *add_neighbour(desk *d, uint32_t at) { return add_running(d, at
 
 static sched_job *add_parked(desk *d, uint32_t at, uint64_t number, uint32_t n_prompt, uint32_t times) {
     sched_job *j = add_job(d, at, number, n_prompt, CONTEXT - n_prompt);
-    j->state = JOB_PARKED;
-    j->times_parked = times;
-    d->s.counts.queued--, d->s.counts.active++, d->s.counts.parked++;
+    j->state = JOB_PREEMPTED;
+    j->times_preempted = times;
+    d->s.counts.queued--, d->s.counts.active++, d->s.counts.preempted++;
     return j;
 }
 
@@ -221,14 +221,14 @@ static void what_others_use_is_not_needed_again(void **state) {
 /* Nobody is there: the rest of the pool can be taken back, and it begins however little is left. */
 static void who_is_alone_has_room(void **state) {
     (void)state;
-    for (int parked = 0; parked < 2; parked++) {
+    for (int preempted = 0; preempted < 2; preempted++) {
         desk *d = desk_up(4, 0);
-        sched_job *j = parked ? add_parked(d, 0, 1, 100, 1) : add_job(d, 0, 1, 100, 100);
+        sched_job *j = preempted ? add_parked(d, 0, 1, 100, 1) : add_job(d, 0, 1, 100, 100);
         leave_room(d, 0, 1);
         sched_admit(&d->s);
         assert_int_equal(j->state, JOB_PREFILL);
         assert_int_equal(d->s.counts.active, 1);
-        assert_int_equal(d->s.counts.parked, 0);
+        assert_int_equal(d->s.counts.preempted, 0);
         desk_down(d);
     }
 }
@@ -236,18 +236,18 @@ static void who_is_alone_has_room(void **state) {
 /* One who comes back wants room for more than its next step, and for twice as much each time it had to go. */
 static void who_was_parked_comes_back_to_more_and_more_room(void **state) {
     (void)state;
-    static const uint32_t pages[] = {4, 8, 16, 32, 64, 64, 64}; /* beside those of its prompt, by times parked */
+    static const uint32_t pages[] = {4, 8, 16, 32, 64, 64, 64}; /* beside those of its prompt, by times preempted */
     for (uint32_t times = 0; times < sizeof pages / sizeof *pages; times++) {
         desk *d = desk_up(4, 0);
         add_neighbour(d, 0);
         sched_job *j = add_parked(d, 1, 2, 32, times);
         leave_room(d, 2 + pages[times], -1);
         sched_admit(&d->s);
-        assert_int_equal(j->state, JOB_PARKED);
+        assert_int_equal(j->state, JOB_PREEMPTED);
         leave_room(d, 2 + pages[times], 0);
         sched_admit(&d->s);
         assert_int_equal(j->state, JOB_PREFILL);
-        assert_int_equal(d->s.counts.parked, 0);
+        assert_int_equal(d->s.counts.preempted, 0);
         assert_int_equal(d->s.counts.active, 2);
         desk_down(d);
     }
@@ -322,33 +322,33 @@ static void ranks_are_by_priority_then_by_arrival(void **state) {
     for (uint32_t i = 0; i < 4; i++) assert_ptr_equal(d->running[rows[i].place], &d->jobs[i]);
     static const uint32_t last_first[4] = {2, 0, 1, 3};
     for (uint32_t i = 0; i < 4; i++) {
-        sched_park_last(&d->s);
-        assert_int_equal(d->jobs[last_first[i]].state, i < 3 ? JOB_PARKED : JOB_PREFILL); /* never the first */
+        sched_preempt_last(&d->s);
+        assert_int_equal(d->jobs[last_first[i]].state, i < 3 ? JOB_PREEMPTED : JOB_PREFILL); /* never the first */
     }
-    assert_int_equal(d->s.counts.parkings, 3);
+    assert_int_equal(d->s.counts.preemptions, 3);
     desk_down(d);
 }
 
-/* There is room for one of two jobs, the older of which was parked: the younger was too, or waits. */
+/* There is room for one of two jobs, the older of which was preempted: the younger was too, or waits. */
 static void room_for_one_of_two(job_state younger_is) {
     for (int32_t priority = -1; priority <= 1; priority++) {
         desk *d = desk_up(4, 0);
         add_neighbour(d, 2);
-        bool both = younger_is == JOB_PARKED;
+        bool both = younger_is == JOB_PREEMPTED;
         sched_job *younger = both ? add_parked(d, 0, 3, 16, 0) : add_job(d, 0, 2, 50, 100),
                   *older = add_parked(d, 1, both ? 2 : 3, 16, 0);
         younger->priority = priority;
         leave_room(d, 5, 0);
         sched_admit(&d->s);
         assert_int_equal(younger->state, priority > 0 ? JOB_PREFILL : younger_is);
-        assert_int_equal(older->state, priority > 0 ? JOB_PARKED : JOB_PREFILL);
+        assert_int_equal(older->state, priority > 0 ? JOB_PREEMPTED : JOB_PREFILL);
         desk_down(d);
     }
 }
 
 static void who_ranks_first_comes_back_first(void **state) {
     (void)state;
-    room_for_one_of_two(JOB_PARKED);
+    room_for_one_of_two(JOB_PREEMPTED);
 }
 
 static void the_parked_come_before_their_equals(void **state) {
@@ -356,13 +356,13 @@ static void the_parked_come_before_their_equals(void **state) {
     room_for_one_of_two(JOB_QUEUED);
 }
 
-/* Whoever is asked about comes after its equals, be they waiting or parked, however much room there is. */
+/* Whoever is asked about comes after its equals, be they waiting or preempted, however much room there is. */
 static void who_comes_now_waits_behind_its_equals(void **state) {
     (void)state;
-    for (int parked = 0; parked < 2; parked++) {
+    for (int preempted = 0; preempted < 2; preempted++) {
         desk *d = desk_up(4, 0);
         add_neighbour(d, 2);
-        sched_job *before = parked ? add_parked(d, 0, 2, 16, 0) : add_job(d, 0, 2, 16, 10);
+        sched_job *before = preempted ? add_parked(d, 0, 2, 16, 0) : add_job(d, 0, 2, 16, 10);
         sched_job asked = {.priority = 1, .terms = engine_terms(d->w.en)};
         asked.gen.tokens = d->tokens[1], asked.gen.n_prompt = 16, asked.gen.max_tokens = 10;
         for (int32_t priority = 0; priority <= 2; priority++) {
@@ -373,18 +373,18 @@ static void who_comes_now_waits_behind_its_equals(void **state) {
     }
 }
 
-/* As many as may at once; parked ones count. */
+/* As many as may at once; preempted ones count. */
 static void no_more_than_may_at_once(void **state) {
     (void)state;
     desk *d = desk_up(3, 0);
     add_neighbour(d, 2);
     sched_job *a = add_job(d, 0, 2, 16, 10), *b = add_job(d, 1, 3, 16, 10), *p = add_parked(d, 3, 4, 16, 0);
-    a->priority = b->priority = 1; /* before the parked one, which stays among the three */
+    a->priority = b->priority = 1; /* before the preempted one, which stays among the three */
     leave_room(d, 2 + 2 + 1, 0);
     sched_admit(&d->s);
     assert_int_equal(a->state, JOB_PREFILL);
     assert_int_equal(b->state, JOB_QUEUED);
-    assert_int_equal(p->state, JOB_PARKED);
+    assert_int_equal(p->state, JOB_PREEMPTED);
     assert_false(would_admit(d, &(sched_job){.priority = 9, .terms = engine_terms(d->w.en)}, ERR_BUSY));
     desk_down(d);
 }
@@ -402,21 +402,21 @@ static void the_last_in_rank_makes_way(void **state) {
     for (uint32_t i = 0; i < 3; i++) d->feed_jobs[i] = in_step[i], d->feeds[i].session = in_step[i]->gen.session;
     d->s.n_feeds = 3;
     assert_true(sched_prepare(&d->s, second, 16));
-    assert_int_equal(third->state, JOB_PARKED);
-    assert_int_equal(third->times_parked, 1);
+    assert_int_equal(third->state, JOB_PREEMPTED);
+    assert_int_equal(third->times_preempted, 1);
     assert_null(third->gen.session);
     assert_int_equal(d->s.n_feeds, 2);
     assert_true(d->feed_jobs[0] == second && d->feed_jobs[1] == first);
     assert_true(d->feeds[0].session == second->gen.session && d->feeds[1].session == first->gen.session);
     assert_false(sched_prepare(&d->s, second, 32));
-    assert_int_equal(second->state, JOB_PARKED);
+    assert_int_equal(second->state, JOB_PREEMPTED);
     assert_int_equal(first->state, JOB_PREFILL);
     assert_int_equal(d->s.n_feeds, 1);
     assert_ptr_equal(d->feed_jobs[0], first);
     assert_true(sched_prepare(&d->s, first, 32));
     assert_int_equal(first->starving_ns, 0);
-    assert_int_equal(d->s.counts.parked, 2);
-    assert_int_equal(d->s.counts.parkings, 2);
+    assert_int_equal(d->s.counts.preempted, 2);
+    assert_int_equal(d->s.counts.preemptions, 2);
     desk_down(d);
 }
 
@@ -470,14 +470,14 @@ static void cached_tokens_are_those_of_others(void **state) {
     desk *d = desk_up(4, ENTRIES);
     sched_job *other = add_running(d, 0, 1, 200, 1, 32), *j = add_running(d, 1, 2, 200, 100, 0);
     memcpy(d->tokens[1], d->tokens[0], sizeof d->tokens[1]);
-    sched_recall(&d->s, j);
+    sched_match_prefix(&d->s, j);
     assert_int_equal(j->cached_tokens, 32);
     prepare(d, other, 32);
-    sched_recall(&d->s, j);
+    sched_match_prefix(&d->s, j);
     assert_int_equal(j->gen.n_fed, 64);
     assert_int_equal(j->cached_tokens, 64);
     prepare(d, j, 64);
-    sched_park(&d->s, j);
+    sched_preempt(&d->s, j);
     assert_true(kv_at(d)->index.n_entries_used > 0);
     sched_admit(&d->s);
     assert_int_equal(j->state, JOB_PREFILL);
@@ -512,8 +512,8 @@ static void the_pool_is_fit_to_the_largest(void **state) {
     size_t page = d->w.plan.page_bytes, full = kv_pool_full_bytes(pool);
     kv_pool_counts now;
     add_running(d, 0, 1, 100, 60, 80); /* 10 pages; five it holds */
-    sched_job *parked = add_parked(d, 1, 2, 16, 1), *waits = add_job(d, 2, 3, 200, 120), *ended = add_job(d, 3, 4, 900, 9);
-    parked->gen.max_tokens = 224; /* 15 pages; the one that waits 20 */
+    sched_job *preempted = add_parked(d, 1, 2, 16, 1), *waits = add_job(d, 2, 3, 200, 120), *ended = add_job(d, 3, 4, 900, 9);
+    preempted->gen.max_tokens = 224; /* 15 pages; the one that waits 20 */
     ended->state = JOB_ENDED;
     const struct {
         mem_level pressure;
@@ -534,7 +534,7 @@ static void the_pool_is_fit_to_the_largest(void **state) {
     waits->state = JOB_FREE;
     sched_fit_pool(&d->s), kv_pool_read(pool, &now);
     assert_int_equal(now.budget_bytes, 15 * page);
-    parked->state = JOB_ENDED;
+    preempted->state = JOB_ENDED;
     sched_fit_pool(&d->s), kv_pool_read(pool, &now);
     assert_int_equal(now.budget_bytes, 10 * page);
     d->jobs[0].gen.max_tokens = 1; /* less than what is in use and promised to nobody */

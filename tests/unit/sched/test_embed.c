@@ -1,5 +1,5 @@
 /* Embeddings as jobs: the same vector bit for bit whatever runs beside them, in what pieces and on how many threads;
- * what they take of the cache, and what comes of those that are parked or whose client leaves. */
+ * what they take of the cache, and what comes of those that are preempted or whose client leaves. */
 #include "world.h"
 
 #include <math.h>
@@ -106,7 +106,7 @@ static void differs_by_text(void **state) {
         for (uint32_t k = 0; k < i; k++) assert_memory_not_equal(alone[i], alone[k], sizeof alone[i]);
 }
 
-/* The last in rank is parked time and again until all have ended. */
+/* The last in rank is preempted time and again until all have ended. */
 static void park_now_and_then(world *w) {
     while (counts_of(w).active + counts_of(w).queued) {
         sched_set_pressure(w->s, MEM_EMERGENCY, false, 0);
@@ -116,12 +116,12 @@ static void park_now_and_then(world *w) {
     }
 }
 
-/* All texts at once, an answer beside each of them; how often texts were parked. */
-static uint32_t ask_in_company(hall h, bool park) {
+/* All texts at once, an answer beside each of them; how often texts were preempted. */
+static uint32_t ask_in_company(hall h, bool preempt) {
     world w;
     hall_up(&w, h);
     sched_job *jobs[N_TEXTS], *others[N_TEXTS];
-    uint32_t parkings = 0;
+    uint32_t preemptions = 0;
     for (uint32_t i = 0; i < N_TEXTS; i++) {
         ask *q = new_text(&w, i, tokens_of(i), pooling_of(i));
         ask *other = new_ask(&w, i, 40, 1000 + i, 60, 20 + i);
@@ -130,20 +130,20 @@ static uint32_t ask_in_company(hall h, bool park) {
         jobs[i] = submit_ask(&w, q);
         free_ask(q), free_ask(other);
     }
-    if (park) park_now_and_then(&w);
+    if (preempt) park_now_and_then(&w);
     for (uint32_t i = 0; i < N_TEXTS; i++) {
         answer a = {0};
         float vector[WIDTH];
         sched_usage usage;
         vector_of(&w, jobs[i], vector, &usage);
         assert_memory_equal(vector, alone[i], sizeof vector);
-        parkings += usage.parked;
+        preemptions += usage.preempted;
         finish_job(&w, others[i], &a);
         assert_int_equal(a.n, 20 + i);
         free_answer(&a);
     }
     world_down(&w);
-    return parkings;
+    return preemptions;
 }
 
 static void the_same_bits_in_company(void **state) {

@@ -55,7 +55,7 @@ static void check_said(world *w, uint32_t i, const answer *a) {
         size_t len = text_token_bytes(engine_vocab(w->en), a->tokens[t], false, text);
         for (size_t b = 0; b < len; b++) assert_true(text[b] == '!' || (text[b] >= 'a' && text[b] <= 'b' + (char)(i % 5)));
     }
-    assert_true(text_vocab_is_end(engine_vocab(w->en), a->tokens[a->n - 1]));
+    assert_true(text_vocab_is_eog(engine_vocab(w->en), a->tokens[a->n - 1]));
     assert_int_equal(a->finish, ENGINE_FINISH_STOP);
 }
 
@@ -71,7 +71,7 @@ static void the_same_in_any_company(void **state) {
     }
     assert_int_equal(grammars_of(&w).in_use, 0);
     world_down(&w);
-    for (uint32_t drafts = 0; drafts < 2; drafts++) { /* few pages: some are parked */
+    for (uint32_t drafts = 0; drafts < 2; drafts++) { /* few pages: some are preempted */
         sched_job *jobs[N_JOBS];
         world_up(&w, 8, 30, drafts * 8);
         for (uint32_t i = 0; i < N_JOBS; i++) {

@@ -104,8 +104,8 @@ static ask *asking_much(const world *w, uint64_t seed, uint32_t n_prompt) {
     return q;
 }
 
-/* Accepted before it came; entries 0: nothing can be remembered of the parked. */
-static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
+/* Accepted before it came; entries 0: nothing can be remembered of the preempted. */
+static void storm(uint32_t entries, bool changing, uint32_t *preemptions) {
     world w;
     ask *asks[FOUR];
     answer alone[FOUR], answers[FOUR] = {0};
@@ -117,22 +117,22 @@ static void storm(uint32_t entries, bool changing, uint32_t *parkings) {
     until_active(&w, FOUR);
     weather x = {.w = &w, .changing = changing};
     assert_int_equal(pthread_create(&x.thread, NULL, blow, &x), 0);
-    while (!changing && !counts_of(&w).parkings) pause_us(200);
+    while (!changing && !counts_of(&w).preemptions) pause_us(200);
     finish_all(&w, jobs, answers, FOUR);
     x.stop = true;
     pthread_join(x.thread, NULL);
     for (uint32_t i = 0; i < FOUR; i++) assert_same_answer(&answers[i], &alone[i]);
     forget_all(asks, alone, answers, FOUR);
-    *parkings = (uint32_t)counts_of(&w).parkings;
+    *preemptions = (uint32_t)counts_of(&w).preemptions;
     sched_set_pressure(w.s, MEM_SAFE, false, UINT64_MAX);
     assert_int_equal(pool_of(&w).budget_bytes, full_bytes(&w));
     world_down(&w);
 }
 
 static void storm_that_parks(uint32_t entries) {
-    uint32_t parkings;
-    storm(entries, false, &parkings);
-    print_message("parked %u times\n", parkings);
+    uint32_t preemptions;
+    storm(entries, false, &preemptions);
+    print_message("parked %u times\n", preemptions);
 }
 
 static void the_accepted_finish_in_an_emergency(void **state) {
@@ -143,9 +143,9 @@ static void the_accepted_finish_in_an_emergency(void **state) {
 
 static void the_accepted_finish_in_changing_weather(void **state) {
     (void)state;
-    uint32_t parkings;
-    storm(ENTRIES, true, &parkings);
-    print_message("parked %u times\n", parkings);
+    uint32_t preemptions;
+    storm(ENTRIES, true, &preemptions);
+    print_message("parked %u times\n", preemptions);
 }
 
 /* Or where what is remembered is all the room there is. */

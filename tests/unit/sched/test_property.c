@@ -127,7 +127,7 @@ static void *visit(void *ctx) {
     return NULL;
 }
 
-static void one_round(uint64_t seed, uint64_t *parkings, uint64_t *restored) {
+static void one_round(uint64_t seed, uint64_t *preemptions, uint64_t *restored) {
     world w;
     client clients[CLIENTS];
     pthread_t threads[CLIENTS];
@@ -158,7 +158,7 @@ static void one_round(uint64_t seed, uint64_t *parkings, uint64_t *restored) {
     assert_int_equal(counts.refused, refused);
     assert_int_equal(counts.failed, 0);
     assert_true(counts.finished >= answered && counts.cancelled <= let_go);
-    *parkings += counts.parkings;
+    *preemptions += counts.preemptions;
     *restored += kv_of(&w).restored_pages;
     world_end(&w, seed % 4 < 2);
 }
@@ -167,12 +167,12 @@ static void everything_at_once(void **state) {
     (void)state;
     const char *text = getenv("PLIMSOLL_PROPERTY_SECONDS");
     double seconds = text ? strtod(text, NULL) : 5;
-    uint64_t until_ns = clock_now_ns() + (uint64_t)(seconds * 1e9), seed = 0, parkings = 0, restored = 0;
+    uint64_t until_ns = clock_now_ns() + (uint64_t)(seconds * 1e9), seed = 0, preemptions = 0, restored = 0;
     learn_the_answers();
-    for (; seed < 2 || clock_now_ns() < until_ns; seed++) one_round(seed, &parkings, &restored);
+    for (; seed < 2 || clock_now_ns() < until_ns; seed++) one_round(seed, &preemptions, &restored);
     print_message("%llu rounds, %llu parkings, %llu pages read back\n", (unsigned long long)seed,
-                  (unsigned long long)parkings, (unsigned long long)restored);
-    assert_true(parkings > 0 && restored > 0);
+                  (unsigned long long)preemptions, (unsigned long long)restored);
+    assert_true(preemptions > 0 && restored > 0);
     for (uint32_t i = 0; i < QUESTIONS; i++) free_answer(&known[i]);
 }
 

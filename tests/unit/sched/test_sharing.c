@@ -295,12 +295,12 @@ static void overcommitted(uint32_t entries, uint32_t seed) {
     uint32_t most = 0;
     for (uint32_t i = 0; i < JOBS; i++) {
         assert_same_answer(&got[i], &alone[i]);
-        if (got[i].usage.parked > most) most = got[i].usage.parked;
+        if (got[i].usage.preempted > most) most = got[i].usage.preempted;
     }
-    uint64_t parkings = counts_of(&w).parkings;
+    uint64_t preemptions = counts_of(&w).preemptions;
     print_message("overcommitted, cache %s: %llu parkings, one job %u times\n", entries ? "on" : "off",
-                  (unsigned long long)parkings, most);
-    assert_true(parkings > 0);
+                  (unsigned long long)preemptions, most);
+    assert_true(preemptions > 0);
     assert_in_range(most, 1, JOBS); /* each comes back when another has ended, or with much room: not in turns */
     forget_all(asks, alone, got, JOBS);
     world_down(&w);
@@ -417,8 +417,8 @@ static void the_highest_is_never_parked(void **state) {
     for (uint32_t i = 0; i < JOBS; i++) jobs[i] = submit_ask(&w, asks[i]);
     finish_all(&w, jobs, got, JOBS);
     for (uint32_t i = 0; i < JOBS; i++) assert_same_answer(&got[i], &alone[i]);
-    assert_true(counts_of(&w).parkings > 0);
-    assert_int_equal(got[JOBS - 1].usage.parked, 0);
+    assert_true(counts_of(&w).preemptions > 0);
+    assert_int_equal(got[JOBS - 1].usage.preempted, 0);
     forget_all(asks, alone, got, JOBS);
     world_down(&w);
 }
@@ -431,7 +431,7 @@ static void leave_room(world *w, size_t pages) {
     kv_pool_resize(pool, c.used_bytes - c.evictable_bytes + pages * w->plan.page_bytes);
 }
 
-/* One is parked and one of a higher priority waits: the room that comes is the latter's. */
+/* One is preempted and one of a higher priority waits: the room that comes is the latter's. */
 static void the_higher_priority_goes_before_the_parked(void **state) {
     (void)state;
     world w;
@@ -439,22 +439,22 @@ static void the_higher_priority_goes_before_the_parked(void **state) {
     sched_job *a = submit_lasting(&w, 1, 500), *b = submit_lasting(&w, 2, 500);
     while (!is_stalled(&w, a) || !is_stalled(&w, b)) pause_us(1000);
     pthread_mutex_lock(&w.s->lock);
-    sched_park(w.s, b);
+    sched_preempt(w.s, b);
     leave_room(&w, 640 / KV_PAGE_TOKENS);
     pthread_mutex_unlock(&w.s->lock);
     ask *q = new_ask(&w, 0, 0, 5, 900, 100);
     q->r.priority = 1;
     sched_job *high = submit_ask(&w, q);
     pause_us(250000);
-    assert_int_equal(counts_of(&w).parked, 1);
+    assert_int_equal(counts_of(&w).preempted, 1);
     assert_int_equal(counts_of(&w).queued, 1);
     pthread_mutex_lock(&w.s->lock);
     leave_room(&w, 1120 / KV_PAGE_TOKENS); /* enough for either */
     pthread_mutex_unlock(&w.s->lock);
-    while (counts_of(&w).parked && counts_of(&w).queued) pause_us(200);
+    while (counts_of(&w).preempted && counts_of(&w).queued) pause_us(200);
     assert_true(admitted_at(&w, high));
     until_done(&w, high);
-    while (counts_of(&w).parked) pause_us(200);
+    while (counts_of(&w).preempted) pause_us(200);
     sched_job_release(w.s, high), sched_job_release(w.s, a), sched_job_release(w.s, b);
     free_ask(q);
     world_down(&w);
@@ -533,18 +533,18 @@ static void leaving_in(job_state when) {
     ask *neighbour = new_ask(&w, 1, 200, 11, 300, 700), *victim = new_ask(&w, 1, 200, 12, 3500, 500);
     answer alone, got = {0};
     ask_alone(&neighbour, &alone, 1, CONTEXT);
-    if (when == JOB_DECODE || when == JOB_PARKED) victim->r.n_prompt = 250;
+    if (when == JOB_DECODE || when == JOB_PREEMPTED) victim->r.n_prompt = 250;
     sched_job *n = submit_ask(&w, neighbour);
     while (!said(&w, n)) pause_us(50);
     sched_job *v = submit_ask(&w, victim);
     if (when == JOB_PREFILL)
         while (!admitted_at(&w, v)) pause_us(50);
-    if (when == JOB_DECODE || when == JOB_PARKED)
+    if (when == JOB_DECODE || when == JOB_PREEMPTED)
         while (said(&w, v) < 3) pause_us(50);
-    for (bool parked = when != JOB_PARKED; !parked;) { /* it has been running beside the other until now */
+    for (bool preempted = when != JOB_PREEMPTED; !preempted;) { /* it has been running beside the other until now */
         pthread_mutex_lock(&w.s->lock);
         leave_room(&w, 0);
-        parked = v->state == JOB_PARKED;
+        preempted = v->state == JOB_PREEMPTED;
         pthread_mutex_unlock(&w.s->lock);
         pause_us(50);
     }
@@ -575,7 +575,7 @@ static void leaving_in_any_state(void **state) {
     leaving_in(JOB_QUEUED);
     leaving_in(JOB_PREFILL);
     leaving_in(JOB_DECODE);
-    leaving_in(JOB_PARKED);
+    leaving_in(JOB_PREEMPTED);
 }
 
 /* A neighbour of someone who leaves. It rings on the engine thread, after each step it had a token in. */
@@ -686,7 +686,7 @@ static void a_parked_request_finds_damage(void **state) {
     pthread_mutex_lock(&w.s->lock);
     kv_cache *kv = engine_kv(w.en);
     kv_cache_counts counts;
-    sched_park(w.s, j);
+    sched_preempt(w.s, j);
     kv_cache_evict(kv, 0);
     kv_cache_read(kv, &counts);
     assert_int_equal(counts.pool.used_pages, 0);
@@ -724,7 +724,7 @@ static void a_pin_gives_way_last(void **state) {
     ask *asks[12];
     answer alone[12], got[12] = {0};
     sched_job *jobs[12];
-    for (uint32_t i = 0; i < 12; i++) { /* pressure: what is remembered goes, runners are parked, the pin stays */
+    for (uint32_t i = 0; i < 12; i++) { /* pressure: what is remembered goes, runners are preempted, the pin stays */
         asks[i] = new_ask(&w, 0, 0, 50 + i, 200, 400);
         asks[i]->r.remember = true;
     }
@@ -732,7 +732,7 @@ static void a_pin_gives_way_last(void **state) {
     for (uint32_t i = 0; i < 12; i++) jobs[i] = submit_ask(&w, asks[i]);
     finish_all(&w, jobs, got, 12);
     for (uint32_t i = 0; i < 12; i++) assert_same_answer(&got[i], &alone[i]);
-    assert_true(counts_of(&w).parkings > 0);
+    assert_true(counts_of(&w).preemptions > 0);
     assert_true(kv_of(&w).evicted_pages > 0);
     assert_true(is_pinned_there(&w));
     a = answer_to(&w, pinned); /* and it is of use */
@@ -809,7 +809,7 @@ static void fit_says_what_submit_does(void **state) {
                 ask *q = new_ask(&w, 0, 0, 60 + n_busy, 1 + (uint32_t)(rng_next(&r) % 200), 700);
                 q->r.whole = false, q->r.sampling.top_logprobs = 20;
                 busy[n_busy] = submit_ask(&w, q);
-                while (!is_stalled(&w, busy[n_busy]) && counts_of(&w).parked == 0) pause_us(200);
+                while (!is_stalled(&w, busy[n_busy]) && counts_of(&w).preempted == 0) pause_us(200);
                 free_ask(q);
             }
             pause_us(2000);

@@ -70,7 +70,7 @@ static void answer_plainly(void **state) {
 
 static uint32_t least_right = SAID + 1;
 
-/* All at once, or so many at once that they park each other; guesses were made, and were right and wrong. */
+/* All at once, or so many at once that they preempt each other; guesses were made, and were right and wrong. */
 static void answer_ranked(uint32_t n_concurrent, uint32_t n_pages, bool must_park, bool rising) {
     world w;
     ask *asks[N_ASKS];
@@ -93,11 +93,11 @@ static void answer_ranked(uint32_t n_concurrent, uint32_t n_pages, bool must_par
         free_ask(asks[i]);
     }
     sched_counts counts = counts_of(&w);
-    print_message("%u guessed, %u right, %llu parkings\n", drafted, accepted, (unsigned long long)counts.parkings);
+    print_message("%u guessed, %u right, %llu parkings\n", drafted, accepted, (unsigned long long)counts.preemptions);
     assert_true(accepted >= least_right && drafted > accepted);
     assert_int_equal(counts.drafted_tokens, drafted);
     assert_int_equal(counts.accepted_tokens, accepted);
-    if (must_park) assert_true(counts.parkings > 0);
+    if (must_park) assert_true(counts.preemptions > 0);
     world_down(&w);
 }
 
@@ -107,9 +107,9 @@ static void answer_with(uint32_t n_concurrent, uint32_t n_pages, bool must_park)
 
 static void alone(void **state) { (void)state, answer_with(1, 0, false); }
 static void beside_others(void **state) { (void)state, answer_with(8, 0, false); }
-static void parked(void **state) { (void)state, answer_with(6, 28, true); }
+static void preempted(void **state) { (void)state, answer_with(6, 28, true); }
 
-/* Each that comes ranks above those that run: its prompt parks decodes that are in the step being composed. */
+/* Each that comes ranks above those that run: its prompt preempts decodes that are in the step being composed. */
 static void parked_by_prompts(void **state) {
     (void)state;
     for (uint32_t n_pages = 24; n_pages <= 40; n_pages += 4) answer_ranked(6, n_pages, false, true);
@@ -156,10 +156,10 @@ static void with_another_to_guess(void **state) {
     snprintf(other, sizeof other, "%s.other", model_path);
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = 1,
-                                      .width = 2 * MODEL_WIDTH,
+                                      .n_embd = 2 * MODEL_WIDTH,
                                       .n_heads = 2,
                                       .n_kv_heads = 1,
-                                      .ff_width = 160,
+                                      .n_ff = 160,
                                       .context = CONTEXT / 2,
                                       .type = DTYPE_Q8_0,
                                       .vocabulary = true,
@@ -197,7 +197,7 @@ int main(void) {
         cmocka_unit_test(answer_plainly),
         cmocka_unit_test(alone),
         cmocka_unit_test(beside_others),
-        cmocka_unit_test(parked),
+        cmocka_unit_test(preempted),
         cmocka_unit_test(parked_by_prompts),
         cmocka_unit_test(off_for_a_request),
         cmocka_unit_test(beside_some_who_leave),

@@ -35,10 +35,10 @@ static inline int model_up(const char *name, uint32_t context) {
     snprintf(spill_path, sizeof spill_path, "/tmp/plimsoll-%s-%d.spill", name, (int)getpid());
     model_file_make(&f, &(model_spec){.n_vocab = 300,
                                       .n_layers = MODEL_LAYERS,
-                                      .width = MODEL_WIDTH,
+                                      .n_embd = MODEL_WIDTH,
                                       .n_heads = MODEL_HEADS,
                                       .n_kv_heads = MODEL_KV_HEADS,
-                                      .ff_width = MODEL_FF_WIDTH,
+                                      .n_ff = MODEL_FF_WIDTH,
                                       .context = context,
                                       .type = DTYPE_Q8_0,
                                       .vocabulary = true,
@@ -136,12 +136,12 @@ static inline void world_end(world *w, bool drop_in_order) {
     sched_counts counts = counts_of(w);
     assert_int_equal(counts.active, 0);
     assert_int_equal(counts.queued, 0);
-    assert_int_equal(counts.parked, 0);
+    assert_int_equal(counts.preempted, 0);
     assert_int_equal(counts.submitted, counts.finished + counts.cancelled + counts.failed);
     assert_int_equal(w->s->blocks.used_bytes, 0);
     kv_cache_counts kv = kv_of(w);
     assert_int_equal(kv.sequences, 0);
-    assert_int_equal(kv.entries, engine_kv(w->en)->index.n_entries_used); /* nothing is kept for a parked one */
+    assert_int_equal(kv.entries, engine_kv(w->en)->index.n_entries_used); /* nothing is kept for a preempted one */
     pthread_mutex_lock(&w->s->lock);
     while (kv_cache_unpin_one(engine_kv(w->en))) {
     }

@@ -92,7 +92,7 @@ static void test_lookups(void **state) {
         assert_int_equal(text_vocab_token(v, outside[i]).len, 0);
         assert_int_equal(text_vocab_type(v, outside[i]), TEXT_UNKNOWN);
         assert_int_equal(text_token_bytes(v, outside[i], true, out), 0);
-        assert_false(text_vocab_is_end(v, outside[i]));
+        assert_false(text_vocab_is_eog(v, outside[i]));
     }
     done(&m, v);
 }
@@ -121,15 +121,15 @@ static void test_end_tokens(void **state) {
     test_alloc m;
     text_vocab *v = make(&m, b);
     const bool ends[] = {false, true, true, true, true, true, false};
-    for (int i = 0; i < 7; i++) assert_int_equal(text_vocab_is_end(v, i), ends[i]);
+    for (int i = 0; i < 7; i++) assert_int_equal(text_vocab_is_eog(v, i), ends[i]);
     assert_int_equal(text_vocab_eos(v), 1); /* found by its name */
     assert_int_equal(text_vocab_type(v, 2), TEXT_CONTROL); /* whatever the file said */
     done(&m, v);
 
     const token_row channels[] = {{"<|end|>", 0, TEXT_CONTROL}, {"<|return|>", 0, TEXT_CONTROL}, {"<|call|>", 0, TEXT_CONTROL}};
     v = make(&m, build_of("gpt2", "gpt-4o", channels, 3, NULL, 0));
-    assert_false(text_vocab_is_end(v, 0)); /* there it ends a channel, not the turn */
-    assert_true(text_vocab_is_end(v, 1) && text_vocab_is_end(v, 2));
+    assert_false(text_vocab_is_eog(v, 0)); /* there it ends a channel, not the turn */
+    assert_true(text_vocab_is_eog(v, 1) && text_vocab_is_eog(v, 2));
     done(&m, v);
 }
 
