@@ -28,7 +28,7 @@ static bool check_line(const cli_options *o, const server_parts *p, mem_ledger *
                           bytes_text(need, a), bytes_text(have, b));
 }
 
-/* Nothing of the front end can be reclaimable or taken back: all it does is refuse (api/echo), by the level that is noted. */
+/* Nothing of the front end can be reclaimed: all it does is refuse (api/echo), by the level that is noted. */
 static void reclaimable(void *ctx, mem_reclaimable *out) {
     http_counts counts;
     http_server_counts(ctx, &counts);

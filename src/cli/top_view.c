@@ -128,7 +128,8 @@ static void available_figure(pen *p, const top_snapshot *s) {
     char available[BYTES_TEXT_BYTES], reclaimable[BYTES_TEXT_BYTES];
     label(p, "available");
     pen_text(p, BOLD, pen_size_text(p, s->available_bytes, available));
-    if (s->reclaimable_bytes) pen_print(p, PLAIN, ", %s reclaimable", pen_size_text(p, s->reclaimable_bytes, reclaimable));
+    if (s->reclaimable_bytes)
+        pen_print(p, PLAIN, ", %s reclaimable", pen_size_text(p, s->reclaimable_bytes, reclaimable));
 }
 
 static void unexplained_figure(pen *p, const top_snapshot *s) {

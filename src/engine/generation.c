@@ -166,8 +166,8 @@ void engine_generation_commit(engine_generation *g, engine_feed *feed) {
 }
 
 /* Draft, run, sample what holds, commit. */
-static bool run_step(engine_generation *g, engine_step_cost *step_cost, uint32_t turn, engine_on_text *on_text, void *ctx,
-                     err *e) {
+static bool run_step(engine_generation *g, engine_step_cost *step_cost, uint32_t turn, engine_on_text *on_text,
+                     void *ctx, err *e) {
     engine_feed feed;
     engine_sample sample;
     str text;

@@ -228,7 +228,8 @@ static void add_drafts(sched *s, uint32_t left) {
     }
     if (!n || s->turn % SPECULATE_BARE_EVERY == 0 || s->pressure >= MEM_CRITICAL) return;
     engine_step_cost free_of_cost = {.level_ms = 1, .share = {[1] = 1, [STEP_COST_TOKENS_MOST] = 1}};
-    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->step_cost, s->guesses, n, most < left ? most : left);
+    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->step_cost, s->guesses, n,
+                     most < left ? most : left);
     for (uint32_t f = 0; f < n; f++) {
         engine_generation *g = &s->feed_jobs[f]->gen;
         uint32_t wanted = g->guess.n_wanted;
