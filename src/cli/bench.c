@@ -38,10 +38,10 @@ typedef struct figure {
     bool reading; /* its limit is reading, not multiplying */
 } figure;
 
-static bool feed(bench *b, engine_session *s, const int32_t *tokens, uint32_t n, engine_want last, err *e) {
+static bool item(bench *b, engine_session *s, const int32_t *tokens, uint32_t n, engine_want last, err *e) {
     for (uint32_t done = 0; done < n;) {
         uint32_t piece = n - done < engine_batch(b->en) ? n - done : engine_batch(b->en);
-        engine_feed f = {s, tokens + done, piece, done + piece == n ? last : ENGINE_WANT_NONE};
+        engine_batch_item f = {s, tokens + done, piece, done + piece == n ? last : ENGINE_WANT_NONE};
         if (!engine_run(b->en, &f, e)) return false;
         done += piece;
     }
@@ -55,18 +55,18 @@ static bool go_to(bench *b, uint32_t n, err *e) {
         uint32_t have = engine_session_length(b->session);
         /* 0 tokens are left where the model's own windows have let go */
         uint32_t left = engine_session_rewind(b->en, b->session, have < n ? have : n);
-        return left == n || feed(b, b->session, b->tokens + left, n - left, ENGINE_WANT_NONE, e);
+        return left == n || item(b, b->session, b->tokens + left, n - left, ENGINE_WANT_NONE, e);
     }
     if (n > 0) return true;
-    kv_terms terms = cli_terms(b->o, b->en);
+    kv_params params = cli_kv_params(b->o, b->en);
     engine_session_close(b->en, b->session);
-    return (b->session = engine_session_open(b->en, &terms, e)) != NULL;
+    return (b->session = engine_session_open(b->en, &params, e)) != NULL;
 }
 
 static bool prefill_some(bench *b, uint32_t n, double *tokens_per_s, err *e) {
     if (!go_to(b, 0, e)) return false;
     uint64_t start = clock_now_ns();
-    if (!feed(b, b->session, b->tokens, n, ENGINE_WANT_LAST, e)) return false;
+    if (!item(b, b->session, b->tokens, n, ENGINE_WANT_LAST, e)) return false;
     *tokens_per_s = n * 1000.0 / clock_ms_since(start);
     return true;
 }
@@ -81,7 +81,7 @@ static bool decode(bench *b, bool warm_up, double *tokens_per_s, err *e) {
     if (!go_to(b, b->depth, e)) return false;
     uint64_t start = clock_now_ns();
     for (uint32_t i = 0; i < n; i++)
-        if (!feed(b, b->session, b->tokens + i, 1, ENGINE_WANT_LAST, e)) return false;
+        if (!item(b, b->session, b->tokens + i, 1, ENGINE_WANT_LAST, e)) return false;
     *tokens_per_s = n * 1000.0 / clock_ms_since(start);
     return true;
 }
@@ -89,7 +89,7 @@ static bool decode(bench *b, bool warm_up, double *tokens_per_s, err *e) {
 /* One token of each stream a step, and its logits; all streams' tokens count. */
 static bool decode_together(bench *b, bool warm_up, double *tokens_per_s, err *e) {
     uint32_t n = warm_up && b->o->tg > 4 ? 4 : b->o->tg;
-    engine_feed feeds[MAX_STREAMS];
+    engine_batch_item items[MAX_STREAMS];
     for (uint32_t s = 0; s < b->width; s++) {
         if (engine_session_rewind(b->en, b->streams[s], STREAM_PROMPT) != STREAM_PROMPT)
             return err_set(e, ERR_INVALID, "--streams: this model's windows cannot go back");
@@ -98,9 +98,9 @@ static bool decode_together(bench *b, bool warm_up, double *tokens_per_s, err *e
     uint64_t start = clock_now_ns();
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t s = 0; s < b->width; s++)
-            feeds[s] = (engine_feed){b->streams[s], b->tokens + (i + s) % b->n_tokens, 1, ENGINE_WANT_LAST};
-        if (!engine_step(b->en, feeds, b->width, NULL, e)) return false;
-        engine_step_commit(b->en, feeds, b->width);
+            items[s] = (engine_batch_item){b->streams[s], b->tokens + (i + s) % b->n_tokens, 1, ENGINE_WANT_LAST};
+        if (!engine_step(b->en, items, b->width, NULL, e)) return false;
+        engine_step_commit(b->en, items, b->width);
     }
     *tokens_per_s = n * b->width * 1000.0 / clock_ms_since(start);
     return true;
@@ -146,7 +146,7 @@ static void print_figure(bench *b, const figure *f) {
                (unsigned long long)b->plan->tensor_bytes,
                (unsigned long long)(memory.rss_anon_bytes + memory.rss_file_bytes + memory.rss_shmem_bytes),
                (unsigned long long)memory.peak_rss_bytes, engine_threads(b->en), engine_kernels(b->en),
-               compute_kv_name(engine_terms(b->en).type));
+               compute_kv_name(engine_kv_params(b->en).type));
     else
         printf("%-14s %9.2f tokens/s  (%.2f – %.2f over %u)  %6.1f %s, %3.0f %% of %.1f\n", f->name, f->tokens_per_s,
                f->least, f->most, b->o->reps, f->reading ? gb : gmac, f->reading ? "GB/s" : "GMAC/s", share * 100,
@@ -170,7 +170,7 @@ static bool measure(bench *b, figure *f, bool (*test)(bench *, bool, double *, e
 /* From the start of the command to a model that is ready, and to the row of logits after one token. */
 static bool measure_load(bench *b, err *e) {
     double ready_ms = clock_ms_since(b->start_ns);
-    if (!feed(b, b->session, b->tokens, 1, ENGINE_WANT_LAST, e)) return false;
+    if (!item(b, b->session, b->tokens, 1, ENGINE_WANT_LAST, e)) return false;
     double first_ms = clock_ms_since(b->start_ns);
     plat_process_memory memory = {0};
     plat_process_memory_read(&memory);
@@ -210,7 +210,7 @@ static bool open_streams(bench *b, uint32_t n, err *e) {
     for (uint32_t s = 0; s < n; s++) {
         if (b->streams[s]) continue;
         if (!(b->streams[s] = engine_session_open(b->en, NULL, e))) return false;
-        if (!feed(b, b->streams[s], b->tokens, STREAM_PROMPT, ENGINE_WANT_NONE, e)) return false;
+        if (!item(b, b->streams[s], b->tokens, STREAM_PROMPT, ENGINE_WANT_NONE, e)) return false;
     }
     return true;
 }
@@ -269,7 +269,7 @@ static bool write_logits(bench *b, err *e) {
     bool ok = true;
     for (uint32_t done = 0; ok && done < b->n_tokens;) {
         uint32_t piece = b->n_tokens - done < engine_batch(b->en) ? b->n_tokens - done : engine_batch(b->en);
-        engine_feed feed_all = {b->session, b->tokens + done, piece, ENGINE_WANT_ALL};
+        engine_batch_item feed_all = {b->session, b->tokens + done, piece, ENGINE_WANT_ALL};
         ok = engine_run(b->en, &feed_all, e);
         for (uint32_t i = 0; ok && i < piece; i++)
             ok = fwrite(engine_logits(b->en, i), sizeof(float), n_vocab, f) == n_vocab;
@@ -296,13 +296,13 @@ static uint32_t most_tokens(const bench *b) {
 static bool run_all(bench *b, err *e) {
     bool logits = b->o->logits != NULL;
     if (logits && !read_tokens(b, e)) return false;
-    kv_terms terms = cli_terms(b->o, b->en);
+    kv_params params = cli_kv_params(b->o, b->en);
     uint32_t n_most = logits ? b->n_tokens : most_tokens(b);
     char words[160];
     if (cli_context_is_odd(b->en, engine_context(b->en), true, words, sizeof words)) log_warn("bench", "%s", words);
     if (!cli_check_window(b->o, engine_context(b->en), e)) return false;
-    if (!(b->session = engine_session_open(b->en, &terms, e))) return false;
-    if (!terms.window && !engine_session_reserve(b->en, b->session, n_most, e)) return false;
+    if (!(b->session = engine_session_open(b->en, &params, e))) return false;
+    if (!params.window && !engine_session_reserve(b->en, b->session, n_most, e)) return false;
     return logits ? write_logits(b, e) : run_speed(b, e);
 }
 

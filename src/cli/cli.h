@@ -30,7 +30,7 @@ bool cli_chat_template(const cli_options *o, str *out, err *e);
 
 engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions);
 /* The engine's, with --window and --keep. */
-kv_terms cli_terms(const cli_options *o, const engine *en);
+kv_params cli_kv_params(const cli_options *o, const engine *en);
 bool cli_check_window(const cli_options *o, uint32_t n_context, err *e);
 /* By --memory, and no more than the control groups give. machine: nor than this machine has available (a plan may be
  * for another). False when the line is below what the program itself takes, or the machine is smaller than it. */

@@ -36,8 +36,8 @@ engine_config cli_engine_config(const cli_options *o, uint32_t n_sessions) {
     return c;
 }
 
-kv_terms cli_terms(const cli_options *o, const engine *en) {
-    kv_terms t = engine_terms(en);
+kv_params cli_kv_params(const cli_options *o, const engine *en) {
+    kv_params t = engine_kv_params(en);
     t.window = o->window;
     t.keep = o->keep;
     return t;
@@ -115,7 +115,7 @@ void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
     fprintf(out, "context %u tokens a request; KV pool %u pages of %s = %llu tokens, %s a token (%s)\n",
             plan->n_context, plan->n_pages, bytes_text(plan->page_bytes, a),
             (unsigned long long)plan->n_pages * KV_PAGE_TOKENS, bytes_text(plan->kv_bytes_per_token, b),
-            compute_kv_name(engine_terms(en).type));
+            compute_kv_name(engine_kv_params(en).type));
 }
 
 /* What a type promises, as a part of f16. */

@@ -57,7 +57,7 @@ static void print_json(const cli_options *o, const engine *en, const engine_plan
     json_put_uint(&w, "kv_page_bytes", plan->page_bytes);
     json_put_uint(&w, "kv_bytes_per_token", plan->kv_bytes_per_token);
     json_put_uint(&w, "kv_tokens", (uint64_t)plan->n_pages * KV_PAGE_TOKENS);
-    json_put_string(&w, "kv_type", str_of(compute_kv_name(engine_terms(en).type)));
+    json_put_string(&w, "kv_type", str_of(compute_kv_name(engine_kv_params(en).type)));
     json_key(&w, "kv_share");
     json_object_start(&w);
     for (int t = 0; t < KV_TYPES; t++) json_put_fixed(&w, compute_kv_name((kv_type)t), plan->kv_share[t], 4);

@@ -56,10 +56,10 @@ static uint32_t most_generated(const cli_options *o, const engine *en, uint32_t 
 static bool generate(const cli_options *o, engine *en, const engine_sampling *sampling, int32_t *tokens,
                      uint32_t n_prompt, err *e) {
     static engine_generation g;
-    kv_terms terms = cli_terms(o, en);
+    kv_params params = cli_kv_params(o, en);
     uint32_t n = most_generated(o, en, n_prompt);
     if (n == 0) return true;
-    engine_session *session = engine_session_open(en, &terms, e);
+    engine_session *session = engine_session_open(en, &params, e);
     if (!session) return false;
     g = (engine_generation){.en = en,
                             .session = session,
@@ -68,7 +68,7 @@ static bool generate(const cli_options *o, engine *en, const engine_sampling *sa
                             .n_prompt = n_prompt,
                             .max_tokens = n,
                             .speculate = engine_drafts(en) > 0};
-    bool ok = (terms.window || engine_session_reserve(en, session, n_prompt + n, e)) &&
+    bool ok = (params.window || engine_session_reserve(en, session, n_prompt + n, e)) &&
               engine_generation_run(&g, on_text, NULL, e);
     engine_session_close(en, session);
     if (ok) show(STR("\n"));

@@ -243,7 +243,7 @@ static void check_books(mem_ledger *l) {
                       mem_account_name(a));
 }
 
-/* How often guesses pay depends on the machine and what else runs on it: tests make them pay always. */
+/* How often drafts pay depends on the machine and what else runs on it: tests make them pay always. */
 static bool read_debug_speculate(sched_config *c, err *e) {
     const char *how;
     if (!plat_debug_read("PLIMSOLL_DEBUG_SPECULATE", "guess tokens that do not pay", &how, e)) return false;

@@ -118,7 +118,7 @@ static inline uint32_t compute_act_blocks(uint32_t cols) { return (cols + COMPUT
  * where dividing is by the scale, and subtracting of the min, as stored; q is 0 where the scale is. Attention to them
  * rotates the queries the same way, so that products come out as if nothing were rotated, and rotates its result back.
  *
- * A query sees up to two ranges of positions: the kept first ones, met with q_keep, then the others, met with q. A
+ * A query sees up to two ranges of positions: the kept first ones, met with q_sinks, then the others, met with q. A
  * range is walked in blocks of COMPUTE_BLOCK_TOKENS positions (block b: positions 128·b …) with a running maximum
  * ("online softmax"). Of one block, with m = −1e30 and sum = out = 0 before the first:
  *   f16:     s[j] = Σ q[d]·K[j][d], one chain of FMAs over ascending d
@@ -147,11 +147,11 @@ size_t compute_kv_v_bytes(compute_kv_type type, uint32_t head_dim_v);
 
 /* Which entry of a page table holds positions 16·i … 16·i + 15. A rotating table keeps its first pages and goes
  * round in the rest; ring_pages 0: a straight table. */
-static inline uint32_t compute_kv_entry(uint32_t i, uint32_t keep_pages, uint32_t ring_pages) {
-    return i < keep_pages || !ring_pages ? i : keep_pages + (i - keep_pages) % ring_pages;
+static inline uint32_t compute_kv_entry(uint32_t i, uint32_t sink_pages, uint32_t ring_pages) {
+    return i < sink_pages || !ring_pages ? i : sink_pages + (i - sink_pages) % ring_pages;
 }
 
-/* What one token attends to: positions 0 … min(keep − 1, last) with q_keep, then max(first, keep) … last with q. */
+/* What one token attends to: positions 0 … min(keep − 1, last) with q_sinks, then max(first, keep) … last with q. */
 typedef struct compute_span {
     uint32_t keep, first, last;
 } compute_span;
@@ -162,14 +162,14 @@ typedef struct compute_attend_args {
     compute_kv_type type;
     /* The queries that share this kv head: n_tokens tokens of one sequence, positions ascending, n_heads heads each. */
     const float *q; /* token t, head h: q + t · q_token_stride + h · q_stride */
-    const float *q_keep; /* the same as seen by the kept positions; read only where a span keeps some */
+    const float *q_sinks; /* the same as seen by the kept positions; read only where a span keeps some */
     uint32_t n_heads, n_tokens; /* at most COMPUTE_GROUP_MAX, COMPUTE_TOKENS_MAX */
     const compute_span *spans;  /* [n_tokens] */
     size_t q_stride, q_token_stride;
     uint32_t head_dim, head_dim_v; /* even; unless both are multiples of 16, ref does the work */
     float scale, softcap;
     const uint8_t *const *pages; /* page base addresses; compute_kv_entry says which holds what */
-    uint32_t keep_pages, ring_pages;
+    uint32_t sink_pages, ring_pages;
     size_t k_offset, v_offset;   /* bytes from a page's base to this layer's and head's K and V */
     float *out;                  /* token t, head h: head_dim_v values at out + t · out_token_stride + h · out_stride */
     size_t out_stride, out_token_stride;

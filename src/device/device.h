@@ -43,7 +43,7 @@ typedef bool device_read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *ou
  * rotated for them, see attend) and first … position. */
 typedef struct device_kv_view {
     uint8_t *const *pages;            /* which entry holds what: compute_kv_entry */
-    uint32_t keep_pages, ring_pages;
+    uint32_t sink_pages, ring_pages;
     uint32_t position, first, keep;
     compute_kv_type type;
 } device_kv_view;
@@ -94,14 +94,14 @@ typedef struct device_ops {
     /* out[i] = x[rows[i]] */
     void (*gather)(device *d, const float *x, const uint32_t *rows, uint32_t n, uint32_t width, float *out);
     /* y[rows[i]] += shares[i] · x[i], in ascending i; rows NULL: y[i] */
-    void (*add_shares)(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
+    void (*add_weighted)(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
                        size_t x_stride, uint32_t n, uint32_t width);
     void (*rope)(device *d, const device_rope *rope, float *x, size_t stride, uint32_t n_heads, uint32_t n);
     void (*kv_store)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *k,
                      size_t k_stride, const float *v, size_t v_stride);
-    /* q_keep: the queries as the kept first positions see them, laid out as q; NULL when no view keeps any. */
+    /* q_sinks: the queries as the kept first positions see them, laid out as q; NULL when no view keeps any. */
     void (*attend)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *q,
-                   const float *q_keep, size_t q_stride, float *out, size_t out_stride);
+                   const float *q_sinks, size_t q_stride, float *out, size_t out_stride);
     /* out[i] = act(gate[i]) · up[i] */
     void (*gated)(device *d, device_activation act, const float *gate, const float *up, size_t stride, uint32_t n,
                   uint32_t width, float *out);

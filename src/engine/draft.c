@@ -1,5 +1,5 @@
-/* A second model that guesses what the first will say: prepared, planned and loaded with it; its sequences follow
- * the generations as far as there are pages for them. What it says is only a guess: it cannot fail a request. */
+/* A second model that drafts what the first will say: prepared, planned and loaded with it; its sequences follow
+ * the generations as far as there are pages for them. What it says is only a draft: it cannot fail a request. */
 #include "engine/draft.h"
 
 #include "base/check.h"
@@ -35,20 +35,20 @@ bool engine_draft_prepare(engine *en, err *e) {
     return true;
 }
 
-/* ---- guessing ---- */
+/* ---- drafting ---- */
 
 static uint32_t known(const engine_generation *g) { return g->n_prompt + g->n_generated; }
 
 /* Runs what it has not seen, up to the last token or the one before; false when it is not there yet. */
 static bool catch_up(engine *d, engine_generation *g) {
-    kv_terms terms = engine_terms(d);
-    if (!g->draft_session && !(g->draft_session = engine_session_open(d, &terms, NULL))) return false;
+    kv_params params = engine_kv_params(d);
+    if (!g->draft_session && !(g->draft_session = engine_session_open(d, &params, NULL))) return false;
     uint32_t have = engine_session_length(g->draft_session), wanted = known(g) - 1;
     if (have > wanted) have = engine_session_rewind(d, g->draft_session, wanted);
     if (have + 1 >= wanted) return true;
     uint32_t n = wanted - have < engine_batch(d) ? wanted - have : engine_batch(d);
-    engine_feed feed = {g->draft_session, g->tokens + have, n, ENGINE_WANT_NONE};
-    return engine_run(d, &feed, NULL) && have + n == wanted;
+    engine_batch_item item = {g->draft_session, g->tokens + have, n, ENGINE_WANT_NONE};
+    return engine_run(d, &item, NULL) && have + n == wanted;
 }
 
 static int32_t likeliest(const float *logits, uint32_t n) {
@@ -58,32 +58,32 @@ static int32_t likeliest(const float *logits, uint32_t n) {
     return (int32_t)best;
 }
 
-/* Behind what it has seen of a generation: the rest of what is known, and `guessed` tokens. */
-static bool add_feed(engine *d, engine_generation *g, uint32_t guessed, engine_feed *feed) {
-    uint32_t have = engine_session_length(g->draft_session), wanted = known(g) + guessed;
-    *feed = (engine_feed){g->draft_session, g->tokens + have, wanted - have, ENGINE_WANT_LAST};
+/* Behind what it has seen of a generation: the rest of what is known, and `drafted` tokens. */
+static bool add_item(engine *d, engine_generation *g, uint32_t drafted, engine_batch_item *item) {
+    uint32_t have = engine_session_length(g->draft_session), wanted = known(g) + drafted;
+    *item = (engine_batch_item){g->draft_session, g->tokens + have, wanted - have, ENGINE_WANT_LAST};
     return engine_session_reserve(d, g->draft_session, wanted, NULL);
 }
 
-void engine_draft_guess(engine *en, engine_generation *const *gs, uint32_t n) {
+void engine_draft_propose(engine *en, engine_generation *const *gs, uint32_t n) {
     engine *d = en->draft;
-    engine_feed feeds[SPECULATE_MOST];
+    engine_batch_item items[SPECULATE_MOST];
     engine_generation *of[SPECULATE_MOST];
     CHECK(n <= SPECULATE_MOST);
     for (uint32_t i = 0; i < n; i++)
-        if (!catch_up(d, gs[i])) gs[i]->guess.n_wanted = 0;
-    for (uint32_t guessed = 0;; guessed++) {
-        uint32_t n_feeds = 0;
+        if (!catch_up(d, gs[i])) gs[i]->drafter.n_wanted = 0;
+    for (uint32_t drafted = 0;; drafted++) {
+        uint32_t n_items = 0;
         for (uint32_t i = 0; i < n; i++) {
-            if (gs[i]->guess.n_wanted <= guessed) continue;
-            of[n_feeds] = gs[i];
-            if (add_feed(d, gs[i], guessed, &feeds[n_feeds])) n_feeds++;
-            else gs[i]->guess.n_wanted = guessed;
+            if (gs[i]->drafter.n_wanted <= drafted) continue;
+            of[n_items] = gs[i];
+            if (add_item(d, gs[i], drafted, &items[n_items])) n_items++;
+            else gs[i]->drafter.n_wanted = drafted;
         }
-        if (!n_feeds || !engine_step(d, feeds, n_feeds, NULL, NULL)) return;
-        engine_step_commit(d, feeds, n_feeds);
-        for (uint32_t f = 0; f < n_feeds; f++)
-            of[f]->tokens[known(of[f]) + guessed] = likeliest(engine_logits(d, f), d->hparams.n_vocab);
+        if (!n_items || !engine_step(d, items, n_items, NULL, NULL)) return;
+        engine_step_commit(d, items, n_items);
+        for (uint32_t f = 0; f < n_items; f++)
+            of[f]->tokens[known(of[f]) + drafted] = likeliest(engine_logits(d, f), d->hparams.n_vocab);
     }
 }
 

@@ -26,7 +26,7 @@
 
 typedef struct engine_config {
     const char *model_path; /* NULL: the built-in model */
-    const char *draft_path; /* a smaller model of the same vocabulary that guesses; NULL: guesses are looked up */
+    const char *draft_path; /* a smaller model of the same vocabulary that drafts; NULL: drafts are looked up */
     uint32_t n_context;     /* tokens a session can hold; 0: what the model was trained for, as far as it fits */
     uint32_t n_sessions;    /* at once */
     kv_type kv_type;        /* of sessions that do not say */
@@ -37,7 +37,7 @@ typedef struct engine_config {
     uint64_t spill_bytes;
     uint32_t n_batch;       /* tokens of one step */
     uint32_t n_logits;      /* logits rows of one step; 0: n_sessions */
-    uint32_t n_drafts;      /* guessed tokens of one step, each with a row of its own; 0: nothing is guessed */
+    uint32_t n_drafts;      /* drafted tokens of one step, each with a row of its own; 0: nothing is drafted */
     int n_threads;          /* 0: all usable cores */
     str chat_template;      /* instead of the file's; empty: that. Outlives the engine */
     size_t grammar_bytes;   /* for compiled grammars; 0: none can be used */
@@ -92,8 +92,8 @@ const engine_about *engine_about_file(const engine *en);
 uint32_t engine_context(const engine *en);       /* after engine_load */
 uint32_t engine_batch(const engine *en);
 uint32_t engine_max_sessions(const engine *en);
-uint32_t engine_drafts(const engine *en); /* guessed tokens that a step has room for */
-const char *engine_draft_name(const engine *en); /* of the model that guesses; NULL: none */
+uint32_t engine_drafts(const engine *en); /* drafted tokens that a step has room for */
+const char *engine_draft_name(const engine *en); /* of the model that drafts; NULL: none */
 const char *engine_kernels(const engine *en);
 int engine_threads(const engine *en);
 kv_cache *engine_kv(const engine *en); /* for whoever decides what is kept and what goes */
@@ -103,9 +103,9 @@ model_pooling engine_pooling(const engine *en); /* for embeddings that do not sa
 
 /* ---- sessions: sequences of the KV cache ---- */
 
-kv_terms engine_terms(const engine *en); /* the server's type, no window, shared with all who have no tenant */
-/* terms NULL: engine_terms. ERR_BUSY when all are open. */
-engine_session *engine_session_open(engine *en, const kv_terms *terms, err *e);
+kv_params engine_kv_params(const engine *en); /* the server's type, no window, shared with all who have no tenant */
+/* params NULL: engine_kv_params. ERR_BUSY when all are open. */
+engine_session *engine_session_open(engine *en, const kv_params *params, err *e);
 void engine_session_close(engine *en, engine_session *s); /* forgets it; kv_sequence_close can remember */
 /* Takes pages so that the session can hold n_tokens: from then on no step of it can fail for memory.
  * ERR_TOO_LARGE beyond the context; ERR_BUSY when others hold the pages; all as it was then. */
@@ -120,32 +120,32 @@ uint32_t engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens)
 /* Logits of none of the tokens, the last, all; or of each its state after the model's last norm, and no logits. */
 typedef enum engine_want { ENGINE_WANT_NONE, ENGINE_WANT_LAST, ENGINE_WANT_ALL, ENGINE_WANT_STATES } engine_want;
 
-typedef struct engine_feed {
+typedef struct engine_batch_item {
     engine_session *session;
     const int32_t *tokens;
     uint32_t n_tokens;
     engine_want want;
-} engine_feed;
+} engine_batch_item;
 
-static inline uint32_t engine_feed_rows(const engine_feed *f) {
+static inline uint32_t engine_item_rows(const engine_batch_item *f) {
     return f->want == ENGINE_WANT_ALL ? f->n_tokens : f->want == ENGINE_WANT_LAST;
 }
 
-/* Runs the feeds as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits + n_drafts; sessions must hold
- * the pages: kv_sequence_prepare). Logits rows follow the order of feeds. On ERR_CANCELLED the sessions are as before;
- * else engine_step_commit must follow, once for each feed, before the next step: only then do the tokens count, as
- * many as the feed then has. (The two are apart so that a step can run while others read the cache.) */
-bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _Atomic bool *cancel, err *e);
-void engine_step_commit(engine *en, const engine_feed *feeds, uint32_t n_feeds);
+/* Runs the items as one batch (sum of tokens ≤ engine_batch, wanted rows ≤ n_logits + n_drafts; sessions must hold
+ * the pages: kv_sequence_prepare). Logits rows follow the order of items. On ERR_CANCELLED the sessions are as before;
+ * else engine_step_commit must follow, once for each item, before the next step: only then do the tokens count, as
+ * many as the item then has. (The two are apart so that a step can run while others read the cache.) */
+bool engine_step(engine *en, const engine_batch_item *items, uint32_t n_items, const _Atomic bool *cancel, err *e);
+void engine_step_commit(engine *en, const engine_batch_item *items, uint32_t n_items);
 /* Pages, step and commit at once, for an owner of a single session. */
-bool engine_run(engine *en, const engine_feed *feed, err *e);
+bool engine_run(engine *en, const engine_batch_item *item, err *e);
 /* Row i of the last step: n_vocab floats, valid until the next. */
 const float *engine_logits(const engine *en, uint32_t row);
-/* Of the last step's token i (counted over all feeds), if its feed wanted states: n_embd floats, valid
- * until the next; those of the feed's other tokens follow. */
+/* Of the last step's token i (counted over all items), if its item wanted states: n_embd floats, valid
+ * until the next; those of the item's other tokens follow. */
 const float *engine_state(const engine *en, uint32_t token);
-/* What a feed wanted: its first token's state, if token is that token's place in the step, or the step's row. */
-const float *engine_feed_result(const engine *en, const engine_feed *feed, uint32_t token, uint32_t row);
+/* What a item wanted: its first token's state, if token is that token's place in the step, or the step's row. */
+const float *engine_item_result(const engine *en, const engine_batch_item *item, uint32_t token, uint32_t row);
 
 /* What a decoded token reads of the weights and multiplies, whatever its context; and what the machine could do at
  * most, measured now, over the same weights. The thread that steps asks. */

@@ -17,36 +17,36 @@ void engine_generation_start(engine_generation *g) {
     g->grammar = (text_grammar_cursor){0};
     g->n_draft = g->n_drafted = g->n_accepted = 0;
     g->holds = false;
-    engine_guess_begin(&g->guess, g->speculate);
+    engine_drafter_begin(&g->drafter, g->speculate);
     text_stream_init(&g->stream, engine_vocab(g->en), false, false);
 }
 
-void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed) {
+void engine_generation_next_item(engine_generation *g, uint32_t max_tokens, engine_batch_item *item) {
     uint32_t all = g->n_prompt + g->n_generated, left = all - g->n_fed;
     CHECK(g->finish == ENGINE_RUNNING && left > 0 && max_tokens > 0);
     uint32_t n = left < max_tokens ? left : max_tokens;
     engine_want want = g->embedding.pooling ? ENGINE_WANT_STATES : n == left ? ENGINE_WANT_LAST : ENGINE_WANT_NONE;
-    *feed = (engine_feed){g->session, g->tokens + g->n_fed, n, want};
+    *item = (engine_batch_item){g->session, g->tokens + g->n_fed, n, want};
     g->n_draft = 0;
 }
 
-void engine_generation_guess(engine_generation *g) {
+void engine_generation_propose(engine_generation *g) {
     uint32_t all = g->n_prompt + g->n_generated;
-    g->guess.n_most = 0;
-    if (!g->guess.on || g->n_fed + 1 != all) return;
-    if (engine_draft_name(g->en)) engine_guess_expect(&g->guess, all);
-    else engine_guess_look(&g->guess, g->tokens, all);
-    g->guess.n_most = g->max_tokens - g->n_generated - 1; /* the last token is never fed */
+    g->drafter.n_most = 0;
+    if (!g->drafter.on || g->n_fed + 1 != all) return;
+    if (engine_draft_name(g->en)) engine_drafter_expect(&g->drafter, all);
+    else engine_drafter_look(&g->drafter, g->tokens, all);
+    g->drafter.n_most = g->max_tokens - g->n_generated - 1; /* the last token is never fed */
 }
 
-void engine_generation_draft(engine_generation *g, engine_feed *feed) {
-    CHECK(feed->n_tokens == 1 && g->guess.n_wanted <= g->guess.n_most);
-    if (!g->guess.n_wanted) return;
-    g->n_draft = g->guess.n_wanted;
+void engine_generation_draft(engine_generation *g, engine_batch_item *item) {
+    CHECK(item->n_tokens == 1 && g->drafter.n_wanted <= g->drafter.n_most);
+    if (!g->drafter.n_wanted) return;
+    g->n_draft = g->drafter.n_wanted;
     if (!engine_draft_name(g->en))
-        engine_guess_write(&g->guess, g->tokens, g->n_prompt + g->n_generated, g->n_draft);
-    feed->n_tokens += g->n_draft;
-    feed->want = ENGINE_WANT_ALL;
+        engine_drafter_write(&g->drafter, g->tokens, g->n_prompt + g->n_generated, g->n_draft);
+    item->n_tokens += g->n_draft;
+    item->want = ENGINE_WANT_ALL;
 }
 
 /* Where in text the first stop string begins, or len; *which is its index. */
@@ -111,19 +111,19 @@ static void sample(engine_generation *g, const float *logits, const uint64_t *al
 }
 
 /* False: nothing is said. */
-static bool accept_states(engine_generation *g, const engine_feed *feed, const float *states) {
-    engine_embedding_add(&g->embedding, states, g->n_fed, feed->n_tokens, g->n_prompt);
-    g->n_fed += feed->n_tokens;
+static bool accept_states(engine_generation *g, const engine_batch_item *item, const float *states) {
+    engine_embedding_add(&g->embedding, states, g->n_fed, item->n_tokens, g->n_prompt);
+    g->n_fed += item->n_tokens;
     if (g->n_fed == g->n_prompt) g->finish = ENGINE_FINISH_STOP;
     return false;
 }
 
-bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *result,
+bool engine_generation_accept(engine_generation *g, const engine_batch_item *item, const float *result,
                               engine_sample *next, str *text) {
     g->holds = false;
-    if (feed->want == ENGINE_WANT_STATES) return accept_states(g, feed, result);
-    g->n_fed += feed->want == ENGINE_WANT_ALL ? 1 : feed->n_tokens;
-    if (feed->want == ENGINE_WANT_NONE) return false;
+    if (item->want == ENGINE_WANT_STATES) return accept_states(g, item, result);
+    g->n_fed += item->want == ENGINE_WANT_ALL ? 1 : item->n_tokens;
+    if (item->want == ENGINE_WANT_NONE) return false;
     uint32_t all = g->n_prompt + g->n_generated;
     const uint64_t *allowed = NULL;
     if (g->sampling->grammar) {
@@ -138,9 +138,9 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     }
     plat_pulse_turn("sampling");
     sample(g, result, allowed, next);
-    if (g->n_draft || !engine_draft_name(g->en)) engine_guess_learn(&g->guess, g->tokens, next->token);
-    bool guessed = g->n_draft && g->tokens[all] == next->token;
-    g->n_draft = guessed ? g->n_draft - 1 : 0;
+    if (g->n_draft || !engine_draft_name(g->en)) engine_drafter_learn(&g->drafter, g->tokens, next->token);
+    bool drafted = g->n_draft && g->tokens[all] == next->token;
+    g->n_draft = drafted ? g->n_draft - 1 : 0;
     g->tokens[all] = next->token;
     g->n_generated++;
     bool ends = allowed ? engine_grammar_accept(g->en, &g->grammar, next->token)
@@ -149,48 +149,48 @@ bool engine_generation_accept(engine_generation *g, const engine_feed *feed, con
     if (ends) g->finish = ENGINE_FINISH_STOP;
     else if (g->n_generated == g->max_tokens) g->finish = ENGINE_FINISH_LENGTH;
     *text = add_text(g, next->token, ends);
-    g->holds = guessed && g->finish == ENGINE_RUNNING;
+    g->holds = drafted && g->finish == ENGINE_RUNNING;
     return true;
 }
 
-void engine_generation_commit(engine_generation *g, engine_feed *feed) {
-    uint32_t ran = feed->n_tokens;
-    feed->n_tokens = g->n_fed - (uint32_t)(feed->tokens - g->tokens);
-    if (feed->want == ENGINE_WANT_ALL) {
+void engine_generation_commit(engine_generation *g, engine_batch_item *item) {
+    uint32_t ran = item->n_tokens;
+    item->n_tokens = g->n_fed - (uint32_t)(item->tokens - g->tokens);
+    if (item->want == ENGINE_WANT_ALL) {
         g->n_drafted += ran - 1;
-        g->n_accepted += feed->n_tokens - 1;
+        g->n_accepted += item->n_tokens - 1;
     }
-    engine_step_commit(g->en, feed, 1);
-    if (feed->n_tokens < ran) engine_session_rewind(g->en, g->session, engine_session_length(g->session));
+    engine_step_commit(g->en, item, 1);
+    if (item->n_tokens < ran) engine_session_rewind(g->en, g->session, engine_session_length(g->session));
     engine_draft_follow(g);
 }
 
 /* Draft, run, sample what holds, commit. */
 static bool run_step(engine_generation *g, engine_step_cost *step_cost, uint32_t turn, engine_on_text *on_text,
                      void *ctx, err *e) {
-    engine_feed feed;
+    engine_batch_item item;
     engine_sample sample;
     str text;
-    engine_generation_feed(g, engine_batch(g->en), &feed);
+    engine_generation_next_item(g, engine_batch(g->en), &item);
     bool decode = g->n_generated > 0;
     uint64_t start = clock_now_ns();
-    if (decode) engine_generation_guess(g);
+    if (decode) engine_generation_propose(g);
     if (decode && turn % SPECULATE_BARE_EVERY) {
         uint32_t left = engine_batch(g->en) - 1, most = engine_drafts(g->en);
-        engine_speculate(step_cost, &(engine_guess *){&g->guess}, 1, most < left ? most : left);
-        if (g->guess.n_wanted && engine_draft_name(g->en)) engine_draft_guess(g->en, &g, 1);
-        engine_generation_draft(g, &feed);
+        engine_speculate(step_cost, &(engine_drafter *){&g->drafter}, 1, most < left ? most : left);
+        if (g->drafter.n_wanted && engine_draft_name(g->en)) engine_draft_propose(g->en, &g, 1);
+        engine_generation_draft(g, &item);
     }
     uint32_t held = engine_session_length(g->session);
-    if (!engine_session_reserve(g->en, g->session, held + feed.n_tokens, e)) return false;
-    if (!engine_step(g->en, &feed, 1, NULL, e)) return false;
-    if (decode) engine_step_cost_note(step_cost, feed.n_tokens, clock_ms_since(start));
+    if (!engine_session_reserve(g->en, g->session, held + item.n_tokens, e)) return false;
+    if (!engine_step(g->en, &item, 1, NULL, e)) return false;
+    if (decode) engine_step_cost_note(step_cost, item.n_tokens, clock_ms_since(start));
     bool wanted = true;
     for (uint32_t row = 0; !row || g->holds; row++) {
-        if (!engine_generation_accept(g, &feed, engine_feed_result(g->en, &feed, 0, row), &sample, &text)) break;
+        if (!engine_generation_accept(g, &item, engine_item_result(g->en, &item, 0, row), &sample, &text)) break;
         if (text.len && !(wanted = on_text(ctx, text))) break;
     }
-    engine_generation_commit(g, &feed);
+    engine_generation_commit(g, &item);
     if (g->finish == ENGINE_FINISH_STUCK) {
         if (e) *e = g->failure;
         return false;

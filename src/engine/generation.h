@@ -1,12 +1,12 @@
-/* engine/generation — one continuation of one prompt: what to feed next, when to stop, what to say.
+/* engine/generation — one continuation of one prompt: what to item next, when to stop, what to say.
  *
  * Owns the path from a sampled token to text that may be shown: penalties' history, the streaming
  * detokenizer, stop strings (text that could still become one is held back), the token limit and the
- * reason of the end. It does not run steps: its owner asks for the next feed, runs it (alone or in a
+ * reason of the end. It does not run steps: its owner asks for the next item, runs it (alone or in a
  * batch with others), and hands the logits rows back. Memory is the owner's.
  *
- * A decode may be lengthened by guessed tokens (engine_generation_draft). Its rows are then accepted one after another
- * as long as what was sampled is what was guessed, each as if it had been run alone; the rest is as if never run.
+ * A decode may be lengthened by drafted tokens (engine_generation_draft). Its rows are then accepted one after another
+ * as long as what was sampled is what was drafted, each as if it had been run alone; the rest is as if never run.
  */
 #ifndef ENGINE_GENERATION_H
 #define ENGINE_GENERATION_H
@@ -41,7 +41,7 @@ typedef struct engine_generation {
     uint32_t n_stops;
     int32_t *tokens; /* [n_prompt + max_tokens]: the prompt, then what is generated */
     uint32_t n_prompt, max_tokens;
-    bool speculate; /* guess what comes next */
+    bool speculate; /* draft what comes next */
     const text_reply_format *words; /* control tokens that are its words are text, too; NULL: none */
     engine_embedding embedding; /* with pooling: the prompt becomes a vector, and max_tokens is 0 */
 
@@ -53,11 +53,11 @@ typedef struct engine_generation {
     engine_thought thought;
     text_grammar_cursor grammar; /* with sampling->grammar */
     err failure;
-    engine_guess guess;
-    engine_session *draft_session; /* of the model that guesses (engine/draft.h) */
-    uint32_t n_draft; /* guessed tokens of the feed that are not judged yet */
-    bool holds;       /* the last token sampled is the one that was guessed: the next row is good */
-    uint32_t n_drafted, n_accepted; /* guessed tokens that were run; that were right */
+    engine_drafter drafter;
+    engine_session *draft_session; /* of the model that drafts (engine/draft.h) */
+    uint32_t n_draft; /* drafted tokens of the item that are not judged yet */
+    bool holds;       /* the last token sampled is the one that was drafted: the next row is good */
+    uint32_t n_drafted, n_accepted; /* drafted tokens that were run; that were right */
     text_stream stream;
     uint32_t n_held;
     char held[GENERATION_TEXT_BYTES], shown[GENERATION_TEXT_BYTES];
@@ -67,22 +67,22 @@ void engine_generation_start(engine_generation *g);
 
 /* The next tokens to run, at most max_tokens of them. want is LAST when they end the prompt or are a
  * decode step; STATES for an embedding. Call only while g->finish is ENGINE_RUNNING. */
-void engine_generation_feed(engine_generation *g, uint32_t max_tokens, engine_feed *feed);
+void engine_generation_next_item(engine_generation *g, uint32_t max_tokens, engine_batch_item *item);
 
-/* Before engine_speculate: what may be guessed behind a decode. */
-void engine_generation_guess(engine_generation *g);
-/* After it, with pages for them: lengthens the decode's feed by the n_wanted guessed tokens. */
-void engine_generation_draft(engine_generation *g, engine_feed *feed);
+/* Before engine_speculate: what may be drafted behind a decode. */
+void engine_generation_propose(engine_generation *g);
+/* After it, with pages for them: lengthens the decode's item by the n_wanted drafted tokens. */
+void engine_generation_draft(engine_generation *g, engine_batch_item *item);
 
-/* After the feed has run: result is what engine_feed_result says. Samples; *text is what may now
+/* After the item has run: result is what engine_item_result says. Samples; *text is what may now
  * be shown, possibly empty, valid until the next call. Returns false when nothing was said: still in the
  * prompt, of an embedding, or the grammar is stuck. While g->holds
- * afterwards, the next row of the feed may be accepted, too. */
-bool engine_generation_accept(engine_generation *g, const engine_feed *feed, const float *result,
+ * afterwards, the next row of the item may be accepted, too. */
+bool engine_generation_accept(engine_generation *g, const engine_batch_item *item, const float *result,
                               engine_sample *sample, str *text);
 
-/* Commits those tokens of the feed that count after its rows were accepted; pages taken for the others go back. */
-void engine_generation_commit(engine_generation *g, engine_feed *feed);
+/* Commits those tokens of the item that count after its rows were accepted; pages taken for the others go back. */
+void engine_generation_commit(engine_generation *g, engine_batch_item *item);
 
 /* The whole generation at once, for an owner with nothing else to run beside it. on_text gets each piece that is
  * not empty; returning false stops with ERR_CANCELLED. */

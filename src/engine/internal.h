@@ -58,8 +58,8 @@ struct engine {
     model_workspace step;
     kv_cache *kv;
     model_token *batch;
-    engine *draft;    /* guesses for this one, on this one's device */
-    bool draws_ahead; /* it is one that guesses: no device, vocabulary or index of its own */
+    engine *draft;    /* drafts for this one, on this one's device */
+    bool draws_ahead; /* it is one that drafts: no device, vocabulary or index of its own */
 
     /* for the sampler: one at a time */
     engine_candidate *candidates;
@@ -79,7 +79,7 @@ struct engine_sampling;
 void engine_apply_dry(engine *en, const struct engine_sampling *s, engine_candidate *c, const int32_t *tokens,
                       uint32_t n_tokens);
 
-/* engine/draft.c: a model that guesses. */
+/* engine/draft.c: a model that drafts. */
 bool engine_draft_prepare(engine *en, err *e);
 
 /* engine/vocab.c: the vocabulary that the file carries. */

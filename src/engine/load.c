@@ -217,7 +217,7 @@ static kv_cache_config kv_config(const engine *en, uint32_t n_context, uint32_t 
                              .identity = {en->about.identity[0], en->about.identity[1]}};
 }
 
-/* The pool of a model that guesses: as many tokens as the other's, and no more than all its sessions can hold. */
+/* The pool of a model that drafts: as many tokens as the other's, and no more than all its sessions can hold. */
 static kv_cache_config draft_kv_config(const engine *draft, uint32_t n_context, uint32_t n_pages) {
     uint64_t most = (uint64_t)kv_pages_for(n_context) * draft->config.n_sessions;
     return kv_config(draft, n_context, n_pages < most ? n_pages : (uint32_t)most);
@@ -370,16 +370,16 @@ static bool warm_up(engine *en, err *e) {
     int32_t tokens[KV_PAGE_TOKENS] = {0};
     uint32_t n = en->config.n_batch < KV_PAGE_TOKENS ? en->config.n_batch : KV_PAGE_TOKENS;
     uint32_t n_measured = en->config.spill_path ? 2 : 0;
-    kv_terms terms = engine_terms(en);
-    terms.share = false;
-    engine_session *s = engine_session_open(en, &terms, e);
+    kv_params params = engine_kv_params(en);
+    params.share = false;
+    engine_session *s = engine_session_open(en, &params, e);
     if (!s) return false;
-    bool ok = engine_run(en, &(engine_feed){s, tokens, 1, ENGINE_WANT_LAST}, e);
+    bool ok = engine_run(en, &(engine_batch_item){s, tokens, 1, ENGINE_WANT_LAST}, e);
     if (ok && !en->draws_ahead) sample_once(en);
     for (uint32_t i = 0; ok && i < n_measured; i++) {
         engine_session_rewind(en, s, 0);
         uint64_t start = clock_now_ns();
-        ok = engine_run(en, &(engine_feed){s, tokens, n, ENGINE_WANT_NONE}, e);
+        ok = engine_run(en, &(engine_batch_item){s, tokens, n, ENGINE_WANT_NONE}, e);
         kv_cache_note_speed(en->kv, clock_ms_since(start) / n);
     }
     engine_session_close(en, s);

@@ -4,7 +4,7 @@
  * the temperature is 0 → top-n-sigma → top-k → typical → top-p → min-p → XTC → temperature, perhaps by entropy → draw.
  * With mirostat all between DRY and the temperature is off: it cuts by itself. Each is off at its neutral value. The
  * state is a seeded generator and what mirostat remembers: the same seed, parameters and logits give the same tokens,
- * however they were guessed before. No allocation; scratch is the engine's.
+ * however they were drafted before. No allocation; scratch is the engine's.
  *
  * Penalties: Keskar et al. 2019 (arXiv 1909.05858) for repeat; OpenAI's definitions for frequency and
  * presence. Typical: Meister et al. 2022 (arXiv 2202.00666). min-p: Nguyen et al. 2024 (arXiv 2407.01082). Mirostat:

@@ -47,21 +47,21 @@ void engine_limits(engine *en, compute_limits *out) {
     device_cpu_limits(&en->dev, en->weights.base, en->weights.used, out);
 }
 
-kv_terms engine_terms(const engine *en) {
-    return (kv_terms){
+kv_params engine_kv_params(const engine *en) {
+    return (kv_params){
         .type = en->config.kv_type, .share = en->config.cache_entries > 0, .publish_tokens = UINT32_MAX};
 }
 
-engine_session *engine_session_open(engine *en, const kv_terms *terms, err *e) {
-    kv_terms plain = engine_terms(en);
-    return kv_sequence_open(en->kv, terms ? terms : &plain, e);
+engine_session *engine_session_open(engine *en, const kv_params *params, err *e) {
+    kv_params plain = engine_kv_params(en);
+    return kv_sequence_open(en->kv, params ? params : &plain, e);
 }
 
 void engine_session_close(engine *en, engine_session *s) { kv_sequence_close(en->kv, s, NULL); }
 
 bool engine_session_reserve(engine *en, engine_session *s, uint32_t n_tokens, err *e) {
     uint32_t have = kv_sequence_tokens(s);
-    if (n_tokens > en->n_context && !kv_sequence_terms(s)->window)
+    if (n_tokens > en->n_context && !kv_sequence_params(s)->window)
         return err_set(e, ERR_TOO_LARGE, "%u %s not fit the context of %u", n_tokens,
                        counted(n_tokens, "token does", "tokens do"), en->n_context);
     return n_tokens <= have || kv_sequence_prepare(en->kv, s, n_tokens - have, e);
@@ -80,28 +80,28 @@ uint32_t engine_session_rewind(engine *en, engine_session *s, uint32_t n_tokens)
 }
 
 /* In a rotating window the kept tokens are seen from where a sequence that long would end. */
-static uint32_t kept_as(const kv_terms *t, uint32_t position) {
+static uint32_t kept_as(const kv_params *t, uint32_t position) {
     return t->window && t->keep && position >= t->window ? t->window - 1 : position;
 }
 
-static void put_token(engine *en, const engine_feed *feed, uint32_t i, model_token *out) {
-    const engine_session *s = feed->session;
+static void put_token(engine *en, const engine_batch_item *item, uint32_t i, model_token *out) {
+    const engine_session *s = item->session;
     uint32_t position = kv_sequence_tokens(s) + i;
-    bool last = i + 1 == feed->n_tokens;
-    *out = (model_token){.token = feed->tokens[i],
-                         .want_logits = feed->want == ENGINE_WANT_ALL || (feed->want == ENGINE_WANT_LAST && last),
-                         .want_state = feed->want == ENGINE_WANT_STATES,
-                         .kept_as = kept_as(kv_sequence_terms(s), position)};
+    bool last = i + 1 == item->n_tokens;
+    *out = (model_token){.token = item->tokens[i],
+                         .want_logits = item->want == ENGINE_WANT_ALL || (item->want == ENGINE_WANT_LAST && last),
+                         .want_state = item->want == ENGINE_WANT_STATES,
+                         .kept_as = kept_as(kv_sequence_params(s), position)};
     for (uint32_t g = 0; g < en->hparams.kv.n_groups; g++) out->kv[g] = kv_sequence_view(en->kv, s, g, position);
 }
 
-bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _Atomic bool *cancel, err *e) {
+bool engine_step(engine *en, const engine_batch_item *items, uint32_t n_items, const _Atomic bool *cancel, err *e) {
     uint64_t mallocs = plat_malloc_calls();
     uint32_t n = 0;
-    for (uint32_t f = 0; f < n_feeds; f++) {
-        const engine_feed *feed = &feeds[f];
-        CHECK(feed->n_tokens > 0 && n + feed->n_tokens <= en->config.n_batch);
-        for (uint32_t i = 0; i < feed->n_tokens; i++, n++) put_token(en, feed, i, &en->batch[n]);
+    for (uint32_t f = 0; f < n_items; f++) {
+        const engine_batch_item *item = &items[f];
+        CHECK(item->n_tokens > 0 && n + item->n_tokens <= en->config.n_batch);
+        for (uint32_t i = 0; i < item->n_tokens; i++, n++) put_token(en, item, i, &en->batch[n]);
     }
     if (!model_forward(&en->model, &en->step, en->batch, n, cancel, e)) return false;
     en->counters.steps++;
@@ -110,15 +110,15 @@ bool engine_step(engine *en, const engine_feed *feeds, uint32_t n_feeds, const _
     return true;
 }
 
-void engine_step_commit(engine *en, const engine_feed *feeds, uint32_t n_feeds) {
-    for (uint32_t f = 0; f < n_feeds; f++)
-        kv_sequence_commit(en->kv, feeds[f].session, feeds[f].tokens, feeds[f].n_tokens);
+void engine_step_commit(engine *en, const engine_batch_item *items, uint32_t n_items) {
+    for (uint32_t f = 0; f < n_items; f++)
+        kv_sequence_commit(en->kv, items[f].session, items[f].tokens, items[f].n_tokens);
 }
 
-bool engine_run(engine *en, const engine_feed *feed, err *e) {
-    if (!engine_session_reserve(en, feed->session, kv_sequence_tokens(feed->session) + feed->n_tokens, e)) return false;
-    if (!engine_step(en, feed, 1, NULL, e)) return false;
-    engine_step_commit(en, feed, 1);
+bool engine_run(engine *en, const engine_batch_item *item, err *e) {
+    if (!engine_session_reserve(en, item->session, kv_sequence_tokens(item->session) + item->n_tokens, e)) return false;
+    if (!engine_step(en, item, 1, NULL, e)) return false;
+    engine_step_commit(en, item, 1);
     return true;
 }
 
@@ -132,7 +132,7 @@ const float *engine_state(const engine *en, uint32_t token) {
     return en->step.states + (size_t)token * en->hparams.n_embd;
 }
 
-const float *engine_feed_result(const engine *en, const engine_feed *feed, uint32_t token, uint32_t row) {
-    if (feed->want == ENGINE_WANT_STATES) return engine_state(en, token);
-    return feed->want ? engine_logits(en, row) : NULL;
+const float *engine_item_result(const engine *en, const engine_batch_item *item, uint32_t token, uint32_t row) {
+    if (item->want == ENGINE_WANT_STATES) return engine_state(en, token);
+    return item->want ? engine_logits(en, row) : NULL;
 }

@@ -8,12 +8,12 @@ enum { LOOK_AT_ONCE = 64 };
 static const float FIRST_CHANCE = 0.4f, LEARN = 1.0f / 8, MODEL_CHANCE = 0.6f, FORGET = 0.01f;
 static const double FOLLOW_SHARE = 1.0 / 4, FOLLOW_LEVEL = 1.0 / 16, OUTLIER = 1.5;
 /* Of a step of one token, what the next ones are thought to take before they are measured; what makes up for drafting;
- * how what is not tried is forgotten, and how likely guesses must be for that. */
+ * how what is not tried is forgotten, and how likely drafts must be for that. */
 static const double FIRST_SHARE = 1.0 / 8, WORTH = 1.05, HOPE = 0.998, PROBE_LEAST_CHANCE = 0.3;
 static const float UNLIKELY = 0.02f;
 
-void engine_guess_begin(engine_guess *g, bool on) {
-    *g = (engine_guess){.on = on};
+void engine_drafter_begin(engine_drafter *g, bool on) {
+    *g = (engine_drafter){.on = on};
     for (int m = 1; m <= GUESS_MATCH_MOST; m++) g->right[m] = FIRST_CHANCE * (float)m / GUESS_MATCH_MOST;
 }
 
@@ -33,7 +33,7 @@ static bool holds_token(const int32_t *tokens, uint32_t n, int32_t wanted) {
     return found;
 }
 
-void engine_guess_look(engine_guess *g, const int32_t *tokens, uint32_t n) {
+void engine_drafter_look(engine_drafter *g, const int32_t *tokens, uint32_t n) {
     if (g->match) return;
     for (uint32_t end = n - 1; end > 0 && g->match < GUESS_MATCH_MOST;) { /* the longest, of these the latest */
         uint32_t begin = end > LOOK_AT_ONCE ? end - LOOK_AT_ONCE : 0;
@@ -46,24 +46,24 @@ void engine_guess_look(engine_guess *g, const int32_t *tokens, uint32_t n) {
     }
 }
 
-/* What has become unlikely is tried again in a while: nothing is learned of guesses that are not made. */
-void engine_guess_expect(engine_guess *g, uint32_t n) {
+/* What has become unlikely is tried again in a while: nothing is learned of drafts that are not made. */
+void engine_drafter_expect(engine_drafter *g, uint32_t n) {
     g->match = 1;
     g->from = n;
     for (int m = 1; m <= GUESS_MATCH_MOST; m++)
         if (g->right[m] < MODEL_CHANCE) g->right[m] += (MODEL_CHANCE - g->right[m]) * FORGET;
 }
 
-float engine_guess_next_chance(const engine_guess *g) {
+float engine_drafter_next_chance(const engine_drafter *g) {
     return g->match && g->n_wanted < g->n_most ? g->reach * g->right[capped(g->match + g->n_wanted)] : 0;
 }
 
-/* One after the other: a text that repeats itself at once is guessed from what is being written. */
-void engine_guess_write(const engine_guess *g, int32_t *tokens, uint32_t n_tokens, uint32_t n) {
+/* One after the other: a text that repeats itself at once is drafted from what is being written. */
+void engine_drafter_write(const engine_drafter *g, int32_t *tokens, uint32_t n_tokens, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) tokens[n_tokens + i] = tokens[g->from + i];
 }
 
-void engine_guess_learn(engine_guess *g, const int32_t *tokens, int32_t came) {
+void engine_drafter_learn(engine_drafter *g, const int32_t *tokens, int32_t came) {
     if (!g->match) return;
     bool right = tokens[g->from] == came;
     float *known = &g->right[capped(g->match)];
@@ -92,10 +92,10 @@ void engine_step_cost_note(engine_step_cost *p, uint32_t n_tokens, double ms) {
     p->level_ms *= 1 + (off - 1) * FOLLOW_LEVEL;
 }
 
-static engine_guess *likeliest(engine_guess *const *guesses, uint32_t n) {
-    engine_guess *best = guesses[0];
+static engine_drafter *likeliest(engine_drafter *const *drafts, uint32_t n) {
+    engine_drafter *best = drafts[0];
     for (uint32_t i = 1; i < n; i++)
-        if (engine_guess_next_chance(guesses[i]) > engine_guess_next_chance(best)) best = guesses[i];
+        if (engine_drafter_next_chance(drafts[i]) > engine_drafter_next_chance(best)) best = drafts[i];
     return best;
 }
 
@@ -104,17 +104,17 @@ static void probe(engine_step_cost *p, uint32_t n_tokens, uint32_t most) {
     for (uint32_t i = 1; i <= most; i++) p->share[n_tokens + i] *= HOPE;
 }
 
-void engine_speculate(engine_step_cost *p, engine_guess *const *guesses, uint32_t n, uint32_t most) {
-    engine_guess *order[SPECULATE_MOST];
+void engine_speculate(engine_step_cost *p, engine_drafter *const *drafts, uint32_t n, uint32_t most) {
+    engine_drafter *order[SPECULATE_MOST];
     double expected = n, first_chance = 0, best_rate = 0;
     uint32_t n_order = 0, best = 0;
-    for (uint32_t i = 0; i < n; i++) guesses[i]->n_wanted = 0, guesses[i]->reach = 1;
+    for (uint32_t i = 0; i < n; i++) drafts[i]->n_wanted = 0, drafts[i]->reach = 1;
     if (most > SPECULATE_MOST) most = SPECULATE_MOST;
     if (!p->level_ms || n + most > STEP_COST_TOKENS_MOST) return;
     best_rate = expected / engine_step_cost_share(p, n) * WORTH;
     while (n_order < most) {
-        engine_guess *g = order[n_order] = likeliest(guesses, n);
-        float chance = engine_guess_next_chance(g);
+        engine_drafter *g = order[n_order] = likeliest(drafts, n);
+        float chance = engine_drafter_next_chance(g);
         if (chance < UNLIKELY) break;
         if (!n_order++) first_chance = (double)chance;
         expected += (double)chance;

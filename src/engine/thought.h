@@ -2,7 +2,7 @@
  *
  * Owns where in a reply its thought begins and ends (by the words of its family, however they are cut into tokens), and
  * when its end is due: after so many tokens of it, at the end of a character, the request's closing tokens come next,
- * whatever the model would say. All of it follows from the tokens so far, so company, guesses and preemption change
+ * whatever the model would say. All of it follows from the tokens so far, so company, drafts and preemption change
  * nothing. Where a grammar forbids one of these tokens, the grammar holds, and the thought goes on. Callers:
  * engine/generation, token by token.
  */

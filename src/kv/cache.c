@@ -310,7 +310,7 @@ static size_t filled_bytes(const kv_cache *c) {
         uint32_t own = s->n_tokens - s->n_published * KV_PAGE_TOKENS; /* the published ones are nodes' */
         kv_sequence_counts counts;
         kv_sequence_read(c, s, &counts);
-        size_t own_bytes = kv_set_bytes(&c->config.shape, s->terms.type) / KV_PAGE_TOKENS * own;
+        size_t own_bytes = kv_set_bytes(&c->config.shape, s->params.type) / KV_PAGE_TOKENS * own;
         filled += own_bytes < counts.bytes ? own_bytes : counts.bytes;
     }
     return filled;

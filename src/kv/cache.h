@@ -53,15 +53,15 @@ void kv_cache_note_speed(kv_cache *c, double prefill_ms_per_token);
 
 /* ---- sequences ---- */
 
-typedef struct kv_terms {
+typedef struct kv_params {
     kv_type type;
     uint32_t window, keep; /* window 0: none. keep < window ≤ n_context */
     uint64_t tenant;       /* sequences of different tenants never share */
     bool share;            /* reuse and publish */
     uint32_t publish_tokens; /* publish no page beyond these; UINT32_MAX: all */
-} kv_terms;
+} kv_params;
 
-kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e); /* ERR_BUSY: all are open */
+kv_sequence *kv_sequence_open(kv_cache *c, const kv_params *params, err *e); /* ERR_BUSY: all are open */
 
 typedef struct kv_memory_of { /* how a sequence that ends is remembered */
     uint64_t ttl_ms; /* 0: the cache's */
@@ -85,11 +85,11 @@ void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
 /* Forgets all after the first n_tokens; returns how many are left: n_tokens, or 0 where a window has let go of
  * pages that would be seen again. */
 uint32_t kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens);
-/* to, newly opened on the same terms, becomes a branch of from: same tokens, shared pages. */
+/* to, newly opened on the same params, becomes a branch of from: same tokens, shared pages. */
 void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to);
 
 uint32_t kv_sequence_tokens(const kv_sequence *s);
-const kv_terms *kv_sequence_terms(const kv_sequence *s);
+const kv_params *kv_sequence_params(const kv_sequence *s);
 device_kv_view kv_sequence_view(const kv_cache *c, const kv_sequence *s, uint32_t group, uint32_t position);
 
 typedef struct kv_sequence_counts {
@@ -101,11 +101,11 @@ void kv_sequence_read(const kv_cache *c, const kv_sequence *s, kv_sequence_count
 
 /* ---- sums for admission, in bytes ---- */
 
-/* What a sequence on these terms holds at most once it has n_tokens (prepared n_batch at a time). */
-size_t kv_cache_bytes_for(const kv_cache *c, const kv_terms *terms, uint32_t n_tokens);
+/* What a sequence on these params holds at most once it has n_tokens (prepared n_batch at a time). */
+size_t kv_cache_bytes_for(const kv_cache *c, const kv_params *params, uint32_t n_tokens);
 /* Of a prompt not yet begun: how much the index knows, and how much of that someone is using right now (so that
  * using it too takes nothing). */
-uint32_t kv_cache_peek(const kv_cache *c, const kv_terms *terms, const int32_t *tokens, uint32_t n_most,
+uint32_t kv_cache_peek(const kv_cache *c, const kv_params *params, const int32_t *tokens, uint32_t n_most,
                        size_t *in_use_bytes);
 
 typedef struct kv_cache_counts {

@@ -5,16 +5,16 @@
 #include "kv/cache.h"
 #include "mem/arena.h"
 
-/* Pages of one layer group: those below keep_pages and [first, end) are held. */
+/* Pages of one layer group: those below sink_pages and [first, end) are held. */
 typedef struct kv_table {
     uint8_t **entries;
-    uint32_t keep_pages, ring_pages; /* ring_pages 0: straight */
+    uint32_t sink_pages, ring_pages; /* ring_pages 0: straight */
     uint32_t first, end;
 } kv_table;
 
 struct kv_sequence {
     bool open;
-    kv_terms terms;
+    kv_params params;
     uint32_t n_tokens;
     kv_table tables[KV_GROUPS_MAX];
     int32_t tail[KV_PAGE_TOKENS]; /* the tokens of the page being filled */
@@ -44,7 +44,7 @@ struct kv_cache {
 typedef struct kv_salt {
     uint64_t words[2];
 } kv_salt;
-static inline kv_salt kv_salt_of(const kv_terms *t) {
+static inline kv_salt kv_salt_of(const kv_params *t) {
     return (kv_salt){{t->tenant, (uint64_t)t->type | (uint64_t)t->window << 4 | (uint64_t)t->keep << 34}};
 }
 static inline kv_type kv_salt_type(const uint64_t words[2]) { return (kv_type)(words[1] & 15); }

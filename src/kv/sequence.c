@@ -10,52 +10,52 @@ uint32_t kv_table_capacity(const kv_cache_config *c) { return kv_pages_for(c->n_
 static uint32_t n_groups(const kv_cache *c) { return c->config.shape.n_groups; }
 
 /* Tokens that a layer of the group sees beside the kept ones; 0: all. */
-static uint32_t span_of(const kv_cache *c, const kv_terms *t, uint32_t group) {
+static uint32_t span_of(const kv_cache *c, const kv_params *t, uint32_t group) {
     uint32_t model = c->config.shape.window[group], own = t->window ? t->window - t->keep : 0;
     if (model >= c->config.n_context && !own) return 0;
     return !own || (model && model < own) ? model : own;
 }
 
 /* Layers that the model itself windows more narrowly do not see kept tokens once those are outside. */
-static uint32_t kept(const kv_cache *c, const kv_terms *t, uint32_t group) {
+static uint32_t kept(const kv_cache *c, const kv_params *t, uint32_t group) {
     uint32_t model = c->config.shape.window[group];
     return t->window && (!model || t->window <= model) ? t->keep : 0;
 }
 
-static uint32_t first_seen(const kv_cache *c, const kv_terms *t, uint32_t group, uint32_t position) {
+static uint32_t first_seen(const kv_cache *c, const kv_params *t, uint32_t group, uint32_t position) {
     uint32_t span = span_of(c, t, group);
     return span && position + 1 > span ? position + 1 - span : 0;
 }
 
-static void init_table(const kv_cache *c, const kv_terms *terms, uint32_t group, kv_table *t) {
-    uint32_t span = span_of(c, terms, group);
+static void init_table(const kv_cache *c, const kv_params *params, uint32_t group, kv_table *t) {
+    uint32_t span = span_of(c, params, group);
     *t = (kv_table){.entries = t->entries};
     if (!span) return;
-    t->keep_pages = kv_pages_for(kept(c, terms, group));
+    t->sink_pages = kv_pages_for(kept(c, params, group));
     t->ring_pages = kv_pages_for(span + c->config.n_batch) + 1;
-    CHECK(t->keep_pages + t->ring_pages <= kv_table_capacity(&c->config));
+    CHECK(t->sink_pages + t->ring_pages <= kv_table_capacity(&c->config));
 }
 
 static uint8_t **entry(const kv_table *t, uint32_t i) {
-    uint32_t at = compute_kv_entry(i, t->keep_pages, t->ring_pages);
+    uint32_t at = compute_kv_entry(i, t->sink_pages, t->ring_pages);
     return &t->entries[at];
 }
 
 static uint32_t held(const kv_table *t) {
-    uint32_t low = t->end < t->keep_pages ? t->end : t->keep_pages, first = t->first > low ? t->first : low;
+    uint32_t low = t->end < t->sink_pages ? t->end : t->sink_pages, first = t->first > low ? t->first : low;
     return low + (t->end - first);
 }
 
 static void put(const kv_cache *c, kv_sequence *s, uint32_t group, uint8_t *page) {
     kv_table *t = &s->tables[group];
-    CHECK(t->ring_pages ? held(t) < t->keep_pages + t->ring_pages : t->end < kv_table_capacity(&c->config));
+    CHECK(t->ring_pages ? held(t) < t->sink_pages + t->ring_pages : t->end < kv_table_capacity(&c->config));
     *entry(t, t->end++) = page;
 }
 
 static void drop_from(kv_cache *c, kv_table *t, uint32_t n_pages) {
     while (t->end > n_pages) {
         t->end--;
-        if (t->end < t->keep_pages || t->end >= t->first) kv_pool_unref(c->pool, *entry(t, t->end));
+        if (t->end < t->sink_pages || t->end >= t->first) kv_pool_unref(c->pool, *entry(t, t->end));
     }
     if (t->first > t->end) t->first = t->end;
 }
@@ -66,10 +66,10 @@ static void drop_pages_from(kv_cache *c, kv_sequence *s, uint32_t n_pages) {
 
 static void let_go_outside(kv_cache *c, kv_sequence *s, uint32_t group, uint32_t position) {
     kv_table *t = &s->tables[group];
-    uint32_t until = first_seen(c, &s->terms, group, position) / KV_PAGE_TOKENS;
+    uint32_t until = first_seen(c, &s->params, group, position) / KV_PAGE_TOKENS;
     if (until > t->end) until = t->end;
     for (; t->first < until; t->first++)
-        if (t->first >= t->keep_pages) kv_pool_unref(c->pool, *entry(t, t->first));
+        if (t->first >= t->sink_pages) kv_pool_unref(c->pool, *entry(t, t->first));
 }
 
 /* ---- open and close ---- */
@@ -93,7 +93,7 @@ static void detach(kv_cache *c, kv_sequence *s) {
 static bool left_pages_behind(const kv_cache *c, const kv_sequence *s) {
     for (uint32_t g = 0; g < n_groups(c); g++) {
         const kv_table *t = &s->tables[g];
-        if (t->ring_pages && t->first > t->keep_pages && s->n_published > t->keep_pages) return true;
+        if (t->ring_pages && t->first > t->sink_pages && s->n_published > t->sink_pages) return true;
     }
     return false;
 }
@@ -108,27 +108,27 @@ bool kv_sequence_detach_one(kv_cache *c) {
     return false;
 }
 
-static kv_node root_of(kv_cache *c, const kv_terms *t) {
+static kv_node root_of(kv_cache *c, const kv_params *t) {
     kv_salt salt = kv_salt_of(t);
     kv_node root = kv_index_root(&c->index, salt.words, t->type);
     while (root == KV_NODE_NONE && kv_cache_forget_one(c)) root = kv_index_root(&c->index, salt.words, t->type);
     return root;
 }
 
-kv_sequence *kv_sequence_open(kv_cache *c, const kv_terms *terms, err *e) {
-    CHECK(terms->type < KV_TYPES && terms->window <= c->config.n_context);
-    CHECK(terms->window ? terms->keep < terms->window : !terms->keep);
+kv_sequence *kv_sequence_open(kv_cache *c, const kv_params *params, err *e) {
+    CHECK(params->type < KV_TYPES && params->window <= c->config.n_context);
+    CHECK(params->window ? params->keep < params->window : !params->keep);
     for (uint32_t i = 0; i < c->config.n_sequences; i++) {
         kv_sequence *s = &c->sequences[i];
         if (s->open) continue;
         s->open = true;
-        s->terms = *terms;
+        s->params = *params;
         s->n_tokens = s->n_published = s->hit_tokens = 0;
         s->shared_bytes = 0;
         s->asked = false;
         s->cursor = KV_NODE_NONE;
-        for (uint32_t g = 0; g < n_groups(c); g++) init_table(c, terms, g, &s->tables[g]);
-        if (terms->share && c->config.max_entries) stand_at(c, s, root_of(c, terms));
+        for (uint32_t g = 0; g < n_groups(c); g++) init_table(c, params, g, &s->tables[g]);
+        if (params->share && c->config.max_entries) stand_at(c, s, root_of(c, params));
         c->counts.sequences++;
         return s;
     }
@@ -158,7 +158,7 @@ static void give_pages(kv_cache *c, kv_node node, uint8_t *const *pages) {
  * nothing, and computing them again is cheap. A pin holds all of them. */
 static kv_node publish_tail(kv_cache *c, kv_sequence *s, bool pin) {
     uint32_t n = s->n_tokens - s->n_published * KV_PAGE_TOKENS, common;
-    if (n == 0 || n >= KV_PAGE_TOKENS || s->n_tokens > s->terms.publish_tokens) return s->cursor;
+    if (n == 0 || n >= KV_PAGE_TOKENS || s->n_tokens > s->params.publish_tokens) return s->cursor;
     kv_node same = kv_index_child(&c->index, s->cursor, s->tail, n, &common);
     uint8_t *pages[KV_GROUPS_MAX];
     bool new_there = pages_at(c, s, s->n_published, pages), worth = pin || n >= KV_PAGE_TOKENS / 2;
@@ -242,7 +242,7 @@ static bool own_last_page(kv_cache *c, kv_sequence *s, uint32_t group, err *e) {
     kv_table *t = &s->tables[group];
     uint8_t **at = entry(t, s->n_tokens / KV_PAGE_TOKENS);
     if (kv_pool_refs(c->pool, *at) == 1) return true;
-    uint8_t *copy = kv_cache_take(c, group, s->terms.type, e);
+    uint8_t *copy = kv_cache_take(c, group, s->params.type, e);
     if (!copy) return kv_pool_refs(c->pool, *at) == 2 && kv_cache_drop_page(c, group, *at);
     memcpy(copy, *at, kv_pool_page_bytes(c->pool, copy));
     kv_pool_unref(c->pool, *at);
@@ -263,7 +263,7 @@ bool kv_sequence_prepare(kv_cache *c, kv_sequence *s, uint32_t n, err *e) {
     for (uint32_t g = 0; ok && g < n_groups(c); g++) {
         ok = own_last_page(c, s, g, e);
         while (ok && s->tables[g].end < wanted) {
-            uint8_t *page = kv_cache_take(c, g, s->terms.type, e);
+            uint8_t *page = kv_cache_take(c, g, s->params.type, e);
             if ((ok = page != NULL)) put(c, s, g, page);
         }
     }
@@ -304,7 +304,7 @@ void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
         s->tail[slot] = tokens[i];
         s->n_tokens++;
         if (slot + 1 == KV_PAGE_TOKENS && s->cursor != KV_NODE_NONE && page == s->n_published &&
-            s->n_tokens <= s->terms.publish_tokens)
+            s->n_tokens <= s->params.publish_tokens)
             publish_page(c, s);
     }
 }
@@ -313,8 +313,8 @@ void kv_sequence_commit(kv_cache *c, kv_sequence *s, const int32_t *tokens, uint
 static bool misses_pages(const kv_cache *c, const kv_sequence *s, uint32_t n_tokens) {
     for (uint32_t g = 0; g < n_groups(c); g++) {
         const kv_table *t = &s->tables[g];
-        uint32_t page = first_seen(c, &s->terms, g, n_tokens) / KV_PAGE_TOKENS;
-        if (page < t->keep_pages) page = t->keep_pages;
+        uint32_t page = first_seen(c, &s->params, g, n_tokens) / KV_PAGE_TOKENS;
+        if (page < t->sink_pages) page = t->sink_pages;
         if (page < t->first && page < kv_pages_for(n_tokens)) return true;
     }
     return false;
@@ -338,7 +338,7 @@ uint32_t kv_sequence_rewind(kv_cache *c, kv_sequence *s, uint32_t n_tokens) {
 }
 
 void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to) {
-    const kv_salt a = kv_salt_of(&from->terms), b = kv_salt_of(&to->terms);
+    const kv_salt a = kv_salt_of(&from->params), b = kv_salt_of(&to->params);
     CHECK(to->open && to->n_tokens == 0 && !memcmp(&a, &b, sizeof a));
     for (uint32_t g = 0; g < n_groups(c); g++) {
         const kv_table *from_table = &from->tables[g];
@@ -347,7 +347,7 @@ void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to) {
         t->first = from_table->first;
         t->end = kv_pages_for(from->n_tokens); /* what is prepared beyond is from's to write in */
         for (uint32_t i = 0; i < t->end; i++) {
-            if (i >= t->keep_pages && i < t->first) continue;
+            if (i >= t->sink_pages && i < t->first) continue;
             *entry(t, i) = *entry(from_table, i);
             kv_pool_ref(c->pool, *entry(t, i));
             to->shared_bytes += kv_pool_page_bytes(c->pool, *entry(t, i));
@@ -362,17 +362,17 @@ void kv_sequence_fork(kv_cache *c, const kv_sequence *from, kv_sequence *to) {
 /* ---- readings ---- */
 
 uint32_t kv_sequence_tokens(const kv_sequence *s) { return s->n_tokens; }
-const kv_terms *kv_sequence_terms(const kv_sequence *s) { return &s->terms; }
+const kv_params *kv_sequence_params(const kv_sequence *s) { return &s->params; }
 
 device_kv_view kv_sequence_view(const kv_cache *c, const kv_sequence *s, uint32_t group, uint32_t position) {
     const kv_table *t = &s->tables[group];
     return (device_kv_view){.pages = t->entries,
-                            .keep_pages = t->keep_pages,
+                            .sink_pages = t->sink_pages,
                             .ring_pages = t->ring_pages,
                             .position = position,
-                            .first = first_seen(c, &s->terms, group, position),
-                            .keep = kept(c, &s->terms, group),
-                            .type = s->terms.type};
+                            .first = first_seen(c, &s->params, group, position),
+                            .keep = kept(c, &s->params, group),
+                            .type = s->params.type};
 }
 
 void kv_sequence_read(const kv_cache *c, const kv_sequence *s, kv_sequence_counts *out) {
@@ -380,21 +380,21 @@ void kv_sequence_read(const kv_cache *c, const kv_sequence *s, kv_sequence_count
     for (uint32_t g = 0; g < n_groups(c); g++) {
         uint32_t n = held(&s->tables[g]);
         out->pages += n;
-        out->bytes += n * kv_page_bytes(&c->config.shape, g, s->terms.type);
+        out->bytes += n * kv_page_bytes(&c->config.shape, g, s->params.type);
     }
 }
 
 /* Of a rotating table only the kept pages stay: the others will be replaced, whoever shares them now. */
-static bool stays(const kv_cache *c, const kv_terms *terms, uint32_t group, uint32_t i) {
+static bool stays(const kv_cache *c, const kv_params *params, uint32_t group, uint32_t i) {
     kv_table t = {0};
-    init_table(c, terms, group, &t);
-    return !t.ring_pages || i < t.keep_pages;
+    init_table(c, params, group, &t);
+    return !t.ring_pages || i < t.sink_pages;
 }
 
-uint32_t kv_cache_peek(const kv_cache *c, const kv_terms *terms, const int32_t *tokens, uint32_t n_most,
+uint32_t kv_cache_peek(const kv_cache *c, const kv_params *params, const int32_t *tokens, uint32_t n_most,
                        size_t *in_use_bytes) {
-    kv_salt salt = kv_salt_of(terms);
-    kv_node n = terms->share ? kv_index_find_root(&c->index, salt.words) : KV_NODE_NONE;
+    kv_salt salt = kv_salt_of(params);
+    kv_node n = params->share ? kv_index_find_root(&c->index, salt.words) : KV_NODE_NONE;
     uint32_t known = 0, common = KV_PAGE_TOKENS;
     *in_use_bytes = 0;
     while (n != KV_NODE_NONE && common == KV_PAGE_TOKENS && known < n_most) {
@@ -404,20 +404,20 @@ uint32_t kv_cache_peek(const kv_cache *c, const kv_terms *terms, const int32_t *
         if (common < KV_PAGE_TOKENS) break;
         const kv_index_node *node = kv_index_at(&c->index, n);
         for (uint32_t g = 0; node->resident && g < n_groups(c); g++)
-            if (stays(c, terms, g, node->depth - 1) && kv_pool_refs(c->pool, node->pages[g]) > 1)
+            if (stays(c, params, g, node->depth - 1) && kv_pool_refs(c->pool, node->pages[g]) > 1)
                 *in_use_bytes += kv_pool_page_bytes(c->pool, node->pages[g]);
     }
     return known;
 }
 
-size_t kv_cache_bytes_for(const kv_cache *c, const kv_terms *terms, uint32_t n_tokens) {
+size_t kv_cache_bytes_for(const kv_cache *c, const kv_params *params, uint32_t n_tokens) {
     size_t bytes = 0;
     for (uint32_t g = 0; g < n_groups(c); g++) {
         kv_table t = {0};
-        init_table(c, terms, g, &t);
-        uint32_t pages = kv_pages_for(n_tokens), most = t.keep_pages + t.ring_pages;
+        init_table(c, params, g, &t);
+        uint32_t pages = kv_pages_for(n_tokens), most = t.sink_pages + t.ring_pages;
         if (t.ring_pages && pages > most) pages = most;
-        bytes += pages * kv_page_bytes(&c->config.shape, g, terms->type);
+        bytes += pages * kv_page_bytes(&c->config.shape, g, params->type);
     }
     return bytes;
 }
@@ -427,7 +427,7 @@ void kv_sequence_check(const kv_cache *c, const kv_sequence *s) {
         const kv_table *t = &s->tables[g];
         CHECK(t->first <= t->end && t->end >= kv_pages_for(s->n_tokens));
         for (uint32_t i = 0; i < t->end; i++)
-            if (i < t->keep_pages || i >= t->first) kv_pool_see(c->pool, *entry(t, i));
+            if (i < t->sink_pages || i >= t->first) kv_pool_see(c->pool, *entry(t, i));
     }
     CHECK(s->n_published * KV_PAGE_TOKENS <= s->n_tokens);
     if (s->cursor == KV_NODE_NONE) return;

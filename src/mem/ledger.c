@@ -27,10 +27,10 @@ void mem_ledger_init(mem_ledger *l, uint64_t line_bytes) {
     for (int a = 0; a < MEM_ACCOUNT_COUNT; a++) l->rows[a].limit_bytes = UINT64_MAX;
 }
 
-void mem_ledger_set_line(mem_ledger *l, uint64_t line_bytes, const mem_line_terms *terms) {
+void mem_ledger_set_line(mem_ledger *l, uint64_t line_bytes, const mem_line_origin *origin) {
     lock(l);
     l->line_bytes = line_bytes;
-    l->line = terms ? *terms : (mem_line_terms){.asked_bytes = line_bytes};
+    l->line = origin ? *origin : (mem_line_origin){.asked_bytes = line_bytes};
     unlock(l);
 }
 
@@ -40,11 +40,11 @@ static void put_line(json_writer *w, const char *key, uint64_t bytes) {
     else json_uint(w, bytes);
 }
 
-void mem_line_json(uint64_t line_bytes, const mem_line_terms *terms, json_writer *w) {
+void mem_line_json(uint64_t line_bytes, const mem_line_origin *origin, json_writer *w) {
     put_line(w, "line_bytes", line_bytes);
-    if (!terms->bound) return;
-    put_line(w, "line_asked_bytes", terms->asked_bytes);
-    json_put_string(w, "line_bound", str_of(terms->bound));
+    if (!origin->bound) return;
+    put_line(w, "line_asked_bytes", origin->asked_bytes);
+    json_put_string(w, "line_bound", str_of(origin->bound));
 }
 
 void mem_ledger_set_room(mem_ledger *l, mem_room_fn *room) {

@@ -41,14 +41,14 @@ typedef struct mem_watched {
 } mem_watched;
 
 /* What the line comes from (mem/line). */
-typedef struct mem_line_terms {
+typedef struct mem_line_origin {
     uint64_t asked_bytes;  /* by the operator; or the default */
     uint64_t beside_bytes; /* of the least limit of a group: what others and the kernel held there at the start */
     const char *bound;     /* which of "asked", "cgroup" and "machine" it is; NULL: nobody has set a line */
-} mem_line_terms;
+} mem_line_origin;
 
 /* line_bytes; and where somebody has set it, line_asked_bytes and line_bound. */
-void mem_line_json(uint64_t line_bytes, const mem_line_terms *terms, json_writer *w);
+void mem_line_json(uint64_t line_bytes, const mem_line_origin *origin, json_writer *w);
 
 /* What the kernel would still give, read anew; enough_bytes: more need not be looked for. */
 typedef uint64_t mem_room_fn(uint64_t enough_bytes);
@@ -57,7 +57,7 @@ typedef struct mem_ledger {
     pthread_mutex_t lock;
     mem_watched watched;
     uint64_t line_bytes; /* UINT64_MAX: no line */
-    mem_line_terms line;
+    mem_line_origin line;
     mem_room_fn *room;        /* NULL: the line alone counts */
     uint64_t room_left_bytes; /* of the last reading, less what was reserved since */
     uint64_t room_read_ns;
@@ -69,14 +69,14 @@ typedef struct mem_ledger {
 
 typedef struct mem_ledger_view { /* one consistent reading */
     uint64_t line_bytes, now_bytes, peak_bytes;
-    mem_line_terms line;
+    mem_line_origin line;
     mem_ledger_row rows[MEM_ACCOUNT_COUNT];
     mem_watched watched;
 } mem_ledger_view;
 
 void mem_ledger_init(mem_ledger *l, uint64_t line_bytes);
-/* terms NULL: a line without a story. A line below what is reserved refuses until enough has been given back. */
-void mem_ledger_set_line(mem_ledger *l, uint64_t line_bytes, const mem_line_terms *terms);
+/* origin NULL: a line without a story. A line below what is reserved refuses until enough has been given back. */
+void mem_ledger_set_line(mem_ledger *l, uint64_t line_bytes, const mem_line_origin *origin);
 /* From here on no reservation passes what room says is left; it is called with the ledger's lock held. */
 void mem_ledger_set_room(mem_ledger *l, mem_room_fn *room);
 void mem_ledger_set_limit(mem_ledger *l, mem_account a, uint64_t limit_bytes);

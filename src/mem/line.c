@@ -63,7 +63,7 @@ static uint64_t limit_now(void) {
 
 /* ---- the line ---- */
 
-static uint64_t bounded(mem_line_terms *t, uint64_t by_groups, uint64_t by_machine) {
+static uint64_t bounded(mem_line_origin *t, uint64_t by_groups, uint64_t by_machine) {
     t->bound = by_groups < t->asked_bytes && by_groups <= by_machine ? "cgroup"
                : by_machine < t->asked_bytes                         ? "machine"
                                                                      : "asked";
@@ -71,14 +71,14 @@ static uint64_t bounded(mem_line_terms *t, uint64_t by_groups, uint64_t by_machi
 }
 
 uint64_t mem_line_clamp(uint64_t asked_bytes, uint64_t own_bytes, uint64_t in_groups, uint64_t in_machine,
-                        uint64_t limit_bytes, mem_line_terms *terms) {
+                        uint64_t limit_bytes, mem_line_origin *origin) {
     uint64_t by_groups = plus(own_bytes, in_groups);
-    *terms = (mem_line_terms){.asked_bytes = asked_bytes,
+    *origin = (mem_line_origin){.asked_bytes = asked_bytes,
                               .beside_bytes = limit_bytes == UINT64_MAX ? 0 : less(limit_bytes, by_groups)};
-    return bounded(terms, by_groups, plus(own_bytes, in_machine));
+    return bounded(origin, by_groups, plus(own_bytes, in_machine));
 }
 
-static void say_cut(uint64_t line, const mem_line_terms *t) {
+static void say_cut(uint64_t line, const mem_line_origin *t) {
     char asked[BYTES_TEXT_BYTES], given[BYTES_TEXT_BYTES];
     bytes_text(t->asked_bytes, asked);
     bytes_text(line, given);
@@ -90,7 +90,7 @@ static void say_cut(uint64_t line, const mem_line_terms *t) {
 
 void mem_line_start(mem_ledger *l, uint64_t asked_bytes, bool machine) {
     plat_process_memory own = {0};
-    mem_line_terms terms;
+    mem_line_origin origin;
     if (!asked_bytes) asked_bytes = mem_line_default();
     open_files();
     (void)plat_process_memory_read(&own);
@@ -100,9 +100,9 @@ void mem_line_start(mem_ledger *l, uint64_t asked_bytes, bool machine) {
     in_groups = plat_room_in_groups(&files, UINT64_MAX);
     if (machine) in_machine = plat_room_in_machine(&files);
     pthread_mutex_unlock(&files_lock);
-    uint64_t line = mem_line_clamp(asked_bytes, own_bytes, in_groups, in_machine, limit_now(), &terms);
-    say_cut(line, &terms);
-    mem_ledger_set_line(l, line, &terms);
+    uint64_t line = mem_line_clamp(asked_bytes, own_bytes, in_groups, in_machine, limit_now(), &origin);
+    say_cut(line, &origin);
+    mem_ledger_set_line(l, line, &origin);
     if (machine) mem_ledger_set_room(l, room_now);
 }
 
@@ -111,14 +111,14 @@ bool mem_line_follow(mem_ledger *l) {
     mem_ledger_read(l, &v);
     if (!v.line.bound || v.line.asked_bytes == UINT64_MAX) return false;
     open_files();
-    mem_line_terms terms = v.line;
+    mem_line_origin origin = v.line;
     uint64_t limit = limit_now();
     /* What the machine has available changes all the time: each reservation asks for it. */
-    uint64_t line = bounded(&terms, limit == UINT64_MAX ? limit : less(limit, terms.beside_bytes), UINT64_MAX);
+    uint64_t line = bounded(&origin, limit == UINT64_MAX ? limit : less(limit, origin.beside_bytes), UINT64_MAX);
     if (line == v.line_bytes) return false;
     char before[BYTES_TEXT_BYTES], now[BYTES_TEXT_BYTES];
     log_warn("memory", "the line is %s now, was %s: %s", bytes_text(line, now), bytes_text(v.line_bytes, before),
-             terms.bound[0] == 'c' ? "a control group's limit has changed" : "as asked");
-    mem_ledger_set_line(l, line, &terms);
+             origin.bound[0] == 'c' ? "a control group's limit has changed" : "as asked");
+    mem_ledger_set_line(l, line, &origin);
     return true;
 }

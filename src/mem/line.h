@@ -23,8 +23,8 @@ uint64_t mem_line_default(void);
 uint64_t mem_line_for(const plat_system_memory *system, const plat_cgroup_memory *cgroup); /* pure */
 
 /* Pure: the line of a moment, and which bound it is. own_bytes: of this process, that the kernel counts in the rooms;
- * rooms and limit UINT64_MAX: there is none. Fills terms. */
+ * rooms and limit UINT64_MAX: there is none. Fills origin. */
 uint64_t mem_line_clamp(uint64_t asked_bytes, uint64_t own_bytes, uint64_t in_groups, uint64_t in_machine,
-                        uint64_t limit_bytes, mem_line_terms *terms);
+                        uint64_t limit_bytes, mem_line_origin *origin);
 
 #endif

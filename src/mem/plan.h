@@ -10,7 +10,7 @@
 
 typedef struct mem_plan {
     uint64_t line_bytes;
-    mem_line_terms line; /* where it comes from */
+    mem_line_origin line; /* where it comes from */
     uint64_t bytes[MEM_ACCOUNT_COUNT]; /* what each account will hold once ready; kv: the whole pool */
     uint64_t total_bytes;
 } mem_plan;

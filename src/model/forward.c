@@ -11,7 +11,7 @@ static void attention_layout(model_workspace *w, const model_hparams *h, const d
     uint32_t q = ops->row_stride(h->n_heads * h->head_dim), k = ops->row_stride(h->n_kv_heads * h->head_dim);
     uint32_t v = ops->row_stride(h->n_kv_heads * h->head_dim_v);
     w->q = mem_arena_take(a, n * q * sizeof(float), 64);
-    w->q_keep = mem_arena_take(a, n * q * sizeof(float), 64);
+    w->q_sinks = mem_arena_take(a, n * q * sizeof(float), 64);
     w->k = mem_arena_take(a, n * k * sizeof(float), 64);
     w->v = mem_arena_take(a, n * v * sizeof(float), 64);
     w->attn = mem_arena_take(a, n * h->n_heads * h->head_dim_v * sizeof(float), 64);
@@ -49,7 +49,7 @@ void model_workspace_layout(model_workspace *w, const model_hparams *h, const de
     w->proj = mem_arena_take(a, n * ops->row_stride(h->n_embd) * sizeof(float), 64);
     halves_layout(w, h, ops, a);
     w->cos_sin = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
-    w->cos_sin_keep = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
+    w->cos_sin_sinks = mem_arena_take(a, n * h->rot_dim * sizeof(float), 64);
     w->last = mem_arena_take(a, (size_t)max_logits * h->n_embd * sizeof(float), 64);
     w->ids = mem_arena_take(a, n * sizeof *w->ids, 64);
     for (uint32_t g = 0; g < h->kv.n_groups; g++) w->views[g] = mem_arena_take(a, n * sizeof **w->views, 64);
@@ -122,9 +122,9 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
     norm_heads(s, w->k, l->k_norm, h->n_kv_heads, k_stride);
     device_rope rope = {h->head_dim, h->rot_dim, h->arch->rope_interleaved, w->cos_sin};
     if (s->keeps) {
-        device_rope rope_keep = {h->head_dim, h->rot_dim, h->arch->rope_interleaved, w->cos_sin_keep};
-        memcpy(w->q_keep, w->q, s->n * q_stride * sizeof *w->q);
-        ops->rope(m->dev, &rope_keep, w->q_keep, q_stride, h->n_heads, s->n);
+        device_rope rope_sinks = {h->head_dim, h->rot_dim, h->arch->rope_interleaved, w->cos_sin_sinks};
+        memcpy(w->q_sinks, w->q, s->n * q_stride * sizeof *w->q);
+        ops->rope(m->dev, &rope_sinks, w->q_sinks, q_stride, h->n_heads, s->n);
     }
     ops->rope(m->dev, &rope, w->q, q_stride, h->n_heads, s->n);
     ops->rope(m->dev, &rope, w->k, k_stride, h->n_kv_heads, s->n);
@@ -132,7 +132,7 @@ static bool attention_block(const step *s, const model_layer *l, uint32_t index)
     device_attention a = {h->n_heads, h->n_kv_heads, h->head_dim, h->head_dim_v, h->attention_scale, h->softcap, {{0}}};
     for (int t = 0; t < KV_TYPES; t++) a.layer[t] = kv_layer_view(&h->kv, (kv_type)t, index);
     ops->kv_store(m->dev, &a, views, s->n, w->k, k_stride, w->v, v_stride);
-    ops->attend(m->dev, &a, views, s->n, w->q, s->keeps ? w->q_keep : NULL, q_stride, w->attn,
+    ops->attend(m->dev, &a, views, s->n, w->q, s->keeps ? w->q_sinks : NULL, q_stride, w->attn,
                 (size_t)h->n_heads * h->head_dim_v);
     if (cancelled(s)) return false;
 
@@ -179,7 +179,7 @@ static bool shared_block(const step *s, const model_layer *l) {
     model_workspace *w = s->w;
     model_routes_shared(l->shared_share, w->norm, s->n, m->h.n_embd, w->routes.shared_share);
     if (!network(s, &l->gate, &l->up, &l->down, w->norm, &(device_run){0, 0, s->n}, 1)) return false;
-    m->dev->ops->add_shares(m->dev, w->x, NULL, w->routes.shared_share, w->proj,
+    m->dev->ops->add_weighted(m->dev, w->x, NULL, w->routes.shared_share, w->proj,
                             m->dev->ops->row_stride(m->h.n_embd), s->n, m->h.n_embd);
     return true;
 }
@@ -202,7 +202,7 @@ static bool experts_block(const step *s, const model_layer *l) {
         ops->gather(m->dev, w->norm, r->slot_token + slot, n, h->n_embd, r->gathered);
         if (!network(s, &l->gate_exps, &l->up_exps, &l->down_exps, r->gathered, r->runs + run, next - run))
             return false;
-        ops->add_shares(m->dev, w->x, r->slot_token + slot, r->slot_share + slot, w->proj,
+        ops->add_weighted(m->dev, w->x, r->slot_token + slot, r->slot_weight + slot, w->proj,
                         ops->row_stride(h->n_embd), n, h->n_embd);
     }
     return !h->n_ff_shexp || shared_block(s, l);
@@ -255,7 +255,7 @@ bool model_forward(const model *m, model_workspace *w, const model_token *tokens
         s.keeps |= tokens[i].kept_as != tokens[i].kv[0].position;
     }
     fill_cos_sin(m, tokens, n, false, w->cos_sin);
-    if (s.keeps) fill_cos_sin(m, tokens, n, true, w->cos_sin_keep);
+    if (s.keeps) fill_cos_sin(m, tokens, n, true, w->cos_sin_sinks);
     m->dev->ops->embed(m->dev, &m->embed, w->ids, n, m->h.embed_scale, w->x);
     for (uint32_t i = 0; i < m->h.n_layers; i++)
         if (!attention_block(&s, &m->layers[i], i) || !ffn_block(&s, &m->layers[i]))

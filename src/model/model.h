@@ -111,9 +111,9 @@ typedef struct model_token {
 typedef struct model_routes {
     float *logits;          /* [tokens][logits_stride] */
     uint32_t *chosen;       /* [tokens][n_experts_used], best first */
-    float *chosen_shares;
+    float *chosen_weights;
     uint32_t *slot_token;   /* [tokens · n_experts_used] */
-    float *slot_share;
+    float *slot_weight;
     uint32_t *next_slot;    /* [n_experts] */
     device_run *runs;       /* the experts that have tokens, ascending */
     uint32_t n_runs;
@@ -124,7 +124,7 @@ typedef struct model_routes {
 /* Buffers of a step: activations for up to max_tokens, logits for up to max_logits of them. */
 typedef struct model_workspace {
     uint32_t max_tokens, max_logits;
-    float *x, *norm, *q, *q_keep, *k, *v, *attn, *proj, *gate, *up, *act, *cos_sin, *cos_sin_keep, *last;
+    float *x, *norm, *q, *q_sinks, *k, *v, *attn, *proj, *gate, *up, *act, *cos_sin, *cos_sin_sinks, *last;
     int32_t *ids;
     device_kv_view *views[KV_GROUPS_MAX];
     model_routes routes;

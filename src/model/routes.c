@@ -9,9 +9,9 @@ void model_routes_layout(model_routes *r, const model_hparams *h, const device_o
     size_t n = max_tokens, slots = n * h->n_experts_used;
     r->logits = mem_arena_take(a, n * ops->row_stride(h->n_experts) * sizeof *r->logits, 64);
     r->chosen = mem_arena_take(a, slots * sizeof *r->chosen, 64);
-    r->chosen_shares = mem_arena_take(a, slots * sizeof *r->chosen_shares, 64);
+    r->chosen_weights = mem_arena_take(a, slots * sizeof *r->chosen_weights, 64);
     r->slot_token = mem_arena_take(a, slots * sizeof *r->slot_token, 64);
-    r->slot_share = mem_arena_take(a, slots * sizeof *r->slot_share, 64);
+    r->slot_weight = mem_arena_take(a, slots * sizeof *r->slot_weight, 64);
     r->next_slot = mem_arena_take(a, h->n_experts * sizeof *r->next_slot, 64);
     r->runs = mem_arena_take(a, h->n_experts * sizeof *r->runs, 64);
     r->shared_share = mem_arena_take(a, n * sizeof *r->shared_share, 64);
@@ -53,7 +53,7 @@ static void sort_slots(model_routes *r, uint32_t n_experts, uint32_t k, uint32_t
     for (uint32_t i = 0; i < n * k; i++) {
         uint32_t slot = r->next_slot[r->chosen[i]]++;
         r->slot_token[slot] = i / k;
-        r->slot_share[slot] = r->chosen_shares[i];
+        r->slot_weight[slot] = r->chosen_weights[i];
     }
 }
 
@@ -62,7 +62,7 @@ void model_routes_fill(model_routes *r, const model_hparams *h, uint32_t logits_
     for (size_t i = 0; i < n; i++) {
         const float *logits = r->logits + i * logits_stride;
         choose(logits, h->n_experts, k, r->chosen + i * k);
-        weigh(h, logits, r->chosen + i * k, r->chosen_shares + i * k);
+        weigh(h, logits, r->chosen + i * k, r->chosen_weights + i * k);
     }
     sort_slots(r, h->n_experts, k, n);
 }

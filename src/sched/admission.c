@@ -33,7 +33,7 @@ static uint32_t known_tokens(const sched_job *j) { return j->gen.n_prompt + j->n
 
 static uint64_t bytes_with(const sched *s, const sched_job *j, uint32_t more_tokens) {
     uint32_t most = j->gen.n_prompt + j->gen.max_tokens, n = known_tokens(j) + more_tokens;
-    return kv_cache_bytes_for(engine_kv(s->en), &j->terms, n < most ? n : most);
+    return kv_cache_bytes_for(engine_kv(s->en), &j->params, n < most ? n : most);
 }
 
 /* What running jobs were promised and do not hold yet. */
@@ -58,12 +58,12 @@ uint64_t sched_room_bytes(const sched *s) {
 /* For the tokens it has and those next; pages that others are using anyway cost nothing. */
 static uint64_t need_bytes(const sched *s, const sched_job *j, uint32_t more_tokens) {
     size_t in_use;
-    kv_cache_peek(engine_kv(s->en), &j->terms, j->gen.tokens, known_tokens(j) - 1, &in_use);
+    kv_cache_peek(engine_kv(s->en), &j->params, j->gen.tokens, known_tokens(j) - 1, &in_use);
     uint64_t wanted = bytes_with(s, j, more_tokens);
     return wanted > in_use ? wanted - in_use : 0;
 }
 
-bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
+bool sched_price(const sched *s, const kv_params *t, uint32_t n_tokens, err *e) {
     uint64_t pool = kv_pool_full_bytes(kv_cache_pool(engine_kv(s->en)));
     uint64_t worst = kv_cache_bytes_for(engine_kv(s->en), t, n_tokens);
     if (worst <= pool) return true;
@@ -79,7 +79,7 @@ bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e) {
 /* ---- when memory is short ---- */
 
 uint64_t sched_worst_bytes(const sched *s, const sched_job *j) {
-    return kv_cache_bytes_for(engine_kv(s->en), &j->terms, j->gen.n_prompt + j->gen.max_tokens);
+    return kv_cache_bytes_for(engine_kv(s->en), &j->params, j->gen.n_prompt + j->gen.max_tokens);
 }
 
 bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e) {
@@ -149,7 +149,7 @@ void sched_match_prefix(sched *s, sched_job *j) {
 
 static bool open_session(sched *s, sched_job *j) {
     err e = {0};
-    j->gen.session = engine_session_open(s->en, &j->terms, &e);
+    j->gen.session = engine_session_open(s->en, &j->params, &e);
     if (!j->gen.session) return false; /* all are in use: one will be free when a job ends */
     j->gen.n_fed = 0;
     j->state = JOB_PREFILL;
@@ -220,11 +220,11 @@ static void note_size(sched *s, sched_job *j) {
 }
 
 static void take_out_of_step(sched *s, const sched_job *j) {
-    for (uint32_t i = 0; i < s->n_feeds; i++) {
-        if (s->feed_jobs[i] != j) continue;
-        for (s->n_feeds--; i < s->n_feeds; i++) {
-            s->feed_jobs[i] = s->feed_jobs[i + 1];
-            s->feeds[i] = s->feeds[i + 1];
+    for (uint32_t i = 0; i < s->n_items; i++) {
+        if (s->item_jobs[i] != j) continue;
+        for (s->n_items--; i < s->n_items; i++) {
+            s->item_jobs[i] = s->item_jobs[i + 1];
+            s->items[i] = s->items[i + 1];
         }
     }
 }

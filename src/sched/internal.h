@@ -32,7 +32,7 @@ struct sched_job {
     uint64_t submit_ns, admit_ns, first_ns, end_ns, read_ns;
     uint32_t tenant;
     int32_t priority;
-    kv_terms terms;
+    kv_params params;
     bool remember;
     kv_memory_of memory;
     uint32_t cached_tokens, times_preempted;
@@ -60,11 +60,11 @@ struct sched {
     sched_job *jobs;
     uint32_t n_jobs;
     uint64_t last_number; /* FIFO order; the first is 1 */
-    engine_feed *feeds;   /* of the step in preparation */
-    sched_job **feed_jobs;
-    uint32_t n_feeds;
-    engine_guess **guesses; /* of its decodes */
-    uint32_t n_drafting;   /* of these: with guesses */
+    engine_batch_item *items;   /* of the step in preparation */
+    sched_job **item_jobs;
+    uint32_t n_items;
+    engine_drafter **drafters; /* of its decodes */
+    uint32_t n_drafting;   /* of these: with drafts */
     engine_step_cost step_cost;
     sched_job **running; /* prefill and decode, first in rank first */
     uint32_t n_running;
@@ -99,7 +99,7 @@ void sched_preempt_last(sched *s); /* of those running, unless it is the first *
 void sched_fit_pool(sched *s);  /* its budget to the pressure */
 uint64_t sched_worst_bytes(const sched *s, const sched_job *j); /* of KV pages, at its largest */
 bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e);
-bool sched_price(const sched *s, const kv_terms *t, uint32_t n_tokens, err *e); /* could it ever run */
+bool sched_price(const sched *s, const kv_params *t, uint32_t n_tokens, err *e); /* could it ever run */
 uint64_t sched_room_bytes(const sched *s);      /* of the pool: not in use, not promised */
 
 /* loop.c */

@@ -140,19 +140,19 @@ static bool may_step(const sched_job *j, job_state state) {
     return j->state == state && !(stalled(j) && !j->cancelled) && j->gen.finish == ENGINE_RUNNING;
 }
 
-static void add_feed(sched *s, sched_job *j, uint32_t n_tokens) {
-    engine_generation_feed(&j->gen, n_tokens, &s->feeds[s->n_feeds]);
-    s->feed_jobs[s->n_feeds++] = j;
+static void add_item(sched *s, sched_job *j, uint32_t n_tokens) {
+    engine_generation_next_item(&j->gen, n_tokens, &s->items[s->n_items]);
+    s->item_jobs[s->n_items++] = j;
 }
 
 /* One token of each decoding job, first in rank first. A batch smaller than their number takes them in turns. */
 static uint32_t add_decodes(sched *s, uint32_t left) {
     uint32_t n = s->n_running, start = n > left ? s->turn % n : 0;
-    for (uint32_t i = 0; i < n && s->n_feeds < left; i++) {
+    for (uint32_t i = 0; i < n && s->n_items < left; i++) {
         sched_job *j = s->running[(start + i) % n];
-        if (may_step(j, JOB_DECODE) && sched_prepare(s, j, 1)) add_feed(s, j, 1);
+        if (may_step(j, JOB_DECODE) && sched_prepare(s, j, 1)) add_item(s, j, 1);
     }
-    return s->n_feeds;
+    return s->n_items;
 }
 
 static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) {
@@ -164,21 +164,21 @@ static uint32_t chunk_beside(const sched *s, uint32_t n_decodes, uint32_t left) 
 
 /* Its next page is being computed in this step already, by one that begins the same way: it waits and shares. */
 static bool will_be_known(const sched *s, const sched_job *j) {
-    for (uint32_t f = 0; f < s->n_feeds; f++) {
-        const sched_job *other = s->feed_jobs[f];
-        if (other->state != JOB_PREFILL || other->gen.n_fed != j->gen.n_fed || !j->terms.share || !other->terms.share)
+    for (uint32_t f = 0; f < s->n_items; f++) {
+        const sched_job *other = s->item_jobs[f];
+        if (other->state != JOB_PREFILL || other->gen.n_fed != j->gen.n_fed || !j->params.share || !other->params.share)
             continue;
-        uint32_t n = s->feeds[f].n_tokens < KV_PAGE_TOKENS ? s->feeds[f].n_tokens : KV_PAGE_TOKENS;
-        if (j->terms.tenant == other->terms.tenant && j->terms.type == other->terms.type && tokens_left(j) > n &&
-            !memcmp(j->gen.tokens + j->gen.n_fed, s->feeds[f].tokens, n * sizeof(int32_t)))
+        uint32_t n = s->items[f].n_tokens < KV_PAGE_TOKENS ? s->items[f].n_tokens : KV_PAGE_TOKENS;
+        if (j->params.tenant == other->params.tenant && j->params.type == other->params.type && tokens_left(j) > n &&
+            !memcmp(j->gen.tokens + j->gen.n_fed, s->items[f].tokens, n * sizeof(int32_t)))
             return true;
     }
     return false;
 }
 
 static bool in_step(const sched *s, const sched_job *j) {
-    for (uint32_t f = 0; f < s->n_feeds; f++)
-        if (s->feed_jobs[f] == j) return true;
+    for (uint32_t f = 0; f < s->n_items; f++)
+        if (s->item_jobs[f] == j) return true;
     return false;
 }
 
@@ -206,14 +206,14 @@ static sched_job *next_prompt(sched *s) {
 
 static void add_prompts(sched *s, uint32_t left) {
     sched_job *j;
-    while (left && s->n_feeds < s->config.max_concurrent && (j = next_prompt(s))) {
+    while (left && s->n_items < s->config.max_concurrent && (j = next_prompt(s))) {
         sched_match_prefix(s, j);
         uint32_t n = tokens_left(j) < left ? tokens_left(j) : left;
         if (!sched_prepare(s, j, n)) {
             if (running(j) && j->starving_ns) return; /* the system has no page for it now */
             continue;                                 /* preempted, or gone */
         }
-        add_feed(s, j, n);
+        add_item(s, j, n);
         left -= n;
     }
 }
@@ -221,48 +221,48 @@ static void add_prompts(sched *s, uint32_t left) {
 /* Guessed tokens behind the decodes of a step that has nothing else. They take pages as long as there are any, from
  * nobody who runs, and never more than the job was promised for its next steps. */
 static void add_drafts(sched *s, uint32_t left) {
-    uint32_t n = s->n_feeds, most = engine_drafts(s->en);
+    uint32_t n = s->n_items, most = engine_drafts(s->en);
     for (uint32_t f = 0; f < n; f++) {
-        s->guesses[f] = &s->feed_jobs[f]->gen.guess;
-        engine_generation_guess(&s->feed_jobs[f]->gen);
+        s->drafters[f] = &s->item_jobs[f]->gen.drafter;
+        engine_generation_propose(&s->item_jobs[f]->gen);
     }
     if (!n || s->turn % SPECULATE_BARE_EVERY == 0 || s->pressure >= MEM_CRITICAL) return;
     engine_step_cost free_of_cost = {.level_ms = 1, .share = {[1] = 1, [STEP_COST_TOKENS_MOST] = 1}};
-    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->step_cost, s->guesses, n,
+    engine_speculate(s->config.speculate_always ? &free_of_cost : &s->step_cost, s->drafters, n,
                      most < left ? most : left);
     for (uint32_t f = 0; f < n; f++) {
-        engine_generation *g = &s->feed_jobs[f]->gen;
-        uint32_t wanted = g->guess.n_wanted;
-        if (wanted && !kv_sequence_prepare(engine_kv(s->en), g->session, 1 + wanted, NULL)) g->guess.n_wanted = 0;
+        engine_generation *g = &s->item_jobs[f]->gen;
+        uint32_t wanted = g->drafter.n_wanted;
+        if (wanted && !kv_sequence_prepare(engine_kv(s->en), g->session, 1 + wanted, NULL)) g->drafter.n_wanted = 0;
         else if (wanted) s->n_drafting++;
     }
 }
 
 /* Their number says nothing: a prompt that needs pages may have preempted a decode of this step. */
 static bool only_decodes(const sched *s) {
-    for (uint32_t f = 0; f < s->n_feeds; f++)
-        if (s->feed_jobs[f]->state != JOB_DECODE) return false;
+    for (uint32_t f = 0; f < s->n_items; f++)
+        if (s->item_jobs[f]->state != JOB_DECODE) return false;
     return true;
 }
 
-/* Without the lock: a model that guesses takes its time. */
+/* Without the lock: a model that drafts takes its time. */
 static void draft(sched *s) {
     engine_generation *drafting[SPECULATE_MOST];
     uint32_t n = 0;
-    for (uint32_t f = 0; f < s->n_feeds; f++)
-        if (s->feed_jobs[f]->gen.guess.n_wanted) drafting[n++] = &s->feed_jobs[f]->gen;
-    if (engine_draft_name(s->en)) engine_draft_guess(s->en, drafting, n);
-    for (uint32_t f = 0; f < s->n_feeds; f++) engine_generation_draft(&s->feed_jobs[f]->gen, &s->feeds[f]);
+    for (uint32_t f = 0; f < s->n_items; f++)
+        if (s->item_jobs[f]->gen.drafter.n_wanted) drafting[n++] = &s->item_jobs[f]->gen;
+    if (engine_draft_name(s->en)) engine_draft_propose(s->en, drafting, n);
+    for (uint32_t f = 0; f < s->n_items; f++) engine_generation_draft(&s->item_jobs[f]->gen, &s->items[f]);
 }
 
 static void compose(sched *s) {
     uint32_t batch = engine_batch(s->en);
-    s->n_feeds = s->n_drafting = 0;
+    s->n_items = s->n_drafting = 0;
     s->turn++;
     sched_rank_running(s);
     uint32_t n_decodes = add_decodes(s, batch);
     add_prompts(s, chunk_beside(s, n_decodes, batch - n_decodes));
-    if (only_decodes(s)) add_drafts(s, batch - s->n_feeds);
+    if (only_decodes(s)) add_drafts(s, batch - s->n_items);
 }
 
 static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {
@@ -279,11 +279,11 @@ static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {
  * prompts are. */
 static void measure(sched *s, double ms) {
     uint32_t decodes = 0, drafted = 0, prompt_tokens = 0;
-    for (uint32_t f = 0; f < s->n_feeds; f++) {
-        bool decode = s->feed_jobs[f]->state == JOB_DECODE;
+    for (uint32_t f = 0; f < s->n_items; f++) {
+        bool decode = s->item_jobs[f]->state == JOB_DECODE;
         decodes += decode;
-        if (decode) drafted += s->feeds[f].n_tokens - 1;
-        else prompt_tokens += s->feeds[f].n_tokens;
+        if (decode) drafted += s->items[f].n_tokens - 1;
+        else prompt_tokens += s->items[f].n_tokens;
     }
     if (!prompt_tokens) engine_step_cost_note(&s->step_cost, decodes + drafted, ms);
     if (drafted) return;
@@ -299,34 +299,34 @@ static void measure(sched *s, double ms) {
 }
 
 static void serve_tenants(sched *s) {
-    for (uint32_t f = 0; f < s->n_feeds; f++) s->tenants[s->feed_jobs[f]->tenant].served += s->feeds[f].n_tokens;
+    for (uint32_t f = 0; f < s->n_items; f++) s->tenants[s->item_jobs[f]->tenant].served += s->items[f].n_tokens;
 }
 
 /* Without the lock: what may come next, and which of it does, takes its time; others come, go and read meanwhile. */
-static bool sample_next(sched *s, sched_job *j, engine_feed *feed, const float *result, engine_sample *sample,
+static bool sample_next(sched *s, sched_job *j, engine_batch_item *item, const float *result, engine_sample *sample,
                         str *text) {
     pthread_mutex_unlock(&s->lock);
     plat_pulse_begin(j->sampling.grammar ? "mask" : "sampling", j->id, 0);
-    bool said = engine_generation_accept(&j->gen, feed, result, sample, text);
+    bool said = engine_generation_accept(&j->gen, item, result, sample, text);
     plat_pulse_end();
     pthread_mutex_lock(&s->lock);
     j->n_generated = j->gen.n_generated, j->n_fed = j->gen.n_fed;
     return said;
 }
 
-/* Rows from `row` on: as many as hold what was guessed, and as the reader has room for. Or the states of the step's
+/* Rows from `row` on: as many as hold what was drafted, and as the reader has room for. Or the states of the step's
  * tokens from `token` on. */
-static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t token, uint32_t row) {
+static void hand_out_to(sched *s, sched_job *j, engine_batch_item *item, uint32_t token, uint32_t row) {
     engine_sample sample;
     str text;
     bool said = false;
     do {
-        const float *result = engine_feed_result(s->en, feed, token, row++);
-        if (!sample_next(s, j, feed, result, &sample, &text)) break;
+        const float *result = engine_item_result(s->en, item, token, row++);
+        if (!sample_next(s, j, item, result, &sample, &text)) break;
         CHECK(sched_ring_put(&j->ring, &sample, text)); /* compose saw room for the largest */
         said = true;
     } while (j->gen.holds && !stalled(j));
-    engine_generation_commit(&j->gen, feed);
+    engine_generation_commit(&j->gen, item);
     if (said && j->state == JOB_PREFILL) j->state = JOB_DECODE;
     if (said && !j->first_ns) j->first_ns = clock_now_ns();
     if (j->gen.finish == ENGINE_FINISH_STUCK) sched_job_exit(s, j, &j->gen.failure);
@@ -336,9 +336,9 @@ static void hand_out_to(sched *s, sched_job *j, engine_feed *feed, uint32_t toke
 
 static void hand_out(sched *s) {
     uint32_t token = 0, row = 0;
-    for (uint32_t f = 0; f < s->n_feeds; f++) {
-        uint32_t tokens = s->feeds[f].n_tokens, rows = engine_feed_rows(&s->feeds[f]); /* before some are taken back */
-        hand_out_to(s, s->feed_jobs[f], &s->feeds[f], token, row);
+    for (uint32_t f = 0; f < s->n_items; f++) {
+        uint32_t tokens = s->items[f].n_tokens, rows = engine_item_rows(&s->items[f]); /* before some are taken back */
+        hand_out_to(s, s->item_jobs[f], &s->items[f], token, row);
         token += tokens, row += rows;
     }
 }
@@ -346,16 +346,16 @@ static void hand_out(sched *s) {
 /* False when nothing could be run. */
 static bool step(sched *s) {
     compose(s);
-    if (!s->n_feeds) return false;
+    if (!s->n_items) return false;
     atomic_store(&s->abort_step, false);
-    for (uint32_t f = 0; f < s->n_feeds; f++)
-        if (s->feed_jobs[f]->cancelled) return true; /* since it was composed: sweep first */
+    for (uint32_t f = 0; f < s->n_items; f++)
+        if (s->item_jobs[f]->cancelled) return true; /* since it was composed: sweep first */
     pthread_mutex_unlock(&s->lock);
     err e = {0};
     uint64_t start = clock_now_ns();
-    plat_pulse_begin("step", s->feed_jobs[0]->id, s->n_feeds - 1);
+    plat_pulse_begin("step", s->item_jobs[0]->id, s->n_items - 1);
     if (s->n_drafting) draft(s);
-    bool ran = engine_step(s->en, s->feeds, s->n_feeds, &s->abort_step, &e);
+    bool ran = engine_step(s->en, s->items, s->n_items, &s->abort_step, &e);
     double ms = (double)(clock_now_ns() - start) / 1e6;
     plat_pulse_end();
     pthread_mutex_lock(&s->lock);

@@ -70,14 +70,14 @@ static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     p.s = mem_arena_take(a, sizeof *p.s, 64);
     uint32_t n_jobs = (c->max_queue + c->max_concurrent) * 2; /* ended jobs keep their slot until released */
     sched_job *jobs = mem_arena_take(a, n_jobs * sizeof *jobs, 64);
-    engine_feed *feeds = mem_arena_take(a, c->max_concurrent * sizeof *feeds, 64);
-    sched_job **feed_jobs = mem_arena_take(a, c->max_concurrent * sizeof *feed_jobs, 64);
+    engine_batch_item *items = mem_arena_take(a, c->max_concurrent * sizeof *items, 64);
+    sched_job **item_jobs = mem_arena_take(a, c->max_concurrent * sizeof *item_jobs, 64);
     sched_job **running = mem_arena_take(a, c->max_concurrent * sizeof *running, 64);
-    engine_guess **guesses = mem_arena_take(a, c->max_concurrent * sizeof *guesses, 64);
+    engine_drafter **drafters = mem_arena_take(a, c->max_concurrent * sizeof *drafters, 64);
     sched_tenant *tenants = mem_arena_take(a, tenant_count(c) * sizeof *tenants, 64);
     if (p.s)
-        *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .feeds = feeds, .feed_jobs = feed_jobs, .running = running,
-                       .guesses = guesses, .tenants = tenants};
+        *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .items = items, .item_jobs = item_jobs, .running = running,
+                       .drafters = drafters, .tenants = tenants};
     return p;
 }
 
@@ -161,11 +161,11 @@ static bool check_request(const sched *s, const sched_request *r, err *e) {
         return err_set_tokens(e, r->n_prompt, n_context);
     if (!r->pooling && r->n_prompt >= n_context) /* one token must be left to answer with */
         return err_set_tokens(e, r->n_prompt, n_context - 1);
-    if (r->terms.window > n_context)
-        return err_set(e, ERR_INVALID, "'window' is %u; the context has %u tokens", r->terms.window, n_context);
-    if (r->terms.window ? r->terms.keep >= r->terms.window : r->terms.keep > 0)
-        return err_set(e, ERR_INVALID, "'keep' is %u; it must be below 'window', which is %u", r->terms.keep,
-                       r->terms.window);
+    if (r->params.window > n_context)
+        return err_set(e, ERR_INVALID, "'window' is %u; the context has %u tokens", r->params.window, n_context);
+    if (r->params.window ? r->params.keep >= r->params.window : r->params.keep > 0)
+        return err_set(e, ERR_INVALID, "'keep' is %u; it must be below 'window', which is %u", r->params.keep,
+                       r->params.window);
     if (r->pooling && r->max_tokens)
         return err_set(e, ERR_INVALID, "max_tokens is %u; an embedding generates nothing", r->max_tokens);
     if (!r->pooling && !r->max_tokens)
@@ -190,8 +190,8 @@ static sched_job *free_slot(sched *s) {
 
 /* Of a rotating window only the prompt is shared: what it lets go would stay in memory otherwise. A vector of more than
  * the last token's state needs all tokens run. */
-static kv_terms job_terms(const sched_request *r) {
-    kv_terms t = r->terms;
+static kv_params job_params(const sched_request *r) {
+    kv_params t = r->params;
     t.publish_tokens = t.window ? r->n_prompt : UINT32_MAX;
     if (r->pooling && r->pooling != SCHED_POOL_LAST) t.share = false;
     return t;
@@ -223,7 +223,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->ring = (sched_ring){.data = at, .size = ring_for(r, max_tokens)};
     j->tenant = r->tenant;
     j->priority = r->priority;
-    j->terms = job_terms(r);
+    j->params = job_params(r);
     j->remember = r->remember;
     j->memory = r->memory;
     j->submit_ns = j->read_ns = clock_now_ns();
@@ -234,7 +234,7 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
 
 /* Could it ever be taken in: its pages and its block. */
 static bool check_size(const sched *s, const sched_request *r, uint32_t max_tokens, err *e) {
-    if (!sched_price(s, &r->terms, r->n_prompt + max_tokens, e)) return false;
+    if (!sched_price(s, &r->params, r->n_prompt + max_tokens, e)) return false;
     size_t bytes = block_bytes_for(s, r, max_tokens);
     if (mem_buddy_block_bytes(bytes) <= s->blocks.bytes) return true;
     return err_set(e, ERR_TOO_LARGE,
@@ -249,7 +249,7 @@ static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens,
         return err_set(e, ERR_BUSY, "the queue is full: %u %s", s->counts.queued,
                        counted(s->counts.queued, "request waits", "requests wait")), NULL;
     if (s->pressure >= MEM_CRITICAL) {
-        sched_job asked = {.terms = r->terms, .gen = {.n_prompt = r->n_prompt, .max_tokens = max_tokens}};
+        sched_job asked = {.params = r->params, .gen = {.n_prompt = r->n_prompt, .max_tokens = max_tokens}};
         return sched_refuse_pressed(s, &asked, e), NULL;
     }
     size_t bytes = block_bytes_for(s, r, max_tokens);
@@ -262,7 +262,7 @@ static sched_job *enqueue(sched *s, const sched_request *r, uint32_t max_tokens,
 
 /* The context bounds what is answered, too, unless a window rotates in it. */
 static uint32_t clip_max_tokens(const sched *s, const sched_request *r) {
-    uint32_t left = (r->terms.window ? (uint32_t)INT32_MAX : engine_context(s->en)) - r->n_prompt;
+    uint32_t left = (r->params.window ? (uint32_t)INT32_MAX : engine_context(s->en)) - r->n_prompt;
     return r->max_tokens < left ? r->max_tokens : left;
 }
 
@@ -289,7 +289,7 @@ sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
     } else {
         s->counts.refused++;
         if (e && e->code == ERR_BUSY)
-            e->need_bytes = kv_cache_bytes_for(engine_kv(s->en), &r->terms, r->n_prompt + max_tokens);
+            e->need_bytes = kv_cache_bytes_for(engine_kv(s->en), &r->params, r->n_prompt + max_tokens);
     }
     pthread_mutex_unlock(&s->lock);
     return j;
@@ -375,7 +375,7 @@ static double ms_between(uint64_t from_ns, uint64_t to_ns) {
 }
 
 static const char *reprocess_reason(const sched_job *j) {
-    if (!j->terms.share) return "disabled";
+    if (!j->params.share) return "disabled";
     /* What is left of less than half a page is not remembered: that is no reason. */
     if (j->cached_tokens + KV_PAGE_TOKENS / 2 >= j->gen.n_prompt) return NULL;
     return j->cached_tokens ? "diverged" : "nothing_cached";
@@ -399,7 +399,7 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
         .kv_bytes = j->kv.bytes,
         .shared_bytes = j->kv.shared_bytes,
         .reprocess_reason = reprocess_reason(j),
-        .kv_type = j->terms.type,
+        .kv_type = j->params.type,
         .preempted = j->times_preempted,
     };
     pthread_mutex_unlock(&s->lock);
@@ -454,14 +454,14 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
         return e->code == ERR_TOO_LARGE;
     }
     kv_cache *kv = engine_kv(s->en);
-    sched_job j = {.terms = job_terms(r), .priority = r->priority};
+    sched_job j = {.params = job_params(r), .priority = r->priority};
     j.gen.tokens = (int32_t *)(uintptr_t)r->prompt;
     j.gen.n_prompt = r->n_prompt;
     j.gen.max_tokens = out->max_tokens = clip_max_tokens(s, r);
     pthread_mutex_lock(&s->lock);
     size_t in_use;
-    out->cached_tokens = kv_cache_peek(kv, &j.terms, r->prompt, r->n_prompt - 1, &in_use);
-    out->required_bytes = kv_cache_bytes_for(kv, &r->terms, r->n_prompt + out->max_tokens);
+    out->cached_tokens = kv_cache_peek(kv, &j.params, r->prompt, r->n_prompt - 1, &in_use);
+    out->required_bytes = kv_cache_bytes_for(kv, &r->params, r->n_prompt + out->max_tokens);
     out->available_bytes = sched_room_bytes(s);
     out->pool_bytes = kv_pool_full_bytes(kv_cache_pool(kv));
     out->queued = s->counts.queued;
@@ -577,7 +577,7 @@ bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out) {
 void sched_drop(sched *s, mem_account account) {
     CHECK(account == MEM_KV || account == MEM_QUEUE);
     pthread_mutex_lock(&s->lock);
-    if (account == MEM_KV) (void)kv_pool_take(kv_cache_pool(engine_kv(s->en)), 0, engine_terms(s->en).type, NULL);
+    if (account == MEM_KV) (void)kv_pool_take(kv_cache_pool(engine_kv(s->en)), 0, engine_kv_params(s->en).type, NULL);
     else (void)mem_buddy_take(&s->blocks, MEM_BUDDY_LEAST_BYTES);
     pthread_mutex_unlock(&s->lock);
 }

@@ -43,7 +43,7 @@ typedef struct sched_config {
     size_t queue_bytes;        /* the region; 0: chosen from the context */
     uint32_t n_tenants;        /* who share fairly; 0: as 1 */
     bool cleanup_after_request; /* forget what is not pinned, give back free pages and heap, before it is answered */
-    bool speculate_always;      /* tests: as if guessed tokens took no time */
+    bool speculate_always;      /* tests: as if drafted tokens took no time */
     bool check_every_step;      /* tests: CHECKs the whole KV cache before each step */
 } sched_config;
 
@@ -74,9 +74,9 @@ typedef struct sched_request {
     bool whole;          /* the consumer reads only at the end: the output must fit the ring */
     uint32_t tenant;     /* < n_tenants */
     int32_t priority;    /* higher goes first */
-    kv_terms terms;      /* engine_terms to begin with; publish_tokens is set here */
+    kv_params params;      /* engine_kv_params to begin with; publish_tokens is set here */
     bool remember;       /* when it has finished */
-    bool speculate;      /* guess what comes next, where the engine has room for guesses */
+    bool speculate;      /* draft what comes next, where the engine has room for drafts */
     kv_memory_of memory;
     sched_pooling pooling; /* NONE: text. Else one vector: sampling and stops are not looked at */
     bool normalize;        /* the vector, to length 1 */
@@ -99,7 +99,7 @@ typedef enum sched_what { SCHED_NOTHING, SCHED_TOKEN, SCHED_END, SCHED_FAILED } 
 
 typedef struct sched_usage {
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
-    uint32_t drafted_tokens, accepted_tokens; /* guessed and run; of these: right */
+    uint32_t drafted_tokens, accepted_tokens; /* drafted and run; of these: right */
     double queue_ms, prefill_ms, decode_ms, total_ms;
     uint64_t peak_bytes; /* of this job: KV pages and its block */
     uint32_t kv_pages;   /* at its largest */

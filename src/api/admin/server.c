@@ -77,7 +77,7 @@ void server_ready(api *a, http_request *r) {
 }
 
 static uint64_t tokens_in(const api *a, size_t bytes) {
-    size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_terms(a->en).type);
+    size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_kv_params(a->en).type);
     return bytes / (page_bytes / KV_PAGE_TOKENS);
 }
 
@@ -100,7 +100,7 @@ static void put_pool(api *a, const kv_cache_counts *c, json_writer *w) {
     json_put_uint(w, "tokens_held", tokens_in(a, c->filled_bytes));
     json_put_fixed(w, "waste", filled < 1 ? 1 - filled : 0, 4);
     json_put_uint(w, "context", engine_context(a->en));
-    json_put_string(w, "type", str_of(compute_kv_name(engine_terms(a->en).type)));
+    json_put_string(w, "type", str_of(compute_kv_name(engine_kv_params(a->en).type)));
     json_put_uint(w, "parked_jobs", jobs.preempted);
     json_put_uint(w, "parkings", jobs.preemptions);
     json_object_end(w);

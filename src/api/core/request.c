@@ -138,8 +138,8 @@ void request_begin(api *a, api_request *q) {
     q->seed = REQUEST_NO_SEED;
     q->cache = q->job.speculate = true;
     engine_sampling_default(&q->job.sampling);
-    q->job.terms = engine_terms(a->en);
-    q->kv_type = q->job.terms.type;
+    q->job.params = engine_kv_params(a->en);
+    q->kv_type = q->job.params.type;
     q->window = q->keep = q->cache_ttl_s = REQUEST_NOT_GIVEN;
     q->ignored.a = a;
     for (int i = 0; i < SHARED_BUDGETS; i++) q->also.budgets[i] = BUDGET_UNSAID;
@@ -212,9 +212,9 @@ bool request_settle(api_request *q, const fields_in *in, uint32_t route, err *e)
 }
 
 /* A window of the request's own stands instead of the server's, with what it keeps. */
-static bool set_terms(api_request *q, err *e) {
+static bool set_params(api_request *q, err *e) {
     const api_config *c = &q->a->config;
-    kv_terms *t = &q->job.terms;
+    kv_params *t = &q->job.params;
     t->type = (kv_type)q->kv_type;
     t->window = q->window == REQUEST_NOT_GIVEN ? c->window : q->window;
     t->keep = q->keep != REQUEST_NOT_GIVEN ? q->keep : q->window == REQUEST_NOT_GIVEN ? c->keep : 0;
@@ -254,7 +254,7 @@ bool request_finish(api_request *q, uint32_t default_tokens, err *e) {
     if (q->adapter.len)
         return err_set(e, ERR_INVALID, "'adapter' is '%.*s'; this server has no adapters",
                        (int)(q->adapter.len < 64 ? q->adapter.len : 64), q->adapter.data);
-    if (!set_terms(q, e)) return false;
+    if (!set_params(q, e)) return false;
     set_max_tokens(q, default_tokens);
     if (q->job.sampling.top_logprobs) q->job.sampling.logprobs = true;
     if (q->seed == REQUEST_NO_SEED && getrandom(&q->seed, sizeof q->seed, 0) < 0)

@@ -51,7 +51,7 @@ static void make_fingerprint(api *a) {
     char text[256];
     snprintf(text, sizeof text, "%s %016llx%016llx %016llx %d %u %u", PLIMSOLL_VERSION, (unsigned long long)content[0],
              (unsigned long long)content[1], (unsigned long long)str_hash(engine_chat_template(a->en)),
-             (int)engine_terms(a->en).type, a->config.window, a->config.keep);
+             (int)engine_kv_params(a->en).type, a->config.window, a->config.keep);
     snprintf(a->fingerprint, sizeof a->fingerprint, "fp_%010llx", (unsigned long long)(str_hash(str_of(text)) >> 24));
 }
 

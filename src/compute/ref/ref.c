@@ -233,7 +233,7 @@ static void query_set(query *q, const float *x) {
 }
 
 static const uint8_t *page_of(const compute_attend_args *a, uint32_t at) {
-    return a->pages[compute_kv_entry(at / COMPUTE_PAGE_TOKENS, a->keep_pages, a->ring_pages)];
+    return a->pages[compute_kv_entry(at / COMPUTE_PAGE_TOKENS, a->sink_pages, a->ring_pages)];
 }
 
 static int key_whole(compute_kv_type type, const uint8_t *k, uint32_t d, uint32_t slot) {
@@ -372,7 +372,7 @@ static void attend(const compute_attend_args *a) {
         CHECK(a->spans[t].first <= a->spans[t].last);
         for (uint32_t h = 0; h < a->n_heads; h++) {
             size_t at = t * a->q_token_stride + h * a->q_stride;
-            attend_query(a, &a->spans[t], a->q + at, a->spans[t].keep ? a->q_keep + at : NULL,
+            attend_query(a, &a->spans[t], a->q + at, a->spans[t].keep ? a->q_sinks + at : NULL,
                          a->out + t * a->out_token_stride + h * a->out_stride);
         }
     }

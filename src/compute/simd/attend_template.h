@@ -194,7 +194,7 @@ typedef struct key_slice {
 } key_slice;
 
 static const uint8_t *page_of(const compute_attend_args *a, uint32_t at) {
-    return a->pages[compute_kv_entry(at / COMPUTE_PAGE_TOKENS, a->keep_pages, a->ring_pages)];
+    return a->pages[compute_kv_entry(at / COMPUTE_PAGE_TOKENS, a->sink_pages, a->ring_pages)];
 }
 
 static key_slice slice_at(const attend_state *st, uint32_t base, uint32_t from, uint32_t until) {
@@ -724,7 +724,7 @@ static bool set_range(attend_state *st, range r) {
         st->from[i] = r == KEPT ? 0 : span->first > span->keep ? span->first : span->keep;
         st->until[i] = r == KEPT ? kept : span->last + 1;
         if (st->from[i] >= st->until[i]) continue;
-        set_query(st, i, (r == KEPT ? a->q_keep : a->q) + t * a->q_token_stride + h * a->q_stride);
+        set_query(st, i, (r == KEPT ? a->q_sinks : a->q) + t * a->q_token_stride + h * a->q_stride);
         some = true;
     }
     return some;
@@ -771,7 +771,7 @@ void COMPUTE_ATTEND(const compute_attend_args *a) {
             piece.n_heads = a->n_heads - h < heads ? a->n_heads - h : heads;
             piece.spans = a->spans + t;
             piece.q = a->q + q_at;
-            piece.q_keep = a->q_keep ? a->q_keep + q_at : NULL;
+            piece.q_sinks = a->q_sinks ? a->q_sinks + q_at : NULL;
             piece.out = a->out + t * a->out_token_stride + h * a->out_stride;
             attend_queries(&piece);
         }

@@ -281,22 +281,22 @@ static void cpu_gather(device *d, const float *x, const uint32_t *rows, uint32_t
     split(state(d), n, width, gather_run, &w);
 }
 
-enum { SHARES_COLS = 64 };
+enum { WEIGHTED_COLS = 64 };
 
-/* Items are columns, SHARES_COLS at a time: rows may meet in one. */
-static void shares_run(void *ctx, uint32_t begin, uint32_t end) {
+/* Items are columns, WEIGHTED_COLS at a time: rows may meet in one. */
+static void weighted_run(void *ctx, uint32_t begin, uint32_t end) {
     rows_work *w = ctx;
-    uint32_t at = begin * SHARES_COLS, stop = end * SHARES_COLS < w->width ? end * SHARES_COLS : w->width;
+    uint32_t at = begin * WEIGHTED_COLS, stop = end * WEIGHTED_COLS < w->width ? end * WEIGHTED_COLS : w->width;
     for (uint32_t i = 0; i < w->n; i++) {
         float *to = w->out + (size_t)(w->rows ? w->rows[i] : i) * w->width;
         w->k->axpy(to + at, w->shares[i], w->x + i * w->x_stride + at, stop - at);
     }
 }
 
-static void cpu_add_shares(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
+static void cpu_add_weighted(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
                            size_t x_stride, uint32_t n, uint32_t width) {
     rows_work w = {state(d)->kernels, x, shares, rows, y, x_stride, n, width};
-    split(state(d), (width + SHARES_COLS - 1) / SHARES_COLS, (uint64_t)n * SHARES_COLS, shares_run, &w);
+    split(state(d), (width + WEIGHTED_COLS - 1) / WEIGHTED_COLS, (uint64_t)n * WEIGHTED_COLS, weighted_run, &w);
 }
 
 typedef struct rope_work {
@@ -324,7 +324,7 @@ typedef struct kv_work {
     const device_attention *a;
     const device_kv_view *views;
     const uint32_t *tiles;
-    const float *in, *in_v, *q_keep;
+    const float *in, *in_v, *q_sinks;
     size_t in_stride, in_v_stride;
     float *out;
     size_t out_stride;
@@ -337,7 +337,7 @@ static void kv_store_run(void *ctx, uint32_t begin, uint32_t end) {
         const device_kv_view *view = &w->views[i];
         const device_kv_layer *layer = &a->layer[view->type];
         uint32_t position = view->position, page_at = position / COMPUTE_PAGE_TOKENS;
-        uint8_t *page = view->pages[compute_kv_entry(page_at, view->keep_pages, view->ring_pages)];
+        uint8_t *page = view->pages[compute_kv_entry(page_at, view->sink_pages, view->ring_pages)];
         for (uint32_t h = 0; h < a->n_kv_heads; h++)
             w->k->kv_store(view->type, page + layer->k_offset + h * layer->k_stride,
                            page + layer->v_offset + h * layer->v_stride,
@@ -384,7 +384,7 @@ static void attend_tile(kv_work *w, uint32_t i, uint32_t n, uint32_t kv_head) {
     compute_attend_args args = {
         .type = view->type,
         .q = w->in + q_at,
-        .q_keep = w->q_keep ? w->q_keep + q_at : w->in + q_at,
+        .q_sinks = w->q_sinks ? w->q_sinks + q_at : w->in + q_at,
         .n_heads = group,
         .n_tokens = n,
         .spans = spans,
@@ -395,7 +395,7 @@ static void attend_tile(kv_work *w, uint32_t i, uint32_t n, uint32_t kv_head) {
         .scale = a->scale,
         .softcap = a->softcap,
         .pages = (const uint8_t *const *)view->pages,
-        .keep_pages = view->keep_pages,
+        .sink_pages = view->sink_pages,
         .ring_pages = view->ring_pages,
         .k_offset = layer->k_offset + kv_head * layer->k_stride,
         .v_offset = layer->v_offset + kv_head * layer->v_stride,
@@ -416,7 +416,7 @@ static void attend_items(void *ctx, uint32_t begin, uint32_t end) {
 }
 
 static void cpu_attend(device *d, const device_attention *a, const device_kv_view *views, uint32_t n,
-                       const float *q, const float *q_keep, size_t q_stride, float *out, size_t out_stride) {
+                       const float *q, const float *q_sinks, size_t q_stride, float *out, size_t out_stride) {
     cpu *c = state(d);
     CHECK(n <= c->max_tokens);
     uint32_t group = a->n_heads / a->n_kv_heads;
@@ -426,7 +426,7 @@ static void cpu_attend(device *d, const device_attention *a, const device_kv_vie
                  .views = views,
                  .tiles = c->tiles,
                  .in = q,
-                 .q_keep = q_keep,
+                 .q_sinks = q_sinks,
                  .in_stride = q_stride,
                  .out = out,
                  .out_stride = out_stride};
@@ -472,7 +472,7 @@ static const device_ops cpu_ops = {
     .matmul = cpu_matmul,
     .matmul_runs = cpu_matmul_runs,
     .gather = cpu_gather,
-    .add_shares = cpu_add_shares,
+    .add_weighted = cpu_add_weighted,
     .rope = cpu_rope,
     .kv_store = cpu_kv_store,
     .attend = cpu_attend,

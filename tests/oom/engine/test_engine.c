@@ -59,8 +59,8 @@ static bool use_session(engine *en, err *e) {
     kv_pool_counts kv;
     kv_pool_read(kv_cache_pool(engine_kv(en)), &kv);
     assert_int_equal(kv.used_pages, ok ? kv_pages_for(100) : 0);
-    engine_feed feed = {s, tokens, 100, ENGINE_WANT_LAST};
-    ok = ok && engine_run(en, &feed, e);
+    engine_batch_item item = {s, tokens, 100, ENGINE_WANT_LAST};
+    ok = ok && engine_run(en, &item, e);
     engine_session_close(en, s);
     kv_pool_trim(kv_cache_pool(engine_kv(en)), 0);
     return ok;
@@ -79,7 +79,7 @@ static bool live(const char *file, mem_ledger *l, err *e) {
     return ok;
 }
 
-/* With a model that guesses: its load is refused whole; its pages may be refused, and nothing that is said changes. */
+/* With a model that drafts: its load is refused whole; its pages may be refused, and nothing that is said changes. */
 static int32_t said[100];
 
 static void say(engine *en, engine_session *s) {
@@ -89,24 +89,24 @@ static void say(engine *en, engine_session *s) {
     g = (engine_generation){.en = en, .session = s, .sampling = &greedy, .tokens = said, .n_prompt = 40,
                             .max_tokens = 60, .speculate = true};
     engine_generation_start(&g);
-    while (g.finish == ENGINE_RUNNING) { /* guesses in every step, whatever they take */
-        engine_feed feed;
+    while (g.finish == ENGINE_RUNNING) { /* drafts in every step, whatever they take */
+        engine_batch_item item;
         engine_sample sample;
         str text;
-        engine_generation_feed(&g, 128, &feed);
-        engine_generation_guess(&g);
-        g.guess.n_wanted = !g.n_generated ? 0 : g.guess.n_most < 5 ? g.guess.n_most : 5;
-        if (g.guess.n_wanted) engine_draft_guess(en, &(engine_generation *){&g}, 1);
-        if (g.n_generated) engine_generation_draft(&g, &feed);
-        assert_true(engine_step(en, &feed, 1, NULL, NULL));
+        engine_generation_next_item(&g, 128, &item);
+        engine_generation_propose(&g);
+        g.drafter.n_wanted = !g.n_generated ? 0 : g.drafter.n_most < 5 ? g.drafter.n_most : 5;
+        if (g.drafter.n_wanted) engine_draft_propose(en, &(engine_generation *){&g}, 1);
+        if (g.n_generated) engine_generation_draft(&g, &item);
+        assert_true(engine_step(en, &item, 1, NULL, NULL));
         for (uint32_t row = 0; !row || g.holds; row++)
-            engine_generation_accept(&g, &feed, engine_logits(en, row), &sample, &text);
-        engine_generation_commit(&g, &feed);
+            engine_generation_accept(&g, &item, engine_logits(en, row), &sample, &text);
+        engine_generation_commit(&g, &item);
     }
     engine_draft_end(&g);
 }
 
-static bool guess(const char *file, mem_ledger *l, err *e) {
+static bool draft(const char *file, mem_ledger *l, err *e) {
     engine_config c;
     engine_config_default(&c);
     c.model_path = c.draft_path = file, c.n_drafts = SPECULATE_MOST;
@@ -174,13 +174,13 @@ static void a_model_that_guesses(void **state) {
     mem_ledger l;
     err e = {0};
     mem_ledger_init(&l, UINT64_MAX);
-    assert_ok(guess(path, &l, &e), e);
+    assert_ok(draft(path, &l, &e), e);
     memcpy(wanted, said, sizeof wanted);
     uint32_t said_anyway = 0;
     for (uint64_t n = 1;; n++) {
         mem_ledger_init(&l, UINT64_MAX);
         mem_ledger_fail_nth(&l, n);
-        bool ok = guess(path, &l, &e);
+        bool ok = draft(path, &l, &e);
         assert_empty(&l, n);
         if (!ok) assert_int_equal(e.code, ERR_MEMORY);
         else assert_memory_equal(said, wanted, sizeof wanted);

@@ -36,7 +36,7 @@ static uint32_t live(world *w) {
     assert_true(known == 50 || !w->ledger.fail_countdown); /* a refusal may have cost what lay behind a's window */
     refused += feed(w, &b, two + known, 32);
     seq_close(w, &a, &(kv_memory_of){0});
-    seq_open(w, &a, b.terms);
+    seq_open(w, &a, b.params);
     kv_sequence_fork(w->c, b.s, a.s);
     hold(&a, two, b.n);
     refused += feed(w, &a, two + a.n, 32);
@@ -47,7 +47,7 @@ static uint32_t live(world *w) {
     seq_open(w, &a, sharing());
     known = seq_recall(w, &a, one, 80); /* read back; a page that finds no memory ends it */
     refused += feed(w, &a, one + known, 80 - known / KV_PAGE_TOKENS * KV_PAGE_TOKENS);
-    kv_terms t = sharing();
+    kv_params t = sharing();
     t.type = COMPUTE_KV_Q4;
     seq_open(w, &b, t);
     refused += feed(w, &b, two, 32);

@@ -196,7 +196,7 @@ static void converse(sched *s, talk talks[2 * TALKS]) {
                              .max_tokens = TALK_SAID,
                              .whole = true,
                              .remember = i % 2,
-                             .terms = {.share = true}};
+                             .params = {.share = true}};
         engine_sampling_default(&r->sampling);
         r->sampling.seed = i % TALKS;
         r->sampling.ignore_end = true;

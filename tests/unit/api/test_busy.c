@@ -27,7 +27,7 @@ static sched_job *submit_lasting(world *w) {
     static const int32_t prompt[] = {5, 6};
     static sched_request r;
     err e = {0};
-    r = (sched_request){.prompt = prompt, .n_prompt = 2, .max_tokens = 1900, .terms = engine_terms(w->en)};
+    r = (sched_request){.prompt = prompt, .n_prompt = 2, .max_tokens = 1900, .params = engine_kv_params(w->en)};
     engine_sampling_default(&r.sampling);
     r.sampling.ignore_end = r.sampling.logprobs = true, r.sampling.top_logprobs = 20;
     sched_job *j = sched_submit(w->sched, &r, &e);

@@ -7,7 +7,7 @@ enum { PAGES = 14, DIM_MOST = 256, HEADS_MOST = 9, K_OFFSET = 128 };
 typedef struct setting {
     uint8_t *page[PAGES];
     const uint8_t *pages[PAGES];
-    float *q, *q_keep;
+    float *q, *q_sinks;
     compute_span span;
     compute_attend_args args;
 } setting;
@@ -15,7 +15,7 @@ typedef struct setting {
 /* What is attended to, of how many heads of which size. */
 typedef struct scene {
     compute_kv_type type;
-    uint32_t dim, dim_v, heads, first, last, keep, keep_pages, ring_pages;
+    uint32_t dim, dim_v, heads, first, last, keep, sink_pages, ring_pages;
     float softcap;
 } scene;
 
@@ -37,11 +37,11 @@ static void set_up(setting *s, rng *r, const compute_kernels *k, const scene *c)
     size_t k_bytes = compute_kv_k_bytes(c->type, c->dim);
     size_t n = (size_t)c->heads * (c->dim + 16);
     s->q = random_floats(r, n, 4);
-    s->q_keep = random_floats(r, n, 4);
+    s->q_sinks = random_floats(r, n, 4);
     s->args = (compute_attend_args){
-        .type = c->type, .q = s->q, .q_keep = c->keep ? s->q_keep : NULL, .n_heads = c->heads, .n_tokens = 1,
+        .type = c->type, .q = s->q, .q_sinks = c->keep ? s->q_sinks : NULL, .n_heads = c->heads, .n_tokens = 1,
         .spans = &s->span, .q_stride = c->dim + 16, .head_dim = c->dim, .head_dim_v = c->dim_v, .scale = 1 / sqrtf((float)c->dim),
-        .softcap = c->softcap, .pages = s->pages, .keep_pages = c->keep_pages, .ring_pages = c->ring_pages,
+        .softcap = c->softcap, .pages = s->pages, .sink_pages = c->sink_pages, .ring_pages = c->ring_pages,
         .k_offset = K_OFFSET, .v_offset = K_OFFSET + k_bytes, .out_stride = c->dim_v,
     };
     s->span = (compute_span){c->keep, c->first, c->last};
@@ -55,14 +55,14 @@ static void set_up(setting *s, rng *r, const compute_kernels *k, const scene *c)
 static void tear_down(setting *s) {
     for (int p = 0; p < PAGES; p++) free(s->page[p]);
     free(s->q);
-    free(s->q_keep);
+    free(s->q_sinks);
 }
 
 /* ---- against double precision -------------------------------------------------------------------- */
 
 static const uint8_t *literal_page(const compute_attend_args *a, uint32_t at) {
     uint32_t i = at / 16;
-    while (a->ring_pages && i >= a->keep_pages + a->ring_pages) i -= a->ring_pages;
+    while (a->ring_pages && i >= a->sink_pages + a->ring_pages) i -= a->ring_pages;
     return a->pages[i];
 }
 
@@ -92,17 +92,17 @@ static double literal_score(const compute_attend_args *a, const double *q, uint3
  * side (the rounding of weights, 32767 steps, is far below): within a bound for each value, and much nearer in the mean
  * (root of squares, summed up in `square`). */
 static void check_exact(const compute_attend_args *a, const float *out, double *square) {
-    static double score[4096], q[DIM_MOST], q_keep[DIM_MOST];
+    static double score[4096], q[DIM_MOST], q_sinks[DIM_MOST];
     const compute_span *span = a->spans;
     assert_true(span->last < 4096);
     double bound = a->type == COMPUTE_KV_F16 ? 8e-6 : 0.012;
     for (uint32_t h = 0; h < a->n_heads; h++) {
         literal_query(a->type, a->q + h * a->q_stride, a->head_dim, q);
-        if (span->keep) literal_query(a->type, a->q_keep + h * a->q_stride, a->head_dim, q_keep);
+        if (span->keep) literal_query(a->type, a->q_sinks + h * a->q_stride, a->head_dim, q_sinks);
         double most = -INFINITY, sum = 0, want[DIM_MOST] = {0};
         for (uint32_t at = 0; at <= span->last; at++) {
             bool seen = at < span->keep || at >= span->first;
-            score[at] = seen ? literal_score(a, at < span->keep ? q_keep : q, at) : -INFINITY;
+            score[at] = seen ? literal_score(a, at < span->keep ? q_sinks : q, at) : -INFINITY;
             most = fmax(most, score[at]);
         }
         for (uint32_t at = 0; at <= span->last; at++) {
@@ -198,12 +198,12 @@ static void rotating_tables(void **state) {
         assert_int_equal(compute_kv_entry(i, 2, 3), i < 2 ? i : turn);
         if (i >= 2) turn = turn == 4 ? 2 : turn + 1;
     }
-    static const uint32_t ranges[][5] = { /* keep, first, last, keep_pages, ring_pages */
+    static const uint32_t ranges[][5] = { /* keep, first, last, sink_pages, ring_pages */
         {4, 230, 320, 1, 7}, {0, 1000, 1090, 0, 8}, {40, 2000, 2100, 3, 10}, {64, 640, 700, 4, 5}, {4, 10, 60, 1, 4},
         {1, 4000, 4095, 1, 13}};
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
         check_types(&r, (scene){.dim = 64, .dim_v = 64, .heads = 4, .keep = ranges[i][0], .first = ranges[i][1],
-                                .last = ranges[i][2], .keep_pages = ranges[i][3], .ring_pages = ranges[i][4]});
+                                .last = ranges[i][2], .sink_pages = ranges[i][3], .ring_pages = ranges[i][4]});
 }
 
 static void softcap(void **state) {
@@ -231,7 +231,7 @@ static void heads_are_independent(void **state) {
             k->attend(&s.args);
             for (uint32_t h = 0; h < HEADS_MOST; h++) {
                 compute_attend_args a = s.args;
-                a.q += h * a.q_stride, a.q_keep += h * a.q_stride, a.n_heads = 1, a.out = one;
+                a.q += h * a.q_stride, a.q_sinks += h * a.q_stride, a.n_heads = 1, a.out = one;
                 k->attend(&a);
                 assert_memory_equal(one, all + h * 64, sizeof one);
             }
@@ -244,19 +244,19 @@ static void heads_are_independent(void **state) {
 static void tokens_are_independent(void **state) {
     (void)state;
     enum { TOKENS = 24, HEADS = 4, DIM = 64, ONE = HEADS * DIM };
-    static float q[TOKENS * ONE], q_keep[TOKENS * ONE], all[TOKENS * ONE], one[ONE];
-    static const uint32_t ranges[][5] = { /* position of the first token, keep, window, keep_pages, ring_pages */
+    static float q[TOKENS * ONE], q_sinks[TOKENS * ONE], all[TOKENS * ONE], one[ONE];
+    static const uint32_t ranges[][5] = { /* position of the first token, keep, window, sink_pages, ring_pages */
         {0, 0, 4096, 0, 0}, {100, 0, 4096, 0, 0}, {190, 3, 4096, 0, 0}, {2, 10, 20, 0, 0},
         {117, 0, 7, 0, 0},  {140, 20, 50, 0, 0},  {1000, 4, 100, 1, 9}, {120, 0, 1, 0, 0}};
     rng r;
     rng_seed(&r, 11);
-    for (int i = 0; i < TOKENS * ONE; i++) q[i] = random_float(&r) * 4, q_keep[i] = random_float(&r) * 4;
+    for (int i = 0; i < TOKENS * ONE; i++) q[i] = random_float(&r) * 4, q_sinks[i] = random_float(&r) * 4;
     const compute_kernels *k;
     for (int v = 0; (k = compute_variant(v)); v++)
         for (size_t i = 0; i < 3 * sizeof ranges / sizeof ranges[0]; i++) {
             const uint32_t *range = ranges[i / 3];
             scene c = {.type = (compute_kv_type)(i % 3), .dim = DIM, .dim_v = DIM, .heads = HEADS, .keep = range[1],
-                       .keep_pages = range[3], .ring_pages = range[4]};
+                       .sink_pages = range[3], .ring_pages = range[4]};
             compute_span spans[TOKENS];
             setting s;
             set_up(&s, &r, k, &c);
@@ -264,12 +264,12 @@ static void tokens_are_independent(void **state) {
                 uint32_t last = range[0] + t;
                 spans[t] = (compute_span){range[1], last + 1 > range[2] ? last + 1 - range[2] : 0, last};
             }
-            s.args.q = q, s.args.q_keep = q_keep, s.args.q_stride = DIM, s.args.q_token_stride = ONE;
+            s.args.q = q, s.args.q_sinks = q_sinks, s.args.q_stride = DIM, s.args.q_token_stride = ONE;
             s.args.spans = spans, s.args.n_tokens = TOKENS, s.args.out = all, s.args.out_token_stride = ONE;
             k->attend(&s.args);
             for (uint32_t t = 0; t < TOKENS; t++) {
                 compute_attend_args a = s.args;
-                a.q += t * ONE, a.q_keep += t * ONE, a.spans += t, a.n_tokens = 1, a.out = one;
+                a.q += t * ONE, a.q_sinks += t * ONE, a.spans += t, a.n_tokens = 1, a.out = one;
                 k->attend(&a);
                 assert_memory_equal(one, all + t * ONE, sizeof one);
             }

@@ -195,7 +195,7 @@ static void rows_by_number(void **state) {
         for (int i = 0; i < N; i++)
             assert_memory_equal(gathered + i * WIDTH, x + picked[i] * WIDTH, WIDTH * sizeof *x);
         memcpy(y, x, sizeof y), memcpy(want, x, sizeof want);
-        r.dev.ops->add_shares(&r.dev, y, picked, shares, add, STRIDE, N, WIDTH);
+        r.dev.ops->add_weighted(&r.dev, y, picked, shares, add, STRIDE, N, WIDTH);
         for (int i = 0; i < N; i++)
             for (int j = 0; j < WIDTH; j++) {
                 float *to = &want[picked[i] * WIDTH + (uint32_t)j];
@@ -203,7 +203,7 @@ static void rows_by_number(void **state) {
             }
         assert_memory_equal(y, want, sizeof y);
         memcpy(y, x, sizeof y), memcpy(want, x, sizeof want);
-        r.dev.ops->add_shares(&r.dev, y, NULL, shares, add, STRIDE, 5, WIDTH);
+        r.dev.ops->add_weighted(&r.dev, y, NULL, shares, add, STRIDE, 5, WIDTH);
         for (int i = 0; i < 5; i++)
             for (int j = 0; j < WIDTH; j++)
                 want[i * WIDTH + j] = fmaf(shares[i], add[i * STRIDE + j], want[i * WIDTH + j]);
@@ -316,7 +316,7 @@ static void cache_up(cache *c) {
     for (uint32_t i = 0; i < VIEWS; i++) {
         bool ring = i >= COMPUTE_KV_TYPES;
         c->view[i] = (device_kv_view){.pages = c->table[i], .type = (compute_kv_type)(i % COMPUTE_KV_TYPES),
-                                      .keep_pages = ring ? 1 : 0, .ring_pages = ring ? 7 : 0, .keep = ring ? 5 : 0};
+                                      .sink_pages = ring ? 1 : 0, .ring_pages = ring ? 7 : 0, .keep = ring ? 5 : 0};
         for (int p = 0; p < TABLE; p++) {
             c->table[i][p] = aligned_alloc(64, 1 << 15);
             memset(c->table[i][p], 0xFF, 1 << 15);
@@ -342,7 +342,7 @@ static void cache_fill(cache *c, rig *r, uint32_t last) {
 }
 
 /* The same by the reference kernel, head by head. */
-static void attend_by_head(const cache *c, const float *q, const float *q_keep, float *out) {
+static void attend_by_head(const cache *c, const float *q, const float *q_sinks, float *out) {
     for (uint32_t i = 0; i < VIEWS; i++) {
         const device_kv_view *view = &c->view[i];
         const device_kv_layer *l = &c->a.layer[view->type];
@@ -350,10 +350,10 @@ static void attend_by_head(const cache *c, const float *q, const float *q_keep, 
             size_t at = i * Q_STRIDE + h * DIM, kv_head = h / (HEADS / KV_HEADS);
             compute_span span = {view->keep, view->first, view->position};
             compute_attend_args args = {
-                .type = view->type, .q = q + at, .q_keep = q_keep + at, .n_heads = 1, .n_tokens = 1, .spans = &span,
+                .type = view->type, .q = q + at, .q_sinks = q_sinks + at, .n_heads = 1, .n_tokens = 1, .spans = &span,
                 .q_stride = DIM, .head_dim = DIM,
                 .head_dim_v = DIM_V, .scale = c->a.scale, .pages = (const uint8_t *const *)view->pages,
-                .keep_pages = view->keep_pages, .ring_pages = view->ring_pages,
+                .sink_pages = view->sink_pages, .ring_pages = view->ring_pages,
                 .k_offset = l->k_offset + kv_head * l->k_stride, .v_offset = l->v_offset + kv_head * l->v_stride,
                 .out = out + i * OUT_FLOATS + h * DIM_V, .out_stride = DIM_V};
             compute_by_name("ref")->attend(&args);
@@ -363,22 +363,22 @@ static void attend_by_head(const cache *c, const float *q, const float *q_keep, 
 
 static void attention(void **state) {
     (void)state;
-    static float q[VIEWS * Q_STRIDE], q_keep[VIEWS * Q_STRIDE], want[VIEWS * OUT_FLOATS], got[VIEWS * OUT_FLOATS];
+    static float q[VIEWS * Q_STRIDE], q_sinks[VIEWS * Q_STRIDE], want[VIEWS * OUT_FLOATS], got[VIEWS * OUT_FLOATS];
     for (int n_threads = 1; n_threads <= 3; n_threads++) {
         rig r;
         cache c;
         rng random;
         rng_seed(&random, 10);
         random_floats(&random, q, VIEWS * Q_STRIDE);
-        random_floats(&random, q_keep, VIEWS * Q_STRIDE);
+        random_floats(&random, q_sinks, VIEWS * Q_STRIDE);
         up(&r, n_threads);
         cache_up(&c);
         cache_fill(&c, &r, 300);
-        attend_by_head(&c, q, q_keep, want);
-        r.dev.ops->attend(&r.dev, &c.a, c.view, VIEWS, q, q_keep, Q_STRIDE, got, OUT_FLOATS);
+        attend_by_head(&c, q, q_sinks, want);
+        r.dev.ops->attend(&r.dev, &c.a, c.view, VIEWS, q, q_sinks, Q_STRIDE, got, OUT_FLOATS);
         for (int i = 0; i < VIEWS * OUT_FLOATS; i++) assert_true(isfinite(got[i]));
         assert_memory_equal(want, got, sizeof got);
-        attend_by_head(&c, q, q, want); /* without q_keep the kept are met with q */
+        attend_by_head(&c, q, q, want); /* without q_sinks the kept are met with q */
         r.dev.ops->attend(&r.dev, &c.a, c.view, VIEWS, q, NULL, Q_STRIDE, got, OUT_FLOATS);
         assert_memory_equal(want, got, sizeof got);
         for (int i = 0; i < VIEWS; i++)

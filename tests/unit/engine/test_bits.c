@@ -182,17 +182,17 @@ static kv_cache_counts counts_of(const engine *en) {
     return counts;
 }
 
-static kv_terms terms_of(const subject *sub) {
-    return (kv_terms){.type = sub->type,
+static kv_params terms_of(const subject *sub) {
+    return (kv_params){.type = sub->type,
                       .window = sub->window,
                       .keep = sub->keep,
                       .share = true,
                       .publish_tokens = sub->window ? N_PROMPT : UINT32_MAX};
 }
 
-static engine_session *open_session(engine *en, const kv_terms *terms) {
+static engine_session *open_session(engine *en, const kv_params *params) {
     err e = {0};
-    engine_session *s = engine_session_open(en, terms, &e);
+    engine_session *s = engine_session_open(en, params, &e);
     if (!s) fail_msg("%s", e.message);
     return s;
 }
@@ -206,8 +206,8 @@ static void random_tokens(uint32_t n_vocab, uint64_t seed, int32_t *tokens, uint
 static void feed_alone(engine *en, engine_session *s, const int32_t *tokens, uint32_t n, uint32_t chunk) {
     err e = {0};
     for (uint32_t at = 0; at < n; at += chunk) {
-        engine_feed feed = {s, tokens + at, n - at < chunk ? n - at : chunk, ENGINE_WANT_NONE};
-        assert_ok(engine_run(en, &feed, &e), e);
+        engine_batch_item item = {s, tokens + at, n - at < chunk ? n - at : chunk, ENGINE_WANT_NONE};
+        assert_ok(engine_run(en, &item, &e), e);
     }
 }
 
@@ -224,9 +224,9 @@ static void invite(company *c, engine *en, const subject *sub) {
     c->n = N_OTHERS;
     for (uint32_t i = 0; i < c->n; i++) {
         kv_type type = (kv_type)((sub->type + i) % KV_TYPES);
-        kv_terms terms = {.type = type, .share = i % 2, .publish_tokens = UINT32_MAX};
-        if (i % 4 >= 2) terms.window = 48, terms.keep = i % 4 == 2 ? 0 : 5;
-        c->sessions[i] = open_session(en, &terms);
+        kv_params params = {.type = type, .share = i % 2, .publish_tokens = UINT32_MAX};
+        if (i % 4 >= 2) params.window = 48, params.keep = i % 4 == 2 ? 0 : 5;
+        c->sessions[i] = open_session(en, &params);
     }
 }
 
@@ -241,25 +241,25 @@ static void send_off(company *c, engine *en) {
 static const float *step(engine *en, const subject *sub, engine_session *s, const int32_t *tokens, uint32_t n,
                          company *c, tally *t) {
     static int32_t other_tokens[N_OTHERS][64];
-    engine_feed feeds[N_OTHERS + 1];
-    uint32_t n_feeds = 0, row = 0, mine = c->steps % (c->n + 1);
+    engine_batch_item items[N_OTHERS + 1];
+    uint32_t n_items = 0, row = 0, mine = c->steps % (c->n + 1);
     err e = {0};
     for (uint32_t i = 0; i <= c->n; i++) {
-        if (i == mine) feeds[n_feeds++] = (engine_feed){s, tokens, n, ENGINE_WANT_LAST};
+        if (i == mine) items[n_items++] = (engine_batch_item){s, tokens, n, ENGINE_WANT_LAST};
         if (i == c->n) break;
         uint32_t n_theirs = c->steps ? 1 + 2 * (c->steps % N_OTHERS == i) : 2 + 3 * i;
         uint32_t want = i % 3; /* none, last, all */
         random_tokens(sub->n_vocab, 1000 * i + c->steps, other_tokens[i], n_theirs);
         if (i < mine) row += want == ENGINE_WANT_ALL ? n_theirs : want;
-        feeds[n_feeds++] = (engine_feed){c->sessions[i], other_tokens[i], n_theirs, (engine_want)want};
+        items[n_items++] = (engine_batch_item){c->sessions[i], other_tokens[i], n_theirs, (engine_want)want};
     }
-    for (uint32_t f = 0; f < n_feeds; f++)
-        assert_ok(engine_session_reserve(en, feeds[f].session,
-                                         engine_session_length(feeds[f].session) + feeds[f].n_tokens, &e), e);
-    assert_ok(engine_step(en, feeds, n_feeds, NULL, &e), e);
-    engine_step_commit(en, feeds, n_feeds);
-    assert_int_equal(n_feeds, c->n + 1);
-    t->shared_steps += n_feeds == N_OTHERS + 1;
+    for (uint32_t f = 0; f < n_items; f++)
+        assert_ok(engine_session_reserve(en, items[f].session,
+                                         engine_session_length(items[f].session) + items[f].n_tokens, &e), e);
+    assert_ok(engine_step(en, items, n_items, NULL, &e), e);
+    engine_step_commit(en, items, n_items);
+    assert_int_equal(n_items, c->n + 1);
+    t->shared_steps += n_items == N_OTHERS + 1;
     c->steps++;
     return engine_logits(en, row);
 }
@@ -294,13 +294,13 @@ static void go_on(engine *en, const subject *sub, engine_session *s, uint32_t ch
 /* Sessions that need pages until some that are remembered have gone. */
 static void crowd_out(engine *en, const subject *sub, uint32_t n_pages) {
     err e = {0};
-    kv_terms terms = {.type = sub->type};
+    kv_params params = {.type = sub->type};
     engine_session *crowd[N_SESSIONS];
     uint32_t n = 0;
     uint64_t before = counts_of(en).evicted_pages;
     while (counts_of(en).evicted_pages < before + n_pages) {
         assert_true(n < N_SESSIONS - 1);
-        crowd[n] = open_session(en, &terms);
+        crowd[n] = open_session(en, &params);
         for (uint32_t held = KV_PAGE_TOKENS; held <= N_CONTEXT && counts_of(en).evicted_pages < before + n_pages;
              held += KV_PAGE_TOKENS)
             assert_ok(engine_session_reserve(en, crowd[n], held, &e), e);
@@ -311,9 +311,9 @@ static void crowd_out(engine *en, const subject *sub, uint32_t n_pages) {
 }
 
 static void remember(engine *en, const subject *sub, uint32_t n_shared, uint32_t n_own, kv_memory_of memory) {
-    kv_terms terms = terms_of(sub);
+    kv_params params = terms_of(sub);
     int32_t own[64];
-    engine_session *s = open_session(en, &terms);
+    engine_session *s = open_session(en, &params);
     feed_alone(en, s, sub->prompt, n_shared, 48);
     random_tokens(sub->n_vocab, 5, own, n_own);
     feed_alone(en, s, own, n_own, 9);
@@ -321,8 +321,8 @@ static void remember(engine *en, const subject *sub, uint32_t n_shared, uint32_t
 }
 
 static engine_session *recall(engine *en, const subject *sub, uint32_t least, uint32_t most) {
-    kv_terms terms = terms_of(sub);
-    engine_session *s = open_session(en, &terms);
+    kv_params params = terms_of(sub);
+    engine_session *s = open_session(en, &params);
     uint32_t known = kv_sequence_match_prefix(engine_kv(en), s, sub->prompt, N_PROMPT - 1);
     assert_in_range(known, least, most);
     assert_int_equal(engine_session_length(s), known);
@@ -339,7 +339,7 @@ static void spill_all(engine *en) {
 
 /* Ours, with the beginning of the prompt; *donor, where there is one, stays open beside it and goes its own way. */
 static engine_session *begin(loaded *x, const subject *sub, how way, int n_threads, engine_session **donor) {
-    kv_terms terms = terms_of(sub);
+    kv_params params = terms_of(sub);
     int32_t own[64];
     kv_cache_counts before = counts_of(x->en);
     engine_session *s;
@@ -348,7 +348,7 @@ static engine_session *begin(loaded *x, const subject *sub, how way, int n_threa
     case COLD:
         return recall(x->en, sub, 0, 0);
     case LIVE_PREFIX: /* another conversation parts from ours inside a page, and is still going on */
-        *donor = open_session(x->en, &terms);
+        *donor = open_session(x->en, &params);
         feed_alone(x->en, *donor, sub->prompt, DIVERGES, 48);
         feed_alone(x->en, *donor, own, 64, 9);
         s = recall(x->en, sub, DIVERGES, DIVERGES);
@@ -377,9 +377,9 @@ static engine_session *begin(loaded *x, const subject *sub, how way, int n_threa
         assert_int_equal(counts_of(x->en).restored_pages, kv_pages_for(BROKEN_OFF));
         return s;
     default: /* a branch; where it came from goes on with something else in the same page */
-        *donor = open_session(x->en, &terms);
+        *donor = open_session(x->en, &params);
         feed_alone(x->en, *donor, sub->prompt, BROKEN_OFF, 48);
-        s = open_session(x->en, &terms);
+        s = open_session(x->en, &params);
         kv_sequence_fork(engine_kv(x->en), *donor, s);
         assert_int_equal(engine_session_length(s), BROKEN_OFF);
         feed_alone(x->en, *donor, own, 40, 9);

@@ -133,7 +133,7 @@ static engine_session *open_session(engine *en) {
 
 enum { N_OTHERS = 5, N_TOKENS = 40 };
 
-/* The states of a feed among others, times the output matrix, are the logits of the same tokens alone. */
+/* The states of a item among others, times the output matrix, are the logits of the same tokens alone. */
 static void logits_are_made_of_states(void **state) {
     (void)state;
     mem_ledger l;
@@ -143,17 +143,17 @@ static void logits_are_made_of_states(void **state) {
     int32_t tokens[N_TOKENS];
     for (int i = 0; i < N_TOKENS; i++) tokens[i] = 3 + i * 7 % 290;
     engine_session *a = open_session(en), *b = open_session(en), *c = open_session(en);
-    assert_ok(engine_run(en, &(engine_feed){c, tokens, N_TOKENS, ENGINE_WANT_ALL}, &e), e);
+    assert_ok(engine_run(en, &(engine_batch_item){c, tokens, N_TOKENS, ENGINE_WANT_ALL}, &e), e);
     size_t bytes = N_TOKENS * stride * sizeof(float);
     float *logits = malloc(bytes), *again = malloc(bytes), *states = malloc(N_TOKENS * width * sizeof *states);
     memcpy(logits, engine_logits(en, 0), bytes);
 
-    engine_feed feeds[] = {{a, tokens, N_OTHERS, ENGINE_WANT_LAST}, {b, tokens, N_TOKENS, ENGINE_WANT_STATES}};
-    for (int f = 0; f < 2; f++) assert_ok(engine_session_reserve(en, feeds[f].session, feeds[f].n_tokens, &e), e);
-    assert_ok(engine_step(en, feeds, 2, NULL, &e), e);
-    engine_step_commit(en, feeds, 2);
-    assert_ptr_equal(engine_feed_result(en, &feeds[1], N_OTHERS, 1), engine_state(en, N_OTHERS));
-    assert_ptr_equal(engine_feed_result(en, &feeds[0], 0, 0), engine_logits(en, 0));
+    engine_batch_item items[] = {{a, tokens, N_OTHERS, ENGINE_WANT_LAST}, {b, tokens, N_TOKENS, ENGINE_WANT_STATES}};
+    for (int f = 0; f < 2; f++) assert_ok(engine_session_reserve(en, items[f].session, items[f].n_tokens, &e), e);
+    assert_ok(engine_step(en, items, 2, NULL, &e), e);
+    engine_step_commit(en, items, 2);
+    assert_ptr_equal(engine_item_result(en, &items[1], N_OTHERS, 1), engine_state(en, N_OTHERS));
+    assert_ptr_equal(engine_item_result(en, &items[0], 0, 0), engine_logits(en, 0));
     memcpy(states, engine_state(en, N_OTHERS), N_TOKENS * width * sizeof *states);
     const device_matrix *output[] = {&en->model.output};
     en->dev.ops->matmul(&en->dev, output, 1, states, N_TOKENS, &again, &(size_t){stride});
@@ -172,9 +172,9 @@ static void no_logits_are_made(void **state) {
     int32_t tokens[N_TOKENS] = {4};
     memset(en->step.logits, 0x5a, bytes);
     engine_session *s = open_session(en);
-    assert_ok(engine_run(en, &(engine_feed){s, tokens, N_TOKENS, ENGINE_WANT_STATES}, &e), e);
+    assert_ok(engine_run(en, &(engine_batch_item){s, tokens, N_TOKENS, ENGINE_WANT_STATES}, &e), e);
     for (size_t i = 0; i < bytes; i++) assert_int_equal(((unsigned char *)en->step.logits)[i], 0x5a);
-    assert_ok(engine_run(en, &(engine_feed){s, tokens, 1, ENGINE_WANT_LAST}, &e), e);
+    assert_ok(engine_run(en, &(engine_batch_item){s, tokens, 1, ENGINE_WANT_LAST}, &e), e);
     assert_int_not_equal(((unsigned char *)en->step.logits)[0], 0x5a);
     engine_free(en);
 }

@@ -175,19 +175,19 @@ static void run(engine *en, const int32_t *tokens, uint32_t chunk, bool others, 
         random_tokens(en, 100 + i, other_tokens[i], OTHER_TOKENS);
     }
     for (uint32_t at = 0, step = 0; at < N; at += chunk, step++) {
-        engine_feed feeds[N_OTHERS + 1];
-        uint32_t n_feeds = 0, row = 0, take = N - at < chunk ? N - at : chunk, left = engine_batch(en) - take;
+        engine_batch_item items[N_OTHERS + 1];
+        uint32_t n_items = 0, row = 0, take = N - at < chunk ? N - at : chunk, left = engine_batch(en) - take;
         for (uint32_t i = 0; i <= N_OTHERS; i++) {
-            if (i == step % (N_OTHERS + 1)) feeds[n_feeds++] = (engine_feed){s, tokens + at, take, ENGINE_WANT_ALL};
+            if (i == step % (N_OTHERS + 1)) items[n_items++] = (engine_batch_item){s, tokens + at, take, ENGINE_WANT_ALL};
             if (!others || i == N_OTHERS) continue;
             uint32_t n = 1 + (i * 5 + step) % 6, wants = i % 3; /* none, last, all */
             if (fed[i] + n > OTHER_TOKENS || n > left) continue;
             if (i < step % (N_OTHERS + 1)) row += wants == ENGINE_WANT_ALL ? n : wants; /* rows before ours */
-            feeds[n_feeds++] = (engine_feed){other[i], other_tokens[i] + fed[i], n, (engine_want)wants};
+            items[n_items++] = (engine_batch_item){other[i], other_tokens[i] + fed[i], n, (engine_want)wants};
             fed[i] += n, left -= n;
         }
-        assert_ok(engine_step(en, feeds, n_feeds, NULL, &e), e);
-        engine_step_commit(en, feeds, n_feeds);
+        assert_ok(engine_step(en, items, n_items, NULL, &e), e);
+        engine_step_commit(en, items, n_items);
         for (uint32_t i = 0; i < take; i++)
             memcpy(logits + (size_t)(at + i) * n_vocab, engine_logits(en, row + i), n_vocab * sizeof(float));
     }
@@ -318,9 +318,9 @@ static void pages_run_out(void **state) {
     unload(&x);
 }
 
-static void feed(engine *en, engine_session *s, const int32_t *tokens, uint32_t n, float *last) {
+static void item(engine *en, engine_session *s, const int32_t *tokens, uint32_t n, float *last) {
     err e = {0};
-    engine_feed f = {s, tokens, n, ENGINE_WANT_LAST};
+    engine_batch_item f = {s, tokens, n, ENGINE_WANT_LAST};
     assert_ok(engine_run(en, &f, &e), e);
     memcpy(last, engine_logits(en, 0), engine_hparams(en)->n_vocab * sizeof(float));
 }
@@ -335,20 +335,20 @@ static void rewinding_forgets(void **state) {
     random_tokens(x.en, 1, tokens, 100);
     random_tokens(x.en, 2, others, 100);
     engine_session *s = open_session(x.en, 100);
-    feed(x.en, s, tokens, 100, a);
+    item(x.en, s, tokens, 100, a);
     engine_session_rewind(x.en, s, 37);
     assert_int_equal(engine_session_length(s), 37);
-    feed(x.en, s, others + 37, 50, b);
+    item(x.en, s, others + 37, 50, b);
     assert_true(memcmp(a, b, sizeof a) != 0);
     engine_session_rewind(x.en, s, 37);
-    feed(x.en, s, tokens + 37, 63, b);
+    item(x.en, s, tokens + 37, 63, b);
     assert_memory_equal(a, b, sizeof a);
     engine_session_rewind(x.en, s, 0);
-    feed(x.en, s, tokens, 100, b);
+    item(x.en, s, tokens, 100, b);
     assert_memory_equal(a, b, sizeof a);
     engine_session_close(x.en, s);
     s = open_session(x.en, 100); /* pages that others have written */
-    feed(x.en, s, tokens, 100, b);
+    item(x.en, s, tokens, 100, b);
     assert_memory_equal(a, b, sizeof a);
     unload(&x);
 }
@@ -365,12 +365,12 @@ static void a_cancelled_step_has_not_been(void **state) {
     int32_t tokens[128];
     random_tokens(x.en, 3, tokens, 128);
     engine_session *s = open_session(x.en, 128), *t = open_session(x.en, 128);
-    feed(x.en, s, tokens, 128, a);
+    item(x.en, s, tokens, 128, a);
     engine_session_rewind(x.en, s, 0);
-    feed(x.en, s, tokens, 50, b);
-    feed(x.en, t, tokens, 10, b);
+    item(x.en, s, tokens, 50, b);
+    item(x.en, t, tokens, 10, b);
     _Atomic bool cancel = true;
-    engine_feed f[] = {{s, tokens + 50, 78, ENGINE_WANT_LAST}, {t, tokens + 10, 20, ENGINE_WANT_ALL}};
+    engine_batch_item f[] = {{s, tokens + 50, 78, ENGINE_WANT_LAST}, {t, tokens + 10, 20, ENGINE_WANT_ALL}};
     engine_counters before, after;
     engine_counters_read(x.en, &before);
     assert_false(engine_step(x.en, f, 2, &cancel, &e));
@@ -379,7 +379,7 @@ static void a_cancelled_step_has_not_been(void **state) {
     assert_int_equal(engine_session_length(t), 10);
     engine_counters_read(x.en, &after);
     assert_int_equal(after.tokens, before.tokens);
-    feed(x.en, s, tokens + 50, 78, b);
+    item(x.en, s, tokens + 50, 78, b);
     assert_memory_equal(a, b, sizeof a);
     unload(&x);
 }
@@ -416,7 +416,7 @@ static void cancelled_anywhere(void **state) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     began = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    feed(x.en, s, tokens, CUT_TOKENS, a);
+    item(x.en, s, tokens, CUT_TOKENS, a);
     clock_gettime(CLOCK_MONOTONIC, &now);
     uint64_t step_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - began;
     int cut = 0;
@@ -426,14 +426,14 @@ static void cancelled_anywhere(void **state) {
         engine_session_rewind(x.en, s, 0);
         assert_ok(engine_session_reserve(x.en, s, CUT_TOKENS, &e), e);
         assert_int_equal(pthread_create(&thread, NULL, cancel_late, &late), 0);
-        engine_feed f = {s, tokens, CUT_TOKENS, ENGINE_WANT_LAST};
+        engine_batch_item f = {s, tokens, CUT_TOKENS, ENGINE_WANT_LAST};
         atomic_store(&late.go, true);
         bool ran = engine_step(x.en, &f, 1, &late.cancel, &e);
         pthread_join(thread, NULL);
         if (ran) engine_step_commit(x.en, &f, 1);
         assert_int_equal(engine_session_length(s), ran ? CUT_TOKENS : 0);
         cut += !ran;
-        if (!ran) feed(x.en, s, tokens, CUT_TOKENS, b);
+        if (!ran) item(x.en, s, tokens, CUT_TOKENS, b);
         assert_memory_equal(a, ran ? engine_logits(x.en, 0) : b, n_vocab * sizeof(float));
     }
     assert_true(cut > 0);
@@ -707,8 +707,8 @@ static void no_malloc_in_a_step(void **state) {
     int32_t tokens[128];
     random_tokens(x.en, 5, tokens, 128);
     engine_session *s = open_session(x.en, 128);
-    feed(x.en, s, tokens, 64, last);
-    for (int i = 64; i < 128; i++) feed(x.en, s, tokens + i, 1, last);
+    item(x.en, s, tokens, 64, last);
+    for (int i = 64; i < 128; i++) item(x.en, s, tokens + i, 1, last);
     engine_counters counters;
     engine_counters_read(x.en, &counters);
     assert_int_equal(counters.steps, 65);

@@ -91,14 +91,14 @@ static void begin(talk *t, uint32_t n_prompt, uint32_t max_tokens) {
 /* Lets the model want token; returns what is shown for it. */
 static str say(talk *t, int32_t token) {
     static float logits[N_VOCAB];
-    engine_feed feed;
+    engine_batch_item item;
     engine_sample sample;
     str text = STR("?");
     memset(logits, 0, sizeof logits);
     logits[token] = 9;
     do {
-        engine_generation_feed(&t->g, 64, &feed);
-    } while (!engine_generation_accept(&t->g, &feed, feed.want == ENGINE_WANT_LAST ? logits : NULL, &sample, &text));
+        engine_generation_next_item(&t->g, 64, &item);
+    } while (!engine_generation_accept(&t->g, &item, item.want == ENGINE_WANT_LAST ? logits : NULL, &sample, &text));
     assert_int_equal(sample.token, token);
     assert_int_equal(t->tokens[t->g.n_prompt + t->g.n_generated - 1], token);
     assert_true(utf8_valid(text));
@@ -119,25 +119,25 @@ static void feeds_the_prompt_in_pieces(void **state) {
     static talk t;
     t.g.n_stops = 0;
     begin(&t, 10, 5);
-    engine_feed feed;
+    engine_batch_item item;
     engine_sample sample;
     str text;
     static float logits[N_VOCAB];
     static const uint32_t sizes[] = {3, 3, 3, 1};
     for (uint32_t i = 0, at = 0; i < 4; at += sizes[i++]) {
-        engine_generation_feed(&t.g, 3, &feed);
-        assert_int_equal(feed.n_tokens, sizes[i]);
-        assert_ptr_equal(feed.tokens, t.tokens + at);
-        assert_int_equal(feed.want, i == 3 ? ENGINE_WANT_LAST : ENGINE_WANT_NONE);
-        assert_int_equal(engine_generation_accept(&t.g, &feed, i == 3 ? logits : NULL, &sample, &text), i == 3);
+        engine_generation_next_item(&t.g, 3, &item);
+        assert_int_equal(item.n_tokens, sizes[i]);
+        assert_ptr_equal(item.tokens, t.tokens + at);
+        assert_int_equal(item.want, i == 3 ? ENGINE_WANT_LAST : ENGINE_WANT_NONE);
+        assert_int_equal(engine_generation_accept(&t.g, &item, i == 3 ? logits : NULL, &sample, &text), i == 3);
     }
     assert_int_equal(t.g.n_generated, 1);
     for (uint32_t i = 0; i < 4; i++) { /* then each token that came, alone */
-        engine_generation_feed(&t.g, 3, &feed);
-        assert_int_equal(feed.n_tokens, 1);
-        assert_ptr_equal(feed.tokens, t.tokens + 10 + i);
-        assert_int_equal(feed.want, ENGINE_WANT_LAST);
-        assert_true(engine_generation_accept(&t.g, &feed, logits, &sample, &text));
+        engine_generation_next_item(&t.g, 3, &item);
+        assert_int_equal(item.n_tokens, 1);
+        assert_ptr_equal(item.tokens, t.tokens + 10 + i);
+        assert_int_equal(item.want, ENGINE_WANT_LAST);
+        assert_true(engine_generation_accept(&t.g, &item, logits, &sample, &text));
     }
     assert_int_equal(t.g.finish, ENGINE_FINISH_LENGTH);
     assert_string_equal(engine_finish_name(t.g.finish), "length");
@@ -238,7 +238,7 @@ static void ignoring_the_end(void **state) {
     (void)state;
     static talk t;
     static float logits[N_VOCAB];
-    engine_feed feed;
+    engine_batch_item item;
     engine_sample sample;
     str text;
     t.g.n_stops = 0;
@@ -247,8 +247,8 @@ static void ignoring_the_end(void **state) {
     logits[HAND_EOS] = 9, logits[X] = 8;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(t.g.finish, ENGINE_RUNNING);
-        engine_generation_feed(&t.g, 1, &feed);
-        engine_generation_accept(&t.g, &feed, logits, &sample, &text);
+        engine_generation_next_item(&t.g, 1, &item);
+        engine_generation_accept(&t.g, &item, logits, &sample, &text);
         assert_int_equal(sample.token, X);
     }
     assert_int_equal(t.g.finish, ENGINE_FINISH_LENGTH);
@@ -392,13 +392,13 @@ static void begin_thinking(talk *t, bool begun, uint32_t budget) {
 /* Lets the model want token, and another come. */
 static void comes(talk *t, int32_t token, int32_t instead) {
     static float logits[N_VOCAB];
-    engine_feed feed;
+    engine_batch_item item;
     engine_sample sample;
     str text;
     memset(logits, 0, sizeof logits);
     logits[token] = 9;
-    engine_generation_feed(&t->g, 64, &feed);
-    assert_true(engine_generation_accept(&t->g, &feed, logits, &sample, &text));
+    engine_generation_next_item(&t->g, 64, &item);
+    assert_true(engine_generation_accept(&t->g, &item, logits, &sample, &text));
     assert_int_equal(sample.token, instead);
 }
 

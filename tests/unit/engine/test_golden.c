@@ -106,8 +106,8 @@ static verdict run(const facts *f, const char *model_path) {
     assert_ok(engine_session_reserve(en, s, f->positions, &e), e);
     for (uint32_t done = 0; done < f->positions; done += c.n_batch) {
         uint32_t n = f->positions - done < c.n_batch ? f->positions - done : c.n_batch;
-        engine_feed feed = {s, f->tokens + done, n, ENGINE_WANT_ALL};
-        assert_ok(engine_run(en, &feed, &e), e);
+        engine_batch_item item = {s, f->tokens + done, n, ENGINE_WANT_ALL};
+        assert_ok(engine_run(en, &item, &e), e);
         for (uint32_t i = 0; i < n; i++) judge(f, done + i, engine_logits(en, i), &v);
     }
     engine_free(en);

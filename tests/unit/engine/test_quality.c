@@ -111,8 +111,8 @@ static double surprise(const float *logits, int32_t token) {
 
 static engine_session *open_session(engine *of, kv_type type, uint32_t window, uint32_t keep) {
     err e = {0};
-    kv_terms terms = {.type = type, .window = window, .keep = keep};
-    engine_session *s = engine_session_open(of, &terms, &e);
+    kv_params params = {.type = type, .window = window, .keep = keep};
+    engine_session *s = engine_session_open(of, &params, &e);
     if (!s) fail_msg("%s", e.message);
     return s;
 }
@@ -123,7 +123,7 @@ static uint32_t score(kv_type type, const int32_t *tokens, uint32_t n, double *s
     engine_session *s = open_session(en, type, 0, 0);
     for (uint32_t at = 0; at + 1 < n; at += N_BATCH) {
         uint32_t piece = n - 1 - at < N_BATCH ? n - 1 - at : N_BATCH;
-        assert_ok(engine_run(en, &(engine_feed){s, tokens + at, piece, ENGINE_WANT_ALL}, &e), e);
+        assert_ok(engine_run(en, &(engine_batch_item){s, tokens + at, piece, ENGINE_WANT_ALL}, &e), e);
         for (uint32_t i = 0; i < piece; i++) *sum += surprise(engine_logits(en, i), tokens[at + i + 1]);
     }
     engine_session_close(en, s);
@@ -176,9 +176,9 @@ static void types_of_pages(void **state) {
 static void rotate(kv_type type, uint32_t keep, uint32_t n_stream, uint32_t piece, double *out) {
     err e = {0};
     engine_session *s = open_session(en, type, WINDOW, keep);
-    size_t least = SIZE_MAX, most = 0, bound = kv_cache_bytes_for(engine_kv(en), kv_sequence_terms(s), n_stream);
+    size_t least = SIZE_MAX, most = 0, bound = kv_cache_bytes_for(engine_kv(en), kv_sequence_params(s), n_stream);
     for (uint32_t at = 0; at < n_stream; at += piece) {
-        assert_ok(engine_run(en, &(engine_feed){s, text + at, piece, ENGINE_WANT_ALL}, &e), e);
+        assert_ok(engine_run(en, &(engine_batch_item){s, text + at, piece, ENGINE_WANT_ALL}, &e), e);
         for (uint32_t i = 0; i < piece; i++) out[at + i] = surprise(engine_logits(en, i), text[at + i + 1]);
         size_t held = engine_session_bytes(en, s);
         assert_true(held <= bound);
@@ -201,7 +201,7 @@ static double recompute(kv_type type, uint32_t window, uint32_t keep, uint32_t p
     memcpy(tokens, text, keep * sizeof *tokens);
     memcpy(tokens + keep, text + position + 1 - last, last * sizeof *tokens);
     engine_session *s = open_session(en, type, 0, 0);
-    assert_ok(engine_run(en, &(engine_feed){s, tokens, window, ENGINE_WANT_LAST}, &e), e);
+    assert_ok(engine_run(en, &(engine_batch_item){s, tokens, window, ENGINE_WANT_LAST}, &e), e);
     double result = surprise(engine_logits(en, 0), text[position + 1]);
     engine_session_close(en, s);
     return result;
@@ -290,7 +290,7 @@ static double one_layer_apart(engine *of, kv_type type, uint32_t keep, uint32_t 
     engine_session *s = open_session(of, type, SMALL_WINDOW, keep);
     for (uint32_t at = 0, n; at < SMALL_STREAM; at += n) {
         n = SMALL_STREAM - at < SMALL_PIECE ? SMALL_STREAM - at : SMALL_PIECE;
-        assert_ok(engine_run(of, &(engine_feed){s, tokens + at, n, ENGINE_WANT_ALL}, &e), e);
+        assert_ok(engine_run(of, &(engine_batch_item){s, tokens + at, n, ENGINE_WANT_ALL}, &e), e);
         for (uint32_t i = 0; i < n; i++)
             memcpy(logits + (size_t)(at + i) * n_vocab, engine_logits(of, i), n_vocab * sizeof *logits);
     }
@@ -299,7 +299,7 @@ static double one_layer_apart(engine *of, kv_type type, uint32_t keep, uint32_t 
         memcpy(plain, tokens, kept * sizeof *plain);
         memcpy(plain + kept, tokens + p + 1 - (shown - kept), (shown - kept) * sizeof *plain);
         s = open_session(of, type, 0, 0);
-        assert_ok(engine_run(of, &(engine_feed){s, plain, shown, ENGINE_WANT_LAST}, &e), e);
+        assert_ok(engine_run(of, &(engine_batch_item){s, plain, shown, ENGINE_WANT_LAST}, &e), e);
         for (uint32_t i = 0; i < n_vocab; i++) {
             double a = (double)logits[(size_t)p * n_vocab + i], b = (double)engine_logits(of, 0)[i];
             apart += (a - b) * (a - b), spread += b * b;

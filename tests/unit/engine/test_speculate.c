@@ -11,17 +11,17 @@
 
 /* ---- what is found ---- */
 
-static engine_guess looked(const int32_t *tokens, uint32_t n) {
-    engine_guess g;
-    engine_guess_begin(&g, true);
-    engine_guess_look(&g, tokens, n);
+static engine_drafter looked(const int32_t *tokens, uint32_t n) {
+    engine_drafter g;
+    engine_drafter_begin(&g, true);
+    engine_drafter_look(&g, tokens, n);
     return g;
 }
 
 static void finds_the_longest_and_latest(void **state) {
     (void)state;
     static const int32_t tokens[] = {5, 1, 2, 3, 9, 4, 2, 3, 8, 4, 2, 3, 7, 1, 2, 3};
-    engine_guess g = looked(tokens, 16);
+    engine_drafter g = looked(tokens, 16);
     assert_int_equal(g.match, 3);
     assert_int_equal(g.from, 4);
     g = looked(tokens, 12); /* "4 2 3" once before; "2 3" twice */
@@ -48,7 +48,7 @@ static void finds_what_is_there(void **state) {
             while (m <= at && m < GUESS_MATCH_MOST && tokens[at - m] == tokens[n - 1 - m]) m++;
             if (m > best) best = m, from = at + 1;
         }
-        engine_guess g = looked(tokens, n);
+        engine_drafter g = looked(tokens, n);
         assert_int_equal(g.match, best);
         if (best) assert_int_equal(g.from, from);
     }
@@ -57,8 +57,8 @@ static void finds_what_is_there(void **state) {
 static void writes_on_in_what_it_writes(void **state) {
     (void)state;
     int32_t tokens[20] = {9, 1, 2, 1, 2};
-    engine_guess g = looked(tokens, 5);
-    engine_guess_write(&g, tokens, 5, 6);
+    engine_drafter g = looked(tokens, 5);
+    engine_drafter_write(&g, tokens, 5, 6);
     static const int32_t wanted[] = {1, 2, 1, 2, 1, 2};
     assert_memory_equal(tokens + 5, wanted, sizeof wanted);
 }
@@ -66,13 +66,13 @@ static void writes_on_in_what_it_writes(void **state) {
 static void goes_on_while_right_and_learns(void **state) {
     (void)state;
     int32_t tokens[20] = {1, 2, 3, 4, 1};
-    engine_guess g = looked(tokens, 5);
+    engine_drafter g = looked(tokens, 5);
     float before = g.right[1], longer = g.right[2];
-    engine_guess_learn(&g, tokens, 2);
+    engine_drafter_learn(&g, tokens, 2);
     assert_true(g.right[1] > before);
     assert_int_equal(g.match, 2);
     assert_int_equal(g.from, 2);
-    engine_guess_learn(&g, tokens, 4);
+    engine_drafter_learn(&g, tokens, 4);
     assert_true(g.right[2] < longer);
     assert_int_equal(g.match, 0);
 }
@@ -87,11 +87,11 @@ static engine_step_cost linear(double fixed_ms, double token_ms) {
 }
 
 static uint32_t wanted_with(engine_step_cost p, uint32_t n, float right, uint32_t most) {
-    engine_guess all[32];
-    engine_guess *list[32];
+    engine_drafter all[32];
+    engine_drafter *list[32];
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < n; i++) {
-        engine_guess_begin(&all[i], true);
+        engine_drafter_begin(&all[i], true);
         all[i].match = 4, all[i].n_most = 100;
         for (int m = 1; m <= GUESS_MATCH_MOST; m++) all[i].right[m] = right;
         list[i] = &all[i];
@@ -122,14 +122,14 @@ static void guesses_where_it_pays(void **state) {
 
 static void knows_the_most(void **state) {
     (void)state;
-    engine_guess g;
+    engine_drafter g;
     engine_step_cost p = linear(10, 0.1);
-    engine_guess_begin(&g, true);
+    engine_drafter_begin(&g, true);
     g.match = 8, g.n_most = 2;
-    engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
+    engine_speculate(&p, &(engine_drafter *){&g}, 1, 15);
     assert_int_equal(g.n_wanted, 2);
     g.match = 0;
-    engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
+    engine_speculate(&p, &(engine_drafter *){&g}, 1, 15);
     assert_int_equal(g.n_wanted, 0);
 }
 
@@ -165,12 +165,12 @@ static void fills_in_what_it_has_not_seen(void **state) {
 
 static void tries_again_what_was_dear(void **state) {
     (void)state;
-    engine_guess g;
+    engine_drafter g;
     engine_step_cost p = linear(1, 20);
-    engine_guess_begin(&g, true);
+    engine_drafter_begin(&g, true);
     g.match = 8, g.n_most = 100;
     int tries = 0;
-    do engine_speculate(&p, &(engine_guess *){&g}, 1, 15);
+    do engine_speculate(&p, &(engine_drafter *){&g}, 1, 15);
     while (!g.n_wanted && ++tries < 5000);
     assert_in_range(tries, 20, 4999);
 }
@@ -185,7 +185,7 @@ typedef struct told {
     float *rows; /* of all that was sampled */
 } told;
 
-/* The built-in model, about a text that repeats itself, with n_most guesses in each step; every row is kept. */
+/* The built-in model, about a text that repeats itself, with n_most drafts in each step; every row is kept. */
 static void tell(engine *en, float temperature, uint32_t n_most, told *t) {
     static engine_generation g;
     engine_sampling s;
@@ -199,28 +199,28 @@ static void tell(engine *en, float temperature, uint32_t n_most, told *t) {
     t->rows = malloc((size_t)SAID * n_vocab * sizeof *t->rows);
     engine_generation_start(&g);
     while (g.finish == ENGINE_RUNNING) {
-        engine_feed feed;
+        engine_batch_item item;
         engine_sample sample;
         str text;
-        engine_generation_feed(&g, engine_batch(en), &feed);
+        engine_generation_next_item(&g, engine_batch(en), &item);
         if (g.n_generated) {
-            engine_generation_guess(&g);
-            g.guess.n_wanted = !g.guess.match ? 0 : n_most < g.guess.n_most ? n_most : g.guess.n_most;
-            if (engine_draft_name(en) && g.guess.n_wanted) engine_draft_guess(en, &(engine_generation *){&g}, 1);
-            engine_generation_draft(&g, &feed);
+            engine_generation_propose(&g);
+            g.drafter.n_wanted = !g.drafter.match ? 0 : n_most < g.drafter.n_most ? n_most : g.drafter.n_most;
+            if (engine_draft_name(en) && g.drafter.n_wanted) engine_draft_propose(en, &(engine_generation *){&g}, 1);
+            engine_generation_draft(&g, &item);
         }
-        assert_ok(engine_session_reserve(en, g.session, engine_session_length(g.session) + feed.n_tokens, &e), e);
-        assert_ok(engine_step(en, &feed, 1, NULL, &e), e);
+        assert_ok(engine_session_reserve(en, g.session, engine_session_length(g.session) + item.n_tokens, &e), e);
+        assert_ok(engine_step(en, &item, 1, NULL, &e), e);
         for (uint32_t row = 0; !row || g.holds; row++) {
             memcpy(t->rows + (size_t)g.n_generated * n_vocab, engine_logits(en, row), n_vocab * sizeof(float));
-            bool sampled = engine_generation_accept(&g, &feed, engine_logits(en, row), &sample, &text);
-            assert_int_equal(sampled, feed.want != ENGINE_WANT_NONE);
+            bool sampled = engine_generation_accept(&g, &item, engine_logits(en, row), &sample, &text);
+            assert_int_equal(sampled, item.want != ENGINE_WANT_NONE);
         }
-        engine_generation_commit(&g, &feed);
+        engine_generation_commit(&g, &item);
         uint32_t length = engine_session_length(g.session); /* nothing is held but what holds tokens */
         if (g.n_generated) assert_int_equal(length, g.n_prompt + g.n_generated - 1);
         assert_int_equal(engine_session_bytes(en, g.session),
-                         kv_cache_bytes_for(engine_kv(en), kv_sequence_terms(g.session), length));
+                         kv_cache_bytes_for(engine_kv(en), kv_sequence_params(g.session), length));
     }
     t->n = g.n_generated, t->drafted = g.n_drafted, t->accepted = g.n_accepted;
     engine_draft_end(&g);
@@ -257,7 +257,7 @@ static void says_the_same_bits(void **state) {
     engine_free(en);
 }
 
-/* ---- a model that guesses ---- */
+/* ---- a model that drafts ---- */
 
 #define TINY MODELS_DIR "/plimsoll-tiny.gguf"
 
@@ -282,7 +282,7 @@ static engine *up_with_draft(mem_ledger *l, uint64_t line_bytes, const char *dra
     return NULL;
 }
 
-/* Of a model that is its own draft, greedy: nearly all guesses are right (it may guess the end, which is banned here).
+/* Of a model that is its own draft, greedy: nearly all drafts are right (it may draft the end, which is banned here).
  * The prompt is longer than a batch. */
 static void its_own_draft_is_right(void **state) {
     (void)state;

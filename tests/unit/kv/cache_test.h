@@ -1,4 +1,4 @@
-/* A cache and sequences whose pages hold bytes that tell whose they are: derived from the sequence's terms, the
+/* A cache and sequences whose pages hold bytes that tell whose they are: derived from the sequence's params, the
  * position, and every token up to it. So whatever a sequence can see can be checked against what it must be. */
 #ifndef TESTS_UNIT_KV_CACHE_TEST_H
 #define TESTS_UNIT_KV_CACHE_TEST_H
@@ -38,7 +38,7 @@ typedef struct world {
 
 typedef struct seq {
     kv_sequence *s;
-    kv_terms terms;
+    kv_params params;
     uint32_t n; /* tokens it holds */
     int32_t tokens[MOST_TOKENS];
     uint64_t marks[MOST_TOKENS];
@@ -115,7 +115,7 @@ static inline void tick(world *w, uint64_t more_ms) {
     kv_cache_check(w->c);
 }
 
-static inline kv_terms sharing(void) { return (kv_terms){.share = true, .publish_tokens = UINT32_MAX}; }
+static inline kv_params sharing(void) { return (kv_params){.share = true, .publish_tokens = UINT32_MAX}; }
 
 /* ---- what pages hold ---- */
 
@@ -124,13 +124,13 @@ static inline uint64_t mark_after(uint64_t before, int32_t token) {
     return rng_splitmix(&state);
 }
 
-static inline uint64_t mark_of_terms(const kv_terms *t) {
+static inline uint64_t mark_of_terms(const kv_params *t) {
     return mark_after(mark_after(mark_after(t->tenant, (int32_t)t->type), (int32_t)t->window), (int32_t)t->keep);
 }
 
 static inline uint8_t *strip_of(const world *w, const device_kv_view *v, uint32_t group, uint32_t position,
                                 size_t *bytes) {
-    uint8_t *page = v->pages[compute_kv_entry(position / KV_PAGE_TOKENS, v->keep_pages, v->ring_pages)];
+    uint8_t *page = v->pages[compute_kv_entry(position / KV_PAGE_TOKENS, v->sink_pages, v->ring_pages)];
     *bytes = kv_page_bytes(&w->config.shape, group, v->type) / KV_PAGE_TOKENS;
     return page + position % KV_PAGE_TOKENS * *bytes;
 }
@@ -156,7 +156,7 @@ static inline void check_token(const world *w, const seq *q, const device_kv_vie
 }
 
 /* What a token at a position sees, told apart from the cache's own sums. */
-static inline bool sees(const world *w, const kv_terms *t, uint32_t g, uint32_t position, uint32_t other) {
+static inline bool sees(const world *w, const kv_params *t, uint32_t g, uint32_t position, uint32_t other) {
     uint32_t model = w->config.shape.window[g];
     bool by_model = !model || position - other < model;
     if (!t->window) return by_model;
@@ -169,10 +169,10 @@ static inline void check_view(const world *w, const seq *q, uint32_t position) {
     for (uint32_t g = 0; g < w->config.shape.n_groups; g++) {
         device_kv_view v = kv_sequence_view(w->c, q->s, g, position);
         assert_int_equal(v.position, position);
-        assert_int_equal(v.type, q->terms.type);
+        assert_int_equal(v.type, q->params.type);
         for (uint32_t other = 0; other < position; other++) {
             bool seen = other < v.keep || other >= v.first;
-            assert_int_equal(seen, sees(w, &q->terms, g, position, other));
+            assert_int_equal(seen, sees(w, &q->params, g, position, other));
             if (seen) check_token(w, q, &v, g, other);
         }
     }
@@ -180,11 +180,11 @@ static inline void check_view(const world *w, const seq *q, uint32_t position) {
 
 /* ---- sequences ---- */
 
-static inline void seq_open(world *w, seq *q, kv_terms terms) {
+static inline void seq_open(world *w, seq *q, kv_params params) {
     err e = {0};
-    q->terms = terms;
+    q->params = params;
     q->n = 0;
-    assert_ok(q->s = kv_sequence_open(w->c, &terms, &e), e);
+    assert_ok(q->s = kv_sequence_open(w->c, &params, &e), e);
     kv_cache_check(w->c);
 }
 
@@ -192,7 +192,7 @@ static inline void hold(seq *q, const int32_t *tokens, uint32_t n) {
     for (uint32_t i = 0; i < n; i++, q->n++) {
         assert_true(q->n < MOST_TOKENS);
         q->tokens[q->n] = tokens[i];
-        q->marks[q->n] = mark_after(q->n ? q->marks[q->n - 1] : mark_of_terms(&q->terms), tokens[i]);
+        q->marks[q->n] = mark_after(q->n ? q->marks[q->n - 1] : mark_of_terms(&q->params), tokens[i]);
     }
 }
 
@@ -250,18 +250,18 @@ static inline void seq_close(world *w, seq *q, const kv_memory_of *memory) {
 }
 
 /* Opens, runs, closes and remembers; returns what was known. */
-static inline uint32_t converse(world *w, kv_terms terms, const int32_t *tokens, uint32_t n, kv_memory_of memory) {
+static inline uint32_t converse(world *w, kv_params params, const int32_t *tokens, uint32_t n, kv_memory_of memory) {
     static seq q;
-    seq_open(w, &q, terms);
+    seq_open(w, &q, params);
     uint32_t known = seq_run(w, &q, tokens, n);
     seq_close(w, &q, &memory);
     return known;
 }
 
 /* How much of a prompt comes back, without computing or keeping anything. */
-static inline uint32_t known_of(world *w, kv_terms terms, const int32_t *tokens, uint32_t n) {
+static inline uint32_t known_of(world *w, kv_params params, const int32_t *tokens, uint32_t n) {
     static seq q;
-    seq_open(w, &q, terms);
+    seq_open(w, &q, params);
     uint32_t known = seq_recall(w, &q, tokens, n);
     seq_close(w, &q, NULL);
     return known;

@@ -26,7 +26,7 @@ static void a_common_prefix_is_held_once(void **state) {
     assert_int_equal(held.shared_bytes, 6 * 4096);
     assert_int_equal(held.hit_tokens, 96);
     size_t in_use;
-    kv_terms t = sharing();
+    kv_params t = sharing();
     assert_int_equal(kv_cache_peek(w.c, &t, one, 100, &in_use), 96);
     assert_int_equal(in_use, 6 * 4096);
     t.tenant = 7; /* no one learns another's prompts */
@@ -106,7 +106,7 @@ static void a_branch_shares_until_it_writes(void **state) {
     text_of(one, 50, 1, 25);
     text_of(two, 50, 2, 25);
     for (int share = 0; share < 2; share++) {
-        kv_terms t = sharing();
+        kv_params t = sharing();
         t.share = share;
         uint64_t copied = counts(&w).copied_pages;
         seq_open(&w, &a, t);
@@ -178,7 +178,7 @@ static void going_back(void **state) {
     assert_int_equal(known_of(&w, sharing(), one, 150), 80);
     world_down(&w);
 
-    kv_terms t = sharing();
+    kv_params t = sharing();
     t.publish_tokens = 30;
     world_up(&w, config_of(plain_shape(), 32));
     seq_open(&w, &q, t);
@@ -390,7 +390,7 @@ static void limits_spare_pins_and_parked_requests(void **state) {
     assert_int_equal(counts(&w).entries, 3);
     assert_int_equal(counts(&w).pinned_bytes, 9 * 4096);
     text_of(text, 100, 1, 0);
-    assert_int_equal(kv_cache_peek(w.c, &(kv_terms){.share = true}, text, 100, &(size_t){0}), 48);
+    assert_int_equal(kv_cache_peek(w.c, &(kv_params){.share = true}, text, 100, &(size_t){0}), 48);
     assert_true(kv_cache_unpin_one(w.c));
     assert_true(kv_cache_unpin_one(w.c));
     text_of(text + 32, 50, 9, 0);
@@ -441,7 +441,7 @@ static void what_is_parked_is_worth_more(void **state) {
         for (uint32_t i = 0; i < hits; i++) known_of(&w, sharing(), other, 80);
         size_t in_use;
         assert_int_equal(kv_cache_evict(w.c, 5 * 4096), 5 * 4096);
-        kv_terms t = sharing(); /* looks, and counts for nothing */
+        kv_params t = sharing(); /* looks, and counts for nothing */
         assert_int_equal(kv_cache_peek(w.c, &t, preempted, 100, &in_use), hits == 3 ? 80 : 0);
         assert_int_equal(kv_cache_peek(w.c, &t, other, 100, &in_use), hits == 3 ? 0 : 80);
         kv_cache_forget_preempted(w.c, 1);
@@ -593,7 +593,7 @@ static void a_parked_request_finds_its_pages(void **state) {
     assert_int_equal(converse(&w, sharing(), text, 75, (kv_memory_of){.preempted_for = 1}), 0);
     assert_int_equal(counts(&w).entries, 0); /* not a conversation */
     assert_int_equal(known_of(&w, sharing(), other, 100), 70); /* by another that begins so */
-    kv_terms t = sharing();
+    kv_params t = sharing();
     seq_open(&w, &q, t);
     assert_int_equal(known_of(&w, sharing(), text, 100), 75); /* or asks for the same */
     assert_int_equal(seq_recall(&w, &q, text, 75), 75);
@@ -622,7 +622,7 @@ static void a_parked_request_finds_its_pages(void **state) {
 
 /* ---- who goes, and who does not ---- */
 
-static uint32_t peek(const world *w, kv_terms t, const int32_t *text, uint32_t n) { /* looks, and counts for nothing */
+static uint32_t peek(const world *w, kv_params t, const int32_t *text, uint32_t n) { /* looks, and counts for nothing */
     size_t in_use;
     return kv_cache_peek(w->c, &t, text, n, &in_use);
 }
@@ -662,7 +662,7 @@ static void cost_and_size_count(void **state) {
     world_down(&w);
 
     world_up(&w, config_of(wide_shape(), 30));
-    kv_terms small = sharing(), large = sharing();
+    kv_params small = sharing(), large = sharing();
     small.type = COMPUTE_KV_Q4, large.type = COMPUTE_KV_F16;
     converse(&w, small, deep, 2 * P, (kv_memory_of){0});
     converse(&w, large, deep, 2 * P, (kv_memory_of){0});
@@ -777,7 +777,7 @@ static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publi
     static int32_t text[MOST_TOKENS];
     kv_cache_config config = config_of(shape, 1);
     config.n_context = window ? window : 80;
-    kv_terms t = sharing();
+    kv_params t = sharing();
     t.window = window, t.keep = keep, t.publish_tokens = publish;
     uint32_t n = 20 * (window ? window : shape.window[shape.n_groups - 1]);
     config.pool_bytes = 1 << 20; /* to ask what is needed, and then only that */
@@ -847,7 +847,7 @@ static void the_models_own_window(void **state) {
     kv_sequence_counts held;
     kv_sequence_read(w.c, b.s, &held);
     assert_true(held.pages <= (50 + 32) / P + 2);
-    kv_terms t = sharing();
+    kv_params t = sharing();
     size_t in_use;
     assert_int_equal(kv_cache_peek(w.c, &t, text, 300, &in_use), 288);
     assert_int_equal(in_use, 0); /* none of them would be there for long */
@@ -890,7 +890,7 @@ static void every_type_in_one_pool(void **state) {
     text_of(text, 160, 1, 0);
     size_t sum = 0;
     for (uint32_t i = 0; i < KV_TYPES; i++) {
-        kv_terms t = sharing();
+        kv_params t = sharing();
         t.type = (kv_type)i;
         seq_open(&w, &q[i], t);
         assert_int_equal(seq_run(&w, &q[i], text, 160), 0);
@@ -904,7 +904,7 @@ static void every_type_in_one_pool(void **state) {
         seq_close(&w, &q[i], NULL);
     }
     assert_int_equal(counts(&w).pool.committed_bytes, sum); /* free, still there */
-    kv_terms t = sharing();
+    kv_params t = sharing();
     t.share = false;
     seq_open(&w, &q[0], t);
     text_of(text, 160, 2, 0);
@@ -931,7 +931,7 @@ static void the_line_is_near(void **state) {
     world_up(&w, config_of(shape, 30));
     text_of(text, 160, 1, 0);
     text_of(other, 160, 2, 0);
-    kv_terms t = sharing();
+    kv_params t = sharing();
     t.type = COMPUTE_KV_Q8;
     converse(&w, t, text, 80, (kv_memory_of){0});
     seq_open(&w, &q, t);
@@ -995,7 +995,7 @@ static void a_restart_remembers(void **state) {
     text_of(other, 100, 2, 35);
     text_of(third, 100, 3, 0);
     converse(&w, sharing(), text, 90, (kv_memory_of){.pin = true});
-    kv_terms t = sharing();
+    kv_params t = sharing();
     t.tenant = 5, t.type = COMPUTE_KV_Q4;
     converse(&w, t, other, 75, (kv_memory_of){0});
     converse(&w, t, third, 32, (kv_memory_of){.preempted_for = 1});
@@ -1175,7 +1175,7 @@ static void larger_pages_than_slots(void **state) {
     config.spill_bytes = 4096 * 3 + 20 * kv_set_bytes(&config.shape, COMPUTE_KV_Q8);
     world_up(&w, config);
     kv_cache_note_speed(w.c, 1e6);
-    kv_terms larger = sharing(), own = sharing(), smaller = sharing();
+    kv_params larger = sharing(), own = sharing(), smaller = sharing();
     larger.type = COMPUTE_KV_F16, own.type = COMPUTE_KV_Q8, smaller.type = COMPUTE_KV_Q4;
     text_of(text, 3 * P, 1, 0);
     converse(&w, larger, text, 2 * P, (kv_memory_of){0});
@@ -1263,8 +1263,8 @@ typedef struct life {
 
 static uint32_t below(life *l, uint32_t n) { return (uint32_t)(rng_next(&l->r) % n); }
 
-static kv_terms terms_by_chance(life *l) {
-    kv_terms t = sharing();
+static kv_params terms_by_chance(life *l) {
+    kv_params t = sharing();
     t.tenant = below(l, 8) == 0;
     t.type = below(l, 6) ? COMPUTE_KV_F16 : (kv_type)below(l, KV_TYPES);
     t.share = below(l, 10) > 0;
@@ -1278,7 +1278,7 @@ static void text_at(life *l, uint32_t i, int32_t *tokens) { text_of(tokens, MOST
 static void begin(life *l, uint32_t i) {
     static int32_t tokens[MOST_TOKENS];
     seq *q = &l->seqs[i];
-    kv_terms t = terms_by_chance(l);
+    kv_params t = terms_by_chance(l);
     l->text[i] = (int32_t)below(l, 4);
     l->from[i] = below(l, 125);
     l->limit[i] = t.window ? 450 : 20 + below(l, 150);
@@ -1309,7 +1309,7 @@ static void go_on(life *l, uint32_t i) {
     kv_pool_counts pool;
     kv_pool_read(kv_cache_pool(l->w.c), &pool);
     bool must = alone(l, q) && !counts(&l->w).pinned_bytes &&
-                kv_cache_bytes_for(l->w.c, &q->terms, q->n + n) <= pool.budget_bytes;
+                kv_cache_bytes_for(l->w.c, &q->params, q->n + n) <= pool.budget_bytes;
     if (seq_try(&l->w, q, tokens + q->n, n, &e)) return;
     assert_true(e.code == ERR_BUSY || e.code == ERR_MEMORY);
     assert_false(must); /* whoever is alone gets what the pool has */
@@ -1326,7 +1326,7 @@ static void branch(life *l, uint32_t i) {
     for (uint32_t to = 0; to < MOST_SEQUENCES; to++) {
         seq *q = &l->seqs[to], *from = &l->seqs[i];
         if (q->s) continue;
-        seq_open(&l->w, q, from->terms);
+        seq_open(&l->w, q, from->params);
         kv_sequence_fork(l->w.c, from->s, q->s);
         hold(q, from->tokens, from->n);
         l->text[to] = (int32_t)below(l, 4);
@@ -1342,7 +1342,7 @@ static void branch(life *l, uint32_t i) {
 static void go_back(life *l, uint32_t i) {
     seq *q = &l->seqs[i];
     uint32_t to = below(l, q->n + 1), left = kv_sequence_rewind(l->w.c, q->s, to);
-    bool windowed = q->terms.window || l->w.config.shape.n_groups > 1;
+    bool windowed = q->params.window || l->w.config.shape.n_groups > 1;
     assert_true(left == to || (windowed && left == 0));
     assert_int_equal(kv_sequence_tokens(q->s), left);
     q->n = left;

@@ -228,7 +228,7 @@ static void as_json(void **state) {
 }
 
 static uint64_t clamped(uint64_t asked, uint64_t in_groups, uint64_t in_machine, uint64_t limit, const char *bound) {
-    mem_line_terms t;
+    mem_line_origin t;
     uint64_t line = mem_line_clamp(asked, 8 * MIB, in_groups, in_machine, limit, &t);
     assert_string_equal(t.bound, bound);
     assert_true(t.asked_bytes == asked);

@@ -69,7 +69,7 @@ static void what_they_count_for(void **state) {
         double total = kind == MODEL_EXPERTS_SHARES ? all : three, sum = 0;
         for (int i = 0; i < 3; i++) { /* slots are in the order of the experts: 1, 2, 11 */
             double want = exp((double[]){3, 2, 2.5}[i]) / total;
-            assert_true(fabs((double)r.r.slot_share[i] - want) < 1e-6);
+            assert_true(fabs((double)r.r.slot_weight[i] - want) < 1e-6);
             sum += want;
         }
         assert_true((kind == MODEL_EXPERTS_SUM_TO_ONE) == (fabs(sum - 1) < 1e-9));

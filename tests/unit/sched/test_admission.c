@@ -53,7 +53,7 @@ static sched_job *add_job(desk *d, uint32_t at, uint64_t number, uint32_t n_prom
     sched_job *j = &d->jobs[at];
     assert_int_equal(j->state, JOB_FREE);
     assert_true(n_prompt + max_tokens <= CONTEXT);
-    *j = (sched_job){.state = JOB_QUEUED, .number = number, .terms = engine_terms(d->w.en)};
+    *j = (sched_job){.state = JOB_QUEUED, .number = number, .params = engine_kv_params(d->w.en)};
     engine_sampling_default(&j->sampling);
     j->gen = (engine_generation){.en = d->w.en,
                                  .sampling = &j->sampling,
@@ -80,7 +80,7 @@ static sched_job *add_running(desk *d, uint32_t at, uint64_t number, uint32_t n_
                               uint32_t n_held) {
     sched_job *j = add_job(d, at, number, n_prompt, max_tokens);
     err e = {0};
-    j->gen.session = engine_session_open(d->w.en, &j->terms, &e);
+    j->gen.session = engine_session_open(d->w.en, &j->params, &e);
     assert_ok(j->gen.session != NULL, e);
     j->state = JOB_PREFILL;
     d->s.counts.queued--, d->s.counts.active++;
@@ -297,7 +297,7 @@ static void one_at_a_time_is_by_arrival(void **state) {
     desk *d = desk_up(1, 0);
     sched_job *second = add_job(d, 0, 3, 20, 10), *first = add_job(d, 1, 2, 20, 10);
     rank_job(d, first, (rank){0, 0, 9}), rank_job(d, second, (rank){5, 1, 1});
-    assert_false(would_admit(d, &(sched_job){.priority = 9, .terms = engine_terms(d->w.en)}, ERR_BUSY));
+    assert_false(would_admit(d, &(sched_job){.priority = 9, .params = engine_kv_params(d->w.en)}, ERR_BUSY));
     sched_admit(&d->s);
     assert_int_equal(first->state, JOB_PREFILL);
     assert_int_equal(second->state, JOB_QUEUED);
@@ -363,7 +363,7 @@ static void who_comes_now_waits_behind_its_equals(void **state) {
         desk *d = desk_up(4, 0);
         add_neighbour(d, 2);
         sched_job *before = preempted ? add_parked(d, 0, 2, 16, 0) : add_job(d, 0, 2, 16, 10);
-        sched_job asked = {.priority = 1, .terms = engine_terms(d->w.en)};
+        sched_job asked = {.priority = 1, .params = engine_kv_params(d->w.en)};
         asked.gen.tokens = d->tokens[1], asked.gen.n_prompt = 16, asked.gen.max_tokens = 10;
         for (int32_t priority = 0; priority <= 2; priority++) {
             before->priority = priority;
@@ -385,7 +385,7 @@ static void no_more_than_may_at_once(void **state) {
     assert_int_equal(a->state, JOB_PREFILL);
     assert_int_equal(b->state, JOB_QUEUED);
     assert_int_equal(p->state, JOB_PREEMPTED);
-    assert_false(would_admit(d, &(sched_job){.priority = 9, .terms = engine_terms(d->w.en)}, ERR_BUSY));
+    assert_false(would_admit(d, &(sched_job){.priority = 9, .params = engine_kv_params(d->w.en)}, ERR_BUSY));
     desk_down(d);
 }
 

@@ -43,10 +43,10 @@ static void vector_of(world *w, sched_job *j, float out[WIDTH], sched_usage *usa
 /* The engine's own states of the whole text in one step, and plain arithmetic. */
 static void direct_vector(engine *en, const sched_request *r, double out[WIDTH]) {
     err e = {0};
-    kv_terms terms = engine_terms(en);
-    terms.share = false;
-    engine_session *s = engine_session_open(en, &terms, &e);
-    assert_ok(engine_run(en, &(engine_feed){s, r->prompt, r->n_prompt, ENGINE_WANT_STATES}, &e), e);
+    kv_params params = engine_kv_params(en);
+    params.share = false;
+    engine_session *s = engine_session_open(en, &params, &e);
+    assert_ok(engine_run(en, &(engine_batch_item){s, r->prompt, r->n_prompt, ENGINE_WANT_STATES}, &e), e);
     double squares = 0;
     for (uint32_t i = 0; i < WIDTH; i++) {
         double sum = 0;

@@ -24,7 +24,7 @@ static size_t full_bytes(world *w) { return kv_pool_full_bytes(kv_cache_pool(eng
 
 static ask *asking(const world *w, uint64_t seed, uint32_t n_prompt, uint32_t max_tokens) {
     ask *q = new_ask(w, 0, 0, seed, n_prompt, max_tokens);
-    q->r.remember = q->r.terms.share = true;
+    q->r.remember = q->r.params.share = true;
     return q;
 }
 

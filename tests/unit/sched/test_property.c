@@ -17,8 +17,8 @@ static ask *question(const world *w, uint32_t i) {
     rng_seed(&r, i + 1);
     uint32_t n_prompt = 1 + (uint32_t)(rng_next(&r) % (i % 4 ? 150 : 400)), n = 1 + (uint32_t)(rng_next(&r) % 100);
     ask *q = new_ask(w, i % 3, (uint32_t)(rng_next(&r) % 300), 500 + i, n_prompt, n);
-    q->r.terms.type = i % 5 == 1 ? COMPUTE_KV_Q8 : i % 5 == 2 ? COMPUTE_KV_Q4 : COMPUTE_KV_F16;
-    if (i % 6 == 5) q->r.terms.window = 40 + i * 4, q->r.terms.keep = i % 7;
+    q->r.params.type = i % 5 == 1 ? COMPUTE_KV_Q8 : i % 5 == 2 ? COMPUTE_KV_Q4 : COMPUTE_KV_F16;
+    if (i % 6 == 5) q->r.params.window = 40 + i * 4, q->r.params.keep = i % 7;
     if (i % 4 == 1) q->r.sampling.top_logprobs = 5;
     return q;
 }
@@ -69,9 +69,9 @@ static void use_the_cache(world *w, rng *r) {
 static sched_job *ask_question(client *c, uint32_t i, rng *r) {
     world *w = c->w;
     ask *q = question(w, i);
-    q->r.terms.share = rng_next(r) % 8 != 0;
+    q->r.params.share = rng_next(r) % 8 != 0;
     q->r.tenant = (uint32_t)(rng_next(r) % TENANTS);
-    q->r.terms.tenant = rng_next(r) % 4 ? 0 : q->r.tenant;
+    q->r.params.tenant = rng_next(r) % 4 ? 0 : q->r.tenant;
     q->r.priority = (int32_t)(rng_next(r) % 3) - 1;
     q->r.whole = rng_next(r) % 2;
     q->r.remember = rng_next(r) % 3 != 0;

@@ -38,11 +38,11 @@ typedef struct watch {
 
 /* Tokens of the running step: their keys and values are being written as we look. Fed once, not yet committed. */
 static uint32_t tokens_in_step(const sched *s, const kv_sequence *q) {
-    for (uint32_t f = 0; f < s->n_feeds; f++) {
-        const engine_generation *g = &s->feed_jobs[f]->gen;
-        uint32_t n = s->feeds[f].n_tokens;
+    for (uint32_t f = 0; f < s->n_items; f++) {
+        const engine_generation *g = &s->item_jobs[f]->gen;
+        uint32_t n = s->items[f].n_tokens;
         bool pages_are_there = kv_pages_for(q->n_tokens + n) <= q->tables[0].end;
-        if (g->session == q && s->feeds[f].tokens == g->tokens + q->n_tokens && pages_are_there) return n;
+        if (g->session == q && s->items[f].tokens == g->tokens + q->n_tokens && pages_are_there) return n;
     }
     return 0;
 }
@@ -756,8 +756,8 @@ static void a_window_takes_no_more(void **state) {
         watch x;
         world_up(&w, 2, 512, 128, ENTRIES);
         ask *q = new_ask(&w, 0, 0, 22, 30, 20 * WINDOW);
-        q->r.terms.window = WINDOW, q->r.terms.keep = KEEP, q->r.terms.type = type;
-        size_t most = kv_cache_bytes_for(engine_kv(w.en), &q->r.terms, UINT32_MAX / 2);
+        q->r.params.window = WINDOW, q->r.params.keep = KEEP, q->r.params.type = type;
+        size_t most = kv_cache_bytes_for(engine_kv(w.en), &q->r.params, UINT32_MAX / 2);
         watch_start(&x, &w, false);
         answer a = answer_to(&w, q);
         watch_end(&x);
@@ -777,7 +777,7 @@ static void a_window_over_a_long_prompt(void **state) {
     world w;
     world_up(&w, 2, 2048, 24, ENTRIES);
     ask *q = new_ask(&w, 0, 0, 23, 1500, 20);
-    q->r.terms.window = 64, q->r.terms.keep = 4;
+    q->r.params.window = 64, q->r.params.keep = 4;
     answer alone;
     ask_alone(&q, &alone, 1, 2048);
     for (int round = 0; round < 2; round++) {
@@ -817,8 +817,8 @@ static void fit_says_what_submit_does(void **state) {
         ask *q = new_ask(&w, rng_next(&r) % 3, (uint32_t)(rng_next(&r) % 300), 70 + rng_next(&r) % 5,
                          1 + (uint32_t)(rng_next(&r) % 1100), (uint32_t)(rng_next(&r) % 900));
         q->r.remember = rng_next(&r) % 2;
-        q->r.terms.type = (kv_type)(rng_next(&r) % KV_TYPES);
-        if (rng_next(&r) % 4 == 0) q->r.terms.window = 32 + (uint32_t)(rng_next(&r) % 1200), q->r.terms.keep = 5;
+        q->r.params.type = (kv_type)(rng_next(&r) % KV_TYPES);
+        if (rng_next(&r) % 4 == 0) q->r.params.window = 32 + (uint32_t)(rng_next(&r) % 1200), q->r.params.keep = 5;
         if (rng_next(&r) % 8 == 0) q->r.max_tokens = UINT32_MAX;
         if (rng_next(&r) % 8 == 0) q->r.sampling.top_logprobs = 20;
         sched_fit fit;

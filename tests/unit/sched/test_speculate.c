@@ -1,5 +1,5 @@
 /* Speculation changes nothing that is said: whatever runs beside, however answers are chosen and cut, each says what it
- * says without, to the last bit, and what was taken for guesses that were wrong is given back. */
+ * says without, to the last bit, and what was taken for drafts that were wrong is given back. */
 #include "world.h"
 
 enum { N_KINDS = 9, EACH = 3, N_ASKS = N_KINDS * EACH, CONTEXT = 256, N_PROMPT = 60, SAID = 120, PERIOD = 7, ENTRIES = 16 };
@@ -9,7 +9,7 @@ static int up(void **state) {
     return model_up("speculate", CONTEXT);
 }
 
-static const char *draft_path; /* of a model that guesses; NULL: guesses are looked up */
+static const char *draft_path; /* of a model that drafts; NULL: drafts are looked up */
 
 static void world_up(world *w, uint32_t n_concurrent, uint32_t n_pages, uint32_t n_drafts) {
     engine_config e = engine_of(model_path, n_concurrent, CONTEXT);
@@ -36,8 +36,8 @@ static ask *make(const world *w, uint32_t i) {
     case 2: s->repeat_penalty = 1.1f, s->presence_penalty = 0.5f; break;
     case 3: q->r.n_stops = 1, q->r.stops[0] = (engine_stop){1, "t"}; break;
     case 4: s->ignore_end = false; break;
-    case 5: q->r.terms.type = COMPUTE_KV_Q8; break;
-    case 6: q->r.terms.window = 48, q->r.terms.keep = 4, q->r.max_tokens = 3 * CONTEXT; break;
+    case 5: q->r.params.type = COMPUTE_KV_Q8; break;
+    case 6: q->r.params.window = 48, q->r.params.keep = 4, q->r.max_tokens = 3 * CONTEXT; break;
     case 7: q->r.max_tokens = 1 + i % EACH; break;
     case 8: q->r.remember = true; break;
     default: break;
@@ -52,7 +52,7 @@ static void make_all(const world *w, ask **asks, bool speculate) {
     }
 }
 
-static answer plain[N_ASKS]; /* of an engine that has no room for guesses, one after the other */
+static answer plain[N_ASKS]; /* of an engine that has no room for drafts, one after the other */
 
 static void answer_plainly(void **state) {
     (void)state;
@@ -70,7 +70,7 @@ static void answer_plainly(void **state) {
 
 static uint32_t least_right = SAID + 1;
 
-/* All at once, or so many at once that they preempt each other; guesses were made, and were right and wrong. */
+/* All at once, or so many at once that they preempt each other; drafts were made, and were right and wrong. */
 static void answer_ranked(uint32_t n_concurrent, uint32_t n_pages, bool must_park, bool rising) {
     world w;
     ask *asks[N_ASKS];
@@ -115,7 +115,7 @@ static void parked_by_prompts(void **state) {
     for (uint32_t n_pages = 24; n_pages <= 40; n_pages += 4) answer_ranked(6, n_pages, false, true);
 }
 
-/* Clients that leave at any time, in the middle of guesses: the others do not notice. */
+/* Clients that leave at any time, in the middle of drafts: the others do not notice. */
 static void beside_some_who_leave(void **state) {
     (void)state;
     world w;
@@ -141,7 +141,7 @@ static void beside_some_who_leave(void **state) {
     world_down(&w);
 }
 
-/* A model that guesses: this one itself, which is right wherever the likeliest is taken, and another, which is not. */
+/* A model that drafts: this one itself, which is right wherever the likeliest is taken, and another, which is not. */
 static void with_itself_to_guess(void **state) {
     (void)state;
     draft_path = model_path;

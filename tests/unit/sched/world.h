@@ -231,7 +231,7 @@ static inline ask *new_ask(const world *w, uint64_t shared, uint32_t n_shared, u
                            .n_prompt = n_prompt,
                            .max_tokens = max_tokens,
                            .whole = true,
-                           .terms = engine_terms(w->en)};
+                           .params = engine_kv_params(w->en)};
     engine_sampling_default(&q->r.sampling);
     q->r.sampling.seed = own;
     q->r.sampling.logprobs = q->r.sampling.ignore_end = true;
@@ -313,7 +313,7 @@ static inline void ask_alone(ask *const *asks, answer *answers, uint32_t n, uint
     world_in(&w, (place){1, n_context});
     for (uint32_t i = 0; i < n; i++) {
         ask q = *asks[i];
-        q.r.terms.share = false;
+        q.r.params.share = false;
         q.r.remember = false;
         answers[i] = answer_to(&w, &q);
         assert_int_equal(answers[i].what, SCHED_END);
