@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/text/html_entities.h: the names of HTML 5 and what they stand for, for the filter striptags.
+"""Writes src/text/template/html_entities.h: the names of HTML 5 and what they stand for, for the filter striptags.
 
-    /usr/bin/python3 tools/html_entities.py > src/text/html_entities.h
+    /usr/bin/python3 tools/html_entities.py > src/text/template/html_entities.h
 """
 import html.entities
 
@@ -10,11 +10,12 @@ def literal(text):
     return "".join(chr(b) if 0x20 < b < 0x7F and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode())
 
 
-print("""/* text/html_entities — the names of HTML 5 and what they stand for. Written by tools/html_entities.py: do not edit.
+print("""/* text/template/html_entities — the names of HTML 5 and what they stand for. Written by tools/html_entities.py: do not
+ * edit.
  *
  * One text, in the order of the names: \\001 name \\002 what it stands for. Some names go without their semicolon. */
-#ifndef TEXT_HTML_ENTITIES_H
-#define TEXT_HTML_ENTITIES_H
+#ifndef TEXT_TEMPLATE_HTML_ENTITIES_H
+#define TEXT_TEMPLATE_HTML_ENTITIES_H
 
 static const char html_entities[] =""")
 line = ""

@@ -1,4 +1,5 @@
-/* text/template/html_entities — the names of HTML 5 and what they stand for. Written by tools/html_entities.py: do not edit.
+/* text/template/html_entities — the names of HTML 5 and what they stand for. Written by tools/html_entities.py: do not
+ * edit.
  *
  * One text, in the order of the names: \001 name \002 what it stands for. Some names go without their semicolon. */
 #ifndef TEXT_TEMPLATE_HTML_ENTITIES_H

@@ -14,8 +14,8 @@ typedef struct desk {
     sched s;
     sched_job jobs[JOBS], *running[JOBS];
     sched_tenant tenants[TENANTS];
-    engine_feed feeds[JOBS];
-    sched_job *feed_jobs[JOBS];
+    engine_batch_item items[JOBS];
+    sched_job *item_jobs[JOBS];
     int32_t tokens[JOBS][CONTEXT];
 } desk;
 
@@ -30,8 +30,8 @@ static desk *desk_up(uint32_t max_concurrent, uint32_t entries) {
                    .n_jobs = JOBS,
                    .running = d->running,
                    .tenants = d->tenants,
-                   .feeds = d->feeds,
-                   .feed_jobs = d->feed_jobs,
+                   .items = d->items,
+                   .item_jobs = d->item_jobs,
                    .pool_limit_bytes = UINT64_MAX};
     pthread_mutex_init(&d->s.lock, NULL);
     pthread_cond_init(&d->s.idle, NULL);
@@ -126,10 +126,10 @@ static void what_could_ever_run_is_told_to_the_page(void **state) {
     (void)state;
     desk *d = desk_up(4, 0);
     uint32_t pages = (uint32_t)(kv_pool_full_bytes(kv_cache_pool(kv_at(d))) / d->w.plan.page_bytes);
-    kv_terms terms = engine_terms(d->w.en);
+    kv_params params = engine_kv_params(d->w.en);
     err e = {0};
-    assert_true(sched_price(&d->s, &terms, pages * KV_PAGE_TOKENS, &e));
-    assert_false(sched_price(&d->s, &terms, pages * KV_PAGE_TOKENS + 1, &e));
+    assert_true(sched_price(&d->s, &params, pages * KV_PAGE_TOKENS, &e));
+    assert_false(sched_price(&d->s, &params, pages * KV_PAGE_TOKENS + 1, &e));
     assert_int_equal(e.code, ERR_TOO_LARGE);
     assert_int_equal(e.need_bytes, (pages + 1) * d->w.plan.page_bytes);
     assert_int_equal(e.have_bytes, kv_pool_full_bytes(kv_cache_pool(kv_at(d))));
@@ -399,20 +399,20 @@ static void the_last_in_rank_makes_way(void **state) {
               *second = add_running(d, 2, 2, 100, 900, 16), *in_step[] = {second, third, first};
     leave_room(d, 0, 0);
     sched_rank_running(&d->s);
-    for (uint32_t i = 0; i < 3; i++) d->feed_jobs[i] = in_step[i], d->feeds[i].session = in_step[i]->gen.session;
-    d->s.n_feeds = 3;
+    for (uint32_t i = 0; i < 3; i++) d->item_jobs[i] = in_step[i], d->items[i].session = in_step[i]->gen.session;
+    d->s.n_items = 3;
     assert_true(sched_prepare(&d->s, second, 16));
     assert_int_equal(third->state, JOB_PREEMPTED);
     assert_int_equal(third->times_preempted, 1);
     assert_null(third->gen.session);
-    assert_int_equal(d->s.n_feeds, 2);
-    assert_true(d->feed_jobs[0] == second && d->feed_jobs[1] == first);
-    assert_true(d->feeds[0].session == second->gen.session && d->feeds[1].session == first->gen.session);
+    assert_int_equal(d->s.n_items, 2);
+    assert_true(d->item_jobs[0] == second && d->item_jobs[1] == first);
+    assert_true(d->items[0].session == second->gen.session && d->items[1].session == first->gen.session);
     assert_false(sched_prepare(&d->s, second, 32));
     assert_int_equal(second->state, JOB_PREEMPTED);
     assert_int_equal(first->state, JOB_PREFILL);
-    assert_int_equal(d->s.n_feeds, 1);
-    assert_ptr_equal(d->feed_jobs[0], first);
+    assert_int_equal(d->s.n_items, 1);
+    assert_ptr_equal(d->item_jobs[0], first);
     assert_true(sched_prepare(&d->s, first, 32));
     assert_int_equal(first->starving_ns, 0);
     assert_int_equal(d->s.counts.preempted, 2);
