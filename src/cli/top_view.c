@@ -1,5 +1,7 @@
 #include "cli/top_view.h"
 
+#include "base/saturate.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -263,8 +265,6 @@ static void accounts_head(pen *p) {
     pen_end(p);
 }
 
-static uint64_t plus(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
-
 /* Largest first; those behind `most_lines` together. What never held a byte is not shown. */
 static void accounts(pen *p, const top_snapshot *s, uint32_t most_lines) {
     const top_account *order[TOP_ACCOUNTS];
@@ -284,8 +284,8 @@ static void accounts(pen *p, const top_snapshot *s, uint32_t most_lines) {
     uint32_t shown = n <= most_lines ? n : most_lines - 1;
     for (uint32_t i = 0; i < shown; i++) account_line(p, order[i], most);
     for (uint32_t i = shown; i < n; i++) {
-        others.now_bytes = plus(others.now_bytes, order[i]->now_bytes);
-        others.peak_bytes = plus(others.peak_bytes, order[i]->peak_bytes);
+        others.now_bytes = u64_plus(others.now_bytes, order[i]->now_bytes);
+        others.peak_bytes = u64_plus(others.peak_bytes, order[i]->peak_bytes);
     }
     if (shown < n) account_line(p, &others, most);
 }
@@ -328,7 +328,7 @@ static void cache(pen *p, const top_cache *c) {
     row_name(p, "cache");
     pen_words(p, PLAIN, NAME_COLUMNS, "%s prompts, %s tokens; %s hits of %s, %s tokens spared",
               pen_count_text(c->entries, entries), pen_count_text(c->tokens, tokens), pen_count_text(c->hits, hits),
-              pen_count_text(plus(c->hits, c->misses), all), pen_count_text(c->hit_tokens, spared));
+              pen_count_text(u64_plus(c->hits, c->misses), all), pen_count_text(c->hit_tokens, spared));
     pen_end(p);
 }
 

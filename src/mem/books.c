@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/saturate.h"
 #include "plat/image.h"
 
 #define MIB UINT64_C(1048576)
@@ -17,16 +18,13 @@ static uint64_t kernel_bytes(const plat_process_memory *p) {
     return p->rss_anon_bytes + p->rss_shmem_bytes + p->rss_file_bytes + p->swap_bytes;
 }
 
-static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
 void mem_books_start(mem_ledger *l) {
     plat_process_memory process;
     plat_image_load_code();
     (void)plat_process_memory_read(&process); /* its constants come in: between the two figures none may */
     uint64_t image = plat_image_resident_bytes();
     (void)plat_process_memory_read(&process);
-    start_bytes_beside_image = less(kernel_bytes(&process), image);
+    start_bytes_beside_image = u64_less(kernel_bytes(&process), image);
     mem_ledger_measured(l, MEM_RUNTIME, start_bytes_beside_image + image);
 }
 
@@ -34,7 +32,7 @@ void mem_books_start(mem_ledger *l) {
 uint64_t mem_books_under_line(const mem_books *b) {
     if (b->ledger.line_bytes == UINT64_MAX) return UINT64_MAX;
     uint64_t used = b->kernel_bytes > b->ledger.now_bytes ? b->kernel_bytes : b->ledger.now_bytes;
-    return less(b->ledger.line_bytes, used);
+    return u64_less(b->ledger.line_bytes, used);
 }
 
 void mem_books_read(mem_ledger *l, mem_books *out) {
@@ -54,7 +52,7 @@ void mem_books_read(mem_ledger *l, mem_books *out) {
     out->balanced = off <= out->tolerance_bytes;
 
     uint64_t machine = machine_known ? out->system.available_bytes : UINT64_MAX;
-    out->available_bytes = least(mem_books_under_line(out), least(machine, plat_cgroup_room(&out->cgroup)));
+    out->available_bytes = u64_min(mem_books_under_line(out), u64_min(machine, plat_cgroup_room(&out->cgroup)));
     const mem_watched *watched = &out->ledger.watched;
     out->reclaimable_bytes = watched->on ? watched->reclaimable_bytes : 0;
     out->level = watched->on ? (mem_level)watched->level : mem_level_of(out->available_bytes, out->ledger.line_bytes);
@@ -78,7 +76,7 @@ const char *mem_level_name(mem_level level) {
 
 /* 3, 2, 1 and 0.5 GiB are these parts of 12 GiB, and stay these parts of a lower line. */
 mem_level mem_level_of(uint64_t available_bytes, uint64_t line_bytes) {
-    uint64_t span = least(line_bytes, 12 * GIB);
+    uint64_t span = u64_min(line_bytes, 12 * GIB);
     if (available_bytes > span / 4) return MEM_SAFE;
     if (available_bytes >= span / 6) return MEM_CAUTION;
     if (available_bytes >= span / 12) return MEM_WARNING;

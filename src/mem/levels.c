@@ -1,13 +1,12 @@
 #include "mem/levels.h"
 
+#include "base/saturate.h"
 #include "base/str.h"
 
 #define GIB UINT64_C(1073741824)
 
 static const uint64_t parts[MEM_LEVEL_STEPS] = {4, 6, 12, 24};
 static const char *const step_names[MEM_LEVEL_STEPS] = {"caution", "warning", "critical", "emergency"};
-
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 const char *mem_bound_name(mem_bound b) {
     static const char *const names[MEM_BOUND_COUNT] = {"line", "machine", "cgroup"};
@@ -27,10 +26,10 @@ static bool not_below(int step, uint64_t bytes, uint64_t bound, err *e) {
 static void fill_in(mem_levels *l, uint64_t line_bytes) {
     for (int i = 0; i < MEM_LEVEL_STEPS; i++) {
         if (l->given[i]) continue;
-        l->threshold_bytes[i] = least(line_bytes, 12 * GIB) / parts[i];
+        l->threshold_bytes[i] = u64_min(line_bytes, 12 * GIB) / parts[i];
         if (i == 0) continue;
         uint64_t above = l->threshold_bytes[i - 1] * parts[i - 1] / parts[i];
-        l->threshold_bytes[i] = least(l->threshold_bytes[i], above);
+        l->threshold_bytes[i] = u64_min(l->threshold_bytes[i], above);
     }
 }
 
@@ -56,7 +55,7 @@ void mem_levels_set_line(mem_levels *l, uint64_t line_bytes) {
 
 uint64_t mem_levels_threshold(const mem_levels *l, mem_bound b, int step) {
     uint64_t bytes = l->threshold_bytes[step];
-    return l->given[step] ? bytes : least(bytes, l->most_bytes[b] / parts[step]);
+    return l->given[step] ? bytes : u64_min(bytes, l->most_bytes[b] / parts[step]);
 }
 
 /* margin: what must be exceeded by an eighth to count. */

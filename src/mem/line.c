@@ -3,23 +3,20 @@
 #include <pthread.h>
 
 #include "base/log.h"
+#include "base/saturate.h"
 #include "base/str.h"
 #include "plat/room.h"
 
 #define GIB UINT64_C(1073741824)
 
-static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-static uint64_t plus(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
-
 /* ---- the default ---- */
 
 /* The buffer is for a machine (or a container: its limit is all the machine it has) that can spare it. */
 uint64_t mem_line_for(const plat_system_memory *system, const plat_cgroup_memory *cgroup) {
-    uint64_t available = least(system->available_bytes, plat_cgroup_room(cgroup));
-    uint64_t machine = least(system->total_bytes, cgroup->limited ? cgroup->limit_bytes : UINT64_MAX);
+    uint64_t available = u64_min(system->available_bytes, plat_cgroup_room(cgroup));
+    uint64_t machine = u64_min(system->total_bytes, cgroup->limited ? cgroup->limit_bytes : UINT64_MAX);
     uint64_t line = available / 100 * 80;
-    return machine >= 8 * GIB ? less(line, GIB) : line;
+    return machine >= 8 * GIB ? u64_less(line, GIB) : line;
 }
 
 uint64_t mem_line_default(void) {
@@ -49,7 +46,7 @@ static void open_files(void) {
 
 static uint64_t room_now(uint64_t enough_bytes) {
     pthread_mutex_lock(&files_lock);
-    uint64_t bytes = least(plat_room_in_machine(&files), plat_room_in_groups(&files, enough_bytes));
+    uint64_t bytes = u64_min(plat_room_in_machine(&files), plat_room_in_groups(&files, enough_bytes));
     pthread_mutex_unlock(&files_lock);
     return bytes;
 }
@@ -67,15 +64,15 @@ static uint64_t bounded(mem_line_origin *t, uint64_t by_groups, uint64_t by_mach
     t->bound = by_groups < t->asked_bytes && by_groups <= by_machine ? "cgroup"
                : by_machine < t->asked_bytes                         ? "machine"
                                                                      : "asked";
-    return least(t->asked_bytes, least(by_groups, by_machine));
+    return u64_min(t->asked_bytes, u64_min(by_groups, by_machine));
 }
 
 uint64_t mem_line_clamp(uint64_t asked_bytes, uint64_t own_bytes, uint64_t in_groups, uint64_t in_machine,
                         uint64_t limit_bytes, mem_line_origin *origin) {
-    uint64_t by_groups = plus(own_bytes, in_groups);
+    uint64_t by_groups = u64_plus(own_bytes, in_groups);
     *origin = (mem_line_origin){.asked_bytes = asked_bytes,
-                              .beside_bytes = limit_bytes == UINT64_MAX ? 0 : less(limit_bytes, by_groups)};
-    return bounded(origin, by_groups, plus(own_bytes, in_machine));
+                              .beside_bytes = limit_bytes == UINT64_MAX ? 0 : u64_less(limit_bytes, by_groups)};
+    return bounded(origin, by_groups, u64_plus(own_bytes, in_machine));
 }
 
 static void say_cut(uint64_t line, const mem_line_origin *t) {
@@ -114,7 +111,7 @@ bool mem_line_follow(mem_ledger *l) {
     mem_line_origin origin = v.line;
     uint64_t limit = limit_now();
     /* What the machine has available changes all the time: each reservation asks for it. */
-    uint64_t line = bounded(&origin, limit == UINT64_MAX ? limit : less(limit, origin.beside_bytes), UINT64_MAX);
+    uint64_t line = bounded(&origin, limit == UINT64_MAX ? limit : u64_less(limit, origin.beside_bytes), UINT64_MAX);
     if (line == v.line_bytes) return false;
     char before[BYTES_TEXT_BYTES], now[BYTES_TEXT_BYTES];
     log_warn("memory", "the line is %s now, was %s: %s", bytes_text(line, now), bytes_text(v.line_bytes, before),

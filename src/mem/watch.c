@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/saturate.h"
 #include "base/str.h"
 #include "mem/line.h"
 #include "plat/thread.h"
@@ -25,18 +26,14 @@ struct mem_watch {
     uint64_t heap_trimmed_ms, idle_since_ms, trimmed_after; /* trimmed_after: requests that had ended by then */
 };
 
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
-static uint64_t plus(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
-
 /* Under the line: what the plan takes counts as taken, so only what goes beyond it is missed; and the books' own
  * tolerance is not. */
 static uint64_t line_room(const mem_books *b, const mem_reclaimable *reclaimable, uint64_t planned_bytes) {
     if (b->ledger.line_bytes == UINT64_MAX) return UINT64_MAX;
-    uint64_t kernel = less(b->kernel_bytes, b->tolerance_bytes);
+    uint64_t kernel = u64_less(b->kernel_bytes, b->tolerance_bytes);
     uint64_t used = kernel > b->ledger.now_bytes ? kernel : b->ledger.now_bytes;
-    uint64_t beside_pool = less(used, reclaimable->held_bytes);
-    return less(b->ledger.line_bytes, beside_pool > planned_bytes ? beside_pool : planned_bytes);
+    uint64_t beside_pool = u64_less(used, reclaimable->held_bytes);
+    return u64_less(b->ledger.line_bytes, beside_pool > planned_bytes ? beside_pool : planned_bytes);
 }
 
 static uint64_t machine_room(const mem_books *b) {
@@ -44,9 +41,10 @@ static uint64_t machine_room(const mem_books *b) {
 }
 
 void mem_rooms_of(const mem_books *b, const mem_reclaimable *reclaimable, uint64_t planned_bytes, mem_rooms *out) {
+    uint64_t may_come_back = reclaimable->reclaimable_bytes;
     *out = (mem_rooms){.bytes = {[MEM_UNDER_LINE] = line_room(b, reclaimable, planned_bytes),
-                                 [MEM_OF_MACHINE] = plus(machine_room(b), reclaimable->reclaimable_bytes),
-                                 [MEM_IN_CGROUP] = plus(plat_cgroup_room(&b->cgroup), reclaimable->reclaimable_bytes)},
+                                 [MEM_OF_MACHINE] = u64_plus(machine_room(b), may_come_back),
+                                 [MEM_IN_CGROUP] = u64_plus(plat_cgroup_room(&b->cgroup), may_come_back)},
                        .idle = reclaimable->requests == 0};
 }
 
@@ -62,7 +60,7 @@ uint64_t mem_trim_heap(void) {
     (void)plat_process_memory_read(&before);
     plat_heap_trim();
     (void)plat_process_memory_read(&after);
-    return less(before.rss_anon_bytes, after.rss_anon_bytes);
+    return u64_less(before.rss_anon_bytes, after.rss_anon_bytes);
 }
 
 uint64_t mem_lacking_of(const mem_books *b, const mem_levels *l, mem_level level) {
@@ -95,13 +93,13 @@ static void climb(mem_watch *w, uint64_t now_ms) {
     const mem_watch_config *c = &w->config;
     bool all = w->levels.level == MEM_EMERGENCY;
     uint64_t wanted = all ? UINT64_MAX : mem_lacking_of(&w->books, &w->levels, MEM_WARNING);
-    if (wanted) wanted = less(wanted, trim_heap(w, now_ms));
+    if (wanted) wanted = u64_less(wanted, trim_heap(w, now_ms));
     for (uint32_t i = 0; i < c->n_rungs; i++) {
         const mem_rung *rung = &c->rungs[i];
         if (w->levels.level < rung->from || (rung->from == MEM_SAFE && !wanted)) continue;
         uint64_t given = rung->give(c->ctx, wanted);
         say_given(rung->name, given);
-        if (!all) wanted = less(wanted, given);
+        if (!all) wanted = u64_less(wanted, given);
     }
 }
 
@@ -118,7 +116,7 @@ static void say_level(const mem_watch *w, mem_level before, const mem_rooms *roo
 
 static uint64_t room_of(const mem_rooms *rooms) {
     uint64_t room = UINT64_MAX;
-    for (int b = 0; b < MEM_BOUND_COUNT; b++) room = least(room, rooms->bytes[b]);
+    for (int b = 0; b < MEM_BOUND_COUNT; b++) room = u64_min(room, rooms->bytes[b]);
     return room;
 }
 
@@ -127,7 +125,7 @@ static void note(mem_watch *w, const mem_rooms *rooms) {
     mem_watched watched = {.on = true,
                            .level = (uint8_t)l->level,
                            .reclaimable_bytes = w->reclaimable.reclaimable_bytes,
-                           .room_bytes = plus(w->books.available_bytes, w->reclaimable.reclaimable_bytes),
+                           .room_bytes = u64_plus(w->books.available_bytes, w->reclaimable.reclaimable_bytes),
                            .since_ms = l->since_ms,
                            .changes = l->changes,
                            .worst = mem_bound_name(l->worst),

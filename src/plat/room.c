@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/saturate.h"
 #include "plat/cpu.h"
 #include "plat/proc.h"
 
@@ -16,9 +17,6 @@ enum {
 };
 
 _Static_assert(sizeof ((plat_room *)0)->dir == PLAT_PATH_BYTES, "a control group's path");
-
-static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
-static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 static int open_in(const char *dir, const char *file) {
     char path[PLAT_PATH_BYTES + 64];
@@ -95,10 +93,10 @@ static bool read_field(int fd, const char *key, uint64_t *value) {
     return false;
 }
 
-uint64_t plat_room_margin(uint64_t limit_bytes) { return least(2 * MIB + limit_bytes / 128, 64 * MIB); }
+uint64_t plat_room_margin(uint64_t limit_bytes) { return u64_min(2 * MIB + limit_bytes / 128, 64 * MIB); }
 
 static uint64_t limit_of(const plat_room_group *g) {
-    uint64_t limit = least(read_number(g->limit, UINT64_MAX), read_number(g->high, UINT64_MAX));
+    uint64_t limit = u64_min(read_number(g->limit, UINT64_MAX), read_number(g->high, UINT64_MAX));
     return limit < PLAT_NO_LIMIT_FROM ? limit : UINT64_MAX;
 }
 
@@ -106,7 +104,7 @@ static uint64_t limit_of(const plat_room_group *g) {
 static uint64_t inactive_of(const plat_room_group *g) {
     uint64_t bytes = 0, error = (uint64_t)STAT_ERROR_PAGES * 4096 * (uint64_t)plat_cpu_get()->usable_cores;
     (void)read_field(g->stat, g->total ? "total_inactive_file " : "inactive_file ", &bytes);
-    return less(bytes, error);
+    return u64_less(bytes, error);
 }
 
 uint64_t plat_room_in_groups(const plat_room *r, uint64_t enough_bytes) {
@@ -115,10 +113,10 @@ uint64_t plat_room_in_groups(const plat_room *r, uint64_t enough_bytes) {
         const plat_room_group *g = &r->groups[i];
         uint64_t limit = limit_of(g);
         if (limit == UINT64_MAX) continue;
-        limit -= least(limit, plat_room_margin(limit));
-        uint64_t used = read_number(g->usage, 0), here = less(limit, used);
-        if (here < enough_bytes) here = less(limit, less(used, inactive_of(g)));
-        room = least(room, here);
+        limit -= u64_min(limit, plat_room_margin(limit));
+        uint64_t used = read_number(g->usage, 0), here = u64_less(limit, used);
+        if (here < enough_bytes) here = u64_less(limit, u64_less(used, inactive_of(g)));
+        room = u64_min(room, here);
     }
     return room;
 }
@@ -126,14 +124,14 @@ uint64_t plat_room_in_groups(const plat_room *r, uint64_t enough_bytes) {
 uint64_t plat_room_in_machine(const plat_room *r) {
     uint64_t kib;
     if (!read_field(r->meminfo, "MemAvailable:", &kib)) return UINT64_MAX;
-    return less(kib * 1024, 16 * MIB);
+    return u64_less(kib * 1024, 16 * MIB);
 }
 
 uint64_t plat_room_limit(const plat_room *r) {
     uint64_t limit = UINT64_MAX;
     for (uint32_t i = 0; i < r->n_groups; i++) {
         uint64_t here = limit_of(&r->groups[i]);
-        if (here != UINT64_MAX) limit = least(limit, less(here, plat_room_margin(here)));
+        if (here != UINT64_MAX) limit = u64_min(limit, u64_less(here, plat_room_margin(here)));
     }
     return limit;
 }
