@@ -57,7 +57,7 @@ static void walk_key(const gguf *g, const gguf_kv *kv) {
     free(key);
 }
 
-static void walk_tensor(const gguf *g, const gguf_tensor *t) {
+static void walk_tensor(const gguf *g, const format_tensor *t) {
     CHECK(gguf_find_tensor(g, t->name) == t);
     CHECK(t->bytes > 0 && t->offset % 8 == g->data_offset % 8);
     uint8_t part[64];

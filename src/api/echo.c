@@ -5,6 +5,7 @@
 
 #include "api/admin/admin.h"
 #include "base/check.h"
+#include "plat/vm.h"
 
 enum {
     PARSE_EXTRA_BYTES = 128 * 1024, /* the JSON reader's own state, and rounding when its text grows */

@@ -50,7 +50,7 @@ static void print_text(const gguf *g, const char *name) {
     }
     printf("\n");
     for (uint64_t i = 0; i < g->n_tensors; i++) {
-        const gguf_tensor *t = &g->tensors[i];
+        const format_tensor *t = &g->tensors[i];
         char shape[64];
         int n = 0;
         for (uint32_t d = 0; d < t->n_dims; d++)
@@ -98,7 +98,7 @@ static void print_json(const gguf *g, mem_heap *heap) {
     json_key(&w, "tensors");
     json_array_start(&w);
     for (uint64_t i = 0; i < g->n_tensors; i++) {
-        const gguf_tensor *t = &g->tensors[i];
+        const format_tensor *t = &g->tensors[i];
         json_object_start(&w);
         json_put_string(&w, "name", t->name);
         json_put_string(&w, "type", str_of(dtype_get(t->type)->name));

@@ -8,6 +8,7 @@
 #include "mem/arena.h"
 #include "mem/heap.h"
 #include "mem/line.h"
+#include "plat/vm.h"
 
 struct plimsoll {
     mem_arena self;

@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/grammars.h"
+#include "format/gguf.h"
 #include "mem/arena.h"
 #include "mem/buddy.h"
 #include "mem/heap.h"
@@ -83,6 +84,6 @@ void engine_apply_dry(engine *en, const struct engine_sampling *s, engine_candid
 bool engine_draft_prepare(engine *en, err *e);
 
 /* engine/vocab.c: the vocabulary that the file carries. */
-text_vocab *engine_vocab_read(const gguf *g, const base_alloc *alloc, err *e);
+text_vocab *engine_vocab_read(const format_source *source, const base_alloc *alloc, err *e);
 
 #endif

@@ -63,8 +63,8 @@ static bool compile_template(engine *en, err *e) {
 static bool read_name_and_template(engine *en, err *e) {
     const char *path = en->config.model_path ? en->config.model_path : "built-in";
     str name = str_of(file_name(path)), chat = STR("");
-    if (!gguf_str(&en->file, "general.name", false, &name, e)) return false;
-    if (!gguf_str(&en->file, "tokenizer.chat_template", false, &chat, e)) return false;
+    if (!format_str(&en->file.source, "general.name", false, &name, e)) return false;
+    if (!format_str(&en->file.source, "tokenizer.chat_template", false, &chat, e)) return false;
     if (name.len == 0) name = str_of(file_name(path));
     snprintf(en->name, sizeof en->name, "%.*s", (int)(name.len < sizeof en->name ? name.len : sizeof en->name - 1),
              name.data);
@@ -113,7 +113,7 @@ static bool read_about(engine *en, err *e) {
     dtype most = DTYPE_F32;
     for (uint32_t i = 0; i <= g->n_parts; i++) en->about.file_bytes += gguf_part(g, i)->bytes;
     for (uint64_t i = 0; i < g->n_tensors; i++) {
-        const gguf_tensor *t = &g->tensors[i];
+        const format_tensor *t = &g->tensors[i];
         en->about.parameters += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
         bytes[t->type] += t->bytes;
         if (bytes[t->type] > bytes[most]) most = t->type;
@@ -123,9 +123,10 @@ static bool read_about(engine *en, err *e) {
 }
 
 static bool read_header(engine *en, bool whole, err *e) {
-    if (whole && !model_hparams_read(&en->file, &en->hparams, e)) return false;
-    if (whole && !model_plan_bytes(&en->file, &en->hparams, device_cpu_ops(), &en->weights_bytes, e)) return false;
-    if (!(en->vocab = engine_vocab_read(&en->file, &en->tokenizer_heap.alloc, e))) return false;
+    if (whole && !model_hparams_read(&en->file.source, &en->hparams, e)) return false;
+    if (whole && !model_plan_bytes(&en->file.source, &en->hparams, device_cpu_ops(), &en->weights_bytes, e))
+        return false;
+    if (!(en->vocab = engine_vocab_read(&en->file.source, &en->tokenizer_heap.alloc, e))) return false;
     if (whole && text_vocab_size(en->vocab) != en->hparams.n_vocab)
         return err_set(e, ERR_FORMAT, "the tokenizer has %u tokens, the embedding %u rows",
                        text_vocab_size(en->vocab), en->hparams.n_vocab);
@@ -187,7 +188,7 @@ static size_t work_bytes(engine *en) {
     model_workspace unused;
     mem_arena_measure(&a);
     work_layout(en, &unused, &a);
-    size_t load_scratch = model_load_scratch_bytes(&en->file, device_cpu_ops(), en->config.n_threads);
+    size_t load_scratch = model_load_scratch_bytes(&en->file.source, device_cpu_ops(), en->config.n_threads);
     if (a.used < load_scratch) a.used = load_scratch; /* the load borrows the same bytes before the first step */
     a.used = (a.used + 63) & ~(size_t)63;
     return a.used + (en->draws_ahead ? 0 : (device_cpu_plan_bytes(&en->device_config) + 63) & ~(size_t)63);
@@ -349,7 +350,8 @@ static bool load_work(engine *en, err *e) {
 static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e) {
     if (!mem_arena_init(&en->weights, en->ledger, MEM_WEIGHTS, en->weights_bytes, true, e)) return false;
     size_t mark = mem_arena_mark(&en->work);
-    bool ok = model_init(&en->model, &en->file, &en->hparams, &en->dev, &en->weights, &en->work, progress, ctx, e);
+    bool ok = model_init(&en->model, &en->file.source, &en->hparams, &en->dev, &en->weights, &en->work, progress, ctx,
+                         e);
     mem_arena_reset(&en->work, mark);
     if (en->file.file.fd < 0) plat_vm_forget(en->file.base, en->file.bytes); /* one copy: the packed one */
     return ok || err_prefix(e, "%s: ", en->config.model_path ? file_name(en->config.model_path) : "built-in model");

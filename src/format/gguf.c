@@ -173,7 +173,7 @@ static bool read_kv(reader *r, gguf_kv *kv, err *e) {
 }
 
 /* Values and bytes of the tensor, both below 2^63. */
-static bool size_tensor(gguf_tensor *t, err *e) {
+static bool size_tensor(format_tensor *t, err *e) {
     const dtype_info *info = dtype_get(t->type);
     uint64_t values = 1;
     for (uint32_t i = 0; i < t->n_dims; i++) {
@@ -191,8 +191,8 @@ static bool size_tensor(gguf_tensor *t, err *e) {
     return true;
 }
 
-static bool read_tensor(reader *r, gguf_tensor *t, err *e) {
-    *t = (gguf_tensor){.dims = {1, 1, 1, 1}};
+static bool read_tensor(reader *r, format_tensor *t, err *e) {
+    *t = (format_tensor){.dims = {1, 1, 1, 1}};
     if (!read_name(r, &t->name, e) || !read_u32(r, &t->n_dims, e)) return false;
     if (t->n_dims < 1 || t->n_dims > 4)
         return err_set(e, ERR_FORMAT, "tensor %.*s has %" PRIu32 " dimensions; 1 to 4 are possible", SHOWN(t->name),
@@ -291,7 +291,7 @@ bool gguf_take_directory(gguf *g, err *e) {
         return err_set_memory(e, g->index_bytes, 0, "no memory for a directory of %" PRIu64 " keys and %" PRIu64
                               " tensors (%zu bytes)", g->n_kvs, g->n_tensors, g->index_bytes);
     g->kvs = g->index;
-    g->tensors = (gguf_tensor *)(void *)(g->kvs + g->n_kvs);
+    g->tensors = (format_tensor *)(void *)(g->kvs + g->n_kvs);
     return true;
 }
 
@@ -304,7 +304,7 @@ bool gguf_index_keys(gguf *g, err *e) {
     return true;
 }
 
-static bool doubled(const gguf *g, const gguf_tensor *a, const gguf_tensor *b, err *e) {
+static bool doubled(const gguf *g, const format_tensor *a, const format_tensor *b, err *e) {
     if (!g->n_parts) return err_set(e, ERR_FORMAT, "duplicate tensor %.*s", SHOWN(a->name));
     return err_set(e, ERR_FORMAT, "duplicate tensor %.*s, in parts %" PRIu32 " and %" PRIu32, SHOWN(a->name),
                    (a->part < b->part ? a : b)->part + 1, (a->part < b->part ? b : a)->part + 1);
@@ -331,7 +331,7 @@ static bool read_alignment(gguf *g, err *e) {
 }
 
 /* Tensors carry offsets from the start of the data; turns them into offsets in the file. */
-static bool place_tensor(gguf *g, gguf_tensor *t, err *e) {
+static bool place_tensor(gguf *g, format_tensor *t, err *e) {
     uint64_t data_bytes = g->bytes - g->data_offset;
     if (t->offset % g->alignment)
         return err_set(e, ERR_FORMAT, "tensor %.*s begins at %" PRIu64 ", not a multiple of the alignment %" PRIu32,
@@ -353,7 +353,7 @@ static bool place_tensors(gguf *g, uint64_t header_bytes, err *e) {
     uint32_t *order = tensor_order(g);
     sort_positions(g, order, g->n_tensors, by_offset);
     for (uint64_t i = 0; i < g->n_tensors; i++) {
-        const gguf_tensor *t = &g->tensors[order[i]], *before = i ? &g->tensors[order[i - 1]] : NULL;
+        const format_tensor *t = &g->tensors[order[i]], *before = i ? &g->tensors[order[i - 1]] : NULL;
         if (before && before->offset + before->bytes > t->offset)
             return err_set(e, ERR_FORMAT, "tensors %.*s and %.*s overlap at offset %" PRIu64, SHOWN(before->name),
                            SHOWN(t->name), t->offset);
@@ -393,14 +393,14 @@ bool gguf_open_one(gguf *g, const char *path, const base_alloc *alloc, err *e) {
     g->file = file;
     g->base = file.map;
     g->bytes = file.bytes;
-    if (read_directory(g, e)) return true;
+    if (read_directory(g, e)) return gguf_fill_source(g), true;
     gguf_close(g);
     return gguf_name_file(e, path);
 }
 
 bool gguf_open_memory(gguf *g, const void *bytes, size_t len, const char *name, const base_alloc *alloc, err *e) {
     *g = (gguf){.alloc = alloc, .file = {.fd = -1}, .base = bytes, .bytes = len};
-    if (read_directory(g, e) && gguf_check_whole(g, e)) return true;
+    if (read_directory(g, e) && gguf_check_whole(g, e)) return gguf_fill_source(g), true;
     gguf_close(g);
     return gguf_name_file(e, name);
 }
@@ -429,7 +429,7 @@ const gguf_kv *gguf_find_key(const gguf *g, str wanted) {
     return NULL;
 }
 
-const gguf_tensor *gguf_find_tensor(const gguf *g, str name) {
+const format_tensor *gguf_find_tensor(const gguf *g, str name) {
     const uint32_t *order = tensor_order(g);
     for (uint64_t low = 0, high = g->n_tensors; low < high;) {
         uint64_t middle = low + (high - low) / 2;
@@ -591,7 +591,7 @@ float gguf_f32_at(const uint8_t *items, uint64_t i) {
 
 int32_t gguf_i32_at(const uint8_t *items, uint64_t i) { return (int32_t)load_u32(items + 4 * i); }
 
-bool gguf_tensor_read(const gguf *g, const gguf_tensor *t, uint64_t offset, void *out, size_t bytes, err *e) {
+bool gguf_tensor_read(const gguf *g, const format_tensor *t, uint64_t offset, void *out, size_t bytes, err *e) {
     CHECK(offset <= t->bytes && bytes <= t->bytes - offset);
     const gguf *part = gguf_part(g, t->part);
     if (part->file.fd >= 0) return plat_file_read(&part->file, t->offset + offset, out, bytes, e);

@@ -15,9 +15,9 @@
 #include <stdint.h>
 
 #include "base/alloc.h"
-#include "base/dtype.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "format/source.h"
 #include "plat/vm.h"
 
 typedef enum gguf_type {
@@ -33,17 +33,10 @@ typedef struct gguf_kv {
     const uint8_t *data; /* the value's bytes: scalar, string length + bytes, or the array's first item */
 } gguf_kv;
 
-typedef struct gguf_tensor {
-    str name;
-    dtype type;
-    uint32_t n_dims;
-    uint64_t dims[4]; /* dims[0] runs fastest; unused are 1 */
-    uint64_t offset;  /* from the start of its file */
-    uint64_t bytes;
-    uint32_t part; /* which file: gguf_part */
-} gguf_tensor;
+enum { GGUF_TOKEN_NORMAL = 1 }; /* of tokenizer.ggml.token_type */
 
 typedef struct gguf {
+    format_source source; /* what models see of it */
     plat_file file; /* fd −1 when opened over memory */
     const uint8_t *base;
     uint64_t bytes;
@@ -51,7 +44,7 @@ typedef struct gguf {
     uint64_t data_offset; /* where tensor data begins */
     gguf_kv *kvs;
     uint64_t n_kvs;
-    gguf_tensor *tensors;
+    format_tensor *tensors;
     uint64_t n_tensors;
     uint64_t tensor_bytes; /* sum over all tensors */
     const base_alloc *alloc;
@@ -71,7 +64,7 @@ void gguf_close(gguf *g);
 static inline const gguf *gguf_part(const gguf *g, uint32_t i) { return i ? &g->parts[i - 1] : g; }
 
 const gguf_kv *gguf_find(const gguf *g, const char *key);
-const gguf_tensor *gguf_find_tensor(const gguf *g, str name);
+const format_tensor *gguf_find_tensor(const gguf *g, str name);
 
 /* Typed look-ups. Absent: *out untouched and true when !required, else ERR_FORMAT "missing key …".
  * Present with another type (any integer type is accepted where it fits): ERR_FORMAT. */
@@ -98,6 +91,6 @@ double gguf_number(const gguf_kv *kv);
 const char *gguf_type_name(gguf_type t);
 
 /* Reads bytes of a tensor's data without mapping them (pread, or memcpy over memory). */
-bool gguf_tensor_read(const gguf *g, const gguf_tensor *t, uint64_t offset, void *out, size_t bytes, err *e);
+bool gguf_tensor_read(const gguf *g, const format_tensor *t, uint64_t offset, void *out, size_t bytes, err *e);
 
 #endif

@@ -13,6 +13,7 @@ bool gguf_index_keys(gguf *g, err *e);
 bool gguf_index_tensors(gguf *g, err *e);
 const gguf_kv *gguf_find_key(const gguf *g, str key);
 bool gguf_same_value(const gguf_kv *a, const gguf_kv *b); /* of one type, and byte for byte */
+void gguf_fill_source(gguf *g);
 bool gguf_name_file(err *e, const char *path); /* puts it before the message; returns false */
 /* False when the file is one of several: for those that cannot look for the others. */
 bool gguf_check_whole(const gguf *g, err *e);

@@ -165,7 +165,7 @@ static bool join(gguf *g, uint64_t n_tensors, err *e) {
     all.n_tensors = n_tensors;
     if (!gguf_take_directory(&all, e)) return false;
     memcpy(all.kvs, g->kvs, g->n_kvs * sizeof *g->kvs);
-    gguf_tensor *to = all.tensors;
+    format_tensor *to = all.tensors;
     for (uint32_t i = 0; i <= g->n_parts; i++) {
         gguf *part = i ? &g->parts[i - 1] : g;
         for (uint64_t k = 0; k < part->n_tensors; k++, to++) {
@@ -178,7 +178,9 @@ static bool join(gguf *g, uint64_t n_tensors, err *e) {
         part->index_bytes = part->n_kvs = part->n_tensors = 0;
     }
     *g = all;
-    return gguf_index_keys(g, e) && gguf_index_tensors(g, e);
+    if (!gguf_index_keys(g, e) || !gguf_index_tensors(g, e)) return false;
+    gguf_fill_source(g);
+    return true;
 }
 
 static bool open_rest(gguf *g, const split *s, const char *path, err *e) {

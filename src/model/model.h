@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 #include "device/device.h"
-#include "format/gguf.h"
+#include "format/source.h"
 #include "kv/shape.h"
 #include "mem/arena.h"
 
@@ -58,7 +58,7 @@ typedef struct model_hparams {
 } model_hparams;
 
 /* Reads and validates the shape from a header: every number has a sane bound, heads divide, and so on. */
-bool model_hparams_read(const gguf *g, model_hparams *h, err *e);
+bool model_hparams_read(const format_source *file, model_hparams *h, err *e);
 /* Multiply-adds of a token through the matrices, and for each token that it sees. */
 double model_matmul_macs(const model_hparams *h);
 double model_attend_macs(const model_hparams *h);
@@ -84,7 +84,7 @@ typedef struct model {
 
 /* What the weights take in memory on a device of these operations, from the header alone. Also says
  * what is wrong with a model: missing tensors, wrong dimensions, types no kernel knows. */
-bool model_plan_bytes(const gguf *g, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e);
+bool model_plan_bytes(const format_source *file, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e);
 
 /* Of the weights in memory, those that a token does not meet: the experts it does not go to. */
 size_t model_idle_bytes(const model *m);
@@ -93,9 +93,9 @@ typedef void model_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes
 
 /* Places and loads all weights into a (exactly model_plan_bytes are taken). scratch is used during the
  * load only. */
-bool model_init(model *m, const gguf *g, const model_hparams *h, device *dev, mem_arena *a, mem_arena *scratch,
-                model_progress *progress, void *progress_ctx, err *e);
-size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_threads);
+bool model_init(model *m, const format_source *file, const model_hparams *h, device *dev, mem_arena *a,
+                mem_arena *scratch, model_progress *progress, void *progress_ctx, err *e);
+size_t model_load_scratch_bytes(const format_source *file, const device_ops *ops, int n_threads);
 
 /* ---- a step ---- */
 

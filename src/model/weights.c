@@ -10,14 +10,14 @@
 /* Placing runs twice, once measuring: `place` notes where each tensor goes and, in the second pass, the
  * load reads it. A slot is a matrix or a float vector. */
 typedef struct placing {
-    const gguf *g;
+    const format_source *file;
     const device_ops *ops;
     mem_arena *arena;
     err *e;
 } placing;
 
-static const gguf_tensor *find(placing *p, bool required, const char *name) {
-    const gguf_tensor *t = gguf_find_tensor(p->g, str_of(name));
+static const format_tensor *find(placing *p, bool required, const char *name) {
+    const format_tensor *t = format_find(p->file, str_of(name));
     if (!t && required) err_set(p->e, ERR_FORMAT, "tensor %s is missing", name);
     return t;
 }
@@ -29,15 +29,15 @@ static const char *times(char out[32], uint64_t n) {
 }
 
 /* " (in part 2 of 3)" in a model of several files. */
-static const char *where(const placing *p, char out[48], const gguf_tensor *t) {
-    snprintf(out, 48, p->g->n_parts ? " (in part %u of %u)" : "", t->part + 1, p->g->n_parts + 1);
+static const char *where(const placing *p, char out[48], const format_tensor *t) {
+    snprintf(out, 48, p->file->n_files > 1 ? " (in part %u of %u)" : "", t->part + 1, p->file->n_files);
     return out;
 }
 
 /* n matrices of one shape in one tensor, packed one behind the other. */
 static bool place_matrices(placing *p, device_matrix *m, const char *name, uint32_t rows, uint32_t cols,
                            uint32_t n) {
-    const gguf_tensor *t = find(p, true, name);
+    const format_tensor *t = find(p, true, name);
     char is[32], wanted[32], file[48];
     if (!t) return false;
     if (t->n_dims < 2 || t->n_dims > 3 || t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != n)
@@ -59,7 +59,7 @@ static bool place_matrix(placing *p, device_matrix *m, const char *name, uint32_
 /* n_dims: 1, or 2 where one row of a matrix is as good. */
 static bool place_vector(placing *p, const float **v, bool required, const char *name, uint32_t n,
                          uint32_t n_dims) {
-    const gguf_tensor *t = find(p, required, name);
+    const format_tensor *t = find(p, required, name);
     char file[48];
     *v = NULL;
     if (!t) return !required;
@@ -147,7 +147,7 @@ static const float **vector_of(model_layer *l, const vector_slot *s) {
 /* A bias may come with the file; one that would have to be minded in the choice of experts is not known here. */
 static bool place_bias(placing *p, const matrix_slot *s, device_matrix *m, const char *name) {
     if (s->n == one || s->n == one_dense) return place_vector(p, &m->bias, false, name, m->rows, 1);
-    if (!gguf_find_tensor(p->g, str_of(name))) return true;
+    if (!format_find(p->file, str_of(name))) return true;
     return err_set(p->e, ERR_UNSUPPORTED, "tensor %s: experts with biases are not supported", name);
 }
 
@@ -178,7 +178,7 @@ static bool place_model(placing *p, const model_hparams *h, model *m) {
     m->rope_freqs = mem_arena_take(p->arena, h->rot_dim / 2 * sizeof *m->rope_freqs, 64);
     if (!place_matrix(p, &m->embed, "token_embd.weight", h->n_vocab, h->n_embd)) return false;
     if (!place_vector(p, &m->output_norm, true, "output_norm.weight", h->n_embd, 1)) return false;
-    m->tied = !gguf_find_tensor(p->g, STR("output.weight"));
+    m->tied = !format_find(p->file, STR("output.weight"));
     if (m->tied)
         m->output = m->embed;
     else if (!place_matrix(p, &m->output, "output.weight", h->n_vocab, h->n_embd))
@@ -191,10 +191,10 @@ static bool place_model(placing *p, const model_hparams *h, model *m) {
     return true;
 }
 
-bool model_plan_bytes(const gguf *g, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e) {
+bool model_plan_bytes(const format_source *file, const model_hparams *h, const device_ops *ops, size_t *bytes, err *e) {
     mem_arena a;
     mem_arena_measure(&a);
-    placing p = {g, ops, &a, e};
+    placing p = {file, ops, &a, e};
     model unused = {0};
     if (!place_model(&p, h, &unused)) return false;
     *bytes = a.used;
@@ -216,19 +216,19 @@ size_t model_idle_bytes(const model *m) {
 /* ---- loading ---- */
 
 typedef struct loading {
-    const gguf *g;
-    const gguf_tensor *t;
+    const format_source *file;
+    const format_tensor *t;
     uint64_t row_bytes, offset;
 } loading;
 
 static bool read_rows(void *ctx, uint32_t row, uint32_t n_rows, void *out, err *e) {
     loading *l = ctx;
-    return gguf_tensor_read(l->g, l->t, l->offset + row * l->row_bytes, out, n_rows * l->row_bytes, e);
+    return format_read(l->file, l->t, l->offset + row * l->row_bytes, out, n_rows * l->row_bytes, e);
 }
 
 typedef struct load_state {
     model *m;
-    const gguf *g;
+    const format_source *file;
     mem_arena *scratch;
     model_progress *progress;
     void *progress_ctx;
@@ -237,8 +237,8 @@ typedef struct load_state {
 } load_state;
 
 static bool load_matrix(load_state *s, device_matrix *m, const char *name) {
-    const gguf_tensor *t = gguf_find_tensor(s->g, str_of(name));
-    loading l = {s->g, t, dtype_row_bytes(t->type, t->dims[0]), 0};
+    const format_tensor *t = format_find(s->file, str_of(name));
+    loading l = {s->file, t, dtype_row_bytes(t->type, t->dims[0]), 0};
     size_t mark = mem_arena_mark(s->scratch);
     device *dev = s->m->dev;
     void *scratch = mem_arena_take(s->scratch, dev->ops->matrix_scratch_bytes(m->type, m->cols, dev->n_threads), 64);
@@ -253,15 +253,15 @@ static bool load_matrix(load_state *s, device_matrix *m, const char *name) {
     }
     mem_arena_reset(s->scratch, mark);
     s->done_bytes += t->bytes;
-    if (s->progress) s->progress(s->progress_ctx, s->done_bytes, s->g->tensor_bytes);
+    if (s->progress) s->progress(s->progress_ctx, s->done_bytes, s->file->tensor_bytes);
     return ok || err_prefix(s->e, "tensor %s: ", name);
 }
 
 static bool load_vector(load_state *s, const float *v, const char *name) {
     if (!v) return true;
-    const gguf_tensor *t = gguf_find_tensor(s->g, str_of(name));
+    const format_tensor *t = format_find(s->file, str_of(name));
     s->done_bytes += t->bytes;
-    return gguf_tensor_read(s->g, t, 0, (void *)(uintptr_t)v, t->bytes, s->e) || err_prefix(s->e, "tensor %s: ", name);
+    return format_read(s->file, t, 0, (void *)(uintptr_t)v, t->bytes, s->e) || err_prefix(s->e, "tensor %s: ", name);
 }
 
 static bool load_layer(load_state *s, model_layer *l, uint32_t index) {
@@ -313,12 +313,12 @@ static void fill_rope(model *m, const float *factors) {
 
 static bool load_rope(load_state *s) {
     float factors[COMPUTE_HEAD_DIM_MAX / 2];
-    const gguf_tensor *t = gguf_find_tensor(s->g, STR("rope_freqs.weight"));
+    const format_tensor *t = format_find(s->file, STR("rope_freqs.weight"));
     uint32_t pairs = s->m->h.rot_dim / 2;
     if (!t) return fill_rope(s->m, NULL), true;
     if (t->type != DTYPE_F32 || t->n_dims != 1 || t->dims[0] != pairs)
         return err_set(s->e, ERR_FORMAT, "tensor rope_freqs.weight must be F32 of %u", pairs);
-    if (!gguf_tensor_read(s->g, t, 0, factors, pairs * sizeof *factors, s->e)) return false;
+    if (!format_read(s->file, t, 0, factors, pairs * sizeof *factors, s->e)) return false;
     for (uint32_t i = 0; i < pairs; i++)
         if (!isfinite(factors[i]) || factors[i] <= 0)
             return err_set(s->e, ERR_FORMAT, "tensor rope_freqs.weight holds %g", (double)factors[i]);
@@ -340,10 +340,10 @@ static bool load_all(load_state *s) {
     return true;
 }
 
-size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_threads) {
+size_t model_load_scratch_bytes(const format_source *file, const device_ops *ops, int n_threads) {
     size_t most = 0;
-    for (uint64_t i = 0; i < g->n_tensors; i++) {
-        const gguf_tensor *t = &g->tensors[i];
+    for (uint64_t i = 0; i < file->n_tensors; i++) {
+        const format_tensor *t = &file->tensors[i];
         if (t->n_dims < 2 || t->n_dims > 3 || !ops->supports(t->type) || t->dims[0] > UINT32_MAX) continue;
         size_t bytes = ops->matrix_scratch_bytes(t->type, (uint32_t)t->dims[0], n_threads);
         if (bytes > most) most = bytes;
@@ -351,16 +351,16 @@ size_t model_load_scratch_bytes(const gguf *g, const device_ops *ops, int n_thre
     return most + 64;
 }
 
-bool model_init(model *m, const gguf *g, const model_hparams *h, device *dev, mem_arena *a, mem_arena *scratch,
-                model_progress *progress, void *progress_ctx, err *e) {
+bool model_init(model *m, const format_source *file, const model_hparams *h, device *dev, mem_arena *a,
+                mem_arena *scratch, model_progress *progress, void *progress_ctx, err *e) {
     size_t plan, before = a->used;
-    if (!model_plan_bytes(g, h, dev->ops, &plan, e)) return false;
+    if (!model_plan_bytes(file, h, dev->ops, &plan, e)) return false;
     *m = (model){.h = *h, .dev = dev};
-    placing p = {g, dev->ops, a, e};
+    placing p = {file, dev->ops, a, e};
     if (!place_model(&p, h, m)) return false;
     if (a->failed) return err_set(e, ERR_MEMORY, "the weights arena is smaller than the plan");
     m->bytes = a->used - before;
     CHECK(m->bytes == plan);
-    load_state s = {m, g, scratch, progress, progress_ctx, 0, e};
+    load_state s = {m, file, scratch, progress, progress_ctx, 0, e};
     return load_all(&s);
 }

@@ -11,6 +11,7 @@
 #include "plat/thread.h"
 #include "sched/internal.h"
 #include "sched/loop.h"
+#include "plat/vm.h"
 
 /* What a token of output is priced at when all of it must wait for the end: its record and, on average,
  * so many bytes of text. (Vocabularies average 4–6.) */

@@ -6,6 +6,7 @@
 #include "api/core/doors.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "plat/vm.h"
 
 static api *layout(const api_config *c, mem_arena *a, answer **answers, report_timeline **timeline) {
     api *self = mem_arena_take(a, sizeof *self, 64);

@@ -110,7 +110,7 @@ static void check_tensors(const gguf *g) {
     assert_int_equal(g->data_offset % 64, 0);
     assert_int_equal(g->tensor_bytes, 32 + 68 + 5);
     assert_true(str_is(g->tensors[0].name, "w.q8")); /* the file's order */
-    const gguf_tensor *t = gguf_find_tensor(g, STR("w.q8"));
+    const format_tensor *t = gguf_find_tensor(g, STR("w.q8"));
     assert_non_null(t);
     assert_int_equal(t->type, DTYPE_Q8_0);
     assert_int_equal(t->n_dims, 2);
@@ -239,7 +239,7 @@ static void look_up_finds_each_of_many(void **state) {
         assert_ok(gguf_u32(&g, name, true, &v, &e), e);
         assert_int_equal(v, i);
         snprintf(name, sizeof name, "w%u", i);
-        const gguf_tensor *found = gguf_find_tensor(&g, str_of(name));
+        const format_tensor *found = gguf_find_tensor(&g, str_of(name));
         assert_non_null(found);
         assert_true(str_is(found->name, name));
     }
@@ -683,7 +683,7 @@ static void two_files_in_any_memory(void **state) {
             assert_true(n > 4 && g.n_parts == 1 && g.n_tensors == 2 && g.tensor_bytes == 64);
             for (uint32_t i = 0; i < 2; i++) {
                 uint8_t last;
-                const gguf_tensor *found = gguf_find_tensor(&g, i ? STR("a") : STR("b"));
+                const format_tensor *found = gguf_find_tensor(&g, i ? STR("a") : STR("b"));
                 assert_true(found && found->part == i);
                 assert_ok(gguf_tensor_read(&g, found, 31, &last, 1, &e), e);
                 assert_int_equal(last, 31);

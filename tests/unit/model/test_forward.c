@@ -200,16 +200,16 @@ static void rig_up(rig *r, const model_spec *s, int n_threads) {
     mem_ledger_init(&r->ledger, UINT64_MAX);
     mem_heap_init(&r->heap, &r->ledger, MEM_TOKENIZER);
     assert_ok(gguf_open_memory(&r->g, r->file.bytes, r->file.len, "test", &r->heap.alloc, &e), e);
-    assert_ok(model_hparams_read(&r->g, &r->h, &e), e);
-    assert_ok(model_plan_bytes(&r->g, &r->h, device_cpu_ops(), &bytes, &e), e);
+    assert_ok(model_hparams_read(&r->g.source, &r->h, &e), e);
+    assert_ok(model_plan_bytes(&r->g.source, &r->h, device_cpu_ops(), &bytes, &e), e);
     assert_ok(mem_arena_init(&r->weights, &r->ledger, MEM_WEIGHTS, bytes, false, &e), e);
     assert_ok(mem_arena_init(&r->work, &r->ledger, MEM_WORKSPACE, 16 << 20, false, &e), e);
     device_cpu_config config = {n_threads, N_TOKENS, model_max_cols(&r->h)};
     assert_ok(device_cpu_init(&r->dev, &config, &r->work, &e), e);
     assert_int_equal(device_cpu_bytes(&r->dev), device_cpu_plan_bytes(&config));
     size_t mark = mem_arena_mark(&r->work);
-    size_t scratch_bytes = model_load_scratch_bytes(&r->g, device_cpu_ops(), n_threads);
-    assert_ok(model_init(&r->m, &r->g, &r->h, &r->dev, &r->weights, &r->work, NULL, NULL, &e), e);
+    size_t scratch_bytes = model_load_scratch_bytes(&r->g.source, device_cpu_ops(), n_threads);
+    assert_ok(model_init(&r->m, &r->g.source, &r->h, &r->dev, &r->weights, &r->work, NULL, NULL, &e), e);
     assert_true(r->work.high - mark <= scratch_bytes);
     assert_int_equal(r->m.bytes, bytes);
     assert_int_equal(r->weights.used, bytes);
@@ -636,12 +636,12 @@ static void bad_rope_factors(void **state) {
         test_alloc_init(&alloc, 0);
         mem_ledger_init(&l, UINT64_MAX);
         device_cpu_config config = {1, 1, 8};
-        assert_ok(gguf_open_memory(&g, f.bytes, f.len, "test", &alloc.alloc, &e) && model_hparams_read(&g, &h, &e), e);
+        assert_ok(gguf_open_memory(&g, f.bytes, f.len, "test", &alloc.alloc, &e) && model_hparams_read(&g.source, &h, &e), e);
         assert_ok(mem_arena_init(&weights, &l, MEM_WEIGHTS, 1 << 20, false, &e) &&
                       mem_arena_init(&work, &l, MEM_WORKSPACE, 1 << 20, false, &e),
                   e);
         assert_ok(device_cpu_init(&dev, &config, &work, &e), e);
-        assert_false(model_init(&m, &g, &h, &dev, &weights, &work, NULL, NULL, &e));
+        assert_false(model_init(&m, &g.source, &h, &dev, &weights, &work, NULL, NULL, &e));
         assert_int_equal(e.code, ERR_FORMAT);
         assert_non_null(strstr(e.message, "rope_freqs.weight"));
         device_cpu_stop(&dev);
@@ -682,7 +682,7 @@ static void progress_reaches_the_end(void **state) {
     model again;
     size_t mark = mem_arena_mark(&r.work);
     assert_ok(mem_arena_init(&weights, &r.ledger, MEM_WEIGHTS, r.m.bytes, false, &e), e);
-    assert_ok(model_init(&again, &r.g, &r.h, &r.dev, &weights, &r.work, on_progress, &p, &e), e);
+    assert_ok(model_init(&again, &r.g.source, &r.h, &r.dev, &weights, &r.work, on_progress, &p, &e), e);
     assert_int_equal(p.total, r.g.tensor_bytes);
     assert_true(p.last <= p.total && p.calls == 2 + 2 * 7);
     mem_arena_reset(&r.work, mark);

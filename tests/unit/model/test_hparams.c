@@ -42,7 +42,7 @@ static bool read_spec(const model_spec *s, model_hparams *h, err *e) {
     size_t bytes;
     *e = (err){0};
     open_spec(&o, s);
-    bool ok = model_hparams_read(&o.g, h, e) && model_plan_bytes(&o.g, h, device_cpu_ops(), &bytes, e);
+    bool ok = model_hparams_read(&o.g.source, h, e) && model_plan_bytes(&o.g.source, h, device_cpu_ops(), &bytes, e);
     close_spec(&o);
     return ok;
 }
@@ -163,7 +163,7 @@ static void experts_are_planned(void **state) {
         model_spec s = mixtral;
         s.n_experts += i;
         open_spec(&o, &s);
-        assert_ok(model_hparams_read(&o.g, &h, &e) && model_plan_bytes(&o.g, &h, ops, &bytes[i], &e), e);
+        assert_ok(model_hparams_read(&o.g.source, &h, &e) && model_plan_bytes(&o.g.source, &h, ops, &bytes[i], &e), e);
         close_spec(&o);
     }
     size_t expert = 2 * ops->matrix_bytes(DTYPE_F32, 40, 24) + ops->matrix_bytes(DTYPE_F32, 24, 40);
@@ -439,7 +439,7 @@ static void bytes_changed_at_random(void **state) {
             bytes[rng_next(&random) % (f.len - data_bytes)] = (uint8_t)(rng_next(&random) >> (rng_next(&random) % 8));
         test_alloc_init(&alloc, 0);
         bool open = gguf_open_memory(&g, bytes, f.len, "test", &alloc.alloc, &e);
-        bool ok = open && model_hparams_read(&g, &h, &e) && model_plan_bytes(&g, &h, device_cpu_ops(), &plan, &e);
+        bool ok = open && model_hparams_read(&g.source, &h, &e) && model_plan_bytes(&g.source, &h, device_cpu_ops(), &plan, &e);
         if (ok) assert_true(plan <= 32 * f.len);
         else assert_true(e.code != ERR_NONE && strlen(e.message) > 10);
         if (open) gguf_close(&g);
