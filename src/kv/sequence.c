@@ -11,14 +11,14 @@ static uint32_t n_groups(const kv_cache *c) { return c->config.shape.n_groups; }
 
 /* Tokens that a layer of the group sees beside the kept ones; 0: all. */
 static uint32_t span_of(const kv_cache *c, const kv_params *t, uint32_t group) {
-    uint32_t model = c->config.shape.window[group], own = t->window ? t->window - t->keep : 0;
+    uint32_t model = c->config.shape.groups[group].window, own = t->window ? t->window - t->keep : 0;
     if (model >= c->config.n_context && !own) return 0;
     return !own || (model && model < own) ? model : own;
 }
 
 /* Layers that the model itself windows more narrowly do not see kept tokens once those are outside. */
 static uint32_t kept(const kv_cache *c, const kv_params *t, uint32_t group) {
-    uint32_t model = c->config.shape.window[group];
+    uint32_t model = c->config.shape.groups[group].window;
     return t->window && (!model || t->window <= model) ? t->keep : 0;
 }
 

@@ -467,7 +467,7 @@ static void a_models_own_window(void **state) {
     loaded x;
     subject sub = {.path = sliding_path, .type = COMPUTE_KV_Q8};
     load(&x, &sub, 1, COLD);
-    assert_int_equal(engine_hparams(x.en)->kv.window[0], MODEL_WINDOW);
+    assert_int_equal(engine_hparams(x.en)->kv.groups[0].window, MODEL_WINDOW);
     unload(&x);
     every_case(&sub);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "kv/internal.h"
@@ -50,6 +51,21 @@ static inline kv_shape plain_shape(void) { return kv_shape_make(2, 1, 32, 32, 0,
 static inline kv_shape wide_shape(void) { return kv_shape_make(2, 2, 128, 128, 0, NULL); }  /* 32, 20 and 12 KiB */
 static inline kv_shape mixed_shape(uint32_t window) {
     return kv_shape_make(2, 1, 32, 32, window, (const bool[]){false, true}); /* 4 KiB and 4 KiB */
+}
+
+/* Windowed layers of smaller heads beside a full one, and one that reads another's pages: 8 and 12 KiB in f16. */
+static inline kv_shape unlike_shape(uint32_t window) {
+    const kv_layer full = {.kind = KV_PAGED, .n_kv_heads = 1, .head_dim = 128, .head_dim_v = 128};
+    const kv_layer narrow = {.kind = KV_PAGED, .n_kv_heads = 2, .head_dim = 64, .head_dim_v = 32, .window = window};
+    kv_shape s;
+    CHECK(kv_shape_of_layers(&s, (kv_layer[]){narrow, full, narrow, {.shares = true, .source = 1}}, 4, NULL));
+    return s;
+}
+static inline kv_shape latent_shape(void) {
+    const kv_layer latent = {.kind = KV_LATENT, .n_kv_heads = 1, .head_dim = 96, .head_dim_v = 64};
+    kv_shape s;
+    CHECK(kv_shape_of_layers(&s, (kv_layer[]){latent, latent}, 2, NULL));
+    return s;
 }
 
 static inline kv_cache_config config_of(kv_shape shape, uint32_t n_pages) {
@@ -157,7 +173,7 @@ static inline void check_token(const world *w, const seq *q, const device_kv_vie
 
 /* What a token at a position sees, told apart from the cache's own sums. */
 static inline bool sees(const world *w, const kv_params *t, uint32_t g, uint32_t position, uint32_t other) {
-    uint32_t model = w->config.shape.window[g];
+    uint32_t model = w->config.shape.groups[g].window;
     bool by_model = !model || position - other < model;
     if (!t->window) return by_model;
     if (other < t->keep && (!model || t->window <= model)) return true;

@@ -779,7 +779,7 @@ static void slide(kv_shape shape, uint32_t window, uint32_t keep, uint32_t publi
     config.n_context = window ? window : 80;
     kv_params t = sharing();
     t.window = window, t.keep = keep, t.publish_tokens = publish;
-    uint32_t n = 20 * (window ? window : shape.window[shape.n_groups - 1]);
+    uint32_t n = 20 * (window ? window : shape.groups[shape.n_groups - 1].window);
     config.pool_bytes = 1 << 20; /* to ask what is needed, and then only that */
     world_up(&w, config);
     size_t most = kv_cache_bytes_for(w.c, &t, n);
@@ -1428,6 +1428,8 @@ static void any_order(void **state) {
         live(seed, small_life(plain_shape(), 24, true), 1000);
         live(seed, small_life(mixed_shape(32), 36, seed % 4 < 2), 1000);
         live(seed, small_life(wide_shape(), 90, false), 500);
+        live(seed, small_life(unlike_shape(32), 120, seed % 2), 700);
+        live(seed, small_life(latent_shape(), 60, seed % 2), 700);
     }
 }
 

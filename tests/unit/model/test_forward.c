@@ -253,7 +253,7 @@ static void rig_forward(rig *r, const int32_t *tokens, uint32_t n, uint32_t chun
         for (uint32_t i = 0; i < take; i++) {
             batch[i] = (model_token){.token = tokens[at + i], .want_logits = true, .kept_as = at + i};
             for (uint32_t g = 0; g < r->h.kv.n_groups; g++) {
-                uint32_t window = r->h.kv.window[g], seen = at + i + 1;
+                uint32_t window = r->h.kv.groups[g].window, seen = at + i + 1;
                 uint32_t first = window && seen > window ? seen - window : 0;
                 batch[i].kv[g] = (device_kv_view){.pages = r->pages[g], .position = at + i, .first = first};
             }

@@ -74,7 +74,8 @@ static void reads_the_shape(void **state) {
     assert_int_equal(h.rope_scaling, MODEL_ROPE_PLAIN);
     assert_true(h.attention_scale == 0.5f && h.rope_base == 10000.0f && h.norm_eps == 1e-5f);
     kv_shape shape = h.kv;
-    assert_true(shape.n_layers == 2 && shape.n_kv_heads == 3 && shape.head_dim == 4 && shape.head_dim_v == 4);
+    const kv_group *g = &shape.groups[0];
+    assert_true(shape.n_layers == 2 && g->n_kv_heads == 3 && g->head_dim == 4 && g->head_dim_v == 4);
 }
 
 static void reads_windows(void **state) {
@@ -84,16 +85,16 @@ static void reads_windows(void **state) {
     model_spec s = plain;
     s.n_layers = 6, s.window = 16;
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.kv.n_groups == 1 && h.kv.window[0] == 16 && h.kv.group_layers[0] == 6);
+    assert_true(h.kv.n_groups == 1 && h.kv.groups[0].window == 16 && h.kv.groups[0].n_layers == 6);
     s.window_pattern = 3; /* layers 2 and 5 see everything */
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.kv.n_groups == 2 && h.kv.window[0] == 0 && h.kv.window[1] == 16);
-    assert_true(h.kv.group_layers[0] == 2 && h.kv.group_layers[1] == 4);
+    assert_true(h.kv.n_groups == 2 && h.kv.groups[0].window == 0 && h.kv.groups[1].window == 16);
+    assert_true(h.kv.groups[0].n_layers == 2 && h.kv.groups[1].n_layers == 4);
     assert_true(h.kv.group_of[2] == 0 && h.kv.row_of[2] == 0 && h.kv.group_of[5] == 0 && h.kv.row_of[5] == 1);
     assert_true(h.kv.group_of[4] == 1 && h.kv.row_of[4] == 3);
     s.window_pattern = 1;
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.kv.n_groups == 1 && h.kv.window[0] == 0);
+    assert_true(h.kv.n_groups == 1 && h.kv.groups[0].window == 0);
 }
 
 static void reads_what_is_optional(void **state) {
