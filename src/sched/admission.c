@@ -10,8 +10,6 @@
 enum { NEXT_STEPS_TOKENS = KV_PAGE_TOKENS, RETURN_TOKENS = 4 * KV_PAGE_TOKENS, RETURN_DOUBLINGS = 4 };
 enum { STARVING_LIMIT_MS = 1000 };
 
-static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
-
 bool sched_outranks(const sched_job *a, const sched_job *b) {
     return a->priority != b->priority ? a->priority > b->priority : a->number < b->number;
 }
@@ -20,7 +18,7 @@ void sched_rank_running(sched *s) {
     s->n_running = 0;
     for (uint32_t i = 0; i < s->n_jobs; i++) {
         sched_job *j = &s->jobs[i];
-        if (!running(j)) continue;
+        if (!sched_job_runs(j)) continue;
         uint32_t at = s->n_running++;
         for (; at > 0 && sched_outranks(j, s->running[at - 1]); at--) s->running[at] = s->running[at - 1];
         s->running[at] = j;
@@ -41,7 +39,7 @@ static uint64_t promised_bytes(const sched *s) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < s->n_jobs; i++) {
         const sched_job *j = &s->jobs[i];
-        if (!running(j)) continue;
+        if (!sched_job_runs(j)) continue;
         uint64_t wanted = bytes_with(s, j, NEXT_STEPS_TOKENS), held = engine_session_bytes(s->en, j->gen.session);
         if (wanted > held) bytes += wanted - held;
     }
@@ -147,13 +145,14 @@ void sched_match_prefix(sched *s, sched_job *j) {
     if (!j->gen.n_generated && !j->times_preempted) j->cached_tokens += j->gen.n_fed - had;
 }
 
+/* Out of the queue, or back after it was preempted. */
 static bool open_session(sched *s, sched_job *j) {
     err e = {0};
     j->gen.session = engine_session_open(s->en, &j->params, &e);
     if (!j->gen.session) return false; /* all are in use: one will be free when a job ends */
     j->gen.n_fed = 0;
-    j->state = JOB_PREFILL;
     sched_match_prefix(s, j);
+    sched_job_move(s, j, JOB_PREFILL);
     return true;
 }
 
@@ -167,18 +166,13 @@ static bool has_room(const sched *s, const sched_job *j, uint32_t more_tokens) {
 static bool begin(sched *s, sched_job *j) {
     if (!has_room(s, j, NEXT_STEPS_TOKENS)) return false;
     engine_generation_start(&j->gen);
-    if (!open_session(s, j)) return false;
-    j->admit_ns = clock_now_ns();
-    s->counts.queued--;
-    s->counts.active++;
-    return true;
+    return open_session(s, j);
 }
 
 static bool come_back(sched *s, sched_job *j) {
     uint32_t doublings = j->times_preempted < RETURN_DOUBLINGS ? j->times_preempted : RETURN_DOUBLINGS;
     if (!has_room(s, j, RETURN_TOKENS << doublings) || !open_session(s, j)) return false;
     kv_cache_forget_preempted(engine_kv(s->en), j->number);
-    s->counts.preempted--;
     return true;
 }
 
@@ -235,10 +229,7 @@ void sched_preempt(sched *s, sched_job *j) {
     engine_draft_end(&j->gen);
     kv_sequence_close(engine_kv(s->en), j->gen.session, &(kv_memory_of){.preempted_for = j->number});
     j->gen.session = NULL;
-    j->state = JOB_PREEMPTED;
-    j->times_preempted++;
-    s->counts.preempted++;
-    s->counts.preemptions++;
+    sched_job_move(s, j, JOB_PREEMPTED);
 }
 
 void sched_preempt_last(sched *s) {
@@ -253,14 +244,14 @@ static sched_job *victim_for(sched *s, const sched_job *j) {
     for (uint32_t i = s->n_running; i-- > 0;) {
         sched_job *v = s->running[i];
         if (v == j) return NULL;
-        if (running(v)) return v;
+        if (sched_job_runs(v)) return v;
     }
     return NULL;
 }
 
 static bool first_in_rank(const sched *s, const sched_job *j) {
     for (uint32_t i = 0; i < s->n_running; i++)
-        if (running(s->running[i])) return s->running[i] == j;
+        if (sched_job_runs(s->running[i])) return s->running[i] == j;
     return false;
 }
 

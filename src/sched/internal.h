@@ -9,7 +9,21 @@
 #include "sched/ring.h"
 #include "sched/sched.h"
 
+/* The life of a job: what leads from the state on the left to the one above. There are no other moves, and nobody but
+ * sched_job_move makes one (job.c).
+ *
+ *               QUEUED    PREFILL    DECODE         PREEMPTED    ENDED    FREE
+ *   FREE        submit       ·          ·               ·          ·        ·
+ *   QUEUED        ·        admit        ·               ·         exit      ·
+ *   PREFILL       ·          ·     first token       preempt      exit      ·
+ *   DECODE        ·          ·          ·            preempt      exit      ·
+ *   PREEMPTED     ·        resume       ·               ·         exit      ·
+ *   ENDED         ·          ·          ·               ·          ·     release
+ *
+ * It has a block of the queue's region in every state but FREE, and a session of the engine, with its pages, in PREFILL
+ * and DECODE alone. QUEUED jobs count as queued; PREFILL, DECODE and PREEMPTED ones as active. */
 typedef enum job_state { JOB_FREE, JOB_QUEUED, JOB_PREFILL, JOB_DECODE, JOB_PREEMPTED, JOB_ENDED } job_state;
+enum { JOB_STATES = JOB_ENDED + 1 };
 
 struct sched_job {
     job_state state;
@@ -84,8 +98,15 @@ struct sched {
     plat_pulse pulse; /* of the engine thread */
 };
 
-/* sched.c */
-void sched_free_job(sched *s, sched_job *j); /* one that has ended, and whose consumer has let go */
+/* job.c */
+bool sched_may_move(job_state from, job_state to);
+/* CHECKs that the move is legal, counts it, and CHECKs the job as it is then: what the new state has or has not (its
+ * session, its block) is taken or given back before. */
+void sched_job_move(sched *s, sched_job *j, job_state to);
+void sched_job_check(const sched *s, const sched_job *j);
+bool sched_job_runs(const sched_job *j);      /* PREFILL, DECODE */
+bool sched_job_is_active(const sched_job *j); /* and PREEMPTED */
+static inline uint32_t sched_tenants(const sched_config *c) { return c->n_tenants ? c->n_tenants : 1; }
 
 /* admission.c: who may run, by the bytes of KV pages. */
 bool sched_outranks(const sched_job *a, const sched_job *b);

@@ -25,9 +25,6 @@ enum {
  * what steps took: down at once, up slowly, so that one lucky step does not make the next a long one. */
 static const double STEP_STRETCH = 1.6, CHUNK_SHRINK = 0.5, CHUNK_GROW = 1.2;
 
-static bool running(const sched_job *j) { return j->state == JOB_PREFILL || j->state == JOB_DECODE; }
-static bool admitted(const sched_job *j) { return running(j) || j->state == JOB_PREEMPTED; }
-
 static void wake_later(sched_job *j) { j->wake_due = j->wake != NULL; }
 
 /* Tells consumers, holding no lock; a consumer that lets go meanwhile waits for its call to return. True when there
@@ -65,31 +62,21 @@ static void account(sched *s, sched_job *j) {
  * read it, or goes with a consumer who has left. */
 void sched_job_exit(sched *s, sched_job *j, const err *failure) {
     bool good = !failure && !j->cancelled;
-    if (j->state == JOB_QUEUED) s->counts.queued--;
-    else s->counts.active--;
-    if (j->state == JOB_PREEMPTED) { /* it does not come back */
-        kv_cache_forget_preempted(engine_kv(s->en), j->number);
-        s->counts.preempted--;
-    }
+    if (j->state == JOB_PREEMPTED) kv_cache_forget_preempted(engine_kv(s->en), j->number); /* it does not come back */
     engine_draft_end(&j->gen);
     engine_grammar_release(s->en, j->sampling.grammar);
     j->sampling.grammar = NULL;
     kv_sequence_close(engine_kv(s->en), j->gen.session, good && j->remember ? &j->memory : NULL);
     j->gen.session = NULL;
-    j->end_ns = clock_now_ns();
-    j->state = JOB_ENDED;
-    s->tenants[j->tenant].n_jobs--;
+    sched_job_move(s, j, JOB_ENDED);
     if (failure) j->failure = *failure;
     if (j->cancelled) s->counts.cancelled++;
     else if (failure) s->counts.failed++;
     else s->counts.finished++;
     if (good) account(s, j);
     s->cleanup_due = s->config.cleanup_after_request;
-    if (j->cancelled) {
-        sched_free_job(s, j);
-    } else {
-        wake_later(j);
-    }
+    if (j->cancelled) sched_job_move(s, j, JOB_FREE);
+    else wake_later(j);
     pthread_cond_broadcast(&s->idle);
 }
 
@@ -110,10 +97,10 @@ static void sweep(sched *s) {
         if (j->cancelled || s->stopping) {
             err_set(&e, ERR_CANCELLED, "the server is stopping");
             sched_job_exit(s, j, &e);
-        } else if (admitted(j) && stalled(j) && j->whole) {
+        } else if (sched_job_is_active(j) && stalled(j) && j->whole) {
             j->gen.finish = ENGINE_FINISH_LENGTH; /* longer texts than a job is priced for: as if at max_tokens */
             sched_job_exit(s, j, NULL);
-        } else if (admitted(j) && stalled(j) && over(j->read_ns, s->config.stall_timeout_ms, now)) {
+        } else if (sched_job_is_active(j) && stalled(j) && over(j->read_ns, s->config.stall_timeout_ms, now)) {
             err_set(&e, ERR_CANCELLED, "the client read nothing for %u ms", s->config.stall_timeout_ms);
             sched_job_exit(s, j, &e);
         }
@@ -210,7 +197,7 @@ static void add_prompts(sched *s, uint32_t left) {
         sched_match_prefix(s, j);
         uint32_t n = tokens_left(j) < left ? tokens_left(j) : left;
         if (!sched_prepare(s, j, n)) {
-            if (running(j) && j->starving_ns) return; /* the system has no page for it now */
+            if (sched_job_runs(j) && j->starving_ns) return; /* the system has no page for it now */
             continue;                                 /* preempted, or gone */
         }
         add_item(s, j, n);
@@ -327,8 +314,7 @@ static void hand_out_to(sched *s, sched_job *j, engine_batch_item *item, uint32_
         said = true;
     } while (j->gen.holds && !stalled(j));
     engine_generation_commit(&j->gen, item);
-    if (said && j->state == JOB_PREFILL) j->state = JOB_DECODE;
-    if (said && !j->first_ns) j->first_ns = clock_now_ns();
+    if (said && j->state == JOB_PREFILL) sched_job_move(s, j, JOB_DECODE);
     if (j->gen.finish == ENGINE_FINISH_STUCK) sched_job_exit(s, j, &j->gen.failure);
     else if (j->gen.finish != ENGINE_RUNNING) sched_job_exit(s, j, NULL);
     else if (said && !j->whole) wake_later(j);

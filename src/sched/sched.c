@@ -59,15 +59,13 @@ static size_t region_bytes(const sched_config *c, uint32_t n_context) {
 typedef struct parts {
     sched *s;
     void *region;
-    uint8_t *state;
+    uint8_t *blocks_state;
 } parts;
-
-static uint32_t tenant_count(const sched_config *c) { return c->n_tenants ? c->n_tenants : 1; }
 
 static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     parts p;
     p.region = mem_arena_take(a, region_bytes(c, n_context), 4096);
-    p.state = mem_arena_take(a, mem_buddy_state_bytes(region_bytes(c, n_context)), 64);
+    p.blocks_state = mem_arena_take(a, mem_buddy_state_bytes(region_bytes(c, n_context)), 64);
     p.s = mem_arena_take(a, sizeof *p.s, 64);
     uint32_t n_jobs = (c->max_queue + c->max_concurrent) * 2; /* ended jobs keep their slot until released */
     sched_job *jobs = mem_arena_take(a, n_jobs * sizeof *jobs, 64);
@@ -75,7 +73,7 @@ static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     sched_job **item_jobs = mem_arena_take(a, c->max_concurrent * sizeof *item_jobs, 64);
     sched_job **running = mem_arena_take(a, c->max_concurrent * sizeof *running, 64);
     engine_drafter **drafters = mem_arena_take(a, c->max_concurrent * sizeof *drafters, 64);
-    sched_tenant *tenants = mem_arena_take(a, tenant_count(c) * sizeof *tenants, 64);
+    sched_tenant *tenants = mem_arena_take(a, sched_tenants(c) * sizeof *tenants, 64);
     if (p.s)
         *p.s = (sched){.jobs = jobs, .n_jobs = n_jobs, .items = items, .item_jobs = item_jobs, .running = running,
                        .drafters = drafters, .tenants = tenants};
@@ -109,11 +107,11 @@ sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
     s->en = en;
     s->pool_limit_bytes = UINT64_MAX;
     memset(s->jobs, 0, s->n_jobs * sizeof *s->jobs);
-    mem_buddy_init(&s->blocks, p.region, region_bytes(c, n_context), p.state);
+    mem_buddy_init(&s->blocks, p.region, region_bytes(c, n_context), p.blocks_state);
     pthread_mutex_init(&s->lock, NULL);
     plat_cond_init(&s->work);
     plat_cond_init(&s->idle);
-    memset(s->tenants, 0, tenant_count(c) * sizeof *s->tenants);
+    memset(s->tenants, 0, sched_tenants(c) * sizeof *s->tenants);
     if (!plat_thread_start(&s->thread, "engine", sched_loop, s, e)) {
         mem_arena_free(&arena);
         return NULL;
@@ -227,10 +225,8 @@ static void fill_job(sched *s, sched_job *j, const sched_request *r, uint32_t ma
     j->params = job_params(r);
     j->remember = r->remember;
     j->memory = r->memory;
-    j->submit_ns = j->read_ns = clock_now_ns();
-    j->number = ++s->last_number;
     snprintf(j->id, sizeof j->id, "%s", r->id ? r->id : "");
-    j->state = JOB_QUEUED;
+    sched_job_move(s, j, JOB_QUEUED);
 }
 
 /* Could it ever be taken in: its pages and its block. */
@@ -267,25 +263,13 @@ static uint32_t clip_max_tokens(const sched *s, const sched_request *r) {
     return r->max_tokens < left ? r->max_tokens : left;
 }
 
-/* Whoever comes back after a while starts level with those who are here, not ahead of them. */
-static void enter_tenant(sched *s, uint32_t tenant) {
-    double least = -1;
-    for (uint32_t i = 0; i < tenant_count(&s->config); i++)
-        if (s->tenants[i].n_jobs && (least < 0 || s->tenants[i].served < least)) least = s->tenants[i].served;
-    sched_tenant *t = &s->tenants[tenant];
-    if (!t->n_jobs++ && t->served < least) t->served = least;
-}
-
 sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
     if (!check_request(s, r, e)) return NULL;
-    CHECK(r->tenant < tenant_count(&s->config));
+    CHECK(r->tenant < sched_tenants(&s->config));
     uint32_t max_tokens = clip_max_tokens(s, r);
     pthread_mutex_lock(&s->lock);
     sched_job *j = check_size(s, r, max_tokens, e) ? enqueue(s, r, max_tokens, e) : NULL;
     if (j) {
-        enter_tenant(s, j->tenant);
-        s->counts.submitted++;
-        s->counts.queued++;
         pthread_cond_signal(&s->work);
     } else {
         s->counts.refused++;
@@ -305,12 +289,6 @@ void sched_job_listen(sched *s, sched_job *j, sched_wake *wake, void *ctx) {
     j->wake_due = j->state == JOB_ENDED || (j->ring.used && !j->whole);
     if (j->wake_due) pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
-}
-
-void sched_free_job(sched *s, sched_job *j) {
-    mem_buddy_give(&s->blocks, j->block);
-    j->block = NULL;
-    j->state = JOB_FREE;
 }
 
 void sched_job_read(sched *s, sched_job *j, sched_output *out) {
@@ -412,7 +390,7 @@ void sched_job_release(sched *s, sched_job *j) {
     j->wake_due = false;
     while (j->waking) pthread_cond_wait(&s->idle, &s->lock);
     if (j->state == JOB_ENDED) {
-        sched_free_job(s, j);
+        sched_job_move(s, j, JOB_FREE);
     } else {
         j->cancelled = true;
         if (j->state == JOB_QUEUED) sched_job_exit(s, j, NULL); /* it holds nothing of the engine's */

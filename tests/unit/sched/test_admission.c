@@ -53,7 +53,7 @@ static sched_job *add_job(desk *d, uint32_t at, uint64_t number, uint32_t n_prom
     sched_job *j = &d->jobs[at];
     assert_int_equal(j->state, JOB_FREE);
     assert_true(n_prompt + max_tokens <= CONTEXT);
-    *j = (sched_job){.state = JOB_QUEUED, .number = number, .params = engine_kv_params(d->w.en)};
+    *j = (sched_job){.params = engine_kv_params(d->w.en), .block = d->tokens[at]};
     engine_sampling_default(&j->sampling);
     j->gen = (engine_generation){.en = d->w.en,
                                  .sampling = &j->sampling,
@@ -61,7 +61,8 @@ static sched_job *add_job(desk *d, uint32_t at, uint64_t number, uint32_t n_prom
                                  .n_prompt = n_prompt,
                                  .max_tokens = max_tokens};
     for (uint32_t i = 0; i < n_prompt; i++) d->tokens[at][i] = prompt_token(number, i);
-    d->s.counts.queued++;
+    d->s.last_number = number - 1;
+    sched_job_move(&d->s, j, JOB_QUEUED);
     return j;
 }
 
@@ -82,8 +83,7 @@ static sched_job *add_running(desk *d, uint32_t at, uint64_t number, uint32_t n_
     err e = {0};
     j->gen.session = engine_session_open(d->w.en, &j->params, &e);
     assert_ok(j->gen.session != NULL, e);
-    j->state = JOB_PREFILL;
-    d->s.counts.queued--, d->s.counts.active++;
+    sched_job_move(&d->s, j, JOB_PREFILL);
     prepare(d, j, n_held);
     return j;
 }
@@ -95,6 +95,7 @@ static sched_job *add_parked(desk *d, uint32_t at, uint64_t number, uint32_t n_p
     sched_job *j = add_job(d, at, number, n_prompt, CONTEXT - n_prompt);
     j->state = JOB_PREEMPTED;
     j->times_preempted = times;
+    j->admit_ns = j->submit_ns;
     d->s.counts.queued--, d->s.counts.active++, d->s.counts.preempted++;
     return j;
 }
