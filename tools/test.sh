@@ -47,7 +47,7 @@ release() { cmake --preset release && cmake --build --preset release; }
 unit() { ctest --test-dir build --output-on-failure -j "$jobs" --no-tests=error; }
 scenario() { tests/scenario/run.sh; }
 clients() { tests/clients/run.sh; }
-tidy() { one tools/tidy --self-test && one tools/tidy && one tools/fields.py --check; }
+tidy() { one tools/tidy --self-test && one tools/tidy && one tools/fields.py --check && one tools/metrics.py --check; }
 # The kernels for ARM: compiled for it, their unit tests run by an emulator.
 cross() {
     cmake --preset cross && cmake --build --preset cross &&

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "base/json.h"
+#include "api/core/metrics.h"
 
 /* ---- JSON into fields ---- */
 
@@ -15,74 +15,77 @@ typedef enum field_kind {
 } field_kind;
 
 typedef struct field {
-    const char *path;
+    const char *name; /* of the figure (api/core/metrics) */
     field_kind kind;
     size_t offset;
 } field;
 
-#define AT(member) offsetof(top_snapshot, member)
+#define AT(member)                                                                                           \
+    _Generic(((top_snapshot *)0)->member, uint64_t: FIELD_COUNT, int64_t: FIELD_SIGNED,                      \
+             double: FIELD_NUMBER, bool: FIELD_BOOL, char *: FIELD_NAME), offsetof(top_snapshot, member)
 
-static const field health_fields[] = {
-    {"status", FIELD_NAME, AT(status)},
-    {"model", FIELD_NAME, AT(model)},
-    {"active_jobs", FIELD_COUNT, AT(active)},
-    {"queued_jobs", FIELD_COUNT, AT(queued)},
-    {"memory.level", FIELD_NAME, AT(level)},
-    {"memory.available_bytes", FIELD_LIMIT, AT(available_bytes)},
-    {"memory.reclaimable_bytes", FIELD_COUNT, AT(reclaimable_bytes)},
-    {"memory.used_bytes", FIELD_COUNT, AT(used_bytes)},
-    {"memory.line_bytes", FIELD_LIMIT, AT(line_bytes)},
-    {NULL, 0, 0},
+#define LIMIT_AT(member) FIELD_LIMIT, offsetof(top_snapshot, member)
+
+static const field fields[] = {
+    {"jobs_active", AT(active)},
+    {"jobs_queued", AT(queued)},
+    {"jobs_preempted", AT(preempted)},
+    {"memory_line_bytes", LIMIT_AT(line_bytes)},
+    {"memory_used_bytes", AT(used_bytes)},
+    {"memory_ledger_bytes", AT(ledger_bytes)},
+    {"memory_ledger_peak_bytes", AT(ledger_peak_bytes)},
+    {"memory_unexplained_bytes", AT(unexplained_bytes)},
+    {"memory_tolerance_bytes", AT(tolerance_bytes)},
+    {"memory_balanced", AT(balanced)},
+    {"memory_level", AT(level)},
+    {"memory_available_bytes", LIMIT_AT(available_bytes)},
+    {"memory_reclaimable_bytes", AT(reclaimable_bytes)},
+    {"machine_bytes", AT(machine_bytes)},
+    {"machine_available_bytes", AT(machine_available_bytes)},
+    {"cgroup_limit_bytes", LIMIT_AT(cgroup_limit_bytes)},
+    {"kv_pool_budget_bytes", AT(pool.budget_bytes)},
+    {"kv_pool_used_bytes", AT(pool.used_bytes)},
+    {"kv_pool_evictable_bytes", AT(pool.evictable_bytes)},
+    {"kv_pool_committed_bytes", AT(pool.committed_bytes)},
+    {"kv_pool_tokens", AT(pool.tokens_held)},
+    {"kv_pool_waste_ratio", AT(pool.waste)},
+    {"kv_type", AT(pool.type)},
+    {"preemptions_total", AT(pool.preemptions)},
+    {"cache_entries", AT(cache.entries)},
+    {"cache_tokens", AT(cache.tokens)},
+    {"cache_hits_total", AT(cache.hits)},
+    {"cache_misses_total", AT(cache.misses)},
+    {"cache_hit_tokens_total", AT(cache.hit_tokens)},
+    {"cache_evicted_pages_total", AT(cache.evicted_pages)},
+    {"spill_file_bytes", AT(spill.file_bytes)},
+    {"spill_slots", AT(spill.slots)},
+    {"spill_used_slots", AT(spill.used)},
+    {"spill_written_pages_total", AT(spill.spilled_pages)},
+    {"spill_read_pages_total", AT(spill.restored_pages)},
+    {"jobs_submitted_total", AT(jobs.submitted)},
+    {"jobs_finished_total", AT(jobs.finished)},
+    {"jobs_cancelled_total", AT(jobs.cancelled)},
+    {"jobs_failed_total", AT(jobs.failed)},
+    {"jobs_refused_total", AT(jobs.refused)},
+    {"engine_tokens_total", AT(tokens)},
 };
 
-static const field memory_fields[] = {
-    {"books.line_bytes", FIELD_LIMIT, AT(line_bytes)},
-    {"books.kernel_bytes", FIELD_COUNT, AT(used_bytes)},
-    {"books.ledger_bytes", FIELD_COUNT, AT(ledger_bytes)},
-    {"books.ledger_peak_bytes", FIELD_COUNT, AT(ledger_peak_bytes)},
-    {"books.unexplained_bytes", FIELD_SIGNED, AT(unexplained_bytes)},
-    {"books.tolerance_bytes", FIELD_COUNT, AT(tolerance_bytes)},
-    {"books.balanced", FIELD_BOOL, AT(balanced)},
-    {"books.level", FIELD_NAME, AT(level)},
-    {"books.available_bytes", FIELD_LIMIT, AT(available_bytes)},
-    {"books.reclaimable_bytes", FIELD_COUNT, AT(reclaimable_bytes)},
-    {"books.system.total_bytes", FIELD_COUNT, AT(machine_bytes)},
-    {"books.system.available_bytes", FIELD_COUNT, AT(machine_available_bytes)},
-    {"books.cgroup.limit_bytes", FIELD_LIMIT, AT(cgroup_limit_bytes)},
-    {"kv_pool.budget_bytes", FIELD_COUNT, AT(pool.budget_bytes)},
-    {"kv_pool.used_bytes", FIELD_COUNT, AT(pool.used_bytes)},
-    {"kv_pool.evictable_bytes", FIELD_COUNT, AT(pool.evictable_bytes)},
-    {"kv_pool.committed_bytes", FIELD_COUNT, AT(pool.committed_bytes)},
-    {"kv_pool.tokens_held", FIELD_COUNT, AT(pool.tokens_held)},
-    {"kv_pool.waste", FIELD_NUMBER, AT(pool.waste)},
-    {"kv_pool.type", FIELD_NAME, AT(pool.type)},
-    {"kv_pool.parked_jobs", FIELD_COUNT, AT(preempted)},
-    {"kv_pool.parkings", FIELD_COUNT, AT(pool.preemptions)},
-    {"cache.entries", FIELD_COUNT, AT(cache.entries)},
-    {"cache.tokens", FIELD_COUNT, AT(cache.tokens)},
-    {"cache.hits", FIELD_COUNT, AT(cache.hits)},
-    {"cache.misses", FIELD_COUNT, AT(cache.misses)},
-    {"cache.hit_tokens", FIELD_COUNT, AT(cache.hit_tokens)},
-    {"cache.evicted_pages", FIELD_COUNT, AT(cache.evicted_pages)},
-    {"spill.file_bytes", FIELD_COUNT, AT(spill.file_bytes)},
-    {"spill.slots", FIELD_COUNT, AT(spill.slots)},
-    {"spill.used", FIELD_COUNT, AT(spill.used)},
-    {"spill.spilled_pages", FIELD_COUNT, AT(spill.spilled_pages)},
-    {"spill.restored_pages", FIELD_COUNT, AT(spill.restored_pages)},
-    {"jobs.submitted", FIELD_COUNT, AT(jobs.submitted)},
-    {"jobs.finished", FIELD_COUNT, AT(jobs.finished)},
-    {"jobs.cancelled", FIELD_COUNT, AT(jobs.cancelled)},
-    {"jobs.failed", FIELD_COUNT, AT(jobs.failed)},
-    {"jobs.refused", FIELD_COUNT, AT(jobs.refused)},
-    {"engine.tokens", FIELD_COUNT, AT(tokens)},
-    {NULL, 0, 0},
-};
+/* What only /health says, and is no figure. */
+static const field health_words[] = {{"status", AT(status)}, {"model", AT(model)}};
+
+static const field *field_named(const field *rows, size_t n, str name) {
+    for (size_t i = 0; i < n; i++)
+        if (str_is(name, rows[i].name)) return &rows[i];
+    return NULL;
+}
+
+#define FIELD_OF(rows, name) field_named(rows, sizeof(rows) / sizeof *(rows), name)
 
 enum { PATH_BYTES = 192 };
 
 typedef struct reading {
     top_snapshot *to;
-    const field *fields;
+    bool health; /* the page: /health, or /memory */
     char path[PATH_BYTES]; /* "books.accounts.kv.now_bytes" */
     size_t ends[JSON_MAX_DEPTH + 2]; /* where the path of each depth ends */
     int array_depth; /* inside an array that began at this depth; −1: in none. Nothing we show is in one */
@@ -148,16 +151,11 @@ static top_account *account_named(top_snapshot *s, str name) {
     return a;
 }
 
-/* "books.accounts.NAME.figure" */
-static void set_account(top_snapshot *s, str path, const json_event *event) {
-    str prefix = STR("books.accounts.");
-    const char *last = memrchr(path.data, '.', path.len);
-    if (!str_starts(path, prefix) || last < path.data + prefix.len) return;
-    str name = {path.data + prefix.len, (size_t)(last - path.data) - prefix.len};
-    str figure = {last + 1, path.len - (size_t)(last + 1 - path.data)};
-    bool now = str_is(figure, "now_bytes"), peak = str_is(figure, "peak_bytes");
-    bool refused = str_is(figure, "refused");
-    top_account *a = now || peak || refused ? account_named(s, name) : NULL;
+/* A figure that there is of each account. */
+static void set_account(top_snapshot *s, str account, str name, const json_event *event) {
+    bool now = str_is(name, "memory_account_bytes"), peak = str_is(name, "memory_account_peak_bytes");
+    bool refused = str_is(name, "memory_account_refused_total");
+    top_account *a = now || peak || refused ? account_named(s, account) : NULL;
     if (a) *(now ? &a->now_bytes : peak ? &a->peak_bytes : &a->refused) = count_of(event);
 }
 
@@ -168,13 +166,23 @@ static void set_path(reading *r, const json_event *event) {
     r->ends[event->depth] = at; /* one that was cut has all PATH_BYTES, and is nobody's */
 }
 
+static const char *health_figure(str path) {
+    str memory = STR("memory.");
+    for (uint32_t i = 0; i < metrics_health_count; i++)
+        if (str_is(path, metrics_health[i].key)) return metrics_health[i].name;
+    for (uint32_t i = 0; str_starts(path, memory) && i < metrics_health_memory_count; i++)
+        if (str_is(str_from(path, memory.len), metrics_health_memory[i].key)) return metrics_health_memory[i].name;
+    return NULL;
+}
+
 static void set_value(reading *r, const json_event *event) {
-    str path = {r->path, r->ends[event->depth]};
-    top_snapshot *s = r->to;
+    str path = {r->path, r->ends[event->depth]}, account = STR("");
     if (path.len == 0 || path.len == PATH_BYTES) return;
-    for (const field *f = r->fields; f->path; f++)
-        if (str_is(path, f->path)) return set_field(s, f, event);
-    if (r->fields == memory_fields) set_account(s, path, event);
+    const metric *m = r->health ? NULL : metrics_at(path, &account);
+    const char *name = r->health ? health_figure(path) : m ? m->name : NULL;
+    const field *f = name ? FIELD_OF(fields, str_of(name)) : r->health ? FIELD_OF(health_words, path) : NULL;
+    if (account.len) set_account(r->to, account, str_of(name), event);
+    else if (f) set_field(r->to, f, event);
 }
 
 static void note_object(reading *r, const json_event *event) {
@@ -202,18 +210,18 @@ static bool on_event(void *ctx, const json_event *event, err *e) {
     return true;
 }
 
-static bool read_fields(const base_alloc *alloc, str json, const field *fields, top_snapshot *s, err *e) {
-    reading r = {.to = s, .fields = fields, .array_depth = -1};
+static bool read_page(const base_alloc *alloc, str json, bool health, top_snapshot *s, err *e) {
+    reading r = {.to = s, .health = health, .array_depth = -1};
     return json_parse(alloc, json, on_event, &r, e);
 }
 
 bool top_read_health(const base_alloc *alloc, str json, top_snapshot *s, err *e) {
     *s = (top_snapshot){.line_bytes = UINT64_MAX, .cgroup_limit_bytes = UINT64_MAX};
-    return read_fields(alloc, json, health_fields, s, e) || err_prefix(e, "GET /health: ");
+    return read_page(alloc, json, true, s, e) || err_prefix(e, "GET /health: ");
 }
 
 bool top_read_memory(const base_alloc *alloc, str json, top_snapshot *s, err *e) {
-    s->has_memory = read_fields(alloc, json, memory_fields, s, e);
+    s->has_memory = read_page(alloc, json, false, s, e);
     return s->has_memory || err_prefix(e, "GET /memory: ");
 }
 

@@ -6,7 +6,7 @@
 #ifndef MEM_BOOKS_H
 #define MEM_BOOKS_H
 
-#include "base/json.h"
+#include "base/metric.h"
 #include "mem/ledger.h"
 #include "plat/kernel.h"
 
@@ -39,6 +39,8 @@ void mem_books_read(mem_ledger *l, mem_books *out);
 uint64_t mem_books_room(const mem_books *b);
 /* Under the line alone; reserved and not yet resident counts as used. */
 uint64_t mem_books_under_line(const mem_books *b);
-void mem_books_json(const mem_books *b, json_writer *w);
+/* Every figure of a mem_books, with its name and what it means. */
+extern const metric_table mem_books_metrics;
+void mem_books_json(const mem_books *b, json_writer *w); /* all of them, as an object */
 
 #endif

@@ -404,10 +404,14 @@ void sched_job_release(sched *s, sched_job *j) {
 
 const plat_pulse *sched_pulse(const sched *s) { return &s->pulse; }
 
-void sched_read(sched *s, sched_counts *out) {
-    pthread_mutex_lock(&s->lock);
+static void read_jobs(const sched *s, sched_counts *out) {
     *out = s->counts;
     out->block_bytes = s->blocks.used_bytes;
+}
+
+void sched_read(sched *s, sched_counts *out) {
+    pthread_mutex_lock(&s->lock);
+    read_jobs(s, out);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -423,6 +427,14 @@ void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters)
     pthread_mutex_lock(&s->lock);
     kv_cache_read(engine_kv(s->en), kv);
     *counters = s->counters;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sched_snapshot_read(sched *s, sched_snapshot *out) {
+    pthread_mutex_lock(&s->lock);
+    read_jobs(s, &out->jobs);
+    kv_cache_read(engine_kv(s->en), &out->kv);
+    out->engine = s->counters;
     pthread_mutex_unlock(&s->lock);
 }
 

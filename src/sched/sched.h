@@ -178,6 +178,13 @@ uint64_t sched_shrink_cache(sched *s, uint64_t bytes); /* so much of what is rem
 /* ---- the KV cache, read and changed between two steps ---- */
 
 void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters);
+/* Jobs, cache and engine of one moment. */
+typedef struct sched_snapshot {
+    sched_counts jobs;
+    kv_cache_counts kv;
+    engine_counters engine;
+} sched_snapshot;
+void sched_snapshot_read(sched *s, sched_snapshot *out);
 uint32_t sched_cache_entries(sched *s, uint32_t *at, kv_entry_view *out, uint32_t n); /* kv_cache_entries */
 kv_removed sched_cache_clear(sched *s);
 bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out); /* false: no such entry */

@@ -272,4 +272,20 @@ def everything_is_given_back_at_the_end():
     check("bytes are still in account" not in s.log(), "an account is not empty")
 
 
+def places(value, path=()):
+    if not isinstance(value, dict):
+        return [".".join("NAME" if path[:2] == ("books", "accounts") and i == 2 else k for i, k in enumerate(path))]
+    return [p for k, v in value.items() for p in places(v, path + (k,))]
+
+
+@test
+def every_figure_has_a_row_in_the_table():
+    run = subprocess.run([os.path.join(ROOT, "tools/metrics.py"), "--check"], capture_output=True, text=True)
+    expect((run.returncode, run.stdout), (0, ""), "tools/metrics.py --check")
+    rows = [l.strip().split("|")[-2].strip(" `") for l in open(os.path.join(ROOT, "docs/METRICS.md")) if l.startswith("| ") and l.count("|") == 6][1:]
+    with tempfile.TemporaryDirectory() as folder, Server("-c", "512", "--memory", "600M", "--spill-file", folder + "/spill", "--spill-bytes", "16M") as s:
+        s.generate(PROMPT, max_tokens=4)
+        expect(sorted(set(places(s.memory()))), sorted(rows), "GET /memory and docs/METRICS.md")
+
+
 main()

@@ -19,9 +19,6 @@ void server_help(api *a, http_request *r);
 void cache_list(api *a, http_request *r);
 void cache_clear(api *a, http_request *r);
 void cache_remove(api *a, http_request *r);
-/* The limits and sums of what is cached, and the spill file (null without one). */
-void cache_put_totals(api *a, const kv_cache_counts *c, json_writer *w);
-void cache_put_spill(const kv_cache_counts *c, json_writer *w);
 /* timeline.c */
 void timeline_json(api *a, http_request *r);
 void timeline_svg(api *a, http_request *r);

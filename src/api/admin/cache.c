@@ -1,42 +1,8 @@
 /* What is remembered of earlier requests: GET /cache, DELETE /cache, DELETE /cache/ID. */
 #include "api/admin/admin.h"
+#include "api/core/metrics.h"
 
 enum { PAGE_LIMIT_BYTES = 256 << 20, ID_DIGITS = 20, AT_ONCE = 64 };
-
-void cache_put_totals(api *a, const kv_cache_counts *c, json_writer *w) {
-    json_object_start(w);
-    json_put_uint(w, "entries", c->entries);
-    json_put_uint(w, "tokens", c->entry_tokens);
-    json_put_uint(w, "bytes", c->pool.evictable_bytes + c->pinned_bytes);
-    json_put_uint(w, "pinned_bytes", c->pinned_bytes);
-    json_put_uint(w, "limit_bytes", a->config.cache_bytes ? a->config.cache_bytes : c->pool.full_bytes);
-    json_put_uint(w, "limit_entries", a->config.cache_entries);
-    json_put_uint(w, "hits", c->hits);
-    json_put_uint(w, "misses", c->misses);
-    json_put_uint(w, "hit_tokens", c->hit_tokens);
-    json_put_uint(w, "evicted_pages", c->evicted_pages);
-    json_put_uint(w, "expired_entries", c->expired_entries);
-    json_object_end(w);
-}
-
-void cache_put_spill(const kv_cache_counts *c, json_writer *w) {
-    if (!c->spill.slots) {
-        json_null(w);
-        return;
-    }
-    json_object_start(w);
-    json_put_uint(w, "file_bytes", c->spill.file_bytes);
-    json_put_uint(w, "slots", c->spill.slots);
-    json_put_uint(w, "used", c->spill.used);
-    json_put_bool(w, "direct", c->spill.direct);
-    json_put_bool(w, "spilling", c->spilling);
-    json_put_fixed(w, "read_ms_per_page", c->read_ms_per_page, 4);
-    json_put_fixed(w, "recompute_ms_per_page", c->recompute_ms_per_page, 4);
-    json_put_uint(w, "spilled_pages", c->spilled_pages);
-    json_put_uint(w, "restored_pages", c->restored_pages);
-    json_put_uint(w, "bad_pages", c->bad_pages + c->spill.bad_pages);
-    json_object_end(w);
-}
 
 static void put_seconds(json_writer *w, const char *key, uint64_t ms) {
     json_put_fixed(w, key, (double)ms / 1000, 3);
@@ -70,22 +36,21 @@ static void put_entries(api *a, json_writer *w) {
 void cache_list(api *a, http_request *r) {
     buf body;
     json_writer w;
-    kv_cache_counts counts;
-    engine_counters unused;
+    metrics_snapshot s;
     buf_init(&body, &a->heap.alloc, PAGE_LIMIT_BYTES);
     json_begin(&w, &body);
     json_object_start(&w);
     json_key(&w, "entries");
     put_entries(a, &w);
-    sched_engine_read(a->sched, &counts, &unused);
+    metrics_take(a, METRICS_ENGINE, &s);
     json_key(&w, "totals");
-    cache_put_totals(a, &counts, &w);
+    metrics_section_json("cache", &s, &w);
     json_key(&w, "spill");
-    cache_put_spill(&counts, &w);
+    metrics_section_json("spill", &s, &w);
     json_object_end(&w);
     err e;
     if (body.failed) {
-        err_set_memory(&e, body.len, mem_ledger_available(a->ledger), "no memory to list %u entries", counts.entries);
+        err_set_memory(&e, body.len, mem_ledger_available(a->ledger), "no memory to list %u entries", s.at.kv.entries);
         api_refuse_plainly(a, r, &e);
     } else {
         api_reply_json(r, 200, &body);

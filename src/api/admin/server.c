@@ -1,11 +1,10 @@
 /* The server's own pages: is it up, what does it hold. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "api/admin/admin.h"
+#include "api/core/metrics.h"
 #include "base/clock.h"
-#include "mem/books.h"
 #include "mem/watch.h"
 
 enum { PAGE_BYTES = 16 * 1024 };
@@ -20,19 +19,6 @@ static const char *status_name(api *a) {
     }
 }
 
-static void put_health_memory(api *a, json_writer *w) {
-    mem_books b;
-    mem_books_read(a->ledger, &b);
-    json_key(w, "memory");
-    json_object_start(w);
-    json_put_string(w, "level", str_of(mem_level_name(b.level)));
-    json_put_uint(w, "available_bytes", b.available_bytes);
-    json_put_uint(w, "reclaimable_bytes", b.reclaimable_bytes);
-    json_put_uint(w, "used_bytes", b.kernel_bytes);
-    mem_line_json(b.ledger.line_bytes, &b.ledger.line, w);
-    json_object_end(w);
-}
-
 static bool is_ready(api *a) {
     plat_pulse_view unused;
     return atomic_load(&a->state) == API_READY && !watchdog_stuck(a, &unused);
@@ -44,18 +30,20 @@ void server_health(api *a, http_request *r) {
     API_PAGE(body, PAGE_BYTES);
     json_writer w;
     char stamp[CLOCK_STAMP_BYTES];
-    sched_counts counts = {0};
+    metrics_snapshot s;
     bool ready = is_ready(a);
-    if (a->sched) sched_read(a->sched, &counts);
+    metrics_take(a, METRICS_BOOKS | METRICS_JOBS, &s);
     json_begin(&w, &body);
     json_object_start(&w);
     json_put_string(&w, "status", str_of(status_name(a)));
     watchdog_put(a, &w);
     json_put_string(&w, "timestamp", str_of(clock_stamp(clock_wall_ms(), stamp)));
-    json_put_uint(&w, "active_jobs", counts.active);
-    json_put_uint(&w, "queued_jobs", counts.queued);
+    metrics_view_json(metrics_health, metrics_health_count, &s, &w);
     json_put_string(&w, "model", str_of(api_model_name(a)));
-    put_health_memory(a, &w);
+    json_key(&w, "memory");
+    json_object_start(&w);
+    metrics_view_json(metrics_health_memory, metrics_health_memory_count, &s, &w);
+    json_object_end(&w);
     api_put_notes(a, &w);
     json_put_bool(&w, "gpu_available", false);
     json_key(&w, "gpu_memory");
@@ -76,94 +64,13 @@ void server_ready(api *a, http_request *r) {
     http_reply(r, ready ? 200 : 503, "text/plain", ready ? STR("ready\n") : STR("not ready\n"));
 }
 
-static uint64_t tokens_in(const api *a, size_t bytes) {
-    size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_kv_params(a->en).type);
-    return bytes / (page_bytes / KV_PAGE_TOKENS);
-}
-
-/* waste: of the bytes in use, those that hold no token (the ends of last pages). tokens_held: as many of the server's
- * type as the filled bytes would hold. */
-static void put_pool(api *a, const kv_cache_counts *c, json_writer *w) {
-    sched_counts jobs;
-    sched_read(a->sched, &jobs);
-    double filled = c->pool.used_bytes ? (double)c->filled_bytes / (double)c->pool.used_bytes : 1;
-    json_key(w, "kv_pool");
-    json_object_start(w);
-    json_put_uint(w, "budget_bytes", c->pool.budget_bytes);
-    json_put_uint(w, "full_bytes", c->pool.full_bytes);
-    json_put_uint(w, "used_bytes", c->pool.used_bytes);
-    json_put_uint(w, "evictable_bytes", c->pool.evictable_bytes);
-    json_put_uint(w, "committed_bytes", c->pool.committed_bytes);
-    json_put_uint(w, "used_pages", c->pool.used_pages);
-    json_put_uint(w, "committed_pages", c->pool.committed_pages);
-    json_put_uint(w, "page_tokens", KV_PAGE_TOKENS);
-    json_put_uint(w, "tokens_held", tokens_in(a, c->filled_bytes));
-    json_put_fixed(w, "waste", filled < 1 ? 1 - filled : 0, 4);
-    json_put_uint(w, "context", engine_context(a->en));
-    json_put_string(w, "type", str_of(compute_kv_name(engine_kv_params(a->en).type)));
-    json_put_uint(w, "parked_jobs", jobs.preempted);
-    json_put_uint(w, "parkings", jobs.preemptions);
-    json_object_end(w);
-}
-
-/* Since the start. refused: at the queue's door; tokens are counted when their request ends. */
-static void put_jobs(api *a, json_writer *w) {
-    sched_counts jobs;
-    sched_read(a->sched, &jobs);
-    json_key(w, "jobs");
-    json_object_start(w);
-    json_put_uint(w, "active", jobs.active);
-    json_put_uint(w, "queued", jobs.queued);
-    json_put_uint(w, "parked", jobs.preempted);
-    json_put_uint(w, "submitted", jobs.submitted);
-    json_put_uint(w, "finished", jobs.finished);
-    json_put_uint(w, "cancelled", jobs.cancelled);
-    json_put_uint(w, "failed", jobs.failed);
-    json_put_uint(w, "refused", jobs.refused);
-    json_put_uint(w, "prompt_tokens", jobs.prompt_tokens);
-    json_put_uint(w, "completion_tokens", jobs.completion_tokens);
-    json_put_uint(w, "drafted_tokens", jobs.drafted_tokens);
-    json_put_uint(w, "accepted_tokens", jobs.accepted_tokens);
-    json_object_end(w);
-}
-
-static void put_counters(api *a, const engine_counters *counters, json_writer *w) {
-    json_key(w, "engine");
-    json_object_start(w);
-    json_put_string(w, "kernels", str_of(engine_kernels(a->en)));
-    json_put_int(w, "threads", engine_threads(a->en));
-    json_put_uint(w, "steps", counters->steps);
-    json_put_uint(w, "tokens", counters->tokens);
-    json_put_bool(w, "mallocs_counted", plat_malloc_is_counted());
-    json_put_uint(w, "step_mallocs", counters->step_mallocs);
-    json_object_end(w);
-}
-
-static void put_engine(api *a, json_writer *w) {
-    kv_cache_counts kv;
-    engine_counters counters;
-    sched_engine_read(a->sched, &kv, &counters);
-    put_pool(a, &kv, w);
-    json_key(w, "cache");
-    cache_put_totals(a, &kv, w);
-    json_key(w, "spill");
-    cache_put_spill(&kv, w);
-    put_jobs(a, w);
-    put_counters(a, &counters, w);
-}
-
 void server_memory(api *a, http_request *r) {
     API_PAGE(body, PAGE_BYTES);
     json_writer w;
-    mem_books books;
-    mem_books_read(a->ledger, &books);
+    metrics_snapshot s;
+    metrics_take(a, METRICS_ALL, &s);
     json_begin(&w, &body);
-    json_object_start(&w);
-    json_put_int(&w, "pid", getpid());
-    json_key(&w, "books");
-    mem_books_json(&books, &w);
-    if (a->sched) put_engine(a, &w);
-    json_object_end(&w);
+    metrics_page_json(&s, &w);
     api_reply_json(r, 200, &body);
 }
 
