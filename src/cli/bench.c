@@ -185,7 +185,7 @@ static bool measure_load(bench *b, err *e) {
 }
 
 static bool measure_prefill(bench *b, err *e) {
-    figure f = {.macs_per_token = model_matmul_macs(engine_hparams(b->en))};
+    figure f = {.macs_per_token = model_matmul_macs(engine_model_desc(b->en))};
     if (b->o->pp == 0) return true;
     snprintf(f.name, sizeof f.name, "pp%u", b->o->pp);
     f.bytes_per_token = (double)engine_token_bytes(b->en) / b->o->pp;

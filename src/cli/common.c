@@ -122,7 +122,7 @@ void cli_print_plan(const engine *en, const engine_plan *plan, FILE *out) {
 static const double promised_share[KV_TYPES] = {1, 0.55, 0.30};
 
 bool cli_context_is_odd(const engine *en, uint32_t n_context, bool asked, char *words, size_t size) {
-    uint32_t trained = engine_hparams(en)->n_context_train;
+    uint32_t trained = engine_model_desc(en)->n_context_train;
     bool less = n_context < trained && !asked;
     if (n_context > trained)
         snprintf(words, size, "the model was trained on %u tokens: answers get worse beyond that", trained);

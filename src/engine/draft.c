@@ -83,7 +83,7 @@ void engine_draft_propose(engine *en, engine_generation *const *gs, uint32_t n) 
         if (!n_items || !engine_step(d, items, n_items, NULL, NULL)) return;
         engine_step_commit(d, items, n_items);
         for (uint32_t f = 0; f < n_items; f++)
-            of[f]->tokens[known(of[f]) + drafted] = likeliest(engine_logits(d, f), d->hparams.n_vocab);
+            of[f]->tokens[known(of[f]) + drafted] = likeliest(engine_logits(d, f), d->desc.n_vocab);
     }
 }
 

@@ -3,12 +3,12 @@
 #include <math.h>
 
 size_t engine_embedding_bytes(const engine *en) {
-    return engine_hparams(en)->n_embd * (sizeof(double) + sizeof(float));
+    return engine_model_desc(en)->n_embd * (sizeof(double) + sizeof(float));
 }
 
 void engine_embedding_init(engine_embedding *m, const engine *en, model_pooling pooling, bool normalize,
                            void *memory) {
-    uint32_t n_embd = engine_hparams(en)->n_embd;
+    uint32_t n_embd = engine_model_desc(en)->n_embd;
     double *sum = memory;
     *m = (engine_embedding){pooling, normalize, n_embd, sum, (float *)(void *)(sum + n_embd)};
 }

@@ -79,7 +79,7 @@ bool engine_load(engine *en, const engine_plan *plan, model_progress *progress, 
 void engine_free(engine *en); /* at any stage; everything is back in the ledger */
 
 const text_vocab *engine_vocab(const engine *en);
-const model_hparams *engine_hparams(const engine *en);
+const model_desc *engine_model_desc(const engine *en);
 const char *engine_model_name(const engine *en); /* general.name, else the file's name */
 str engine_model_stem(const engine *en);         /* the file's name without its ending; empty: built in */
 /* Of the model's file. */

@@ -38,7 +38,7 @@ struct engine {
     mem_heap tokenizer_heap, directory_heap;
     gguf file;
     bool file_open;
-    model_hparams hparams;
+    model_desc desc;
     text_vocab *vocab;
     text_token_index *token_index; /* NULL: no grammars */
     char *chat_template;

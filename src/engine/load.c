@@ -123,13 +123,13 @@ static bool read_about(engine *en, err *e) {
 }
 
 static bool read_header(engine *en, bool whole, err *e) {
-    if (whole && !model_hparams_read(&en->file.source, &en->hparams, e)) return false;
-    if (whole && !model_plan_bytes(&en->file.source, &en->hparams, device_cpu_ops(), &en->weights_bytes, e))
+    if (whole && !model_describe(&en->desc, &en->file.source, &en->directory_heap.alloc, e)) return false;
+    if (whole && !model_plan_bytes(&en->file.source, &en->desc, device_cpu_ops(), &en->weights_bytes, e))
         return false;
     if (!(en->vocab = engine_vocab_read(&en->file.source, &en->tokenizer_heap.alloc, e))) return false;
-    if (whole && text_vocab_size(en->vocab) != en->hparams.n_vocab)
+    if (whole && text_vocab_size(en->vocab) != en->desc.n_vocab)
         return err_set(e, ERR_FORMAT, "the tokenizer has %u tokens, the embedding %u rows",
-                       text_vocab_size(en->vocab), en->hparams.n_vocab);
+                       text_vocab_size(en->vocab), en->desc.n_vocab);
     if (whole && en->config.grammar_bytes &&
         !(en->token_index = text_token_index_new(en->vocab, &en->tokenizer_heap.alloc, e)))
         return false;
@@ -173,8 +173,8 @@ engine *engine_prepare_tokenizer(const engine_config *c, mem_ledger *l, err *e) 
 /* ---- plan ---- */
 
 static void work_layout(engine *en, model_workspace *step, mem_arena *a) {
-    uint32_t n_vocab = en->hparams.n_vocab;
-    model_workspace_layout(step, &en->hparams, device_cpu_ops(), en->config.n_batch,
+    uint32_t n_vocab = en->desc.n_vocab;
+    model_workspace_layout(step, &en->desc, device_cpu_ops(), en->config.n_batch,
                            en->config.n_logits + en->config.n_drafts, a);
     en->batch = mem_arena_take(a, en->config.n_batch * sizeof *en->batch, 64);
     en->candidates = mem_arena_take(a, n_vocab * sizeof *en->candidates, 64);
@@ -202,17 +202,17 @@ static uint64_t workspace_row(engine *en) {
 /* The cache for a context and a pool of so many pages. */
 static kv_cache_config kv_config(const engine *en, uint32_t n_context, uint32_t n_pages) {
     const engine_config *c = &en->config;
-    return (kv_cache_config){.shape = en->hparams.kv,
+    return (kv_cache_config){.shape = en->desc.kv,
                              .type = c->kv_type,
-                             .pool_bytes = n_pages * kv_set_bytes(&en->hparams.kv, c->kv_type),
+                             .pool_bytes = n_pages * kv_set_bytes(&en->desc.kv, c->kv_type),
                              .n_sequences = c->n_sessions,
                              .n_context = n_context,
                              .n_batch = c->n_batch,
                              .max_entries = c->cache_entries,
                              .max_cached_bytes = c->cache_bytes,
                              .ttl_ms = c->cache_ttl_ms,
-                             .matmul_macs = model_matmul_macs(&en->hparams),
-                             .attend_macs = model_attend_macs(&en->hparams),
+                             .matmul_macs = model_matmul_macs(&en->desc),
+                             .attend_macs = model_attend_macs(&en->desc),
                              .spill_path = c->spill_path,
                              .spill_bytes = c->spill_bytes,
                              .identity = {en->about.identity[0], en->about.identity[1]}};
@@ -231,7 +231,7 @@ static void add_row(engine_plan *plan, mem_account a, uint64_t bytes) {
 static void add_draft_rows(engine *draft, engine_plan *plan, uint32_t n_context, uint32_t n_pages) {
     draft->kv_config = draft_kv_config(draft, n_context, n_pages);
     add_row(plan, MEM_WORKSPACE, workspace_row(draft));
-    add_row(plan, MEM_KV, kv_pool_plan_bytes(&draft->hparams.kv, draft->kv_config.pool_bytes) +
+    add_row(plan, MEM_KV, kv_pool_plan_bytes(&draft->desc.kv, draft->kv_config.pool_bytes) +
                               draft->kv_config.pool_bytes);
     add_row(plan, MEM_PROMPT_INDEX, kv_cache_plan_bytes(&draft->kv_config));
 }
@@ -241,7 +241,7 @@ static uint64_t total_with(engine *en, engine_plan *plan, uint32_t n_context, ui
     en->kv_config = kv_config(en, n_context, n_pages);
     mem_plan_set(&plan->rows, MEM_WORKSPACE, workspace_row(en));
     mem_plan_set(&plan->rows, MEM_KV,
-                 kv_pool_plan_bytes(&en->hparams.kv, en->kv_config.pool_bytes) + en->kv_config.pool_bytes);
+                 kv_pool_plan_bytes(&en->desc.kv, en->kv_config.pool_bytes) + en->kv_config.pool_bytes);
     mem_plan_set(&plan->rows, MEM_PROMPT_INDEX, kv_cache_plan_bytes(&en->kv_config));
     mem_plan_set(&plan->rows, MEM_SPILL, kv_cache_spill_plan_bytes(&en->kv_config));
     if (plan->queue_bytes) mem_plan_set(&plan->rows, MEM_QUEUE, plan->queue_bytes(plan->queue_ctx, n_context));
@@ -306,21 +306,21 @@ static bool refuse_plan(engine *en, engine_plan *plan, uint32_t fitting_pages, e
 /* Rows that no context changes; and a device for both. */
 static void plan_draft(engine *en, engine_plan *plan) {
     engine *d = en->draft;
-    uint32_t cols = model_max_cols(&d->hparams);
+    uint32_t cols = model_max_cols(&d->desc);
     if (cols > en->device_config.max_cols) en->device_config.max_cols = cols;
     add_row(plan, MEM_WEIGHTS, plat_vm_round(d->weights_bytes));
     add_row(plan, MEM_TOKENIZER, mem_heap_bytes(&d->tokenizer_heap) + mem_heap_bytes(&d->directory_heap));
 }
 
 bool engine_plan_make(engine *en, engine_plan *plan, err *e) {
-    const model_hparams *h = &en->hparams;
-    en->device_config = (device_cpu_config){en->config.n_threads, en->config.n_batch, model_max_cols(h)};
+    const model_desc *d = &en->desc;
+    en->device_config = (device_cpu_config){en->config.n_threads, en->config.n_batch, model_max_cols(d)};
     plan->tensor_bytes = en->file.tensor_bytes;
-    plan->page_bytes = kv_set_bytes(&h->kv, en->config.kv_type);
+    plan->page_bytes = kv_set_bytes(&d->kv, en->config.kv_type);
     plan->kv_bytes_per_token = plan->page_bytes / KV_PAGE_TOKENS;
     for (int t = 0; t < KV_TYPES; t++)
-        plan->kv_share[t] = (double)kv_set_bytes(&h->kv, (kv_type)t) / (double)kv_set_bytes(&h->kv, COMPUTE_KV_F16);
-    plan->n_context = en->config.n_context ? en->config.n_context : h->n_context_train;
+        plan->kv_share[t] = (double)kv_set_bytes(&d->kv, (kv_type)t) / (double)kv_set_bytes(&d->kv, COMPUTE_KV_F16);
+    plan->n_context = en->config.n_context ? en->config.n_context : d->n_context_train;
     mem_plan_set(&plan->rows, MEM_WEIGHTS, plat_vm_round(en->weights_bytes));
     mem_plan_set(&plan->rows, MEM_TOKENIZER, mem_heap_bytes(&en->tokenizer_heap) + mem_heap_bytes(&en->directory_heap));
     if (engine_grammars_bytes(en)) mem_plan_set(&plan->rows, MEM_GRAMMAR, engine_grammars_bytes(en));
@@ -350,7 +350,7 @@ static bool load_work(engine *en, err *e) {
 static bool load_weights(engine *en, model_progress *progress, void *ctx, err *e) {
     if (!mem_arena_init(&en->weights, en->ledger, MEM_WEIGHTS, en->weights_bytes, true, e)) return false;
     size_t mark = mem_arena_mark(&en->work);
-    bool ok = model_init(&en->model, &en->file.source, &en->hparams, &en->dev, &en->weights, &en->work, progress, ctx,
+    bool ok = model_init(&en->model, &en->file.source, &en->desc, &en->dev, &en->weights, &en->work, progress, ctx,
                          e);
     mem_arena_reset(&en->work, mark);
     if (en->file.file.fd < 0) plat_vm_forget(en->file.base, en->file.bytes); /* one copy: the packed one */
@@ -394,7 +394,7 @@ static bool load(engine *en, model_progress *progress, void *ctx, err *e) {
     if (!load_work(en, e) || !load_weights(en, progress, ctx, e)) return false;
     work_layout(en, &en->step, &en->work);
     CHECK(!en->work.failed);
-    memset(en->token_counts, 0, en->hparams.n_vocab * sizeof *en->token_counts);
+    memset(en->token_counts, 0, en->desc.n_vocab * sizeof *en->token_counts);
     if (!en->draws_ahead) engine_mark_eog(en);
     if (!engine_grammars_load(en, e)) return false;
     if (!(en->kv = kv_cache_new(&en->kv_config, en->ledger, e))) return false;
@@ -441,6 +441,7 @@ void engine_free(engine *en) {
     unload(en);
     engine_free(en->draft);
     if (en->file_open) gguf_close(&en->file);
+    model_desc_free(&en->desc);
     text_token_index_free(en->token_index);
     text_template_free(en->compiled_template);
     text_vocab_free(en->vocab);

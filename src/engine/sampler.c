@@ -50,7 +50,7 @@ static bool check_ids(const engine_sampling *s, uint32_t n_vocab, err *e) {
 }
 
 bool engine_sampling_check(const engine *en, const engine_sampling *s, err *e) {
-    uint32_t n_vocab = en->hparams.n_vocab;
+    uint32_t n_vocab = en->desc.n_vocab;
     for (uint32_t i = 0; i < s->n_bias; i++) {
         if (s->bias[i].token < 0 || (uint32_t)s->bias[i].token >= n_vocab)
             return err_set(e, ERR_INVALID, "'logit_bias' names token %d; the vocabulary has %u", s->bias[i].token,
@@ -273,7 +273,7 @@ static void apply_penalties(engine *en, const engine_sampling *s, engine_candida
 }
 
 void engine_mark_eog(engine *en) {
-    uint32_t n_vocab = en->hparams.n_vocab;
+    uint32_t n_vocab = en->desc.n_vocab;
     memset(en->ends, 0, (n_vocab + 63) / 64 * sizeof *en->ends);
     for (uint32_t i = 0; i < n_vocab; i++)
         if (text_vocab_type(en->vocab, (text_token)i) == TEXT_CONTROL || text_vocab_is_eog(en->vocab, (text_token)i))
@@ -288,7 +288,7 @@ static bool ends_text(const engine *en, uint32_t id) {
 
 /* controls: tokens that control, too. */
 static void ban_ends(const engine *en, engine_candidate *c, bool controls) {
-    for (uint32_t word = 0; word < (en->hparams.n_vocab + 63) / 64; word++)
+    for (uint32_t word = 0; word < (en->desc.n_vocab + 63) / 64; word++)
         for (uint64_t left = en->ends[word]; left; left &= left - 1) {
             uint32_t id = word * 64 + (uint32_t)__builtin_ctzll(left);
             if (controls || ends_text(en, id)) c[id].logit = -INFINITY;
@@ -451,7 +451,7 @@ static bool is_allowed(const uint64_t *allowed, uint32_t id) { return allowed[id
 /* The first of the likeliest that are allowed; false when none has a logit that is a number above −infinity. */
 static bool choose_allowed(const engine *en, const float *logits, const uint64_t *allowed, int32_t *id) {
     float most = -INFINITY;
-    for (uint32_t word = 0; word < (en->hparams.n_vocab + 63) / 64; word++)
+    for (uint32_t word = 0; word < (en->desc.n_vocab + 63) / 64; word++)
         for (uint64_t left = allowed[word]; left; left &= left - 1) {
             uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
             if (logits[i] > most) most = logits[i], *id = (int32_t)i;
@@ -478,7 +478,7 @@ static bool choose_greedy(const engine *en, const engine_sampling *s, const floa
         return false;
     float most[8];
     for (int l = 0; l < 8; l++) most[l] = -INFINITY;
-    uint32_t n = en->hparams.n_vocab, i = 0;
+    uint32_t n = en->desc.n_vocab, i = 0;
     for (; i + 8 <= n; i += 8)
         for (uint32_t l = 0; l < 8; l++) most[l] = logits[i + l] > most[l] ? logits[i + l] : most[l];
     for (; i < n; i++) most[0] = logits[i] > most[0] ? logits[i] : most[0];
@@ -532,7 +532,7 @@ static void cut(engine *en, const engine_sampling *s, pool *p, rng *r) {
 
 static int32_t choose(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,
                       const uint64_t *allowed, const int32_t *tokens, uint32_t n_tokens) {
-    pool p = {en->candidates, en->hparams.n_vocab, false};
+    pool p = {en->candidates, en->desc.n_vocab, false};
     int32_t best;
     double share;
     if (!awaits_more(s, x) && choose_greedy(en, s, logits, allowed, &best)) return best;
@@ -556,9 +556,9 @@ void engine_sample_given(engine *en, const engine_sampling *s, engine_sampler *x
     out->n_top = 0;
     out->logprob = 0;
     if (!s->logprobs) return;
-    float log_total = log_sum_exp(logits, en->hparams.n_vocab);
+    float log_total = log_sum_exp(logits, en->desc.n_vocab);
     out->logprob = logits[out->token] - log_total;
-    fill_top(logits, en->hparams.n_vocab, log_total, s->top_logprobs, out);
+    fill_top(logits, en->desc.n_vocab, log_total, s->top_logprobs, out);
 }
 
 void engine_sample_next(engine *en, const engine_sampling *s, engine_sampler *x, const float *logits,

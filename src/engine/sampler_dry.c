@@ -57,7 +57,7 @@ static uint32_t repetitions(const int32_t *tokens, uint32_t n, uint32_t window, 
 
 void engine_apply_dry(engine *en, const engine_sampling *s, engine_candidate *c, const int32_t *tokens, uint32_t n) {
     uint32_t window = s->dry_last_n < 0 || (uint32_t)s->dry_last_n > n ? n : (uint32_t)s->dry_last_n;
-    if (window > en->hparams.n_vocab) window = en->hparams.n_vocab; /* the scratch is that large */
+    if (window > en->desc.n_vocab) window = en->desc.n_vocab; /* the scratch is that large */
     uint32_t *z = (uint32_t *)(void *)en->adjusted;
     if (window < 2) return;
     uint32_t longest = repetitions(tokens, n, window, z);

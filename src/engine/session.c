@@ -6,7 +6,7 @@
 #include "plat/kernel.h"
 
 const text_vocab *engine_vocab(const engine *en) { return en->vocab; }
-const model_hparams *engine_hparams(const engine *en) { return &en->hparams; }
+const model_desc *engine_model_desc(const engine *en) { return &en->desc; }
 const char *engine_model_name(const engine *en) { return en->name; }
 
 str engine_model_stem(const engine *en) {
@@ -27,14 +27,14 @@ const char *engine_kernels(const engine *en) { return device_cpu_kernels(&en->de
 int engine_threads(const engine *en) { return en->config.n_threads; }
 kv_cache *engine_kv(const engine *en) { return en->kv; }
 model_pooling engine_pooling(const engine *en) {
-    return en->hparams.pooling ? en->hparams.pooling : MODEL_POOL_MEAN;
+    return en->desc.pooling ? en->desc.pooling : MODEL_POOL_MEAN;
 }
 const text_template *engine_template(const engine *en) { return en->compiled_template; }
 str engine_chat_template(const engine *en) { return (str){en->chat_template, en->chat_template_bytes}; }
 void engine_counters_read(const engine *en, engine_counters *out) { *out = en->counters; }
 
 double engine_token_macs(const engine *en) {
-    return model_matmul_macs(&en->hparams) + (double)en->hparams.n_vocab * en->hparams.n_embd;
+    return model_matmul_macs(&en->desc) + (double)en->desc.n_vocab * en->desc.n_embd;
 }
 
 size_t engine_token_bytes(const engine *en) {
@@ -92,7 +92,7 @@ static void put_token(engine *en, const engine_batch_item *item, uint32_t i, mod
                          .want_logits = item->want == ENGINE_WANT_ALL || (item->want == ENGINE_WANT_LAST && last),
                          .want_state = item->want == ENGINE_WANT_STATES,
                          .kept_as = kept_as(kv_sequence_params(s), position)};
-    for (uint32_t g = 0; g < en->hparams.kv.n_groups; g++) out->kv[g] = kv_sequence_view(en->kv, s, g, position);
+    for (uint32_t g = 0; g < en->desc.kv.n_groups; g++) out->kv[g] = kv_sequence_view(en->kv, s, g, position);
 }
 
 bool engine_step(engine *en, const engine_batch_item *items, uint32_t n_items, const _Atomic bool *cancel, err *e) {
@@ -129,7 +129,7 @@ const float *engine_logits(const engine *en, uint32_t row) {
 
 const float *engine_state(const engine *en, uint32_t token) {
     CHECK(token < en->step.max_tokens);
-    return en->step.states + (size_t)token * en->hparams.n_embd;
+    return en->step.states + (size_t)token * en->desc.n_embd;
 }
 
 const float *engine_item_result(const engine *en, const engine_batch_item *item, uint32_t token, uint32_t row) {

@@ -37,6 +37,7 @@ static const struct {
     [GGUF_ARRAY] = {"array", 12},
 };
 
+uint32_t gguf_scalar_bytes(gguf_type t) { return types[t].bytes; }
 const char *gguf_type_name(gguf_type t) { return (uint32_t)t < GGUF_TYPE_COUNT ? types[t].name : "unknown"; }
 
 static uint32_t load_u32(const uint8_t *p) {
@@ -582,14 +583,6 @@ bool gguf_number_array(const gguf *g, const char *key, gguf_type item_type, bool
     *n = kv->n_items;
     return true;
 }
-
-float gguf_f32_at(const uint8_t *items, uint64_t i) {
-    float v;
-    memcpy(&v, items + 4 * i, sizeof v);
-    return v;
-}
-
-int32_t gguf_i32_at(const uint8_t *items, uint64_t i) { return (int32_t)load_u32(items + 4 * i); }
 
 bool gguf_tensor_read(const gguf *g, const format_tensor *t, uint64_t offset, void *out, size_t bytes, err *e) {
     CHECK(offset <= t->bytes && bytes <= t->bytes - offset);

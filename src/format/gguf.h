@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
@@ -83,8 +84,16 @@ bool gguf_strings_next(gguf_strings *it, str *out);
 /* Items as float or int32 (u32 accepted), unaligned storage: read with gguf_f32_at / gguf_i32_at. */
 bool gguf_number_array(const gguf *g, const char *key, gguf_type item_type, bool required, const uint8_t **items,
                        uint64_t *n, err *e);
-float gguf_f32_at(const uint8_t *items, uint64_t i);
-int32_t gguf_i32_at(const uint8_t *items, uint64_t i);
+static inline float gguf_f32_at(const uint8_t *items, uint64_t i) {
+    float v;
+    memcpy(&v, items + 4 * i, sizeof v);
+    return v;
+}
+static inline int32_t gguf_i32_at(const uint8_t *items, uint64_t i) {
+    int32_t v;
+    memcpy(&v, items + 4 * i, sizeof v);
+    return v;
+}
 
 /* A scalar number of any type as double (inspect). */
 double gguf_number(const gguf_kv *kv);

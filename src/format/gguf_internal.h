@@ -12,6 +12,7 @@ bool gguf_take_directory(gguf *g, err *e);
 bool gguf_index_keys(gguf *g, err *e);
 bool gguf_index_tensors(gguf *g, err *e);
 const gguf_kv *gguf_find_key(const gguf *g, str key);
+uint32_t gguf_scalar_bytes(gguf_type t); /* of numbers */
 bool gguf_same_value(const gguf_kv *a, const gguf_kv *b); /* of one type, and byte for byte */
 void gguf_fill_source(gguf *g);
 bool gguf_name_file(err *e, const char *path); /* puts it before the message; returns false */

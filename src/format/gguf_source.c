@@ -9,6 +9,32 @@ static bool has(const format_source *s, const char *key) { return gguf_find(of(s
 static bool u32(const format_source *s, const char *key, bool required, uint32_t *out, err *e) {
     return gguf_u32(of(s), key, required, out, e);
 }
+/* Item i of an array, as a value by itself. */
+static gguf_kv item_of(const gguf_kv *array, uint64_t i) {
+    return (gguf_kv){.type = array->item_type, .data = array->data + i * gguf_scalar_bytes(array->item_type)};
+}
+
+static bool u32s(const format_source *s, const char *key, bool required, uint32_t n, uint32_t *out, err *e) {
+    const gguf_kv *kv = gguf_find(of(s), key);
+    if (!kv || kv->type != GGUF_ARRAY) {
+        uint32_t all = 0;
+        if (!gguf_u32(of(s), key, required, &all, e)) return false;
+        for (uint32_t i = 0; kv && i < n; i++) out[i] = all;
+        return true;
+    }
+    if (kv->n_items != n)
+        return err_set(e, ERR_FORMAT, "key %s has %llu items; there must be %u", key, (unsigned long long)kv->n_items, n);
+    if (kv->item_type == GGUF_STRING || kv->item_type == GGUF_F32 || kv->item_type == GGUF_F64)
+        return err_set(e, ERR_FORMAT, "key %s is an array of %s, not of integers", key, gguf_type_name(kv->item_type));
+    for (uint32_t i = 0; i < n; i++) {
+        gguf_kv item = item_of(kv, i);
+        double value = gguf_number(&item);
+        if (value < 0 || value > UINT32_MAX)
+            return err_set(e, ERR_FORMAT, "key %s has item %u of %g, not from 0 to %u", key, i, value, UINT32_MAX);
+        out[i] = (uint32_t)value;
+    }
+    return true;
+}
 static bool f32(const format_source *s, const char *key, bool required, float *out, err *e) {
     return gguf_f32(of(s), key, required, out, e);
 }
@@ -112,6 +138,6 @@ static bool tokenizer(const format_source *s, format_tokenizer *t, err *e) {
 }
 
 void gguf_fill_source(gguf *g) {
-    static const format_source_ops ops = {has, u32, f32, boolean, text, tensor, read_bytes, tokenizer};
+    static const format_source_ops ops = {has, u32, u32s, f32, boolean, text, tensor, read_bytes, tokenizer};
     g->source = (format_source){&ops, g->tensors, g->n_tensors, g->tensor_bytes, g->n_parts + 1};
 }

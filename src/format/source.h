@@ -45,6 +45,8 @@ typedef struct format_source format_source;
 typedef struct format_source_ops {
     bool (*has)(const format_source *s, const char *key);
     bool (*u32)(const format_source *s, const char *key, bool required, uint32_t *out, err *e);
+    /* a value for each of n: an array of so many numbers (or truth values), or one number for all */
+    bool (*u32s)(const format_source *s, const char *key, bool required, uint32_t n, uint32_t *out, err *e);
     bool (*f32)(const format_source *s, const char *key, bool required, float *out, err *e);
     bool (*boolean)(const format_source *s, const char *key, bool required, bool *out, err *e);
     bool (*text)(const format_source *s, const char *key, bool required, str *out, err *e); /* lives with the source */
@@ -64,6 +66,10 @@ struct format_source {
 static inline bool format_has(const format_source *s, const char *key) { return s->ops->has(s, key); }
 static inline bool format_u32(const format_source *s, const char *key, bool required, uint32_t *out, err *e) {
     return s->ops->u32(s, key, required, out, e);
+}
+static inline bool format_u32s(const format_source *s, const char *key, bool required, uint32_t n, uint32_t *out,
+                               err *e) {
+    return s->ops->u32s(s, key, required, n, out, e);
 }
 static inline bool format_f32(const format_source *s, const char *key, bool required, float *out, err *e) {
     return s->ops->f32(s, key, required, out, e);

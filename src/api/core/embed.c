@@ -47,7 +47,7 @@ embed_answer *embed_begin(api *a, const embed_dialect *d, uint32_t flavour, err 
     x->a = a;
     x->dialect = d;
     x->made.flavour = flavour;
-    x->width = engine_hparams(a->en)->n_embd;
+    x->width = engine_model_desc(a->en)->n_embd;
     x->most_tokens = engine_context(a->en);
     x->begin_ns = clock_now_ns();
     buf_init(&x->tokens, &a->heap.alloc, SIZE_MAX / 2);

@@ -11,7 +11,7 @@
 
 static void read_facts(api *a, metrics_snapshot *s) {
     kv_type type = engine_kv_params(a->en).type;
-    s->token_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, type) / KV_PAGE_TOKENS;
+    s->token_bytes = kv_set_bytes(&engine_model_desc(a->en)->kv, type) / KV_PAGE_TOKENS;
     s->cache_limit_bytes = a->config.cache_bytes ? a->config.cache_bytes : s->at.kv.pool.full_bytes;
     s->cache_limit_entries = a->config.cache_entries;
     s->page_tokens = KV_PAGE_TOKENS;

@@ -8,7 +8,7 @@ enum { NOTES_MOST = 3, NOTE_BYTES = 200 };
 
 /* After api_ready has begun: the engine is loaded. */
 static uint32_t gather(const api *a, char out[NOTES_MOST][NOTE_BYTES]) {
-    uint32_t n = 0, context = engine_context(a->en), trained = engine_hparams(a->en)->n_context_train;
+    uint32_t n = 0, context = engine_context(a->en), trained = engine_model_desc(a->en)->n_context_train;
     if (context > trained)
         snprintf(out[n++], NOTE_BYTES,
                  "the context is %u tokens, and the model was trained on %u: answers get worse beyond that", context,

@@ -21,7 +21,7 @@ static void put_jobs(const sched_counts *jobs, report_activity *out) {
  * and pinned pages are no loss. */
 static void put_held(api *a, const sched_counts *jobs, const kv_cache_counts *kv, report_activity *out) {
     size_t reclaimable = kv->pool.evictable_bytes + kv->pinned_bytes;
-    size_t page_bytes = kv_set_bytes(&engine_hparams(a->en)->kv, engine_kv_params(a->en).type);
+    size_t page_bytes = kv_set_bytes(&engine_model_desc(a->en)->kv, engine_kv_params(a->en).type);
     mem_ledger_view v;
     mem_ledger_read(a->ledger, &v);
     out->held_bytes[MEM_HTTP] = v.rows[MEM_HTTP].now_bytes;

@@ -20,7 +20,7 @@ static const char *parameter_size(const api *a, char out[SIZE_BYTES]) {
 
 static void put_details(const api *a, json_writer *w) {
     char size[SIZE_BYTES];
-    const char *family = engine_hparams(a->en)->arch->name;
+    const char *family = engine_model_desc(a->en)->family;
     json_key(w, "details");
     json_object_start(w);
     json_put_string(w, "parent_model", STR(""));
@@ -123,20 +123,21 @@ static void put_number(const char *family, const char *key, uint64_t value, json
 }
 
 static void put_info(const api *a, json_writer *w) {
-    const model_hparams *h = engine_hparams(a->en);
-    const char *family = h->arch->name;
+    const model_desc *d = engine_model_desc(a->en);
+    const model_layer_desc *l = &d->layers[0];
+    const char *family = d->family;
     json_key(w, "model_info");
     json_object_start(w);
     json_put_string(w, "general.architecture", str_of(family));
     json_put_string(w, "general.basename", str_of(engine_model_name(a->en)));
     json_put_uint(w, "general.parameter_count", engine_about_file(a->en)->parameters);
     put_number(family, "context_length", engine_context(a->en), w);
-    put_number(family, "embedding_length", h->n_embd, w);
-    put_number(family, "block_count", h->n_layers, w);
-    put_number(family, "feed_forward_length", h->n_ff, w);
-    put_number(family, "attention.head_count", h->n_heads, w);
-    put_number(family, "attention.head_count_kv", h->n_kv_heads, w);
-    put_number(family, "vocab_size", h->n_vocab, w);
+    put_number(family, "embedding_length", d->n_embd, w);
+    put_number(family, "block_count", d->n_layers, w);
+    put_number(family, "feed_forward_length", l->dense.n_ff, w);
+    put_number(family, "attention.head_count", l->attention.n_heads, w);
+    put_number(family, "attention.head_count_kv", l->attention.n_kv_heads, w);
+    put_number(family, "vocab_size", d->n_vocab, w);
     json_object_end(w);
 }
 

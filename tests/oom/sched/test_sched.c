@@ -273,7 +273,7 @@ static void a_line_too_low_for_some(void **state) {
     sched *s = sched_start(&c, en, &l, &e);
     mem_ledger_view v;
     mem_ledger_read(&l, &v);
-    mem_ledger_set_limit(&l, MEM_KV, v.rows[MEM_KV].now_bytes + 3 * kv_set_bytes(&engine_hparams(en)->kv, COMPUTE_KV_F16));
+    mem_ledger_set_limit(&l, MEM_KV, v.rows[MEM_KV].now_bytes + 3 * kv_set_bytes(&engine_model_desc(en)->kv, COMPUTE_KV_F16));
     serve(s, got);
     for (uint32_t i = 0; i < JOBS; i++) {
         uint32_t pages = kv_pages_for(1 + i * 9 + max_tokens_of(i));

@@ -9,7 +9,7 @@
 
 static inline engine *hand_engine(uint32_t n_vocab) {
     engine *en = calloc(1, sizeof *en);
-    en->hparams.n_vocab = n_vocab;
+    en->desc.n_vocab = n_vocab;
     en->candidates = calloc(n_vocab, sizeof *en->candidates);
     en->adjusted = calloc(n_vocab, sizeof *en->adjusted);
     en->token_counts = calloc(n_vocab, sizeof *en->token_counts);

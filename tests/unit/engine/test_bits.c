@@ -410,7 +410,7 @@ static void plain_case(subject *sub) {
     loaded x;
     tally t = {0};
     load(&x, sub, 1, COLD);
-    sub->n_vocab = engine_hparams(x.en)->n_vocab;
+    sub->n_vocab = engine_model_desc(x.en)->n_vocab;
     random_tokens(sub->n_vocab, 7, sub->prompt, N_PROMPT);
     sub->plain = calloc((size_t)N_ROWS * sub->n_vocab, sizeof *sub->plain);
     sub->rows = calloc((size_t)N_ROWS * sub->n_vocab, sizeof *sub->rows);
@@ -467,7 +467,7 @@ static void a_models_own_window(void **state) {
     loaded x;
     subject sub = {.path = sliding_path, .type = COMPUTE_KV_Q8};
     load(&x, &sub, 1, COLD);
-    assert_int_equal(engine_hparams(x.en)->kv.groups[0].window, MODEL_WINDOW);
+    assert_int_equal(engine_model_desc(x.en)->kv.groups[0].window, MODEL_WINDOW);
     unload(&x);
     every_case(&sub);
 }
@@ -478,7 +478,7 @@ static void layers_with_and_without_a_window(void **state) {
     loaded x;
     subject sub = {.path = mixed_path, .type = COMPUTE_KV_Q8}, windowed = {.path = mixed_path, .window = WINDOW};
     load(&x, &sub, 1, COLD);
-    assert_int_equal(engine_hparams(x.en)->kv.n_groups, 2);
+    assert_int_equal(engine_model_desc(x.en)->kv.n_groups, 2);
     unload(&x);
     every_case(&sub);
     windowed.keep = KEEP;

@@ -16,7 +16,7 @@ enum { WIDTH = 5, N_TEXT = 7 };
 static double state_at(uint32_t position, uint32_t i) { return sin(1.7 * position + 0.3 * i) * (1 + position); }
 
 static void vector_in_pieces(model_pooling pooling, bool normalize, uint32_t piece, float out[WIDTH]) {
-    engine en = {.hparams.n_embd = WIDTH};
+    engine en = {.desc.n_embd = WIDTH};
     engine_embedding m;
     void *memory = malloc(engine_embedding_bytes(&en));
     memset(memory, 0xff, engine_embedding_bytes(&en));
@@ -63,7 +63,7 @@ static void states_are_pooled(void **state) {
 
 static void zeros_stay_zeros(void **state) {
     (void)state;
-    engine en = {.hparams.n_embd = WIDTH};
+    engine en = {.desc.n_embd = WIDTH};
     engine_embedding m;
     double memory[2 * WIDTH];
     float zeros[WIDTH] = {0};
@@ -139,7 +139,7 @@ static void logits_are_made_of_states(void **state) {
     mem_ledger l;
     err e = {0};
     engine *en = load_plain(&l);
-    uint32_t width = engine_hparams(en)->n_embd, stride = en->step.logits_stride;
+    uint32_t width = engine_model_desc(en)->n_embd, stride = en->step.logits_stride;
     int32_t tokens[N_TOKENS];
     for (int i = 0; i < N_TOKENS; i++) tokens[i] = 3 + i * 7 % 290;
     engine_session *a = open_session(en), *b = open_session(en), *c = open_session(en);
@@ -274,7 +274,7 @@ static void as_the_peer_says(void **state) {
         for (uint32_t i = 0; i < n; i++) assert_int_equal(fscanf(in, "%d", &tokens[i]), 1);
         assert_int_equal(fscanf(in, "%u", &width), 1);
         assert_int_equal(width, FACTS_WIDTH);
-        assert_int_equal(engine_hparams(en)->n_embd, FACTS_WIDTH);
+        assert_int_equal(engine_model_desc(en)->n_embd, FACTS_WIDTH);
         for (uint32_t i = 0; i < width; i++) assert_int_equal(fscanf(in, "%f", &wanted[i]), 1);
         embed_built_in(en, pooling_named(name), tokens, n, got);
         double same = cosine(got, wanted, width), longer = length_of(got, width) / length_of(wanted, width);

@@ -149,7 +149,7 @@ static engine_session *open_session(engine *en, uint32_t n_tokens) {
 static void random_tokens(const engine *en, uint64_t seed, int32_t *tokens, uint32_t n) {
     rng r;
     rng_seed(&r, seed);
-    for (uint32_t i = 0; i < n; i++) tokens[i] = (int32_t)(rng_next(&r) % engine_hparams(en)->n_vocab);
+    for (uint32_t i = 0; i < n; i++) tokens[i] = (int32_t)(rng_next(&r) % engine_model_desc(en)->n_vocab);
 }
 
 /* ---- promise 7: the same answer ---- */
@@ -166,7 +166,7 @@ enum { N = 70, N_OTHERS = 7, OTHER_TOKENS = 40 };
  * sessions before and behind it in each step. */
 static void run(engine *en, const int32_t *tokens, uint32_t chunk, bool others, float *logits) {
     err e = {0};
-    uint32_t n_vocab = engine_hparams(en)->n_vocab;
+    uint32_t n_vocab = engine_model_desc(en)->n_vocab;
     engine_session *s = open_session(en, N), *other[N_OTHERS];
     static int32_t other_tokens[N_OTHERS][OTHER_TOKENS];
     uint32_t fed[N_OTHERS] = {0};
@@ -211,7 +211,7 @@ static void same_bits(const char *path) {
             c.n_threads = n_threads;
             load(&x, &c);
             assert_string_equal(engine_kernels(x.en), compute_variant(v)->name);
-            size_t n = (size_t)N * engine_hparams(x.en)->n_vocab;
+            size_t n = (size_t)N * engine_model_desc(x.en)->n_vocab;
             random_tokens(x.en, 7, tokens, N);
             if (!wanted) {
                 wanted = calloc(n, sizeof *wanted), got = calloc(n, sizeof *got);
@@ -322,7 +322,7 @@ static void item(engine *en, engine_session *s, const int32_t *tokens, uint32_t 
     err e = {0};
     engine_batch_item f = {s, tokens, n, ENGINE_WANT_LAST};
     assert_ok(engine_run(en, &f, &e), e);
-    memcpy(last, engine_logits(en, 0), engine_hparams(en)->n_vocab * sizeof(float));
+    memcpy(last, engine_logits(en, 0), engine_model_desc(en)->n_vocab * sizeof(float));
 }
 
 static void rewinding_forgets(void **state) {
@@ -407,7 +407,7 @@ static void cancelled_anywhere(void **state) {
     engine_config c = config_of(NULL);
     c.n_threads = 2;
     load(&x, &c);
-    uint32_t n_vocab = engine_hparams(x.en)->n_vocab;
+    uint32_t n_vocab = engine_model_desc(x.en)->n_vocab;
     float *a = calloc(n_vocab, sizeof *a), *b = calloc(n_vocab, sizeof *b);
     int32_t tokens[CUT_TOKENS];
     random_tokens(x.en, 4, tokens, CUT_TOKENS);
@@ -703,7 +703,7 @@ static void no_malloc_in_a_step(void **state) {
     engine_config c = config_of(NULL);
     c.n_threads = 2;
     load(&x, &c);
-    float *last = calloc(engine_hparams(x.en)->n_vocab, sizeof *last);
+    float *last = calloc(engine_model_desc(x.en)->n_vocab, sizeof *last);
     int32_t tokens[128];
     random_tokens(x.en, 5, tokens, 128);
     engine_session *s = open_session(x.en, 128);

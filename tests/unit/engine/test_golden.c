@@ -99,7 +99,7 @@ static verdict run(const facts *f, const char *model_path) {
     plan.rows.line_bytes = UINT64_MAX;
     engine *en = engine_prepare(&c, &ledger, &e);
     if (!en) fail_msg("%s", e.message);
-    assert_int_equal(engine_hparams(en)->n_vocab, f->vocab);
+    assert_int_equal(engine_model_desc(en)->n_vocab, f->vocab);
     assert_ok(engine_plan_make(en, &plan, &e), e);
     assert_ok(engine_load(en, &plan, NULL, NULL, &e), e);
     engine_session *s = engine_session_open(en, NULL, &e);

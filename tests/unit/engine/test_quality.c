@@ -103,7 +103,7 @@ static int down(void **state) {
 
 static double surprise(const float *logits, int32_t token) {
     double most = (double)logits[0], sum = 0;
-    uint32_t n = engine_hparams(en)->n_vocab;
+    uint32_t n = engine_model_desc(en)->n_vocab;
     for (uint32_t i = 1; i < n; i++) most = fmax(most, (double)logits[i]);
     for (uint32_t i = 0; i < n; i++) sum += exp((double)logits[i] - most);
     return most + log(sum) - (double)logits[token];
@@ -186,7 +186,7 @@ static void rotate(kv_type type, uint32_t keep, uint32_t n_stream, uint32_t piec
         least = held < least ? held : least;
         most = held > most ? held : most;
     }
-    size_t page_bytes = kv_set_bytes(&engine_hparams(en)->kv, type);
+    size_t page_bytes = kv_set_bytes(&engine_model_desc(en)->kv, type);
     assert_int_equal(most - least, piece % KV_PAGE_TOKENS ? page_bytes : 0);
     assert_true(most <= (kv_pages_for(WINDOW + piece) + 1) * page_bytes);
     assert_int_equal(engine_session_length(s), n_stream);
@@ -280,7 +280,7 @@ enum { SMALL_WINDOW = 80, SMALL_STREAM = 330, SMALL_PIECE = 50 };
  * how far the logits spread. kept, shown: the plain sequence's. */
 static double one_layer_apart(engine *of, kv_type type, uint32_t keep, uint32_t kept, uint32_t shown) {
     err e = {0};
-    uint32_t n_vocab = engine_hparams(of)->n_vocab;
+    uint32_t n_vocab = engine_model_desc(of)->n_vocab;
     int32_t tokens[SMALL_STREAM], plain[SMALL_WINDOW];
     float *logits = calloc((size_t)SMALL_STREAM * n_vocab, sizeof *logits);
     double apart = 0, spread = 0;

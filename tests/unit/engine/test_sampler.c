@@ -179,7 +179,7 @@ static void draw_many(engine *en, const engine_sampling *s, const float *logits,
     for (uint32_t i = 0; i < n_draws; i++) {
         engine_sample sample;
         engine_sample_next(en, s, &r, logits, NULL, tokens, n_tokens, &sample);
-        assert_in_range(sample.token, 0, en->hparams.n_vocab - 1);
+        assert_in_range(sample.token, 0, en->desc.n_vocab - 1);
         seen[sample.token]++;
     }
 }
@@ -197,7 +197,7 @@ static const char *show(const engine_sampling *s) {
 static void assert_draws_fit(engine *en, const engine_sampling *s, const float *logits, const int32_t *tokens,
                              uint32_t n_tokens, uint32_t n_draws) {
     static definition d;
-    define(&d, s, logits, en->hparams.n_vocab, tokens, n_tokens);
+    define(&d, s, logits, en->desc.n_vocab, tokens, n_tokens);
     draw_many(en, s, logits, tokens, n_tokens, n_draws);
     double statistic = 0, rare_expected = 0, rare_seen = 0;
     uint32_t bins = 0;
@@ -370,7 +370,7 @@ static int32_t once(engine *en, const engine_sampling *s, const float *logits) {
     engine_sampler_begin(&r, s);
     engine_sample sample;
     engine_sample_next(en, s, &r, logits, NULL, NULL, 0, &sample);
-    assert_in_range(sample.token, 0, en->hparams.n_vocab - 1);
+    assert_in_range(sample.token, 0, en->desc.n_vocab - 1);
     return sample.token;
 }
 
@@ -609,7 +609,7 @@ static void assert_mirostat_fits(engine *en, const engine_sampling *s, const flo
     static definition d;
     static place order[MOST_VOCAB];
     enum { DRAWS = 3000 };
-    d.n = en->hparams.n_vocab;
+    d.n = en->desc.n_vocab;
     for (uint32_t i = 0; i < d.n; i++) d.logit[i] = (double)logits[i] / (double)s->temperature;
     softmax(&d, 1);
     for (uint32_t i = 0; i < d.n; i++) order[i] = (place){-d.logit[i], i};

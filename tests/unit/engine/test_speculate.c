@@ -190,7 +190,7 @@ static void tell(engine *en, float temperature, uint32_t n_most, told *t) {
     static engine_generation g;
     engine_sampling s;
     err e = {0};
-    uint32_t n_vocab = engine_hparams(en)->n_vocab;
+    uint32_t n_vocab = engine_model_desc(en)->n_vocab;
     engine_sampling_default(&s);
     s.temperature = temperature, s.seed = 4, s.ignore_end = true;
     for (uint32_t i = 0; i < N_PROMPT; i++) t->tokens[i] = i < PERIOD ? (int32_t)(300 + 31 * i) : t->tokens[i - PERIOD];
@@ -241,7 +241,7 @@ static void says_the_same_bits(void **state) {
     assert_ok(engine_plan_make(en, &plan, &e), e);
     assert_ok(engine_load(en, &plan, NULL, NULL, &e), e);
     static told without, with;
-    uint32_t n_vocab = engine_hparams(en)->n_vocab;
+    uint32_t n_vocab = engine_model_desc(en)->n_vocab;
     for (int hot = 0; hot < 2; hot++) {
         tell(en, hot ? 0.7f : 0, 0, &without);
         for (uint32_t most = 1; most <= SPECULATE_MOST; most += 7) {

@@ -183,7 +183,7 @@ typedef struct rig {
     mem_ledger ledger;
     mem_heap heap;
     gguf g;
-    model_hparams h;
+    model_desc h;
     mem_arena weights, work;
     device dev;
     model m;
@@ -200,7 +200,7 @@ static void rig_up(rig *r, const model_spec *s, int n_threads) {
     mem_ledger_init(&r->ledger, UINT64_MAX);
     mem_heap_init(&r->heap, &r->ledger, MEM_TOKENIZER);
     assert_ok(gguf_open_memory(&r->g, r->file.bytes, r->file.len, "test", &r->heap.alloc, &e), e);
-    assert_ok(model_hparams_read(&r->g.source, &r->h, &e), e);
+    assert_ok(model_describe(&r->h, &r->g.source, &r->heap.alloc, &e), e);
     assert_ok(model_plan_bytes(&r->g.source, &r->h, device_cpu_ops(), &bytes, &e), e);
     assert_ok(mem_arena_init(&r->weights, &r->ledger, MEM_WEIGHTS, bytes, false, &e), e);
     assert_ok(mem_arena_init(&r->work, &r->ledger, MEM_WORKSPACE, 16 << 20, false, &e), e);
@@ -236,6 +236,7 @@ static void rig_down(rig *r) {
     device_cpu_stop(&r->dev);
     mem_arena_free(&r->work);
     mem_arena_free(&r->weights);
+    model_desc_free(&r->h);
     gguf_close(&r->g);
     assert_int_equal(mem_heap_bytes(&r->heap), 0);
     mem_ledger_view v;
@@ -309,9 +310,9 @@ static void compare(const model_spec *s, double tolerance) {
     rig_up(&r, s, 2);
     reference ref = {.s = s, .f = &r.file};
     reference_freqs(&ref);
-    assert_true(fabs((double)r.m.rope_mscale / ref.mscale - 1) < 1e-6);
-    for (uint32_t i = 0; i < r.h.rot_dim / 2; i++)
-        assert_true(fabs((double)r.m.rope_freqs[i] / ref.freqs[i] - 1) < 1e-6);
+    assert_true(fabs((double)r.m.ropes[0].mscale / ref.mscale - 1) < 1e-6);
+    for (uint32_t i = 0; i < r.h.ropes[0].dims / 2; i++)
+        assert_true(fabs((double)r.m.ropes[0].freqs[i] / ref.freqs[i] - 1) < 1e-6);
     int32_t tokens[N_TOKENS];
     rng random;
     rng_seed(&random, s->seed + 1);
@@ -626,7 +627,7 @@ static void bad_rope_factors(void **state) {
         model_file f;
         test_alloc alloc;
         gguf g;
-        model_hparams h;
+        model_desc d;
         model m;
         err e = {0};
         mem_ledger l;
@@ -636,17 +637,19 @@ static void bad_rope_factors(void **state) {
         test_alloc_init(&alloc, 0);
         mem_ledger_init(&l, UINT64_MAX);
         device_cpu_config config = {1, 1, 8};
-        assert_ok(gguf_open_memory(&g, f.bytes, f.len, "test", &alloc.alloc, &e) && model_hparams_read(&g.source, &h, &e), e);
+        assert_ok(gguf_open_memory(&g, f.bytes, f.len, "test", &alloc.alloc, &e), e);
+        assert_ok(model_describe(&d, &g.source, &alloc.alloc, &e), e);
         assert_ok(mem_arena_init(&weights, &l, MEM_WEIGHTS, 1 << 20, false, &e) &&
                       mem_arena_init(&work, &l, MEM_WORKSPACE, 1 << 20, false, &e),
                   e);
         assert_ok(device_cpu_init(&dev, &config, &work, &e), e);
-        assert_false(model_init(&m, &g.source, &h, &dev, &weights, &work, NULL, NULL, &e));
+        assert_false(model_init(&m, &g.source, &d, &dev, &weights, &work, NULL, NULL, &e));
         assert_int_equal(e.code, ERR_FORMAT);
         assert_non_null(strstr(e.message, "rope_freqs.weight"));
         device_cpu_stop(&dev);
         mem_arena_free(&work);
         mem_arena_free(&weights);
+        model_desc_free(&d);
         gguf_close(&g);
         model_file_free(&f);
     }

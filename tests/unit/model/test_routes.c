@@ -4,25 +4,23 @@
 #include <math.h>
 
 #include "base/rng.h"
-#include "model/routes.h"
+#include "model/channel/routes.h"
 
 enum { TOKENS = 40, EXPERTS = 12, USED = 3, STRIDE = 16 };
 
 typedef struct rig {
     mem_ledger ledger;
     mem_arena arena;
-    model_arch arch;
-    model_hparams h;
+    model_experts x;
     model_routes r;
 } rig;
 
-static void up(rig *r, model_experts kind) {
+static void up(rig *r, model_gating kind) {
     err e = {0};
     mem_ledger_init(&r->ledger, UINT64_MAX);
     assert_ok(mem_arena_init(&r->arena, &r->ledger, MEM_WORKSPACE, 1 << 20, false, &e), e);
-    r->arch = (model_arch){.experts = kind};
-    r->h = (model_hparams){.arch = &r->arch, .n_experts = EXPERTS, .n_experts_used = USED, .n_embd = 8};
-    model_routes_layout(&r->r, &r->h, device_cpu_ops(), TOKENS, &r->arena);
+    r->x = (model_experts){.gating = kind, .n = EXPERTS, .n_used = USED};
+    model_routes_layout(&r->r, &r->x, 8, device_cpu_ops(), TOKENS, &r->arena);
     assert_false(r->arena.failed);
 }
 
@@ -30,7 +28,7 @@ static void down(rig *r) { mem_arena_free(&r->arena); }
 
 static void choose_one(rig *r, const float logits[EXPERTS]) {
     memcpy(r->r.logits, logits, EXPERTS * sizeof *logits);
-    model_routes_fill(&r->r, &r->h, STRIDE, 1);
+    model_routes_fill(&r->r, &r->x, STRIDE, 1);
 }
 
 static void assert_chosen(const rig *r, uint32_t a, uint32_t b, uint32_t c) {
@@ -42,7 +40,7 @@ static void assert_chosen(const rig *r, uint32_t a, uint32_t b, uint32_t c) {
 static void the_greatest_and_of_equals_the_first(void **state) {
     (void)state;
     rig r;
-    up(&r, MODEL_EXPERTS_SUM_TO_ONE);
+    up(&r, MODEL_GATING_SUM_TO_ONE);
     choose_one(&r, (float[EXPERTS]){0, 1, 5, -3, 5, 2, 9, 5, 0, 0, 0, 4});
     assert_chosen(&r, 6, 2, 4);
     choose_one(&r, (float[EXPERTS]){0});
@@ -61,18 +59,18 @@ static void what_they_count_for(void **state) {
     static const float logits[EXPERTS] = {1, 3, 2, 0, 0, 0, -1, 0, 0.5f, 0, 0, 2.5f};
     double all = 0, three = exp(3) + exp(2.5) + exp(2);
     for (int i = 0; i < EXPERTS; i++) all += exp((double)logits[i]);
-    for (model_experts kind = MODEL_EXPERTS_SHARES; kind <= MODEL_EXPERTS_SUM_TO_ONE; kind++) {
+    for (model_gating kind = MODEL_GATING_SOFTMAX; kind <= MODEL_GATING_SUM_TO_ONE; kind++) {
         rig r;
         up(&r, kind);
         choose_one(&r, logits);
         assert_chosen(&r, 1, 11, 2);
-        double total = kind == MODEL_EXPERTS_SHARES ? all : three, sum = 0;
+        double total = kind == MODEL_GATING_SOFTMAX ? all : three, sum = 0;
         for (int i = 0; i < 3; i++) { /* slots are in the order of the experts: 1, 2, 11 */
             double want = exp((double[]){3, 2, 2.5}[i]) / total;
             assert_true(fabs((double)r.r.slot_weight[i] - want) < 1e-6);
             sum += want;
         }
-        assert_true((kind == MODEL_EXPERTS_SUM_TO_ONE) == (fabs(sum - 1) < 1e-9));
+        assert_true((kind == MODEL_GATING_SUM_TO_ONE) == (fabs(sum - 1) < 1e-9));
         down(&r);
     }
 }
@@ -84,7 +82,7 @@ static void logits_that_are_no_numbers(void **state) {
     rig r;
     rng random;
     rng_seed(&random, 1);
-    up(&r, MODEL_EXPERTS_SUM_TO_ONE);
+    up(&r, MODEL_GATING_SUM_TO_ONE);
     for (int turn = 0; turn < 1000; turn++) {
         float logits[EXPERTS];
         for (int i = 0; i < EXPERTS; i++) logits[i] = odd[rng_next(&random) % 4];
@@ -103,14 +101,14 @@ static void slots_and_waves(void **state) {
     rig r;
     rng random;
     rng_seed(&random, 2);
-    up(&r, MODEL_EXPERTS_SUM_TO_ONE);
+    up(&r, MODEL_GATING_SUM_TO_ONE);
     for (uint32_t n = 1; n <= TOKENS; n++) {
         bool met[TOKENS][EXPERTS] = {{0}};
         uint32_t due = 0, waves = 0, last = 0;
         for (uint32_t i = 0; i < n * STRIDE; i++) r.r.logits[i] = (float)(rng_unit(&random) * 3);
         if (n % 3 == 0)
             for (uint32_t i = 0; i < n; i++) r.r.logits[i * STRIDE + 5] = 9; /* one expert that all want */
-        model_routes_fill(&r.r, &r.h, STRIDE, n);
+        model_routes_fill(&r.r, &r.x, STRIDE, n);
         for (uint32_t run = 0, next; run < r.r.n_runs; run = next, waves++) {
             uint32_t first, slots;
             next = model_routes_wave(&r.r, run, TOKENS, &first, &slots);

@@ -29,7 +29,7 @@ static request *new_request(const world *w, uint64_t seed) {
     q->r.prompt = q->prompt;
     q->r.n_prompt = 1 + (uint32_t)(rng_next(&r) % MOST_PROMPT);
     for (uint32_t i = 0; i < q->r.n_prompt; i++)
-        q->prompt[i] = (int32_t)(rng_next(&r) % engine_hparams(w->en)->n_vocab);
+        q->prompt[i] = (int32_t)(rng_next(&r) % engine_model_desc(w->en)->n_vocab);
     q->r.max_tokens = 1 + (uint32_t)(rng_next(&r) % 30);
     q->r.whole = rng_next(&r) % 2;
     engine_sampling_default(&q->r.sampling);

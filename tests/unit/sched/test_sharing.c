@@ -764,7 +764,7 @@ static void a_window_takes_no_more(void **state) {
         assert_int_equal(a.what, SCHED_END);
         assert_int_equal(a.n, 20 * WINDOW);
         assert_in_range(a.usage.kv_bytes, 1, most);
-        assert_in_range(x.peak_bytes, 1, most + kv_set_bytes(&engine_hparams(w.en)->kv, type));
+        assert_in_range(x.peak_bytes, 1, most + kv_set_bytes(&engine_model_desc(w.en)->kv, type));
         free_answer(&a);
         free_ask(q);
         world_down(&w);

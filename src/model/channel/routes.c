@@ -1,21 +1,21 @@
-#include "model/routes.h"
+#include "model/channel/routes.h"
 
 #include <string.h>
 
 #include "compute/compute.h"
 
-void model_routes_layout(model_routes *r, const model_hparams *h, const device_ops *ops, uint32_t max_tokens,
-                         mem_arena *a) {
-    size_t n = max_tokens, slots = n * h->n_experts_used;
-    r->logits = mem_arena_take(a, n * ops->row_stride(h->n_experts) * sizeof *r->logits, 64);
+void model_routes_layout(model_routes *r, const model_experts *x, uint32_t n_embd, const device_ops *ops,
+                         uint32_t max_tokens, mem_arena *a) {
+    size_t n = max_tokens, slots = n * x->n_used;
+    r->logits = mem_arena_take(a, n * ops->row_stride(x->n) * sizeof *r->logits, 64);
     r->chosen = mem_arena_take(a, slots * sizeof *r->chosen, 64);
     r->chosen_weights = mem_arena_take(a, slots * sizeof *r->chosen_weights, 64);
     r->slot_token = mem_arena_take(a, slots * sizeof *r->slot_token, 64);
     r->slot_weight = mem_arena_take(a, slots * sizeof *r->slot_weight, 64);
-    r->next_slot = mem_arena_take(a, h->n_experts * sizeof *r->next_slot, 64);
-    r->runs = mem_arena_take(a, h->n_experts * sizeof *r->runs, 64);
-    r->shared_share = mem_arena_take(a, n * sizeof *r->shared_share, 64);
-    r->gathered = mem_arena_take(a, n * h->n_embd * sizeof *r->gathered, 64);
+    r->next_slot = mem_arena_take(a, x->n * sizeof *r->next_slot, 64);
+    r->runs = mem_arena_take(a, x->n * sizeof *r->runs, 64);
+    r->shared_weight = mem_arena_take(a, n * sizeof *r->shared_weight, 64);
+    r->gathered = mem_arena_take(a, n * n_embd * sizeof *r->gathered, 64);
 }
 
 /* The greatest k of n logits, best first; whatever they are, NaNs too, k different ones. */
@@ -28,14 +28,14 @@ static void choose(const float *logits, uint32_t n, uint32_t k, uint32_t *chosen
     }
 }
 
-static void weigh(const model_hparams *h, const float *logits, const uint32_t *chosen, float *shares) {
+static void weigh(const model_experts *x, const float *logits, const uint32_t *chosen, float *shares) {
     float most = logits[chosen[0]], total = 0;
-    for (uint32_t i = 0; i < h->n_experts_used; i++) total += shares[i] = compute_exp(logits[chosen[i]] - most);
-    if (h->arch->experts == MODEL_EXPERTS_SHARES) {
+    for (uint32_t i = 0; i < x->n_used; i++) total += shares[i] = compute_exp(logits[chosen[i]] - most);
+    if (x->gating == MODEL_GATING_SOFTMAX) {
         total = 0;
-        for (uint32_t i = 0; i < h->n_experts; i++) total += compute_exp(logits[i] - most);
+        for (uint32_t i = 0; i < x->n; i++) total += compute_exp(logits[i] - most);
     }
-    for (uint32_t i = 0; i < h->n_experts_used; i++) shares[i] /= total;
+    for (uint32_t i = 0; i < x->n_used; i++) shares[i] /= total;
 }
 
 /* Slots sorted by their experts, by counting. */
@@ -57,14 +57,14 @@ static void sort_slots(model_routes *r, uint32_t n_experts, uint32_t k, uint32_t
     }
 }
 
-void model_routes_fill(model_routes *r, const model_hparams *h, uint32_t logits_stride, uint32_t n) {
-    uint32_t k = h->n_experts_used;
+void model_routes_fill(model_routes *r, const model_experts *x, uint32_t logits_stride, uint32_t n) {
+    uint32_t k = x->n_used;
     for (size_t i = 0; i < n; i++) {
         const float *logits = r->logits + i * logits_stride;
-        choose(logits, h->n_experts, k, r->chosen + i * k);
-        weigh(h, logits, r->chosen + i * k, r->chosen_weights + i * k);
+        choose(logits, x->n, k, r->chosen + i * k);
+        weigh(x, logits, r->chosen + i * k, r->chosen_weights + i * k);
     }
-    sort_slots(r, h->n_experts, k, n);
+    sort_slots(r, x->n, k, n);
 }
 
 uint32_t model_routes_wave(model_routes *r, uint32_t run, uint32_t max_tokens, uint32_t *first_slot,

@@ -36,19 +36,31 @@ static void close_spec(opened *o) {
     model_file_free(&o->file);
 }
 
-/* Shape and plan: whatever of the two refuses. */
-static bool read_spec(const model_spec *s, model_hparams *h, err *e) {
+/* Description and plan: whatever of the two refuses. */
+static bool read_spec(const model_spec *s, model_desc *h, err *e) {
+    static model_layer_desc layers[MODEL_MAX_LAYERS];
     opened o;
     size_t bytes;
     *e = (err){0};
     open_spec(&o, s);
-    bool ok = model_hparams_read(&o.g.source, h, e) && model_plan_bytes(&o.g.source, h, device_cpu_ops(), &bytes, e);
+    bool described = model_describe(h, &o.g.source, &o.alloc.alloc, e),
+         ok = described && model_plan_bytes(&o.g.source, h, device_cpu_ops(), &bytes, e);
+    if (ok) memcpy(layers, h->layers, h->n_layers * sizeof *layers);
+    if (described) model_desc_free(h);
+    if (ok) h->layers = layers; /* to look at until the next one */
     close_spec(&o);
     return ok;
 }
 
+static bool norms_heads(const model_desc *d) {
+    bool q = false, k = false;
+    for (uint32_t i = 0; i < d->layers[0].n_vectors; i++)
+        q |= d->layers[0].vectors[i].slot == MODEL_Q_NORM, k |= d->layers[0].vectors[i].slot == MODEL_K_NORM;
+    return q && k;
+}
+
 static void refuse(const model_spec *s, err_code code, const char *words) {
-    model_hparams h;
+    model_desc h;
     err e;
     if (read_spec(s, &h, &e)) fail_msg("accepted; expected '%s'", words);
     if (!strstr(e.message, words)) fail_msg("'%s' does not say '%s'", e.message, words);
@@ -57,22 +69,22 @@ static void refuse(const model_spec *s, err_code code, const char *words) {
 
 static void reads_the_shape(void **state) {
     (void)state;
-    model_hparams h;
+    model_desc h;
     err e;
     assert_ok(read_spec(&plain, &h, &e), e);
-    assert_string_equal(h.arch->name, "llama");
+    assert_string_equal(h.family, "llama");
     assert_int_equal(h.n_vocab, 20);
     assert_int_equal(h.n_layers, 2);
     assert_int_equal(h.n_embd, 24);
-    assert_int_equal(h.n_heads, 6);
-    assert_int_equal(h.n_kv_heads, 3);
-    assert_int_equal(h.head_dim, 4);
-    assert_int_equal(h.head_dim_v, 4);
-    assert_int_equal(h.rot_dim, 4);
-    assert_int_equal(h.n_ff, 40);
+    assert_int_equal(h.layers[0].attention.n_heads, 6);
+    assert_int_equal(h.layers[0].attention.n_kv_heads, 3);
+    assert_int_equal(h.layers[0].attention.head_dim, 4);
+    assert_int_equal(h.layers[0].attention.head_dim_v, 4);
+    assert_int_equal(h.ropes[0].dims, 4);
+    assert_int_equal(h.layers[0].dense.n_ff, 40);
     assert_int_equal(h.n_context_train, 64);
-    assert_int_equal(h.rope_scaling, MODEL_ROPE_PLAIN);
-    assert_true(h.attention_scale == 0.5f && h.rope_base == 10000.0f && h.norm_eps == 1e-5f);
+    assert_int_equal(h.ropes[0].scaling, MODEL_ROPE_PLAIN);
+    assert_true(h.layers[0].attention.scale == 0.5f && h.ropes[0].base == 10000.0f && h.norm_eps == 1e-5f);
     kv_shape shape = h.kv;
     const kv_group *g = &shape.groups[0];
     assert_true(shape.n_layers == 2 && g->n_kv_heads == 3 && g->head_dim == 4 && g->head_dim_v == 4);
@@ -80,7 +92,7 @@ static void reads_the_shape(void **state) {
 
 static void reads_windows(void **state) {
     (void)state;
-    model_hparams h;
+    model_desc h;
     err e;
     model_spec s = plain;
     s.n_layers = 6, s.window = 16;
@@ -99,17 +111,17 @@ static void reads_windows(void **state) {
 
 static void reads_what_is_optional(void **state) {
     (void)state;
-    model_hparams h;
+    model_desc h;
     err e;
     model_spec s = plain;
     s.n_kv_heads = 6;
     s.omit = "llama.attention.head_count_kv"; /* then every head has its own */
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_int_equal(h.n_kv_heads, 6);
+    assert_int_equal(h.layers[0].attention.n_kv_heads, 6);
     s = plain;
     s.head_dim = 10, s.head_dim_v = 6, s.rot_dim = 8;
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.head_dim == 10 && h.head_dim_v == 6 && h.rot_dim == 8);
+    assert_true(h.layers[0].attention.head_dim == 10 && h.layers[0].attention.head_dim_v == 6 && h.ropes[0].dims == 8);
     s = plain;
     s.set_key = "llama.embedding_length", s.set_type = GGUF_U64, s.set_value = 24; /* any integer type that fits */
     assert_ok(read_spec(&s, &h, &e), e);
@@ -117,30 +129,30 @@ static void reads_what_is_optional(void **state) {
     s = plain;
     s.arch = "qwen2", s.biases = true;
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_false(h.arch->rope_interleaved);
+    assert_false(h.ropes[0].interleaved);
 }
 
 static void reads_experts(void **state) {
     (void)state;
-    model_hparams h;
+    model_desc h;
     err e;
     assert_ok(read_spec(&plain, &h, &e), e);
-    assert_true(h.n_experts == 0 && h.n_ff_shexp == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
+    assert_true(h.layers[0].experts.n == 0 && h.layers[0].experts.n_ff_shared == 0 && h.layers[0].experts.gating == MODEL_GATING_SUM_TO_ONE);
     double dense = model_matmul_macs(&h);
     assert_ok(read_spec(&mixtral, &h, &e), e);
-    assert_true(h.n_experts == 4 && h.n_experts_used == 2 && h.n_ff_exp == 40 && h.n_ff_shexp == 0);
+    assert_true(h.layers[0].experts.n == 4 && h.layers[0].experts.n_used == 2 && h.layers[0].experts.n_ff == 40 && h.layers[0].experts.n_ff_shared == 0);
     assert_true(model_matmul_macs(&h) == dense + 2 * 24 * (3 * 40 + 4)); /* a token pays for two, and for the choice */
     model_spec s = mixture_of("qwen3moe");
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.n_ff_exp == 10 && h.n_ff_shexp == 0 && h.arch->experts == MODEL_EXPERTS_SUM_TO_ONE);
-    assert_true(h.arch->head_norms && !h.arch->rope_interleaved);
+    assert_true(h.layers[0].experts.n_ff == 10 && h.layers[0].experts.n_ff_shared == 0 && h.layers[0].experts.gating == MODEL_GATING_SUM_TO_ONE);
+    assert_true(norms_heads(&h) && !h.ropes[0].interleaved);
     s = mixture_of("qwen2moe");
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.n_ff_exp == 10 && h.n_ff_shexp == 30 && h.arch->experts == MODEL_EXPERTS_SHARES);
+    assert_true(h.layers[0].experts.n_ff == 10 && h.layers[0].experts.n_ff_shared == 30 && h.layers[0].experts.gating == MODEL_GATING_SOFTMAX);
     s.n_ff_shexp = 40;
     s.omit = "qwen2moe.expert_shared_feed_forward_length"; /* then as wide as feed_forward_length says */
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_int_equal(h.n_ff_shexp, 40);
+    assert_int_equal(h.layers[0].experts.n_ff_shared, 40);
     s = mixtral;
     s.n_experts = 1, s.n_experts_used = 1; /* the one expert's last dimension may be left out */
     s.bend = "blk.0.ffn_up_exps.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 2, s.bend_dims[0] = 24,
@@ -159,12 +171,14 @@ static void experts_are_planned(void **state) {
     size_t bytes[2];
     for (uint32_t i = 0; i < 2; i++) {
         opened o;
-        model_hparams h;
+        model_desc h;
         err e = {0};
         model_spec s = mixtral;
         s.n_experts += i;
         open_spec(&o, &s);
-        assert_ok(model_hparams_read(&o.g.source, &h, &e) && model_plan_bytes(&o.g.source, &h, ops, &bytes[i], &e), e);
+        assert_ok(model_describe(&h, &o.g.source, &o.alloc.alloc, &e), e);
+        assert_ok(model_plan_bytes(&o.g.source, &h, ops, &bytes[i], &e), e);
+        model_desc_free(&h);
         close_spec(&o);
     }
     size_t expert = 2 * ops->matrix_bytes(DTYPE_F32, 40, 24) + ops->matrix_bytes(DTYPE_F32, 24, 40);
@@ -432,7 +446,7 @@ static void bytes_changed_at_random(void **state) {
     for (int turn = 0; turn < 20000; turn++) {
         test_alloc alloc;
         gguf g;
-        model_hparams h;
+        model_desc h;
         size_t plan = 0;
         err e = {0};
         memcpy(bytes, f.bytes, f.len);
@@ -440,7 +454,9 @@ static void bytes_changed_at_random(void **state) {
             bytes[rng_next(&random) % (f.len - data_bytes)] = (uint8_t)(rng_next(&random) >> (rng_next(&random) % 8));
         test_alloc_init(&alloc, 0);
         bool open = gguf_open_memory(&g, bytes, f.len, "test", &alloc.alloc, &e);
-        bool ok = open && model_hparams_read(&g.source, &h, &e) && model_plan_bytes(&g.source, &h, device_cpu_ops(), &plan, &e);
+        bool described = open && model_describe(&h, &g.source, &alloc.alloc, &e),
+             ok = described && model_plan_bytes(&g.source, &h, device_cpu_ops(), &plan, &e);
+        if (described) model_desc_free(&h);
         if (ok) assert_true(plan <= 32 * f.len);
         else assert_true(e.code != ERR_NONE && strlen(e.message) > 10);
         if (open) gguf_close(&g);
@@ -470,5 +486,5 @@ int main(void) {
         cmocka_unit_test(missing_tensors_of_experts),
         cmocka_unit_test(tensors_of_experts_of_another_shape),
     };
-    return cmocka_run_group_tests_name("model_hparams", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("model_desc", tests, NULL, NULL);
 }
