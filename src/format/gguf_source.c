@@ -23,7 +23,8 @@ static bool u32s(const format_source *s, const char *key, bool required, uint32_
         return true;
     }
     if (kv->n_items != n)
-        return err_set(e, ERR_FORMAT, "key %s has %llu items; there must be %u", key, (unsigned long long)kv->n_items, n);
+        return err_set(e, ERR_FORMAT, "key %s has %llu items; there must be %u", key, (unsigned long long)kv->n_items,
+                       n);
     if (kv->item_type == GGUF_STRING || kv->item_type == GGUF_F32 || kv->item_type == GGUF_F64)
         return err_set(e, ERR_FORMAT, "key %s is an array of %s, not of integers", key, gguf_type_name(kv->item_type));
     for (uint32_t i = 0; i < n; i++) {

@@ -5,8 +5,8 @@
  * token by itself. A block may be *joined* to the one before: both read the same stream, and their sum is added at
  * once (attention beside Mamba, experts beside a dense network, parallel residuals).
  *
- * Where weights lie is data, too: a **part** is a matrix of a layer and the rows of a tensor that hold it, so that fused
- * tensors (q, k and v in one) are three parts of one name. Sizes are each layer's own.
+ * Where weights lie is data, too: a **part** is a matrix of a layer and the rows of a tensor that hold it, so that
+ * fused tensors (q, k and v in one) are three parts of one name. Sizes are each layer's own.
  *
  * Owns the description and its memory; made once from a file's header (model_describe), then read by everyone, and it
  * outlives the model. Callers: engine/, model/. Refuses what no kernel can compute, by the name of the key or tensor.

@@ -82,7 +82,10 @@ static bool run_blocks(const model_step *s, uint32_t layer, uint32_t b, uint32_t
     float *out = direct ? w->x : w->sum, *in = w->x;
     if (!direct) memset(w->sum, 0, (size_t)s->n * d->n_embd * sizeof *w->sum);
     for (uint32_t i = b; i < next; i++) {
-        if (v[MODEL_NORM + i]) dev->ops->rmsnorm(dev, w->x, v[MODEL_NORM + i], s->n, d->n_embd, d->norm_eps, in = w->norm);
+        if (v[MODEL_NORM + i]) {
+            dev->ops->rmsnorm(dev, w->x, v[MODEL_NORM + i], s->n, d->n_embd, d->norm_eps, w->norm);
+            in = w->norm;
+        }
         CHECK(in != out);
         if (!model_blocks[desc->blocks[i].kind]->add(s, layer, in, out)) return false;
     }

@@ -1,4 +1,4 @@
-/* model/arch — the families: what distinguishes one from the next. Internal to model/.
+/* model/arch/ — the families: what distinguishes one from the next. Internal to model/.
  *
  * A family is one function, `describe`, that fills a model_desc from a file's keys (GGUF's: "<family>.block_count", …),
  * and a row in families.c. Most families differ from a plain decoder in a few traits: they call arch_decoder and then

@@ -1,4 +1,5 @@
-/* A plain decoder, from its keys: the numbers first, all of them held against each other, then the parts of each layer. */
+/* A plain decoder, from its keys: the numbers first, all of them held against each other, then the parts of each
+ * layer. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,8 @@ static bool begin_layers(const arch_reader *r, model_desc *d) {
     if (!arch_u32(r, "embedding_length", true, 1, 1u << 20, &d->n_embd)) return false;
     if (!arch_u32(r, "block_count", true, 1, MODEL_MAX_LAYERS, &d->n_layers)) return false;
     d->layers = alloc_zeroed(d->alloc, d->n_layers * sizeof *d->layers);
-    return d->layers || err_set_memory(r->e, d->n_layers * sizeof *d->layers, 0, "no memory to describe %u layers", d->n_layers);
+    return d->layers || err_set_memory(r->e, d->n_layers * sizeof *d->layers, 0, "no memory to describe %u layers",
+                                       d->n_layers);
 }
 
 /* ---- channels ---- */

@@ -5,7 +5,8 @@
 static uint32_t next_width(const model_desc *d, uint32_t *at) {
     while (*at < 3 * d->n_layers) {
         const model_layer_desc *l = &d->layers[*at / 3];
-        uint32_t widths[] = {l->experts.n ? 0 : l->dense.n_ff, l->experts.n ? l->experts.n_ff : 0, l->experts.n_ff_shared};
+        const model_experts *x = &l->experts;
+        uint32_t widths[] = {x->n ? 0 : l->dense.n_ff, x->n ? x->n_ff : 0, x->n_ff_shared};
         uint32_t width = widths[(*at)++ % 3];
         if (width) return width;
     }

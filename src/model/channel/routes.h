@@ -1,4 +1,5 @@
-/* model/channel/routes — which experts the tokens of a step go to, and in which order they meet them. Internal to channel/.
+/* model/channel/routes — which experts the tokens of a step go to, and in which order they meet them. Internal to
+ * channel/.
  *
  * Owns the choice (the experts of the greatest router logits, of equals those of lower numbers) and what each
  * counts for. A token's choice depends on its own logits alone, and its experts' results are added in ascending

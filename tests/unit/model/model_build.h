@@ -19,6 +19,9 @@ typedef struct model_spec {
     uint32_t n_vocab, n_layers, n_embd, n_heads, n_kv_heads, head_dim, head_dim_v, n_ff, context;
     dtype type; /* of the matrices */
     bool tied, biases, vocabulary;
+    bool fused_qkv;            /* in one tensor */
+    bool post_norms, parallel; /* norms behind each block; attention and channel read the same */
+    const uint32_t *layer_ff;  /* [n_layers] instead of n_ff */
     const char *rope_scaling;                       /* NULL: no such key */
     float rope_base, rope_factor, rope_attn_factor; /* 0: no such key */
     uint32_t rope_original, rot_dim;
@@ -114,6 +117,13 @@ static inline void mb_key(model_file *f, const model_spec *s, const char *tail, 
 static inline void mb_arch_u32(model_file *f, const model_spec *s, const char *tail, uint32_t v) {
     if (v) mb_key(f, s, tail, false, GGUF_U32, v, NULL);
 }
+static inline void mb_arch_u32s(model_file *f, const model_spec *s, const char *tail, const uint32_t *v, uint32_t n) {
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", s->arch ? s->arch : "llama", tail);
+    f->n_kvs++;
+    mb_text(f, key), mb_u32(f, GGUF_ARRAY), mb_u32(f, GGUF_U32), mb_u64(f, n);
+    for (uint32_t i = 0; i < n; i++) mb_u32(f, v[i]);
+}
 static inline void mb_arch_f32(model_file *f, const model_spec *s, const char *tail, float v) {
     if (v != 0) mb_key(f, s, tail, false, GGUF_F32, (double)v, NULL);
 }
@@ -149,7 +159,8 @@ static inline void mb_keys(model_file *f, const model_spec *s) {
     mb_arch_u32(f, s, "context_length", s->context);
     mb_arch_u32(f, s, "embedding_length", s->n_embd);
     mb_arch_u32(f, s, "block_count", s->n_layers);
-    mb_arch_u32(f, s, "feed_forward_length", s->n_ff);
+    if (s->layer_ff) mb_arch_u32s(f, s, "feed_forward_length", s->layer_ff, s->n_layers);
+    else mb_arch_u32(f, s, "feed_forward_length", s->n_ff);
     mb_arch_u32(f, s, "expert_count", s->n_experts);
     mb_arch_u32(f, s, "expert_used_count", s->n_experts_used);
     mb_arch_u32(f, s, "expert_feed_forward_length", s->n_ff_exp);
@@ -219,6 +230,11 @@ static inline void mb_vector(model_file *f, const model_spec *s, rng *r, const c
 static inline uint32_t spec_head_dim(const model_spec *s) { return s->head_dim ? s->head_dim : s->n_embd / s->n_heads; }
 static inline uint32_t spec_head_dim_v(const model_spec *s) { return s->head_dim_v ? s->head_dim_v : spec_head_dim(s); }
 
+/* No tensor is 0 wide, whatever the key says. */
+static inline uint32_t spec_ff(const model_spec *s, uint32_t layer) {
+    return !s->layer_ff ? s->n_ff : s->layer_ff[layer] ? s->layer_ff[layer] : 1;
+}
+
 static inline bool spec_is(const model_spec *s, const char *family) { /* "qwen3": and qwen3moe */
     return s->arch && !strncmp(s->arch, family, strlen(family));
 }
@@ -260,40 +276,60 @@ static inline void mb_experts(model_file *f, const model_spec *s, rng *r, uint32
     }
 }
 
+/* q, k and v apart, or one behind the other in one tensor. */
+static inline void mb_qkv(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
+    uint32_t d = spec_head_dim(s), rows[] = {s->n_heads * d, s->n_kv_heads * d, s->n_kv_heads * spec_head_dim_v(s)};
+    static const char *const own[] = {"attn_q", "attn_k", "attn_v"};
+    char name[64], tail[32];
+    if (s->fused_qkv) {
+        mb_in_layer(name, layer, "attn_qkv.weight");
+        mb_matrix(f, s, r, name, s->n_embd, rows[0] + rows[1] + rows[2]);
+        mb_in_layer(name, layer, "attn_qkv.bias");
+        if (s->biases) mb_vector(f, s, r, name, rows[0] + rows[1] + rows[2], 0);
+        return;
+    }
+    for (int i = 0; i < 3; i++) {
+        snprintf(tail, sizeof tail, "%s.weight", own[i]);
+        mb_in_layer(name, layer, tail), mb_matrix(f, s, r, name, s->n_embd, rows[i]);
+        snprintf(tail, sizeof tail, "%s.bias", own[i]);
+        mb_in_layer(name, layer, tail);
+        if (s->biases) mb_vector(f, s, r, name, rows[i], 0);
+    }
+}
+
+static inline void mb_layer(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
+    char name[64];
+    uint32_t ff = spec_ff(s, layer);
+    mb_in_layer(name, layer, "attn_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
+    mb_in_layer(name, layer, "ffn_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
+    mb_head_norms(f, s, r, layer);
+    mb_qkv(f, s, r, layer);
+    mb_in_layer(name, layer, "attn_output.weight");
+    mb_matrix(f, s, r, name, s->n_heads * spec_head_dim_v(s), s->n_embd);
+    if (s->n_experts) {
+        mb_experts(f, s, r, layer);
+    } else {
+        mb_in_layer(name, layer, "ffn_gate.weight"), mb_matrix(f, s, r, name, s->n_embd, ff);
+        mb_in_layer(name, layer, "ffn_up.weight"), mb_matrix(f, s, r, name, s->n_embd, ff);
+        mb_in_layer(name, layer, "ffn_down.weight"), mb_matrix(f, s, r, name, ff, s->n_embd);
+    }
+    if (!s->post_norms) return;
+    mb_in_layer(name, layer, "post_attention_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
+    mb_in_layer(name, layer, "post_ffw_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
+}
+
 static inline void mb_tensors(model_file *f, const model_spec *s) {
     rng r;
     rng_seed(&r, s->seed);
-    uint32_t d = spec_head_dim(s), dv = spec_head_dim_v(s);
-    struct {
-        const char *name;
-        uint32_t cols, rows;
-    } const parts[] = {
-        {"attn_q", s->n_embd, s->n_heads * d},     {"attn_k", s->n_embd, s->n_kv_heads * d},
-        {"attn_v", s->n_embd, s->n_kv_heads * dv}, {"attn_output", s->n_heads * dv, s->n_embd},
-        {"ffn_gate", s->n_embd, s->n_ff},      {"ffn_up", s->n_embd, s->n_ff},
-        {"ffn_down", s->n_ff, s->n_embd},
-    };
-    char name[64];
     mb_tensor(f, s, &r, "token_embd.weight", s->type, 2, s->n_embd, s->n_vocab, 1, 0, 1);
     mb_vector(f, s, &r, "output_norm.weight", s->n_embd, 1);
     if (!s->tied) mb_matrix(f, s, &r, "output.weight", s->n_embd, s->n_vocab);
     if (s->rope_factors) {
-        mb_vector(f, s, &r, "rope_freqs.weight", (s->rot_dim ? s->rot_dim : d) / 2, 1);
+        mb_vector(f, s, &r, "rope_freqs.weight", (s->rot_dim ? s->rot_dim : spec_head_dim(s)) / 2, 1);
         model_tensor *t = &f->tensors[f->n_tensors - 1];
         if (t->type == DTYPE_F32) memcpy(t->stored, s->rope_factors, t->bytes);
     }
-    for (uint32_t i = 0; i < s->n_layers; i++) {
-        snprintf(name, sizeof name, "blk.%u.attn_norm.weight", i), mb_vector(f, s, &r, name, s->n_embd, 1);
-        snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", i), mb_vector(f, s, &r, name, s->n_embd, 1);
-        mb_head_norms(f, s, &r, i);
-        for (size_t p = 0; p < (s->n_experts ? 4 : 7); p++) {
-            snprintf(name, sizeof name, "blk.%u.%s.weight", i, parts[p].name);
-            mb_matrix(f, s, &r, name, parts[p].cols, parts[p].rows);
-            snprintf(name, sizeof name, "blk.%u.%s.bias", i, parts[p].name);
-            if (s->biases && p < 3) mb_vector(f, s, &r, name, parts[p].rows, 0);
-        }
-        if (s->n_experts) mb_experts(f, s, &r, i);
-    }
+    for (uint32_t i = 0; i < s->n_layers; i++) mb_layer(f, s, &r, i);
 }
 
 static inline uint64_t mb_aligned(uint64_t n) { return (n + 31) & ~UINT64_C(31); }
