@@ -47,7 +47,7 @@ size_t engine_grammars_bytes(const engine *en) {
 
 static void *resize(void *ctx, void *ptr, size_t old_bytes, size_t new_bytes) {
     engine_grammars *x = ctx;
-    pthread_mutex_lock(&x->lock);
+    plat_mutex_lock(&x->lock);
     void *p = NULL;
     if (!new_bytes)
         mem_buddy_give(&x->blocks, ptr);
@@ -57,7 +57,7 @@ static void *resize(void *ctx, void *ptr, size_t old_bytes, size_t new_bytes) {
         memcpy(p, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
         mem_buddy_give(&x->blocks, ptr);
     }
-    pthread_mutex_unlock(&x->lock);
+    plat_mutex_unlock(&x->lock);
     return p;
 }
 
@@ -73,7 +73,7 @@ bool engine_grammars_load(engine *en, err *e) {
     mem_buddy_init(&x->blocks, p.region, region_bytes(en->config.grammar_bytes), p.state);
     x->machine = text_grammar_machine_init(p.machine, en->token_index);
     x->alloc = (base_alloc){resize, x};
-    pthread_mutex_init(&x->lock, NULL);
+    plat_mutex_init(&x->lock);
     return true;
 }
 
@@ -94,13 +94,15 @@ void engine_grammars_unload(engine *en) {
         forget(x, g);
     }
     CHECK(x->blocks.used_bytes == 0);
-    pthread_mutex_destroy(&x->lock);
+    mem_buddy_check(&x->blocks);
+    plat_mutex_destroy(&x->lock);
     mem_arena_free(&x->arena);
     memset(x, 0, sizeof *x);
 }
 
 /* Takes the one used longest ago out of the list; NULL when all are in use. Called with the lock. */
 static engine_grammar *unlink_oldest(engine_grammars *x) {
+    CHECK(plat_mutex_held(&x->lock));
     engine_grammar **oldest = NULL;
     for (engine_grammar **at = &x->first; *at; at = &(*at)->next)
         if (!(*at)->references) oldest = at;
@@ -114,9 +116,9 @@ static engine_grammar *unlink_oldest(engine_grammars *x) {
 static bool make_room(engine_grammars *x, unsigned n) {
     bool some = false;
     while (n--) {
-        pthread_mutex_lock(&x->lock);
+        plat_mutex_lock(&x->lock);
         engine_grammar *g = unlink_oldest(x);
-        pthread_mutex_unlock(&x->lock);
+        plat_mutex_unlock(&x->lock);
         if (!g) break;
         forget(x, g);
         some = true;
@@ -126,6 +128,7 @@ static bool make_room(engine_grammars *x, unsigned n) {
 
 /* With the lock: the one of this source, now first in the list, with a reference more. */
 static engine_grammar *find(engine_grammars *x, text_grammar_kind kind, uint64_t hash, str source) {
+    CHECK(plat_mutex_held(&x->lock));
     for (engine_grammar **at = &x->first; *at; at = &(*at)->next) {
         engine_grammar *g = *at;
         if (g->hash != hash || g->kind != kind || !str_eq(g->source, source)) continue;
@@ -152,18 +155,18 @@ static engine_grammar *compile(engine *en, text_grammar_kind kind, str source, e
 }
 
 static bool no_room(engine_grammars *x, err *e) {
-    pthread_mutex_lock(&x->lock);
+    plat_mutex_lock(&x->lock);
     bool in_use = x->first != NULL;
-    pthread_mutex_unlock(&x->lock);
+    plat_mutex_unlock(&x->lock);
     if (in_use) return err_set(e, ERR_BUSY, "running requests use all of the room for grammars (--grammar-cache)");
     return err_set(e, ERR_TOO_LARGE, "the grammar does not fit into the %zu bytes for grammars: raise --grammar-cache",
                    x->blocks.bytes);
 }
 
 static void count_tries(engine_grammars *x, unsigned tries) {
-    pthread_mutex_lock(&x->lock);
+    plat_mutex_lock(&x->lock);
     x->tries += tries;
-    pthread_mutex_unlock(&x->lock);
+    plat_mutex_unlock(&x->lock);
 }
 
 engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str source, err *e) {
@@ -173,10 +176,10 @@ engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str sourc
     if (kind == TEXT_GRAMMAR_JSON_OBJECT) source = STR("");
     uint64_t hash = str_hash(source);
     err why = {0};
-    pthread_mutex_lock(&x->lock);
+    plat_mutex_lock(&x->lock);
     engine_grammar *g = find(x, kind, hash, source);
     x->found += g != NULL;
-    pthread_mutex_unlock(&x->lock);
+    plat_mutex_unlock(&x->lock);
     if (g) return g;
     unsigned tries = 1; /* each time twice as many make way: what fits nowhere is not tried once for each of them */
     for (; !(g = compile(en, kind, source, &why)); tries++) { /* others wait for neither this nor the lock */
@@ -186,7 +189,7 @@ engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str sourc
         return count_tries(x, tries), NULL;
     }
     g->hash = hash;
-    pthread_mutex_lock(&x->lock);
+    plat_mutex_lock(&x->lock);
     engine_grammar *same = find(x, kind, hash, source); /* another thread was faster */
     if (!same) {
         g->next = x->first;
@@ -194,38 +197,38 @@ engine_grammar *engine_grammar_get(engine *en, text_grammar_kind kind, str sourc
     }
     x->compiled++;
     x->tries += tries;
-    pthread_mutex_unlock(&x->lock);
+    plat_mutex_unlock(&x->lock);
     if (same) forget(x, g);
     return same ? same : g;
 }
 
 engine_grammar *engine_grammar_hold(engine *en, engine_grammar *g) {
     if (!g) return NULL;
-    pthread_mutex_lock(&en->grammars.lock);
+    plat_mutex_lock(&en->grammars.lock);
     g->references++;
-    pthread_mutex_unlock(&en->grammars.lock);
+    plat_mutex_unlock(&en->grammars.lock);
     return g;
 }
 
 void engine_grammar_release(engine *en, engine_grammar *g) {
     if (!g) return;
-    pthread_mutex_lock(&en->grammars.lock);
+    plat_mutex_lock(&en->grammars.lock);
     CHECK(g->references > 0);
     g->references--;
-    pthread_mutex_unlock(&en->grammars.lock);
+    plat_mutex_unlock(&en->grammars.lock);
 }
 
 void engine_grammar_read(engine *en, engine_grammar_counts *out) {
     engine_grammars *x = &en->grammars;
     *out = (engine_grammar_counts){0};
     if (!x->machine) return;
-    pthread_mutex_lock(&x->lock);
+    plat_mutex_lock(&x->lock);
     for (const engine_grammar *g = x->first; g; g = g->next) out->kept++, out->in_use += g->references > 0;
     out->bytes = x->blocks.used_bytes;
     out->compiled = x->compiled;
     out->found = x->found;
     out->tries = x->tries;
-    pthread_mutex_unlock(&x->lock);
+    plat_mutex_unlock(&x->lock);
 }
 
 /* ---- on the thread that steps ---- */

@@ -2,14 +2,13 @@
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 
-#include <pthread.h>
-
 #include "engine/engine.h"
 #include "engine/grammars.h"
 #include "format/gguf.h"
 #include "mem/arena.h"
 #include "mem/buddy.h"
 #include "mem/heap.h"
+#include "plat/mutex.h"
 
 typedef struct engine_candidate {
     float logit;
@@ -19,7 +18,7 @@ typedef struct engine_candidate {
 /* engine/grammars.c. machine NULL: there are none. */
 typedef struct engine_grammars {
     mem_arena arena;
-    pthread_mutex_t lock; /* of all but the machine, which belongs to the thread that steps */
+    plat_mutex lock; /* of all but the machine, which belongs to the thread that steps */
     mem_buddy blocks;
     base_alloc alloc; /* of blocks */
     engine_grammar *first;

@@ -21,6 +21,7 @@ uint64_t http_wait_deadline(const http_server *s) {
 
 /* One slot in eight is kept for requests without a body: health and metrics answer under any load. */
 http_request *http_take_slot(http_server *s, http_conn *c, bool has_body) {
+    CHECK(http_locked(s));
     uint32_t kept = has_body ? s->slot_count / KEPT_SHARE : 0;
     if (s->slots_used + kept >= s->slot_count) return NULL;
     for (uint32_t i = 0; i < s->slot_count; i++) {
@@ -36,6 +37,7 @@ http_request *http_take_slot(http_server *s, http_conn *c, bool has_body) {
 }
 
 static void drop_slot(http_request *r) {
+    CHECK(http_locked(r->server));
     http_server *s = r->server;
     http_buffer_release(&s->pool, &r->buffer, r->own_bytes);
     r->conn->request = NULL;
@@ -52,6 +54,7 @@ void http_give_slot(http_request *r) {
 
 /* A slot and the buffer, or nothing new. */
 static bool take_both(http_conn *c) {
+    CHECK(http_locked(c->server));
     http_server *s = c->server;
     bool had_slot = c->request;
     if (!had_slot && !http_take_slot(s, c, true)) return false;
@@ -72,6 +75,7 @@ const http_refusal *http_no_room(const http_conn *c) {
 }
 
 void http_wait_for_room(http_conn *c) {
+    CHECK(http_locked(c->server));
     http_server *s = c->server;
     uint32_t most = s->config.max_connections;
     CHECK(!c->in_line);
@@ -91,6 +95,7 @@ void http_wait_for_room(http_conn *c) {
 
 /* Awake: the library asks again with the same piece of the body. */
 static void step_out(http_conn *c) {
+    CHECK(http_locked(c->server));
     http_server *s = c->server;
     http_conn *before = NULL;
     if (s->first_in_line == c) {
@@ -108,6 +113,7 @@ static void step_out(http_conn *c) {
 }
 
 void http_let_in(http_server *s) {
+    CHECK(http_locked(s));
     for (http_conn *c = s->first_in_line, *next; c; c = next) {
         next = c->next_in_line;
         if ((c != s->first_in_line && !is_small(c)) || !take_both(c)) continue;

@@ -10,15 +10,16 @@
 #define HTTP_INTERNAL_H
 
 #include <microhttpd.h>
-#include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/rng.h"
 #include "http/http.h"
 #include "mem/arena.h"
 #include "mem/heap.h"
+#include "plat/mutex.h"
 
 enum {
     HTTP_UNIT_BYTES = 256 * 1024,       /* the pool is handed out in contiguous runs of these */
@@ -144,7 +145,7 @@ typedef struct http_work {
 } http_work;
 
 struct http_server {
-    pthread_mutex_t lock;
+    plat_mutex lock;
     http_config config;
     mem_ledger *ledger;
     mem_arena arena;
@@ -170,8 +171,21 @@ struct http_server {
     int epoll_fd, poke_fd;
 };
 
-static inline void http_lock(http_server *s) { pthread_mutex_lock(&s->lock); }
-static inline void http_unlock(http_server *s) { pthread_mutex_unlock(&s->lock); }
+/* check.c: what holds whenever the lock is free. The first compares counts; the second walks slots, connections, the
+ * pool and the lists. Lock held. */
+void http_counts_check(const http_server *s);
+void http_server_check(const http_server *s);
+
+static inline bool http_locked(const http_server *s) { return plat_mutex_held(&s->lock); }
+static inline void http_lock(http_server *s) {
+    plat_mutex_lock(&s->lock);
+    http_counts_check(s);
+}
+static inline void http_unlock(http_server *s) {
+    http_counts_check(s);
+    CHECK_SLOW(http_server_check(s));
+    plat_mutex_unlock(&s->lock);
+}
 
 /* ---- request.c: from the first header to the handler ---- */
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,

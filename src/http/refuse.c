@@ -28,6 +28,7 @@ static const char *error_type(int status) {
 }
 
 void http_make_id(http_server *s, char out[HTTP_ID_BYTES]) {
+    CHECK(http_locked(s));
     snprintf(out, HTTP_ID_BYTES, "req_%016llx%06llx", (unsigned long long)rng_next(&s->ids),
              (unsigned long long)(rng_next(&s->ids) & 0xFFFFFF));
 }
@@ -56,6 +57,7 @@ static void put_fields(buf *out, const http_field *fields, uint32_t n) {
 }
 
 void http_refuse(http_conn *c, const http_request *asked, const http_refusal *why, const http_busy *busy) {
+    CHECK(http_locked(c->server));
     http_server *s = c->server;
     http_field extra[HTTP_EXTRA_FIELDS];
     char memory[12 * 1024], id[HTTP_ID_BYTES];

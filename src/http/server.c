@@ -167,7 +167,7 @@ static bool check_config(const http_config *c, err *e) {
 static void tear_down(http_server *s) {
     if (s->daemon) MHD_stop_daemon(s->daemon);
     http_watch_stop(s);
-    pthread_mutex_destroy(&s->lock);
+    plat_mutex_destroy(&s->lock);
     mem_ledger *l = s->ledger;
     size_t reserved = s->library_bytes;
     mem_arena arena = s->arena; /* the server itself lies in it */
@@ -194,7 +194,7 @@ http_server *http_server_start(const http_config *c, mem_ledger *l, http_handler
     s->handler = handler;
     s->ctx = ctx;
     s->epoll_fd = s->poke_fd = -1;
-    pthread_mutex_init(&s->lock, NULL);
+    plat_mutex_init(&s->lock);
     for (uint32_t i = 0; i < s->slot_count; i++) s->slots[i].server = s;
     uint64_t seed = 0;
     (void)!getrandom(&seed, sizeof seed, 0);

@@ -111,6 +111,7 @@ void http_late_stream(http_request *r, const char *content_type, http_first *fir
 }
 
 void http_wake_locked(http_request *r) {
+    CHECK(http_locked(r->server));
     r->woken = true;
     if (!r->asleep || r->work_state != WORK_NONE) return; /* the end of its work wakes it */
     r->asleep = false;
@@ -140,6 +141,7 @@ static bool is_over(const http_request *r) { return r->client_gone || r->server-
 /* Asleep until woken, unless something happened since the last look; in any case while a worker has it in hand. Lock
  * held. Event thread. */
 static bool fall_asleep(http_request *r) {
+    CHECK(http_locked(r->server));
     if (r->work_state == WORK_WAITS && is_over(r)) http_work_drop(r, false);
     if (r->work_state == WORK_NONE && (r->woken || is_over(r))) return false;
     r->asleep = true;

@@ -26,6 +26,7 @@ void http_watch_poke(http_server *s) {
 }
 
 void http_watch_client(http_conn *c) {
+    CHECK(http_locked(c->server));
     if (c->watched) return;
     c->watched = true;
     uint64_t index = (uint64_t)(c - c->server->conns);
@@ -34,6 +35,7 @@ void http_watch_client(http_conn *c) {
 }
 
 void http_unwatch_client(http_conn *c) {
+    CHECK(http_locked(c->server));
     if (c->watched) (void)epoll_ctl(c->server->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
     c->watched = false;
 }
@@ -58,6 +60,7 @@ static void client_left(http_server *s, uint64_t handle) {
 
 /* Lock held. */
 static void deadline_passed(http_conn *c) {
+    CHECK(http_locked(c->server));
     if (c->phase == CONN_ANSWER) { /* still waits for the worker */
         http_work_drop(c->request, true);
         return;

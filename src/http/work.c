@@ -15,6 +15,7 @@ enum { OVERTAKING_MOST = 16 }; /* in a row: then the first has its turn, whateve
 
 /* Lock held, as in all of the below but the thread itself. */
 static void append(http_request *r, http_lane lane) {
+    CHECK(http_locked(r->server));
     http_work *w = &r->server->work[lane];
     http_request **end = &w->first;
     while (*end) end = &(*end)->next_work;
@@ -26,6 +27,7 @@ static void append(http_request *r, http_lane lane) {
 }
 
 static void take_out(http_request *r) {
+    CHECK(http_locked(r->server));
     http_request **at = &r->server->work[r->lane].first;
     while (*at != r) at = &(*at)->next_work;
     *at = r->next_work;
@@ -45,6 +47,7 @@ static http_request *next_of(http_work *w) {
 
 /* Out of the worker's hands, and awake where the event thread has something to do. */
 static void let_go(http_request *r) {
+    CHECK(http_locked(r->server));
     bool over = r->client_gone || r->overdue || r->server->stopping;
     r->work_state = WORK_NONE;
     if (over) r->word = NULL;
@@ -105,7 +108,7 @@ static void *run(void *arg) {
     plat_thread_touch_stack();
     http_lock(s);
     for (;;) {
-        while (!w->first && !s->stopping) pthread_cond_wait(&w->wanted, &s->lock);
+        while (!w->first && !s->stopping) plat_cond_wait(&w->wanted, &s->lock);
         http_request *r = next_of(w);
         if (!r) break;
         take_out(r);

@@ -12,6 +12,13 @@ enum { MAX_ALIGN_BYTES = 4096 };
 /* One that grows takes a little of what it has, so that it asks the kernel rarely and holds little too much. */
 enum { GROW_LEAST_BYTES = 16 * 1024, GROW_SHARE = 32 };
 
+void mem_arena_check(const mem_arena *a) {
+    CHECK(a->used <= a->high && a->used <= a->size);
+    CHECK(!a->most || a->size <= a->most);
+    CHECK(a->measuring ? !a->base && !a->ledger : a->base || !a->size);
+    CHECK(!a->full || a->most); /* one that does not grow is never said to be */
+}
+
 void mem_arena_measure(mem_arena *a) { *a = (mem_arena){.size = SIZE_MAX, .measuring = true}; }
 
 bool mem_arena_init(mem_arena *a, mem_ledger *l, mem_account account, size_t bytes, bool huge, err *e) {
@@ -82,10 +89,12 @@ void *mem_arena_take(mem_arena *a, size_t bytes, size_t align) {
     char *p = a->measuring ? NULL : a->base + a->used + padding;
     a->used += padding + bytes;
     if (a->used > a->high) a->high = a->used;
+    mem_arena_check(a);
     return p;
 }
 
 void mem_arena_reset(mem_arena *a, size_t mark) {
+    mem_arena_check(a);
     CHECK(mark <= a->high);
     if (mark < a->used) a->used = mark; /* a freed newest block may have gone below the mark already */
     a->failed = a->full = false;

@@ -50,6 +50,8 @@ void mem_arena_free(mem_arena *a); /* gives back what init took; harmless on a z
 /* align: a power of two. NULL when it does not fit (and a->failed), or while measuring. */
 void *mem_arena_take(mem_arena *a, size_t bytes, size_t align);
 
+void mem_arena_check(const mem_arena *a);
+
 static inline size_t mem_arena_mark(const mem_arena *a) { return a->used; }
 void mem_arena_reset(mem_arena *a, size_t mark); /* forgets everything taken since, and a failure */
 

@@ -5,12 +5,15 @@
 #include "base/check.h"
 
 enum { INSIDE = 0, FREE = 0x40, USED = 0x80, ORDER_MASK = 0x3F };
+_Static_assert(MEM_BUDDY_ORDERS - 1 <= ORDER_MASK, "a block's order fits beside what it is");
 
 typedef struct link { /* at the start of a free block; indexes of smallest blocks + 1, 0 ends the list */
     uint32_t next, prev;
 } link;
 
-static link *link_at(mem_buddy *b, uint32_t index) {
+_Static_assert(sizeof(link) <= MEM_BUDDY_LEAST_BYTES, "the smallest free block holds its place in a list");
+
+static link *link_at(const mem_buddy *b, uint32_t index) {
     return (link *)(void *)(b->base + (size_t)index * MEM_BUDDY_LEAST_BYTES);
 }
 
@@ -78,4 +81,31 @@ void mem_buddy_give(mem_buddy *b, void *p) {
         if (twin < index) index = twin;
     }
     push(b, index, order);
+}
+
+/* Of one order: so many free blocks are in its list, and each knows the one before it. */
+static uint32_t count_list(const mem_buddy *b, int order) {
+    uint32_t n = 0, before = 0;
+    for (uint32_t at = b->free_heads[order]; at; n++) {
+        CHECK(b->state[at - 1] == (FREE | order) && link_at(b, at - 1)->prev == before);
+        before = at;
+        at = link_at(b, at - 1)->next;
+    }
+    return n;
+}
+
+void mem_buddy_check(const mem_buddy *b) {
+    uint32_t is_free[MEM_BUDDY_ORDERS] = {0}, n = (uint32_t)mem_buddy_state_bytes(b->bytes);
+    size_t used_bytes = 0;
+    for (uint32_t index = 0; index < n;) {
+        int state = b->state[index], order = state & ORDER_MASK;
+        uint32_t units = 1u << order, twin = index ^ units;
+        CHECK(state & (FREE | USED) && order < b->n_orders && index % units == 0);
+        if (state & USED) used_bytes += (size_t)MEM_BUDDY_LEAST_BYTES << order;
+        else is_free[order]++;
+        CHECK(state & USED || order + 1 == b->n_orders || b->state[twin] != state);
+        index += units;
+    }
+    for (int order = 0; order < b->n_orders; order++) CHECK(count_list(b, order) == is_free[order]);
+    CHECK(used_bytes == b->used_bytes);
 }

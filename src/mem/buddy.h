@@ -29,5 +29,8 @@ void mem_buddy_init(mem_buddy *b, void *base, size_t bytes, uint8_t *state);
 void *mem_buddy_take(mem_buddy *b, size_t bytes);
 void mem_buddy_give(mem_buddy *b, void *p); /* NULL is fine; CHECKs that p is a block in use */
 size_t mem_buddy_block_bytes(size_t bytes); /* what a take of bytes occupies */
+/* The blocks tile the region, each at a multiple of its size; the free ones are those of the lists, no two of them
+ * halves of one block; used_bytes are those of the rest. Walks all blocks. */
+void mem_buddy_check(const mem_buddy *b);
 
 #endif

@@ -17,12 +17,25 @@ static const struct {
 const char *mem_account_name(mem_account a) { return a < MEM_ACCOUNT_COUNT ? account_table[a].name : "?"; }
 const char *mem_account_help(mem_account a) { return a < MEM_ACCOUNT_COUNT ? account_table[a].help : "?"; }
 
-static void lock(mem_ledger *l) { CHECK(pthread_mutex_lock(&l->lock) == 0); }
-static void unlock(mem_ledger *l) { CHECK(pthread_mutex_unlock(&l->lock) == 0); }
+void mem_ledger_check(const mem_ledger *l) {
+    uint64_t sum = 0;
+    CHECK(plat_mutex_held(&l->lock));
+    for (int a = 0; a < MEM_ACCOUNT_COUNT; a++) {
+        CHECK(l->rows[a].now_bytes <= l->rows[a].peak_bytes);
+        sum += l->rows[a].now_bytes;
+    }
+    CHECK(sum == l->now_bytes && sum <= l->peak_bytes);
+}
+
+static void lock(mem_ledger *l) { plat_mutex_lock(&l->lock); }
+static void unlock(mem_ledger *l) {
+    mem_ledger_check(l);
+    plat_mutex_unlock(&l->lock);
+}
 
 void mem_ledger_init(mem_ledger *l, uint64_t line_bytes) {
     memset(l, 0, sizeof *l);
-    CHECK(pthread_mutex_init(&l->lock, NULL) == 0);
+    plat_mutex_init(&l->lock);
     l->line_bytes = line_bytes;
     for (int a = 0; a < MEM_ACCOUNT_COUNT; a++) l->rows[a].limit_bytes = UINT64_MAX;
 }
@@ -79,6 +92,7 @@ enum { ROOM_LASTS_NS = 2000000 };
 /* At least `bytes`, or all there is. What is reserved and not resident yet is not free, though the kernel counts it
  * so. */
 static uint64_t room_left(mem_ledger *l, uint64_t bytes) {
+    CHECK(plat_mutex_held(&l->lock));
     if (!l->room) return UINT64_MAX;
     uint64_t now = clock_now_ns();
     if (bytes > l->room_left_bytes || now - l->room_read_ns >= ROOM_LASTS_NS) {

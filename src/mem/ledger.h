@@ -13,13 +13,13 @@
 #ifndef MEM_LEDGER_H
 #define MEM_LEDGER_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "base/json.h"
 #include "mem/accounts.h"
+#include "plat/mutex.h"
 
 typedef struct mem_ledger_row {
     uint64_t now_bytes, peak_bytes;
@@ -54,7 +54,7 @@ void mem_line_json(uint64_t line_bytes, const mem_line_origin *origin, json_writ
 typedef uint64_t mem_room_fn(uint64_t enough_bytes);
 
 typedef struct mem_ledger {
-    pthread_mutex_t lock;
+    plat_mutex lock;
     mem_watched watched;
     uint64_t line_bytes; /* UINT64_MAX: no line */
     mem_line_origin line;
@@ -93,6 +93,9 @@ void mem_ledger_measured(mem_ledger *l, mem_account a, uint64_t bytes);
 void mem_ledger_note(mem_ledger *l, const mem_watched *watched);
 uint64_t mem_ledger_available(mem_ledger *l);                          /* below the line */
 void mem_ledger_read(mem_ledger *l, mem_ledger_view *out);
+
+/* The sums are those of the rows, and no row is above its peak. Locked: called whenever the lock is let go. */
+void mem_ledger_check(const mem_ledger *l);
 
 /* The n-th reservation from now (1 = the next) is refused, once; 0 turns it off. For oom tests. */
 void mem_ledger_fail_nth(mem_ledger *l, uint64_t n);

@@ -1,10 +1,9 @@
 #include "mem/line.h"
 
-#include <pthread.h>
-
 #include "base/log.h"
 #include "base/saturate.h"
 #include "base/str.h"
+#include "plat/mutex.h"
 #include "plat/room.h"
 
 #define GIB UINT64_C(1073741824)
@@ -29,32 +28,32 @@ uint64_t mem_line_default(void) {
 
 /* ---- the kernel's files ---- */
 
-static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;
+static plat_mutex files_lock = PLAT_MUTEX_INITIALIZER;
 static plat_room files;
 static bool files_open;
 
 static void open_files(void) {
-    pthread_mutex_lock(&files_lock);
+    plat_mutex_lock(&files_lock);
     if (files_open && plat_room_moved(&files, "")) {
         plat_room_close(&files);
         files_open = false;
     }
     if (!files_open) plat_room_open(&files, "");
     files_open = true;
-    pthread_mutex_unlock(&files_lock);
+    plat_mutex_unlock(&files_lock);
 }
 
 static uint64_t room_now(uint64_t enough_bytes) {
-    pthread_mutex_lock(&files_lock);
+    plat_mutex_lock(&files_lock);
     uint64_t bytes = u64_min(plat_room_in_machine(&files), plat_room_in_groups(&files, enough_bytes));
-    pthread_mutex_unlock(&files_lock);
+    plat_mutex_unlock(&files_lock);
     return bytes;
 }
 
 static uint64_t limit_now(void) {
-    pthread_mutex_lock(&files_lock);
+    plat_mutex_lock(&files_lock);
     uint64_t bytes = plat_room_limit(&files);
-    pthread_mutex_unlock(&files_lock);
+    plat_mutex_unlock(&files_lock);
     return bytes;
 }
 
@@ -93,10 +92,10 @@ void mem_line_start(mem_ledger *l, uint64_t asked_bytes, bool machine) {
     (void)plat_process_memory_read(&own);
     /* Pages of files may be in another's account: what the process surely has of the group is the rest. */
     uint64_t own_bytes = own.rss_anon_bytes + own.rss_shmem_bytes, in_groups, in_machine = UINT64_MAX;
-    pthread_mutex_lock(&files_lock);
+    plat_mutex_lock(&files_lock);
     in_groups = plat_room_in_groups(&files, UINT64_MAX);
     if (machine) in_machine = plat_room_in_machine(&files);
-    pthread_mutex_unlock(&files_lock);
+    plat_mutex_unlock(&files_lock);
     uint64_t line = mem_line_clamp(asked_bytes, own_bytes, in_groups, in_machine, limit_now(), &origin);
     say_cut(line, &origin);
     mem_ledger_set_line(l, line, &origin);

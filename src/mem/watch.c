@@ -17,7 +17,7 @@ struct mem_watch {
     mem_levels levels;
     plat_psi psi;
     pthread_t thread;
-    pthread_mutex_t lock;
+    plat_mutex lock;
     pthread_cond_t stop;
     bool stopping;
     mem_books books; /* of the last look */
@@ -177,11 +177,10 @@ static void look(mem_watch *w) {
 
 static bool wait_for_next(mem_watch *w) {
     struct timespec until = plat_in_ms(w->tight ? LOOK_IN_NEED_MS : LOOK_MS);
-    pthread_mutex_lock(&w->lock);
-    int rc = 0;
-    while (!w->stopping && rc != ETIMEDOUT) rc = pthread_cond_timedwait(&w->stop, &w->lock, &until);
+    plat_mutex_lock(&w->lock);
+    while (!w->stopping && plat_cond_wait_until(&w->stop, &w->lock, &until)) continue;
     bool go_on = !w->stopping;
-    pthread_mutex_unlock(&w->lock);
+    plat_mutex_unlock(&w->lock);
     return go_on;
 }
 
@@ -199,7 +198,7 @@ mem_watch *mem_watch_start(const mem_watch_config *c, err *e) {
     *w = (mem_watch){.config = *c};
     if (!mem_levels_init(&w->levels, v.line_bytes, c->threshold_bytes, e)) return NULL;
     plat_cond_init(&w->stop);
-    pthread_mutex_init(&w->lock, NULL);
+    plat_mutex_init(&w->lock);
     plat_psi_open(&w->psi, "");
     look(w);
     if (plat_thread_start(&w->thread, "memory", watch, w, e)) return w;
@@ -209,10 +208,10 @@ mem_watch *mem_watch_start(const mem_watch_config *c, err *e) {
 
 void mem_watch_stop(mem_watch *w) {
     if (!w) return;
-    pthread_mutex_lock(&w->lock);
+    plat_mutex_lock(&w->lock);
     w->stopping = true;
     pthread_cond_signal(&w->stop);
-    pthread_mutex_unlock(&w->lock);
+    plat_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
     plat_psi_close(&w->psi);
     mem_ledger_note(w->config.ledger, &(mem_watched){0});

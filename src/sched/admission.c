@@ -15,6 +15,7 @@ bool sched_outranks(const sched_job *a, const sched_job *b) {
 }
 
 void sched_rank_running(sched *s) {
+    CHECK(sched_steps(s));
     s->n_running = 0;
     for (uint32_t i = 0; i < s->n_jobs; i++) {
         sched_job *j = &s->jobs[i];
@@ -23,6 +24,8 @@ void sched_rank_running(sched *s) {
         for (; at > 0 && sched_outranks(j, s->running[at - 1]); at--) s->running[at] = s->running[at - 1];
         s->running[at] = j;
     }
+    CHECK(s->n_running == s->counts.active - s->counts.preempted && s->n_running <= s->config.max_concurrent);
+    for (uint32_t i = 1; i < s->n_running; i++) CHECK(sched_outranks(s->running[i - 1], s->running[i]));
 }
 
 /* ---- bytes ---- */
@@ -47,6 +50,7 @@ static uint64_t promised_bytes(const sched *s) {
 }
 
 uint64_t sched_room_bytes(const sched *s) {
+    CHECK(sched_locked(s));
     kv_pool_counts pool;
     kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
     uint64_t taken = pool.used_bytes - pool.evictable_bytes + promised_bytes(s);
@@ -81,6 +85,7 @@ uint64_t sched_worst_bytes(const sched *s, const sched_job *j) {
 }
 
 bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e) {
+    CHECK(sched_locked(s));
     char need[BYTES_TEXT_BYTES], have[BYTES_TEXT_BYTES];
     uint64_t worst = sched_worst_bytes(s, j);
     return err_set_memory(e, worst, s->pressed_room_bytes,
@@ -92,6 +97,7 @@ bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e) {
 /* From Critical on what is in use, and no less than what any accepted request may come to need: each of them will be
  * the first in rank, and that one is never refused. */
 void sched_fit_pool(sched *s) {
+    CHECK(sched_locked(s));
     kv_pool *pool = kv_cache_pool(engine_kv(s->en));
     kv_pool_counts now;
     kv_pool_read(pool, &now);
@@ -140,6 +146,7 @@ static sched_job *first_preempted(sched *s) {
 static uint32_t count_running(const sched *s) { return s->counts.active - s->counts.preempted; }
 
 void sched_match_prefix(sched *s, sched_job *j) {
+    CHECK(sched_steps(s));
     uint32_t known = known_tokens(j), had = j->gen.n_fed;
     j->gen.n_fed = kv_sequence_match_prefix(engine_kv(s->en), j->gen.session, j->gen.tokens, known - 1);
     if (!j->gen.n_generated && !j->times_preempted) j->cached_tokens += j->gen.n_fed - had;
@@ -179,6 +186,7 @@ static bool come_back(sched *s, sched_job *j) {
 /* Nobody overtakes the first: when it does not fit yet, the others wait too. Those that were preempted were admitted
  * before, and come first unless a higher priority has arrived. */
 void sched_admit(sched *s) {
+    CHECK(sched_steps(s));
     for (;;) {
         sched_job *preempted = first_preempted(s);
         sched_job *queued = s->counts.active < s->config.max_concurrent ? first_queued(s) : NULL;
@@ -188,6 +196,7 @@ void sched_admit(sched *s) {
 }
 
 bool sched_would_admit(sched *s, const sched_job *j, err *why) {
+    CHECK(sched_locked(s));
     const sched_job *preempted = first_preempted(s), *queued = first_queued(s);
     if (s->pressure >= MEM_CRITICAL) return sched_refuse_pressed(s, j, why);
     if (s->counts.active >= s->config.max_concurrent)
@@ -224,6 +233,7 @@ static void take_out_of_step(sched *s, const sched_job *j) {
 }
 
 void sched_preempt(sched *s, sched_job *j) {
+    CHECK(sched_steps(s));
     note_size(s, j);
     take_out_of_step(s, j);
     engine_draft_end(&j->gen);
@@ -233,6 +243,7 @@ void sched_preempt(sched *s, sched_job *j) {
 }
 
 void sched_preempt_last(sched *s) {
+    CHECK(sched_steps(s));
     sched_rank_running(s);
     if (s->n_running < 2) return;
     log_info("sched", "parking a request: memory is at %s", mem_level_name(s->pressure));
@@ -267,6 +278,7 @@ static void starve(sched *s, sched_job *j, uint32_t wanted_tokens, const err *e)
 }
 
 bool sched_prepare(sched *s, sched_job *j, uint32_t n_tokens) {
+    CHECK(sched_steps(s));
     kv_cache *kv = engine_kv(s->en);
     err e = {0};
     uint32_t wanted = kv_sequence_tokens(j->gen.session) + n_tokens;

@@ -2,10 +2,10 @@
 #ifndef SCHED_INTERNAL_H
 #define SCHED_INTERNAL_H
 
-#include <pthread.h>
-
+#include "base/check.h"
 #include "mem/arena.h"
 #include "mem/buddy.h"
+#include "plat/mutex.h"
 #include "sched/ring.h"
 #include "sched/sched.h"
 
@@ -63,9 +63,10 @@ typedef struct sched_tenant {
 struct sched {
     sched_config config;
     engine *en;
-    pthread_mutex_t lock;
+    plat_mutex lock; /* of all that follows, and of the jobs, but for what says that it belongs to the engine thread */
     pthread_cond_t work, idle; /* there is something to do; a job has left */
     pthread_t thread;
+    const void *engine_thread; /* its plat_thread_mark; NULL: not there yet */
     bool stopping, draining;
     _Atomic bool abort_step; /* a job in the running step was cancelled */
 
@@ -74,6 +75,7 @@ struct sched {
     sched_job *jobs;
     uint32_t n_jobs;
     uint64_t last_number; /* FIFO order; the first is 1 */
+    uint64_t dropped_bytes; /* of blocks: sched_drop's */
     engine_batch_item *items;   /* of the step in preparation */
     sched_job **item_jobs;
     uint32_t n_items;
@@ -98,7 +100,27 @@ struct sched {
     plat_pulse pulse; /* of the engine thread */
 };
 
-/* job.c */
+/* ---- contracts: each function below asks for one of these at its entry ---- */
+
+static inline bool sched_locked(const sched *s) { return plat_mutex_held(&s->lock); }
+/* On the engine thread, which holds the lock. */
+static inline bool sched_steps(const sched *s) { return sched_locked(s) && s->engine_thread == plat_thread_mark(); }
+
+/* check.c: what holds whenever the lock is free. The first compares sums; the second walks jobs and blocks. Locked. */
+void sched_counts_check(const sched *s);
+void sched_check(const sched *s);
+
+static inline void sched_lock(sched *s) {
+    plat_mutex_lock(&s->lock);
+    sched_counts_check(s);
+}
+static inline void sched_unlock(sched *s) {
+    sched_counts_check(s);
+    CHECK_SLOW(sched_check(s));
+    plat_mutex_unlock(&s->lock);
+}
+
+/* job.c. Locked. */
 bool sched_may_move(job_state from, job_state to);
 /* CHECKs that the move is legal, counts it, and CHECKs the job as it is then: what the new state has or has not (its
  * session, its block) is taken or given back before. */
@@ -108,7 +130,7 @@ bool sched_job_runs(const sched_job *j);      /* PREFILL, DECODE */
 bool sched_job_is_active(const sched_job *j); /* and PREEMPTED */
 static inline uint32_t sched_tenants(const sched_config *c) { return c->n_tenants ? c->n_tenants : 1; }
 
-/* admission.c: who may run, by the bytes of KV pages. */
+/* admission.c: who may run, by the bytes of KV pages. Locked; what changes who runs, on the engine thread. */
 bool sched_outranks(const sched_job *a, const sched_job *b);
 void sched_rank_running(sched *s);              /* fills s->running */
 void sched_admit(sched *s); /* and lets come back who was preempted */
@@ -123,7 +145,7 @@ bool sched_refuse_pressed(const sched *s, const sched_job *j, err *e);
 bool sched_price(const sched *s, const kv_params *t, uint32_t n_tokens, err *e); /* could it ever run */
 uint64_t sched_room_bytes(const sched *s);      /* of the pool: not in use, not promised */
 
-/* loop.c */
+/* loop.c. On the engine thread; for a job that is queued: locked. */
 void sched_job_exit(sched *s, sched_job *j, const err *failure);
 
 #endif

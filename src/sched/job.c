@@ -76,7 +76,7 @@ static sched_move *const moves[JOB_STATES][JOB_STATES] = {
 bool sched_may_move(job_state from, job_state to) { return moves[from][to] != NULL; }
 
 void sched_job_move(sched *s, sched_job *j, job_state to) {
-    CHECK(sched_may_move(j->state, to));
+    CHECK(sched_locked(s) && sched_may_move(j->state, to));
     moves[j->state][to](s, j);
     j->state = to;
     sched_job_check(s, j);

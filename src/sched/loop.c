@@ -38,11 +38,11 @@ static bool wake_consumers(sched *s) {
         void *wake_ctx = j->wake_ctx;
         j->wake_due = false;
         j->waking = woke = true;
-        pthread_mutex_unlock(&s->lock);
+        sched_unlock(s);
         plat_pulse_begin("waking", j->id, 0);
         wake(wake_ctx);
         plat_pulse_end();
-        pthread_mutex_lock(&s->lock);
+        sched_lock(s);
         j->waking = false;
         pthread_cond_broadcast(&s->idle);
     }
@@ -62,6 +62,7 @@ static void account(sched *s, sched_job *j) {
  * read it, or goes with a consumer who has left. */
 void sched_job_exit(sched *s, sched_job *j, const err *failure) {
     bool good = !failure && !j->cancelled;
+    CHECK(j->state == JOB_QUEUED ? sched_locked(s) : sched_steps(s)); /* only the queued hold nothing of the engine's */
     if (j->state == JOB_PREEMPTED) kv_cache_forget_preempted(engine_kv(s->en), j->number); /* it does not come back */
     engine_draft_end(&j->gen);
     engine_grammar_release(s->en, j->sampling.grammar);
@@ -242,7 +243,21 @@ static void draft(sched *s) {
     for (uint32_t f = 0; f < s->n_items; f++) engine_generation_draft(&s->item_jobs[f]->gen, &s->items[f]);
 }
 
+/* What goes to the engine: who runs, each once, no more tokens than a batch has. */
+static void check_step(const sched *s) {
+    uint32_t tokens = 0;
+    CHECK(s->n_items <= s->config.max_concurrent);
+    for (uint32_t f = 0; f < s->n_items; f++) {
+        sched_job_check(s, s->item_jobs[f]);
+        CHECK(sched_job_runs(s->item_jobs[f]) && s->items[f].session == s->item_jobs[f]->gen.session);
+        for (uint32_t g = 0; g < f; g++) CHECK(s->item_jobs[g] != s->item_jobs[f]);
+        tokens += s->items[f].n_tokens;
+    }
+    CHECK(tokens <= engine_batch(s->en));
+}
+
 static void compose(sched *s) {
+    CHECK(sched_steps(s));
     uint32_t batch = engine_batch(s->en);
     s->n_items = s->n_drafting = 0;
     s->turn++;
@@ -250,6 +265,7 @@ static void compose(sched *s) {
     uint32_t n_decodes = add_decodes(s, batch);
     add_prompts(s, chunk_beside(s, n_decodes, batch - n_decodes));
     if (only_decodes(s)) add_drafts(s, batch - s->n_items);
+    check_step(s);
 }
 
 static void fit_chunk(sched *s, uint32_t prompt_tokens, double ms) {
@@ -292,11 +308,11 @@ static void serve_tenants(sched *s) {
 /* Without the lock: what may come next, and which of it does, takes its time; others come, go and read meanwhile. */
 static bool sample_next(sched *s, sched_job *j, engine_batch_item *item, const float *result, engine_sample *sample,
                         str *text) {
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     plat_pulse_begin(j->sampling.grammar ? "mask" : "sampling", j->id, 0);
     bool said = engine_generation_accept(&j->gen, item, result, sample, text);
     plat_pulse_end();
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     j->n_generated = j->gen.n_generated, j->n_fed = j->gen.n_fed;
     return said;
 }
@@ -336,7 +352,7 @@ static bool step(sched *s) {
     atomic_store(&s->abort_step, false);
     for (uint32_t f = 0; f < s->n_items; f++)
         if (s->item_jobs[f]->cancelled) return true; /* since it was composed: sweep first */
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     err e = {0};
     uint64_t start = clock_now_ns();
     plat_pulse_begin("step", s->item_jobs[0]->id, s->n_items - 1);
@@ -344,7 +360,7 @@ static bool step(sched *s) {
     bool ran = engine_step(s->en, s->items, s->n_items, &s->abort_step, &e);
     double ms = (double)(clock_now_ns() - start) / 1e6;
     plat_pulse_end();
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     if (!ran) return true; /* cancelled: the sweep takes out who asked, and the others' tokens are run again */
     measure(s, ms);
     serve_tenants(s);
@@ -366,7 +382,7 @@ static bool wakes_due(const sched *s) {
 
 static bool wait_ms(sched *s, uint32_t ms) {
     struct timespec until = plat_in_ms(ms);
-    return pthread_cond_timedwait(&s->work, &s->lock, &until) == 0;
+    return plat_cond_wait_until(&s->work, &s->lock, &until);
 }
 
 static uint64_t now_ms(void) { return clock_now_ns() / 1000000; }
@@ -394,8 +410,8 @@ static void rest(sched *s) {
     while (!s->counts.queued && !s->stopping && !wakes_due(s)) {
         kv_cache_tick(kv, now_ms()); /* what has outlived its time goes while nobody is there, too */
         if (kv_cache_write_behind(kv, WRITE_BEHIND_PAGES)) {
-            pthread_mutex_unlock(&s->lock);
-            pthread_mutex_lock(&s->lock);
+            sched_unlock(s);
+            sched_lock(s);
         } else {
             wait_ms(s, TRIM_AFTER_IDLE_MS);
         }
@@ -407,7 +423,8 @@ void *sched_loop(void *ctx) {
     sched *s = ctx;
     plat_thread_touch_stack();
     plat_pulse_attach(&s->pulse);
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
+    s->engine_thread = plat_thread_mark();
     s->chunk = FIRST_CHUNK;
     for (;;) {
         kv_cache_tick(engine_kv(s->en), now_ms());
@@ -420,7 +437,7 @@ void *sched_loop(void *ctx) {
             expire_queued(s);
         }
         engine_counters_read(s->en, &s->counters);
-        if (s->config.check_every_step) kv_cache_check(engine_kv(s->en));
+        if (s->config.check_every_step) kv_cache_check(engine_kv(s->en)), sched_check(s);
         if (wake_consumers(s)) continue; /* whoever came or went meanwhile found nobody waiting to be told */
         if (s->stopping) break;
         if (can_run(s)) {
@@ -429,6 +446,6 @@ void *sched_loop(void *ctx) {
             rest(s);
         }
     }
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return NULL;
 }

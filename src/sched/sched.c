@@ -108,7 +108,7 @@ sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
     s->pool_limit_bytes = UINT64_MAX;
     memset(s->jobs, 0, s->n_jobs * sizeof *s->jobs);
     mem_buddy_init(&s->blocks, p.region, region_bytes(c, n_context), p.blocks_state);
-    pthread_mutex_init(&s->lock, NULL);
+    plat_mutex_init(&s->lock);
     plat_cond_init(&s->work);
     plat_cond_init(&s->idle);
     memset(s->tenants, 0, sched_tenants(c) * sizeof *s->tenants);
@@ -120,31 +120,30 @@ sched *sched_start(const sched_config *c, engine *en, mem_ledger *l, err *e) {
 }
 
 void sched_drain(sched *s) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->draining = true;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 bool sched_wait_idle(sched *s, uint32_t timeout_ms) {
     struct timespec until = plat_in_ms(timeout_ms);
-    pthread_mutex_lock(&s->lock);
-    int rc = 0;
-    while ((s->counts.queued || s->counts.active) && rc == 0) rc = pthread_cond_timedwait(&s->idle, &s->lock, &until);
+    sched_lock(s);
+    while ((s->counts.queued || s->counts.active) && plat_cond_wait_until(&s->idle, &s->lock, &until)) continue;
     bool idle = !s->counts.queued && !s->counts.active;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return idle;
 }
 
 void sched_stop(sched *s) {
     if (!s) return;
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->stopping = s->draining = true;
     atomic_store(&s->abort_step, true);
     pthread_cond_signal(&s->work);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     pthread_join(s->thread, NULL);
     for (uint32_t i = 0; i < s->n_jobs; i++) CHECK(s->jobs[i].state == JOB_FREE);
-    pthread_mutex_destroy(&s->lock);
+    plat_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->idle);
     mem_arena arena = s->arena;
@@ -267,7 +266,7 @@ sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
     if (!check_request(s, r, e)) return NULL;
     CHECK(r->tenant < sched_tenants(&s->config));
     uint32_t max_tokens = clip_max_tokens(s, r);
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     sched_job *j = check_size(s, r, max_tokens, e) ? enqueue(s, r, max_tokens, e) : NULL;
     if (j) {
         pthread_cond_signal(&s->work);
@@ -276,23 +275,23 @@ sched_job *sched_submit(sched *s, const sched_request *r, err *e) {
         if (e && e->code == ERR_BUSY)
             e->need_bytes = kv_cache_bytes_for(engine_kv(s->en), &r->params, r->n_prompt + max_tokens);
     }
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return j;
 }
 
 /* ---- the consumer's side ---- */
 
 void sched_job_listen(sched *s, sched_job *j, sched_wake *wake, void *ctx) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     j->wake = wake;
     j->wake_ctx = ctx;
     j->wake_due = j->state == JOB_ENDED || (j->ring.used && !j->whole);
     if (j->wake_due) pthread_cond_signal(&s->work);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 void sched_job_read(sched *s, sched_job *j, sched_output *out) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool was_full = !sched_ring_has_room(&j->ring, RING_LARGEST_BYTES);
     j->read_ns = clock_now_ns();
     if (sched_ring_get(&j->ring, &out->sample, &out->text, out->storage)) {
@@ -308,38 +307,38 @@ void sched_job_read(sched *s, sched_job *j, sched_output *out) {
         out->finish = j->gen.finish;
         out->stopped_by = j->gen.stopped_by;
     }
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 const float *sched_job_embedding(sched *s, sched_job *j, uint32_t *width) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     const engine_embedding *m = &j->gen.embedding;
     bool there = j->state == JOB_ENDED && !j->failure.code && m->pooling;
     *width = there ? m->n_embd : 0;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return there ? m->vector : NULL;
 }
 
 const int32_t *sched_job_tokens(sched *s, sched_job *j, uint32_t *n) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool there = j->state == JOB_ENDED;
     *n = there ? j->gen.n_prompt + j->gen.n_generated : 0;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return there ? j->gen.tokens : NULL;
 }
 
 bool sched_job_done(sched *s, sched_job *j) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool done = j->state == JOB_ENDED;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return done;
 }
 
 bool sched_job_failed(sched *s, sched_job *j, err *why) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool failed = j->state == JOB_ENDED && j->failure.code;
     if (failed) *why = j->failure;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return failed;
 }
 
@@ -361,7 +360,7 @@ static const char *reprocess_reason(const sched_job *j) {
 }
 
 void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     uint64_t end = j->end_ns ? j->end_ns : clock_now_ns();
     *out = (sched_usage){
         .prompt_tokens = j->gen.n_prompt,
@@ -381,14 +380,14 @@ void sched_job_usage(sched *s, sched_job *j, sched_usage *out) {
         .kv_type = j->params.type,
         .preempted = j->times_preempted,
     };
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 void sched_job_release(sched *s, sched_job *j) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     j->wake = NULL;
     j->wake_due = false;
-    while (j->waking) pthread_cond_wait(&s->idle, &s->lock);
+    while (j->waking) plat_cond_wait(&s->idle, &s->lock);
     if (j->state == JOB_ENDED) {
         sched_job_move(s, j, JOB_FREE);
     } else {
@@ -397,7 +396,7 @@ void sched_job_release(sched *s, sched_job *j) {
         else atomic_store(&s->abort_step, true); /* the engine thread takes it out, at once when it is in the step */
         pthread_cond_signal(&s->work);
     }
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 /* ---- readings ---- */
@@ -410,32 +409,32 @@ static void read_jobs(const sched *s, sched_counts *out) {
 }
 
 void sched_read(sched *s, sched_counts *out) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     read_jobs(s, out);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 uint32_t sched_retry_after_s(sched *s) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     double ms = s->mean_job_ms * (s->counts.queued + s->counts.active) / s->config.max_concurrent;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     double seconds = ms / 1000 + 1;
     return seconds > 59 ? 59 : (uint32_t)seconds;
 }
 
 void sched_engine_read(sched *s, kv_cache_counts *kv, engine_counters *counters) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     kv_cache_read(engine_kv(s->en), kv);
     *counters = s->counters;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 void sched_snapshot_read(sched *s, sched_snapshot *out) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     read_jobs(s, &out->jobs);
     kv_cache_read(engine_kv(s->en), &out->kv);
     out->engine = s->counters;
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
@@ -449,7 +448,7 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
     j.gen.tokens = (int32_t *)(uintptr_t)r->prompt;
     j.gen.n_prompt = r->n_prompt;
     j.gen.max_tokens = out->max_tokens = clip_max_tokens(s, r);
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     size_t in_use;
     out->cached_tokens = kv_cache_peek(kv, &j.params, r->prompt, r->n_prompt - 1, &in_use);
     out->required_bytes = kv_cache_bytes_for(kv, &r->params, r->n_prompt + out->max_tokens);
@@ -458,7 +457,7 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
     out->queued = s->counts.queued;
     out->ever = check_size(s, r, out->max_tokens, &out->reason);
     out->now = out->ever && sched_would_admit(s, &j, &out->reason);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return true;
 }
 
@@ -467,7 +466,7 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
 enum { SHRINK_AT_ONCE_BYTES = 32 << 20 }; /* then the lock is let go */
 
 void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_bytes) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool changed = s->pressure != level;
     s->pressure = level;
     s->pressed_room_bytes = room_bytes;
@@ -475,55 +474,55 @@ void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_byte
     kv_cache_hold(engine_kv(s->en), hold || level >= MEM_CAUTION);
     sched_fit_pool(s);
     if (changed) pthread_cond_signal(&s->work);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 void sched_limit_pool(sched *s, uint64_t bytes) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     s->pool_limit_bytes = bytes;
     sched_fit_pool(s);
     pthread_cond_signal(&s->work);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 void sched_memory_read(sched *s, sched_memory *out) {
     kv_pool_counts pool;
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     kv_pool_read(kv_cache_pool(engine_kv(s->en)), &pool);
     *out = (sched_memory){.held_bytes = pool.committed_bytes,
                           .reclaimable_bytes = pool.committed_bytes - pool.used_bytes + pool.evictable_bytes,
                           .requests = s->counts.queued + s->counts.active,
                           .ended = s->counts.finished + s->counts.cancelled + s->counts.failed};
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
 }
 
 uint64_t sched_trim(sched *s) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     uint64_t bytes = kv_pool_trim(kv_cache_pool(engine_kv(s->en)), 0);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return bytes;
 }
 
 uint64_t sched_expire(sched *s) {
     kv_cache *kv = engine_kv(s->en);
     kv_pool_counts before;
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     kv_pool_read(kv_cache_pool(kv), &before);
     kv_cache_tick(kv, clock_now_ns() / 1000000);
     uint64_t bytes = kv_pool_trim(kv_cache_pool(kv), before.committed_bytes - before.used_bytes);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return bytes;
 }
 
 static uint64_t shrink_some(sched *s, uint64_t wanted_bytes) {
     kv_cache *kv = engine_kv(s->en);
     kv_pool_counts pool;
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     kv_pool_read(kv_cache_pool(kv), &pool);
     size_t most = wanted_bytes < SHRINK_AT_ONCE_BYTES ? (size_t)wanted_bytes : SHRINK_AT_ONCE_BYTES;
     (void)kv_cache_evict(kv, pool.evictable_bytes > most ? pool.evictable_bytes - most : 0);
     uint64_t bytes = kv_pool_trim(kv_cache_pool(kv), 0);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return bytes;
 }
 
@@ -538,37 +537,37 @@ uint64_t sched_shrink_cache(sched *s, uint64_t wanted_bytes) {
 }
 
 uint64_t sched_unpin_one(sched *s) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool unpinned = kv_cache_unpin_one(engine_kv(s->en));
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return unpinned ? sched_shrink_cache(s, UINT64_MAX) : 0;
 }
 
 uint32_t sched_cache_entries(sched *s, uint32_t *at, kv_entry_view *out, uint32_t n) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     uint32_t found = kv_cache_entries(engine_kv(s->en), at, out, n);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return found;
 }
 
 kv_removed sched_cache_clear(sched *s) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     kv_removed removed = kv_cache_clear(engine_kv(s->en));
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return removed;
 }
 
 bool sched_cache_remove(sched *s, uint64_t id, kv_removed *out) {
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     bool there = kv_cache_remove(engine_kv(s->en), id, out);
-    pthread_mutex_unlock(&s->lock);
+    sched_unlock(s);
     return there;
 }
 
 void sched_drop(sched *s, mem_account account) {
     CHECK(account == MEM_KV || account == MEM_QUEUE);
-    pthread_mutex_lock(&s->lock);
+    sched_lock(s);
     if (account == MEM_KV) (void)kv_pool_take(kv_cache_pool(engine_kv(s->en)), 0, engine_kv_params(s->en).type, NULL);
-    else (void)mem_buddy_take(&s->blocks, MEM_BUDDY_LEAST_BYTES);
-    pthread_mutex_unlock(&s->lock);
+    else if (mem_buddy_take(&s->blocks, MEM_BUDDY_LEAST_BYTES)) s->dropped_bytes += MEM_BUDDY_LEAST_BYTES;
+    sched_unlock(s);
 }

@@ -52,10 +52,10 @@ static bool refuse_nth(world *w, const char *const request[2], uint64_t n, bool 
     answer_text a = read_answer(&c, false);
     mem_ledger_view v;
     mem_ledger_read(&w->ledger, &v);
-    pthread_mutex_lock(&w->ledger.lock);
+    plat_mutex_lock(&w->ledger.lock);
     bool met = w->ledger.fail_countdown == 0;
     w->ledger.fail_countdown = 0;
-    pthread_mutex_unlock(&w->ledger.lock);
+    plat_mutex_unlock(&w->ledger.lock);
     if (!(a.status == 200 || is_error(&a) || a.cut))
         fail_msg("%s, reservation %d: %d %s", request[0], (int)n, a.status, a.body);
     if (!met && (a.status != 200 || a.cut)) fail_msg("%s: %d %s", request[0], a.status, a.body);

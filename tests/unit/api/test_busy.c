@@ -36,9 +36,9 @@ static sched_job *submit_lasting(world *w) {
 }
 
 static void set_mean_job_ms(world *w, double ms) {
-    pthread_mutex_lock(&w->sched->lock);
+    plat_mutex_lock(&w->sched->lock);
     w->sched->mean_job_ms = ms;
-    pthread_mutex_unlock(&w->sched->lock);
+    plat_mutex_unlock(&w->sched->lock);
 }
 
 static void expect_after(answer_text *a, const char *path, int status, const char *words, const char *after) {

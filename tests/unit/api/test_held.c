@@ -223,9 +223,9 @@ static void write_body(const shape *s, body *b) {
 
 /* Beside it are buffers planned at start, which a request takes nothing more for: its body, its tokens, grammars. */
 static uint64_t begin_peak(world *w) {
-    pthread_mutex_lock(&w->ledger.lock);
+    plat_mutex_lock(&w->ledger.lock);
     uint64_t now = w->ledger.rows[MEM_QUEUE].peak_bytes = w->ledger.rows[MEM_QUEUE].now_bytes;
-    pthread_mutex_unlock(&w->ledger.lock);
+    plat_mutex_unlock(&w->ledger.lock);
     return now;
 }
 

@@ -1,4 +1,5 @@
 #include "../test.h"
+#include "../stops.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -263,7 +264,14 @@ static uint64_t http_bytes(world *w) {
     return v.rows[MEM_HTTP].now_bytes;
 }
 
+static void check(world *w) {
+    http_lock(w->server);
+    http_server_check(w->server);
+    http_unlock(w->server);
+}
+
 static void stop(world *w) {
+    check(w);
     http_server_stop(w->server);
     w->stop_engine = true;
     pthread_join(w->engine, NULL);
@@ -736,6 +744,42 @@ static void test_late_reply(void **state) {
         wait_gone(s);
         assert_true(s->completed);
     }
+    client_close(&c);
+    stop(w);
+}
+
+/* What the server says twice it says the same, or stops; in the middle of an answer. */
+static void test_what_does_not_add_up_stops(void **state) {
+    (void)state;
+    http_config config = small_config();
+    world *w = start(&config);
+    http_server *s = w->server;
+    client c = open_client(w);
+    client_text(&c, "GET /late HTTP/1.1\r\nHost: h\r\n\r\n");
+    answer *late = answer_at(w, 0);
+    http_conn *conn = late->r->conn;
+    assert_stops(http_counts_check(s)); /* without the lock */
+    assert_stops(http_let_in(s));
+    assert_stops(http_give_slot(late->r));
+    http_lock(s);
+    http_server_check(s);
+    assert_stops(http_lock(s));
+    assert_stops((s->slots_used++, http_server_check(s)));
+    assert_stops((s->counts.connections++, http_server_check(s)));
+    assert_stops((conn->request = NULL, http_server_check(s)));
+    assert_stops((conn->phase = CONN_WAITING, http_server_check(s)));
+    assert_stops((conn->in_line = true, http_server_check(s)));
+    assert_stops((s->first_in_line = conn, http_server_check(s)));
+    assert_stops((s->pool.used[0] = true, http_server_check(s))); /* nobody's */
+    assert_stops((late->r->buffer.units = 1, http_server_check(s)));
+    assert_stops((late->r->buffer.block = true, http_server_check(s)));
+    assert_stops((late->r->work_state = WORK_WAITS, http_server_check(s)));
+    assert_stops((s->work[HTTP_WORDING].first = late->r, http_server_check(s)));
+    http_unlock(s);
+    add(late, "x", true);
+    answer_text a = read_answer(&c, false);
+    assert_int_equal(a.status, 200);
+    free(a.body);
     client_close(&c);
     stop(w);
 }
@@ -1790,7 +1834,7 @@ int main(void) {
         cmocka_unit_test(test_controls_in_paths), cmocka_unit_test(test_slots_run_out),
         cmocka_unit_test(test_pool_runs_out), cmocka_unit_test(test_line_is_in_order),
         cmocka_unit_test(test_leaving_the_line), cmocka_unit_test(test_line_when_draining),
-        cmocka_unit_test(test_line_has_an_end), cmocka_unit_test(test_chunked_bodies_wait), cmocka_unit_test(test_drain), cmocka_unit_test(test_stop_with_open_answers),
+        cmocka_unit_test(test_line_has_an_end), cmocka_unit_test(test_chunked_bodies_wait), cmocka_unit_test(test_drain), cmocka_unit_test(test_what_does_not_add_up_stops), cmocka_unit_test(test_stop_with_open_answers),
         cmocka_unit_test(test_refusals_that_pass_are_told_more),
         cmocka_unit_test(test_no_room_for_anything), cmocka_unit_test(test_start_refused), cmocka_unit_test(test_two_thousand_requests),
     };

@@ -1,5 +1,6 @@
 /* Arenas: the plan equals the fact, for any layout; marks; the injected allocator. */
 #include "../test.h"
+#include "../stops.h"
 
 #include <stdio.h>
 
@@ -297,6 +298,23 @@ static void one_that_grows_is_refused_by_the_line(void **state) {
     assert_int_equal(l.now_bytes, 0);
 }
 
+static void what_does_not_add_up_stops(void **state) {
+    (void)state;
+    static _Alignas(64) char memory[256];
+    mem_arena a;
+    mem_arena_over(&a, memory, sizeof memory);
+    assert_non_null(mem_arena_take(&a, 100, 1));
+    mem_arena_check(&a);
+    assert_stops((a.used = a.high = 257, mem_arena_check(&a)));
+    assert_stops((a.high--, mem_arena_check(&a)));
+    assert_stops((a.base = NULL, mem_arena_check(&a)));
+    assert_stops((a.full = true, mem_arena_check(&a)));
+    assert_stops((a.most = 255, mem_arena_check(&a)));
+    mem_arena_measure(&a);
+    mem_arena_check(&a);
+    assert_stops((a.base = memory, mem_arena_check(&a)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_plan_is_the_fact),
@@ -310,6 +328,7 @@ int main(void) {
         cmocka_unit_test(one_that_grows),
         cmocka_unit_test(one_that_grows_is_refused_by_the_line),
         cmocka_unit_test(the_newest_block_grows_in_place_and_goes_back),
+        cmocka_unit_test(what_does_not_add_up_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

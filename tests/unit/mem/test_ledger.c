@@ -117,6 +117,19 @@ static void releasing_what_is_not_held_stops(void **state) {
     assert_stops(mem_ledger_release(&l, MEM_KV, 101)); /* the sum would cover it, the row does not */
 }
 
+static void what_does_not_add_up_stops(void **state) {
+    (void)state;
+    mem_ledger l;
+    mem_ledger_init(&l, 1000);
+    assert_true(mem_ledger_reserve(&l, MEM_KV, 100, NULL));
+    assert_stops(mem_ledger_check(&l)); /* without the lock */
+    assert_stops((l.now_bytes++, mem_ledger_available(&l)));
+    assert_stops((l.rows[MEM_HTTP].now_bytes++, mem_ledger_available(&l)));
+    assert_stops((l.rows[MEM_KV].peak_bytes--, mem_ledger_available(&l)));
+    assert_stops((l.peak_bytes--, mem_ledger_available(&l)));
+    assert_int_equal(mem_ledger_available(&l), 900);
+}
+
 static void the_nth_is_refused_once(void **state) {
     (void)state;
     for (uint64_t n = 0; n <= 10; n++) {
@@ -280,6 +293,7 @@ int main(void) {
         cmocka_unit_test(sums_do_not_wrap),
         cmocka_unit_test(a_measured_figure_is_not_refused),
         cmocka_unit_test(releasing_what_is_not_held_stops),
+        cmocka_unit_test(what_does_not_add_up_stops),
         cmocka_unit_test(the_nth_is_refused_once),
         cmocka_unit_test(eight_threads),
         cmocka_unit_test(no_reservation_passes_what_the_kernel_has_left),

@@ -33,7 +33,9 @@ static desk *desk_up(uint32_t max_concurrent, uint32_t entries) {
                    .items = d->items,
                    .item_jobs = d->item_jobs,
                    .pool_limit_bytes = UINT64_MAX};
-    pthread_mutex_init(&d->s.lock, NULL);
+    plat_mutex_init(&d->s.lock);
+    plat_mutex_lock(&d->s.lock);
+    d->s.engine_thread = plat_thread_mark();
     pthread_cond_init(&d->s.idle, NULL);
     return d;
 }
@@ -42,7 +44,8 @@ static kv_cache *kv_at(const desk *d) { return engine_kv(d->w.en); }
 
 static void desk_down(desk *d) {
     for (int i = 0; i < JOBS; i++) kv_sequence_close(kv_at(d), d->jobs[i].gen.session, NULL);
-    pthread_mutex_destroy(&d->s.lock);
+    plat_mutex_unlock(&d->s.lock);
+    plat_mutex_destroy(&d->s.lock);
     pthread_cond_destroy(&d->s.idle);
     engine_free(d->w.en);
     free(d);
@@ -553,15 +556,17 @@ static void retry_after_is_the_backlogs_length(void **state) {
     static const struct {
         uint32_t queued, active, at_once, after_s;
         double mean_job_ms;
-    } rows[] = {{0, 0, 4, 1, 9000},  {1, 0, 1, 10, 9000}, {0, 1, 1, 10, 9000}, {6, 2, 4, 19, 9000}, {2, 6, 4, 19, 9000},
+    } rows[] = {{0, 0, 4, 1, 9000},  {1, 0, 1, 10, 9000}, {0, 1, 1, 10, 9000}, {6, 2, 4, 19, 9000}, {5, 3, 4, 19, 9000},
                 {6, 2, 2, 37, 9000}, {6, 2, 8, 10, 9000}, {8, 0, 4, 2, 999},   {90, 4, 4, 59, 9000}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        sched s = {.config = {.max_concurrent = rows[i].at_once},
-                   .counts = {.queued = rows[i].queued, .active = rows[i].active},
+        sched s = {.config = {.max_concurrent = rows[i].at_once, .max_queue = 90 + 6},
+                   .counts = {.submitted = rows[i].queued + rows[i].active,
+                              .queued = rows[i].queued,
+                              .active = rows[i].active},
                    .mean_job_ms = rows[i].mean_job_ms};
-        pthread_mutex_init(&s.lock, NULL);
+        plat_mutex_init(&s.lock);
         assert_int_equal(sched_retry_after_s(&s), rows[i].after_s);
-        pthread_mutex_destroy(&s.lock);
+        plat_mutex_destroy(&s.lock);
     }
 }
 

@@ -89,9 +89,9 @@ static void ask_all_alone(void) {
         sched_usage usage;
         vector_of(&w, submit_ask(&w, q), alone[i], &usage);
         assert_true(sched_wait_idle(w.s, 1000));
-        pthread_mutex_lock(&w.s->lock); /* the engine thread looks through the cache even when nothing runs */
+        plat_mutex_lock(&w.s->lock); /* the engine thread looks through the cache even when nothing runs */
         direct_vector(w.en, &q->r, wanted);
-        pthread_mutex_unlock(&w.s->lock);
+        plat_mutex_unlock(&w.s->lock);
         for (uint32_t k = 0; k < WIDTH; k++) assert_true(fabs((double)alone[i][k] - wanted[k]) < 1e-6);
         assert_int_equal(usage.prompt_tokens, tokens_of(i));
         assert_int_equal(usage.completion_tokens, 0);

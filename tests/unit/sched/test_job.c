@@ -18,9 +18,11 @@ static _Alignas(4096) char region[REGION_BYTES];
 static engine_session *const some_session = (engine_session *)(void *)region; /* nobody looks into it */
 
 static void bench_up(bench *b) {
-    *b = (bench){.s = {.config = {.max_concurrent = JOBS, .n_tenants = TENANTS}, .n_jobs = JOBS}};
+    *b = (bench){.s = {.config = {.max_concurrent = JOBS, .max_queue = 1, .n_tenants = TENANTS}, .n_jobs = JOBS}};
     b->s.jobs = b->jobs;
     b->s.tenants = b->tenants;
+    plat_mutex_init(&b->s.lock);
+    plat_mutex_lock(&b->s.lock);
     mem_buddy_init(&b->s.blocks, region, sizeof region, b->blocks_state);
 }
 
@@ -126,11 +128,72 @@ static void a_state_has_what_it_has(void **state) {
     assert_stops((j->block = region, sched_job_check(&b.s, j)));
 }
 
+/* Whatever is said twice is said the same. */
+static void what_does_not_add_up_stops(void **state) {
+    (void)state;
+    bench b;
+    bench_up(&b);
+    sched *s = &b.s;
+    sched_job *j = job_in(&b, JOB_PREEMPTED);
+    go(&b, &b.jobs[1], JOB_QUEUED);
+    for (int i = 0; i < 2; i++) b.jobs[i].block_bytes = MEM_BUDDY_LEAST_BYTES;
+    sched_check(s);
+    assert_stops((s->counts.submitted++, sched_counts_check(s)));
+    assert_stops((s->counts.preempted++, sched_counts_check(s)));
+    assert_stops((s->config.max_concurrent = 0, sched_counts_check(s)));
+    assert_stops((s->counts.queued--, s->counts.active++, sched_check(s)));
+    assert_stops((s->counts.preempted--, sched_check(s)));
+    assert_stops((b.tenants[1].n_jobs++, sched_check(s)));
+    assert_stops((j->block_bytes *= 2, sched_check(s)));
+    assert_stops((mem_buddy_take(&s->blocks, 1), sched_check(s)));
+    assert_stops((s->last_number--, sched_check(s)));
+    assert_stops((j->gen.session = some_session, sched_check(s)));
+    j->cancelled = true;
+    sched_check(s);
+    go(&b, j, JOB_ENDED);
+    s->counts.cancelled++;
+    assert_stops(sched_check(s)); /* it stays, and nobody will let it go */
+    go(&b, j, JOB_FREE);
+    sched_check(s);
+}
+
+/* Who may not be here: without the lock; with it, but not on the engine thread. */
+static void who_calls_without_the_lock_stops(void **state) {
+    (void)state;
+    bench b;
+    bench_up(&b);
+    sched_job *j = job_in(&b, JOB_PREFILL), *queued = &b.jobs[1];
+    go(&b, queued, JOB_QUEUED);
+    assert_true(sched_locked(&b.s) && !sched_steps(&b.s));
+    assert_stops(sched_rank_running(&b.s));
+    assert_stops(sched_admit(&b.s));
+    assert_stops(sched_preempt(&b.s, j));
+    assert_stops(sched_prepare(&b.s, j, 1));
+    assert_stops(sched_match_prefix(&b.s, j));
+    assert_stops(sched_job_exit(&b.s, j, NULL));
+    assert_stops(sched_read(&b.s, &(sched_counts){0})); /* it takes the lock itself */
+    b.s.engine_thread = plat_thread_mark();
+    assert_true(sched_steps(&b.s));
+    sched_job *running[JOBS];
+    b.s.running = running;
+    sched_rank_running(&b.s);
+    assert_ptr_equal(running[0], j);
+    assert_stops((b.s.counts.active++, sched_rank_running(&b.s)));
+    plat_mutex_unlock(&b.s.lock);
+    assert_stops(sched_rank_running(&b.s));
+    assert_stops(sched_room_bytes(&b.s));
+    assert_stops(sched_fit_pool(&b.s));
+    assert_stops(sched_check(&b.s));
+    assert_stops(sched_job_move(&b.s, queued, JOB_ENDED));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_moves_how),
         cmocka_unit_test(a_life_is_counted),
         cmocka_unit_test(a_state_has_what_it_has),
+        cmocka_unit_test(what_does_not_add_up_stops),
+        cmocka_unit_test(who_calls_without_the_lock_stops),
     };
     return cmocka_run_group_tests_name("sched_job", tests, NULL, NULL);
 }

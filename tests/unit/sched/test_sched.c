@@ -310,10 +310,10 @@ static void first_in_first_out(void **state) {
 static void resize_pool(world *w, size_t free_pages) {
     kv_pool *pool = kv_cache_pool(engine_kv(w->en));
     kv_pool_counts kv;
-    pthread_mutex_lock(&w->s->lock);
+    plat_mutex_lock(&w->s->lock);
     kv_pool_read(pool, &kv);
     kv_pool_resize(pool, kv.used_bytes + free_pages * w->plan.page_bytes);
-    pthread_mutex_unlock(&w->s->lock);
+    plat_mutex_unlock(&w->s->lock);
 }
 
 /* A large job at the head waits for pages; a small one that came later does not overtake it. */
@@ -395,9 +395,9 @@ static void check_retry_after(world *w) {
         uint32_t after_s;
     } rows[] = {{0, 1}, {300, 1}, {400, 2}, {4000, 13}, {19000, 58}, {25000, 59}, {1e9, 59}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        pthread_mutex_lock(&w->s->lock);
+        plat_mutex_lock(&w->s->lock);
         w->s->mean_job_ms = rows[i].mean_job_ms;
-        pthread_mutex_unlock(&w->s->lock);
+        plat_mutex_unlock(&w->s->lock);
         assert_int_equal(sched_retry_after_s(w->s), rows[i].after_s);
     }
 }

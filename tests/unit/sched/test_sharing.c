@@ -82,12 +82,12 @@ static void count_places(const world *w, watch *x) {
 static void *look(void *ctx) {
     watch *x = ctx;
     while (!atomic_load(&x->stop)) {
-        pthread_mutex_lock(&x->w->s->lock);
+        plat_mutex_lock(&x->w->s->lock);
         kv_cache_counts kv;
         kv_cache_read(engine_kv(x->w->en), &kv);
         if (kv.pool.used_bytes > x->peak_bytes) x->peak_bytes = kv.pool.used_bytes;
         if (x->places && kv.sequences && kv.pool.used_bytes) count_places(x->w, x);
-        pthread_mutex_unlock(&x->w->s->lock);
+        plat_mutex_unlock(&x->w->s->lock);
         pause_us(200);
     }
     return NULL;
@@ -343,16 +343,16 @@ static sched_job *submit_lasting(world *w, uint64_t own, uint32_t n_prompt) {
 }
 
 static uint32_t said(world *w, const sched_job *j) {
-    pthread_mutex_lock(&w->s->lock);
+    plat_mutex_lock(&w->s->lock);
     uint32_t n = j->n_generated; /* j->gen is the engine thread's own */
-    pthread_mutex_unlock(&w->s->lock);
+    plat_mutex_unlock(&w->s->lock);
     return n;
 }
 
 static uint64_t admitted_at(world *w, const sched_job *j) {
-    pthread_mutex_lock(&w->s->lock);
+    plat_mutex_lock(&w->s->lock);
     uint64_t ns = j->admit_ns;
-    pthread_mutex_unlock(&w->s->lock);
+    plat_mutex_unlock(&w->s->lock);
     return ns;
 }
 
@@ -431,6 +431,14 @@ static void leave_room(world *w, size_t pages) {
     kv_pool_resize(pool, c.used_bytes - c.evictable_bytes + pages * w->plan.page_bytes);
 }
 
+/* In place of the engine thread, which waits for the lock. */
+static void preempt_here(sched *s, sched_job *j) {
+    const void *engine_thread = s->engine_thread;
+    s->engine_thread = plat_thread_mark();
+    sched_preempt(s, j);
+    s->engine_thread = engine_thread;
+}
+
 /* One is preempted and one of a higher priority waits: the room that comes is the latter's. */
 static void the_higher_priority_goes_before_the_parked(void **state) {
     (void)state;
@@ -438,19 +446,19 @@ static void the_higher_priority_goes_before_the_parked(void **state) {
     world_up(&w, 3, CONTEXT, 0, ENTRIES);
     sched_job *a = submit_lasting(&w, 1, 500), *b = submit_lasting(&w, 2, 500);
     while (!is_stalled(&w, a) || !is_stalled(&w, b)) pause_us(1000);
-    pthread_mutex_lock(&w.s->lock);
-    sched_preempt(w.s, b);
+    plat_mutex_lock(&w.s->lock);
+    preempt_here(w.s, b);
     leave_room(&w, 640 / KV_PAGE_TOKENS);
-    pthread_mutex_unlock(&w.s->lock);
+    plat_mutex_unlock(&w.s->lock);
     ask *q = new_ask(&w, 0, 0, 5, 900, 100);
     q->r.priority = 1;
     sched_job *high = submit_ask(&w, q);
     pause_us(250000);
     assert_int_equal(counts_of(&w).preempted, 1);
     assert_int_equal(counts_of(&w).queued, 1);
-    pthread_mutex_lock(&w.s->lock);
+    plat_mutex_lock(&w.s->lock);
     leave_room(&w, 1120 / KV_PAGE_TOKENS); /* enough for either */
-    pthread_mutex_unlock(&w.s->lock);
+    plat_mutex_unlock(&w.s->lock);
     while (counts_of(&w).preempted && counts_of(&w).queued) pause_us(200);
     assert_true(admitted_at(&w, high));
     until_done(&w, high);
@@ -542,15 +550,15 @@ static void leaving_in(job_state when) {
     if (when == JOB_DECODE || when == JOB_PREEMPTED)
         while (said(&w, v) < 3) pause_us(50);
     for (bool preempted = when != JOB_PREEMPTED; !preempted;) { /* it has been running beside the other until now */
-        pthread_mutex_lock(&w.s->lock);
+        plat_mutex_lock(&w.s->lock);
         leave_room(&w, 0);
         preempted = v->state == JOB_PREEMPTED;
-        pthread_mutex_unlock(&w.s->lock);
+        plat_mutex_unlock(&w.s->lock);
         pause_us(50);
     }
     sched_job_release(w.s, v);
     while (!counts_of(&w).cancelled) pause_us(50);
-    pthread_mutex_lock(&w.s->lock);
+    plat_mutex_lock(&w.s->lock);
     assert_int_equal(engine_kv(w.en)->index.n_entries_used, 0);
     kv_pool_counts pool;
     kv_cache_counts kv;
@@ -562,7 +570,7 @@ static void leaving_in(job_state when) {
         assert_int_equal(pool.used_bytes, engine_session_bytes(w.en, n->gen.session));
     }
     kv_pool_resize(kv_cache_pool(engine_kv(w.en)), w.plan.n_pages * w.plan.page_bytes);
-    pthread_mutex_unlock(&w.s->lock);
+    plat_mutex_unlock(&w.s->lock);
     finish_job(&w, n, &got);
     assert_same_answer(&got, &alone);
     free_answer(&got), free_answer(&alone);
@@ -590,11 +598,11 @@ typedef struct neighbour {
 /* Called while the lock is let go: other threads submit and release meanwhile. */
 static bool has_it_all(const neighbour *n) {
     kv_cache_counts kv;
-    pthread_mutex_lock(&n->w->s->lock);
+    plat_mutex_lock(&n->w->s->lock);
     kv_cache_read(engine_kv(n->w->en), &kv);
     bool all = kv.sequences == 1 && kv.pool.used_bytes == engine_session_bytes(n->w->en, n->stays->gen.session) &&
                n->w->s->blocks.used_bytes == n->stays->block_bytes;
-    pthread_mutex_unlock(&n->w->s->lock);
+    plat_mutex_unlock(&n->w->s->lock);
     return all;
 }
 
@@ -613,9 +621,9 @@ static void look_around(void *ctx) {
 }
 
 static bool is_in(world *w, const sched_job *j, job_state when) {
-    pthread_mutex_lock(&w->s->lock);
+    plat_mutex_lock(&w->s->lock);
     bool there = j->state == when && (when == JOB_QUEUED || j->n_fed > 200) && (when != JOB_DECODE || j->first_ns);
-    pthread_mutex_unlock(&w->s->lock);
+    plat_mutex_unlock(&w->s->lock);
     return there;
 }
 
@@ -683,16 +691,16 @@ static void a_parked_request_finds_damage(void **state) {
     ask_alone(&q, &alone, 1, CONTEXT);
     sched_job *j = submit_ask(&w, q);
     while (!is_stalled(&w, j)) pause_us(200);
-    pthread_mutex_lock(&w.s->lock);
+    plat_mutex_lock(&w.s->lock);
     kv_cache *kv = engine_kv(w.en);
     kv_cache_counts counts;
-    sched_preempt(w.s, j);
+    preempt_here(w.s, j);
     kv_cache_evict(kv, 0);
     kv_cache_read(kv, &counts);
     assert_int_equal(counts.pool.used_pages, 0);
     assert_true(counts.spilled_pages >= kv_pages_for(500));
     damage_slots(spill_path, w.plan.page_bytes, counts.spill.slots, 3);
-    pthread_mutex_unlock(&w.s->lock);
+    plat_mutex_unlock(&w.s->lock);
     finish_job(&w, j, &got);
     assert_same_answer(&got, &alone);
     assert_int_equal(kv_of(&w).restored_pages, 3);
@@ -833,9 +841,9 @@ static void fit_says_what_submit_does(void **state) {
             n_now++;
             while (!admitted_at(&w, j)) pause_us(50);
             if (!n_busy) until_done(&w, j); /* beside those that stand still it may wait for ever */
-            pthread_mutex_lock(&w.s->lock);
+            plat_mutex_lock(&w.s->lock);
             assert_int_equal(j->cached_tokens, fit.cached_tokens);
-            pthread_mutex_unlock(&w.s->lock);
+            plat_mutex_unlock(&w.s->lock);
         } else if (j) {
             n_later++;
             assert_true(fit.reason.code == ERR_BUSY || fit.reason.code == ERR_MEMORY);

@@ -142,7 +142,7 @@ static inline void world_end(world *w, bool drop_in_order) {
     kv_cache_counts kv = kv_of(w);
     assert_int_equal(kv.sequences, 0);
     assert_int_equal(kv.entries, engine_kv(w->en)->index.n_entries_used); /* nothing is kept for a preempted one */
-    pthread_mutex_lock(&w->s->lock);
+    plat_mutex_lock(&w->s->lock);
     while (kv_cache_unpin_one(engine_kv(w->en))) {
     }
     kv_cache_read(engine_kv(w->en), &kv);
@@ -152,7 +152,7 @@ static inline void world_end(world *w, bool drop_in_order) {
     kv_cache_check(engine_kv(w->en));
     kv_cache_read(engine_kv(w->en), &kv);
     assert_int_equal(kv.pool.used_bytes, 0);
-    pthread_mutex_unlock(&w->s->lock);
+    plat_mutex_unlock(&w->s->lock);
     sched_stop(w->s);
     mem_ledger_view v;
     mem_ledger_read(&w->ledger, &v);
@@ -173,9 +173,9 @@ static inline void until_active(world *w, uint32_t n) {
 
 /* Its ring has no room for one more token. */
 static inline bool is_stalled(world *w, const sched_job *j) {
-    pthread_mutex_lock(&w->s->lock);
+    plat_mutex_lock(&w->s->lock);
     bool full = !sched_ring_has_room(&j->ring, RING_LARGEST_BYTES);
-    pthread_mutex_unlock(&w->s->lock);
+    plat_mutex_unlock(&w->s->lock);
     return full;
 }
 
