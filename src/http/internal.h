@@ -32,6 +32,11 @@ enum {
     HTTP_ANSWER_HEADERS = 8,
     HTTP_ID_BYTES = 32,
 };
+_Static_assert(HTTP_INLINE_BYTES < HTTP_UNIT_BYTES, "a run holds more than a slot's own buffer");
+_Static_assert(HTTP_PATH_LIMIT_BYTES < HTTP_HEADERS_LIMIT_BYTES, "a path is one line of them");
+_Static_assert(HTTP_HEADERS_LIMIT_BYTES < HTTP_CONNECTION_POOL_BYTES, "they leave room to answer");
+_Static_assert((int)HTTP_BUSY_FIELDS <= (int)HTTP_ANSWER_HEADERS, "want of a buffer: it says when to come back");
+_Static_assert(sizeof "req_0123456789abcdef012345" <= HTTP_ID_BYTES, "an id is two numbers in hex");
 #ifdef PLIMSOLL_SANITIZED
 enum { HTTP_WORK_STACK_BYTES = 2 * 1024 * 1024 };
 #else
@@ -233,6 +238,7 @@ void http_make_id(http_server *s, char out[HTTP_ID_BYTES]); /* lock held */
 uint32_t http_ask_busy_fields(http_server *s, uint64_t need_bytes, http_field out[HTTP_BUSY_FIELDS]);
 /* What a refusal says where nobody else words it; r: NULL where the request has no path yet. Returns the status. */
 enum { HTTP_REFUSAL_BYTES = 1024 };
+_Static_assert((int)HTTP_REFUSAL_BYTES <= (int)HTTP_INLINE_BYTES, "want of a buffer: said in the slot's own bytes");
 int http_word_refusal(http_server *s, const http_request *r, const http_refusal *why, const char *id, buf *to);
 /* Sends the whole answer past the library (which could not answer before the body's end), says that nothing follows,
  * and leaves the connection to be drained for HTTP_LINGER_MS. It is worded for asked, with the fields that say who may

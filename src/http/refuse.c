@@ -56,11 +56,22 @@ static void put_fields(buf *out, const http_field *fields, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) buf_printf(out, "%s: %s\r\n", fields[i].name, fields[i].value);
 }
 
+/* A refusal as it goes out, and the memory it is worded in. */
+enum {
+    HEAD_BYTES = 256,                                              /* the status line and the fields that all have */
+    FIELD_BYTES = sizeof(http_field) + sizeof ": \r\n",
+    FIELDS_MOST = HTTP_BUSY_FIELDS + HTTP_EXTRA_FIELDS + 1,        /* when to come back; CORS; the refusal's own */
+    TEXT_BYTES = 8 * 1024,
+    REFUSAL_MEMORY_BYTES = 12 * 1024,
+};
+_Static_assert(HEAD_BYTES + FIELDS_MOST * FIELD_BYTES + HTTP_REFUSAL_BYTES <= TEXT_BYTES, "all of it goes in");
+_Static_assert(HTTP_REFUSAL_BYTES + TEXT_BYTES + 64 <= REFUSAL_MEMORY_BYTES, "the body, then the whole, aligned");
+
 void http_refuse(http_conn *c, const http_request *asked, const http_refusal *why, const http_busy *busy) {
     CHECK(http_locked(c->server));
     http_server *s = c->server;
     http_field extra[HTTP_EXTRA_FIELDS];
-    char memory[12 * 1024], id[HTTP_ID_BYTES];
+    char memory[REFUSAL_MEMORY_BYTES], id[HTTP_ID_BYTES];
     mem_arena arena;
     mem_arena_over(&arena, memory, sizeof memory);
     base_alloc alloc = mem_arena_alloc(&arena);
@@ -70,8 +81,8 @@ void http_refuse(http_conn *c, const http_request *asked, const http_refusal *wh
     http_make_id(s, id);
     int status = http_word_refusal(s, asked, why, id, &json);
     uint32_t n = asked && s->config.extra_fields ? s->config.extra_fields(s->ctx, asked, extra) : 0;
-    buf_init(&text, &alloc, 8 * 1024); /* all the fields there can be, and a body */
-    buf_reserve(&text, 8 * 1024 - 2);
+    buf_init(&text, &alloc, TEXT_BYTES);
+    buf_reserve(&text, TEXT_BYTES - 2);
     put_head(&text, status, id, json.len);
     if (busy) put_fields(&text, busy->fields, busy->n);
     put_fields(&text, extra, n);

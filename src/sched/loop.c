@@ -238,7 +238,10 @@ static void draft(sched *s) {
     engine_generation *drafting[SPECULATE_MOST];
     uint32_t n = 0;
     for (uint32_t f = 0; f < s->n_items; f++)
-        if (s->item_jobs[f]->gen.drafter.n_wanted) drafting[n++] = &s->item_jobs[f]->gen;
+        if (s->item_jobs[f]->gen.drafter.n_wanted) {
+            CHECK(n < SPECULATE_MOST); /* engine_speculate gives each of them one token at least of so many */
+            drafting[n++] = &s->item_jobs[f]->gen;
+        }
     if (engine_draft_name(s->en)) engine_draft_propose(s->en, drafting, n);
     for (uint32_t f = 0; f < s->n_items; f++) engine_generation_draft(&s->item_jobs[f]->gen, &s->items[f]);
 }

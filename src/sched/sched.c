@@ -16,6 +16,12 @@
 /* What a token of output is priced at when all of it must wait for the end: its record and, on average,
  * so many bytes of text. (Vocabularies average 4–6.) */
 enum { WHOLE_TEXT_BYTES = 16, STREAM_RING_BYTES = 32 * 1024, LEAST_QUEUE_BYTES = 4 << 20 };
+_Static_assert((int)STREAM_RING_BYTES >= (int)RING_LARGEST_BYTES, "an empty ring has room for whatever a step says");
+_Static_assert((int)LEAST_QUEUE_BYTES % (int)MEM_BUDDY_LEAST_BYTES == 0, "the region is whole blocks");
+
+/* A job's slot is taken from its submission until its consumer lets go, which may be long after its end: for each that
+ * may wait or run there is one more for one that has ended. */
+enum { SLOTS_EACH = 2 };
 
 void sched_config_default(sched_config *c) {
     *c = (sched_config){.max_concurrent = 4, .max_queue = 64, .queue_timeout_ms = 0, .stall_timeout_ms = 60000};
@@ -67,7 +73,7 @@ static parts layout(const sched_config *c, uint32_t n_context, mem_arena *a) {
     p.region = mem_arena_take(a, region_bytes(c, n_context), 4096);
     p.blocks_state = mem_arena_take(a, mem_buddy_state_bytes(region_bytes(c, n_context)), 64);
     p.s = mem_arena_take(a, sizeof *p.s, 64);
-    uint32_t n_jobs = (c->max_queue + c->max_concurrent) * 2; /* ended jobs keep their slot until released */
+    uint32_t n_jobs = (c->max_queue + c->max_concurrent) * SLOTS_EACH;
     sched_job *jobs = mem_arena_take(a, n_jobs * sizeof *jobs, 64);
     engine_batch_item *items = mem_arena_take(a, c->max_concurrent * sizeof *items, 64);
     sched_job **item_jobs = mem_arena_take(a, c->max_concurrent * sizeof *item_jobs, 64);
