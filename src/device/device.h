@@ -18,7 +18,6 @@
 #include "base/dtype.h"
 #include "base/err.h"
 #include "compute/compute.h"
-#include "compute/limits.h"
 #include "mem/arena.h"
 
 typedef struct device device;
@@ -67,6 +66,21 @@ typedef struct device_rope {
 
 typedef enum device_activation { DEVICE_SILU, DEVICE_GELU } device_activation;
 
+/* What a token's experts count for: their shares of a softmax over all experts, or these scaled to a sum of one. */
+typedef enum device_gating { DEVICE_GATING_NONE, DEVICE_GATING_SOFTMAX, DEVICE_GATING_SUM_TO_ONE } device_gating;
+
+/* Which experts a step's tokens go to. A slot is a token at one of its experts; slots are in the order of the
+ * experts, those of one expert in the order of the tokens. */
+typedef struct device_routes {
+    uint32_t *chosen; /* [tokens][n_used], best first */
+    float *chosen_weights;
+    uint32_t *slot_token; /* [tokens · n_used] */
+    float *slot_weight;
+    uint32_t *next_slot; /* [n_experts] */
+    device_run *runs;    /* the experts that have tokens, ascending; for the host, too */
+    uint32_t n_runs;
+} device_routes;
+
 enum { DEVICE_MATMUL_MAX = 4 };
 
 typedef struct device_ops {
@@ -91,11 +105,24 @@ typedef struct device_ops {
      * runs are one behind the other from token 0 on. */
     void (*matmul_runs)(device *d, const device_matrix *const *ms, uint32_t n_ms, const float *x,
                         const device_run *runs, uint32_t n_runs, float *const *outs, const size_t *strides);
+    void (*zero)(device *d, float *x, size_t n);
+    void (*copy)(device *d, const float *x, size_t n, float *out);
+    /* What n values at x are, for the host to read until the next operation. */
+    const float *(*read)(device *d, const float *x, size_t n);
+    /* out[i] = sigmoid of weights · x[i] */
+    void (*sigmoid_dot)(device *d, const float *weights, const float *x, uint32_t n, uint32_t width, float *out);
+    /* Of the logits of n tokens [n][stride]: the n_used greatest (of equals those of lower numbers), and what they
+     * count for. Slots and runs, whose first is a slot of all. */
+    void (*route)(device *d, device_gating gating, uint32_t n_experts, uint32_t n_used, const float *logits,
+                  size_t stride, uint32_t n, device_routes *r);
     /* out[i] = x[rows[i]] */
     void (*gather)(device *d, const float *x, const uint32_t *rows, uint32_t n, uint32_t width, float *out);
     /* y[rows[i]] += shares[i] · x[i], in ascending i; rows NULL: y[i] */
     void (*add_weighted)(device *d, float *y, const uint32_t *rows, const float *shares, const float *x,
                        size_t x_stride, uint32_t n, uint32_t width);
+    /* cos_sin[i][j] = mscale · (cos, sin) of positions[i] · freqs[j], the angle in double precision */
+    void (*rope_angles)(device *d, const float *freqs, float mscale, const uint32_t *positions, uint32_t n,
+                        uint32_t pairs, float *cos_sin);
     void (*rope)(device *d, const device_rope *rope, float *x, size_t stride, uint32_t n_heads, uint32_t n);
     void (*kv_store)(device *d, const device_attention *a, const device_kv_view *views, uint32_t n, const float *k,
                      size_t k_stride, const float *v, size_t v_stride);
@@ -114,26 +141,5 @@ struct device {
     int n_threads;
     void *state;
 };
-
-/* ---- the CPU device ---- */
-
-typedef struct device_cpu_config {
-    int n_threads;         /* 1 … COMPUTE_MAX_THREADS */
-    uint32_t max_tokens;   /* largest n of any operation */
-    uint32_t max_cols;     /* widest matmul input */
-} device_cpu_config;
-
-/* The vtable, without a device: sizes for a plan. */
-const device_ops *device_cpu_ops(void);
-
-/* The CPU's own buffers (quantised activations, pool) as one arena block; plan equals fact. */
-size_t device_cpu_plan_bytes(const device_cpu_config *c);
-/* Takes its buffers from a, chooses the kernels and starts the threads. One thread at a time runs steps. */
-bool device_cpu_init(device *d, const device_cpu_config *c, mem_arena *a, err *e);
-size_t device_cpu_bytes(const device *d);
-void device_cpu_stop(device *d);
-/* Of this device's threads, reading these bytes. */
-void device_cpu_limits(device *d, const void *bytes, size_t n_bytes, compute_limits *out);
-const char *device_cpu_kernels(const device *d); /* name of the chosen variant */
 
 #endif

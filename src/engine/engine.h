@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "compute/limits.h"
 #include "kv/cache.h"
 #include "mem/ledger.h"
 #include "mem/plan.h"

@@ -2,6 +2,7 @@
 #ifndef ENGINE_INTERNAL_H
 #define ENGINE_INTERNAL_H
 
+#include "device/cpu/cpu.h"
 #include "engine/engine.h"
 #include "engine/grammars.h"
 #include "format/gguf.h"

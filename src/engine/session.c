@@ -122,14 +122,19 @@ bool engine_run(engine *en, const engine_batch_item *item, err *e) {
     return true;
 }
 
+static const float *read_back(const engine *en, const float *x, uint32_t n) {
+    device *dev = en->model.dev;
+    return dev->ops->read(dev, x, n);
+}
+
 const float *engine_logits(const engine *en, uint32_t row) {
     CHECK(row < en->step.max_logits);
-    return en->step.logits + (size_t)row * en->step.logits_stride;
+    return read_back(en, en->step.logits + (size_t)row * en->step.logits_stride, en->desc.n_vocab);
 }
 
 const float *engine_state(const engine *en, uint32_t token) {
     CHECK(token < en->step.max_tokens);
-    return en->step.states + (size_t)token * en->desc.n_embd;
+    return read_back(en, en->step.states + (size_t)token * en->desc.n_embd, en->desc.n_embd);
 }
 
 const float *engine_item_result(const engine *en, const engine_batch_item *item, uint32_t token, uint32_t row) {

@@ -57,13 +57,10 @@ typedef struct model_dense {
     device_activation activation;
 } model_dense;
 
-/* What a token's experts count for: their shares of a softmax over all experts, or these scaled to a sum of one. */
-typedef enum model_gating { MODEL_GATING_NONE, MODEL_GATING_SOFTMAX, MODEL_GATING_SUM_TO_ONE } model_gating;
-
 typedef struct model_experts {
     uint32_t n, n_used, n_ff; /* n 0: the layer has none */
     uint32_t n_ff_shared;     /* of the one for all tokens; 0: there is none */
-    model_gating gating;
+    device_gating gating;
     device_activation activation;
 } model_experts;
 

@@ -1,6 +1,4 @@
 /* The forward pass: one walk over layers and their blocks for every family, steered by the description. */
-#include <string.h>
-
 #include "base/check.h"
 #include "model/step.h"
 #include "plat/pulse.h"
@@ -60,6 +58,9 @@ void model_workspace_layout(model_workspace *w, const model_desc *d, const devic
     }
     w->last = mem_arena_take(a, (size_t)max_logits * d->n_embd * sizeof(float), 64);
     w->ids = mem_arena_take(a, n * sizeof *w->ids, 64);
+    w->positions = mem_arena_take(a, n * sizeof *w->positions, 64);
+    w->positions_sinks = mem_arena_take(a, n * sizeof *w->positions_sinks, 64);
+    w->wanted = mem_arena_take(a, max_logits * sizeof *w->wanted, 64);
     for (uint32_t g = 0; g < d->kv.n_groups; g++) w->views[g] = mem_arena_take(a, n * sizeof **w->views, 64);
     w->logits = mem_arena_take(a, (size_t)max_logits * w->logits_stride * sizeof(float), 64);
 }
@@ -80,7 +81,7 @@ static bool run_blocks(const model_step *s, uint32_t layer, uint32_t b, uint32_t
     model_workspace *w = s->w;
     bool direct = adds_to_stream(desc, b, next);
     float *out = direct ? w->x : w->sum, *in = w->x;
-    if (!direct) memset(w->sum, 0, (size_t)s->n * d->n_embd * sizeof *w->sum);
+    if (!direct) dev->ops->zero(dev, w->sum, (size_t)s->n * d->n_embd);
     for (uint32_t i = b; i < next; i++) {
         if (v[MODEL_NORM + i]) {
             dev->ops->rmsnorm(dev, w->x, v[MODEL_NORM + i], s->n, d->n_embd, d->norm_eps, w->norm);
@@ -121,10 +122,12 @@ static void output_block(const model_step *s, const model_token *tokens) {
     model_workspace *w = s->w;
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < s->n; i++)
-        if (tokens[i].want_logits)
-            memcpy(w->last + (size_t)wanted++ * d->n_embd, w->x + (size_t)i * d->n_embd, d->n_embd * sizeof(float));
-    CHECK(wanted <= w->max_logits);
+        if (tokens[i].want_logits) {
+            CHECK(wanted < w->max_logits);
+            w->wanted[wanted++] = i;
+        }
     if (!wanted) return;
+    m->dev->ops->gather(m->dev, w->x, w->wanted, wanted, d->n_embd, w->last);
     m->dev->ops->rmsnorm(m->dev, w->last, m->output_norm, wanted, d->n_embd, d->norm_eps, w->last);
     for (uint32_t done = 0; done < wanted; done += w->max_tokens) { /* a device takes max_tokens at once */
         uint32_t n = wanted - done < w->max_tokens ? wanted - done : w->max_tokens;
@@ -142,11 +145,16 @@ static void begin(model_step *s, const model_token *tokens) {
         CHECK(tokens[i].token >= 0 && (uint32_t)tokens[i].token < m->d->n_vocab);
         w->ids[i] = tokens[i].token;
         for (uint32_t g = 0; g < m->d->kv.n_groups; g++) w->views[g][i] = tokens[i].kv[g];
+        w->positions[i] = tokens[i].kv[0].position;
+        w->positions_sinks[i] = tokens[i].kept_as;
         s->keeps |= tokens[i].kept_as != tokens[i].kv[0].position;
     }
     for (uint32_t r = 0; r < m->d->n_ropes; r++) {
-        model_rope_cos_sin(m, r, tokens, s->n, false, w->cos_sin[r]);
-        if (s->keeps) model_rope_cos_sin(m, r, tokens, s->n, true, w->cos_sin_sinks[r]);
+        const model_rope_table *t = &m->ropes[r];
+        uint32_t pairs = m->d->ropes[r].dims / 2;
+        m->dev->ops->rope_angles(m->dev, t->freqs, t->mscale, w->positions, s->n, pairs, w->cos_sin[r]);
+        if (s->keeps)
+            m->dev->ops->rope_angles(m->dev, t->freqs, t->mscale, w->positions_sinks, s->n, pairs, w->cos_sin_sinks[r]);
     }
     m->dev->ops->embed(m->dev, &m->embed, w->ids, s->n, m->d->embed_scale, w->x);
 }

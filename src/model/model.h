@@ -61,21 +61,6 @@ typedef struct model_token {
     device_kv_view kv[KV_GROUPS_MAX]; /* where it is written, and what it sees */
 } model_token;
 
-/* Which experts a step's tokens go to. A slot is a token at one of its experts; slots are in the order of the
- * experts, those of one expert in the order of the tokens. */
-typedef struct model_routes {
-    float *logits;          /* [tokens][logits_stride] */
-    uint32_t *chosen;       /* [tokens][n_used], best first */
-    float *chosen_weights;
-    uint32_t *slot_token;   /* [tokens · n_used] */
-    float *slot_weight;
-    uint32_t *next_slot;    /* [n] */
-    device_run *runs;       /* the experts that have tokens, ascending */
-    uint32_t n_runs;
-    float *shared_weight;   /* [tokens] */
-    float *gathered;        /* [tokens][n_embd]: what the slots of a wave begin with */
-} model_routes;
-
 /* Buffers of a step: activations for up to max_tokens, logits for up to max_logits of them. What only mixers use and
  * what only channels use lies over each other: no two blocks run at once. */
 typedef struct model_workspace {
@@ -83,10 +68,12 @@ typedef struct model_workspace {
     float *x, *norm, *sum, *proj;                 /* [tokens][n_embd], proj in rows of row_stride */
     float *q, *q_sinks, *k, *v, *attn;            /* of attention */
     float *gate, *up, *act;                       /* of networks */
-    model_routes routes;
+    float *router_logits, *shared_weight, *gathered; /* of experts; gathered: what the slots of a wave begin with */
+    device_routes routes;
     float *cos_sin[MODEL_ROPES_MAX], *cos_sin_sinks[MODEL_ROPES_MAX]; /* [tokens][dims/2][2] */
     float *last;
     int32_t *ids;
+    uint32_t *positions, *positions_sinks, *wanted; /* [tokens], [tokens], [max_logits]: rows of x */
     device_kv_view *views[KV_GROUPS_MAX];
     float *logits; /* [max_logits][logits_stride] */
     uint32_t logits_stride;

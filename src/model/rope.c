@@ -31,17 +31,3 @@ void model_rope_fill(const model_rope *r, const float *factors, model_rope_table
         out->freqs[i] = (float)f;
     }
 }
-
-void model_rope_cos_sin(const model *m, uint32_t rope, const model_token *tokens, uint32_t n, bool as_kept,
-                        float *out) {
-    const model_rope_table *r = &m->ropes[rope];
-    uint32_t pairs = m->d->ropes[rope].dims / 2;
-    for (uint32_t i = 0; i < n; i++) {
-        double position = as_kept ? tokens[i].kept_as : tokens[i].kv[0].position;
-        for (uint32_t j = 0; j < pairs; j++) {
-            double angle = position * (double)r->freqs[j];
-            *out++ = (float)cos(angle) * r->mscale;
-            *out++ = (float)sin(angle) * r->mscale;
-        }
-    }
-}

@@ -36,8 +36,11 @@ bool model_network(const model_step *s, device_activation activation, const devi
                    const device_matrix *up, const device_matrix *down, const float *x, const device_run *runs,
                    uint32_t n_runs);
 
+/* channel/experts.c: the next runs of together at most max_tokens slots, from run on; their first are made to count
+ * from the first one's. Returns the run after them and says how many slots they are. */
+uint32_t model_experts_wave(device_routes *r, uint32_t run, uint32_t max_tokens, uint32_t *n_slots);
+
 /* rope.c */
 void model_rope_fill(const model_rope *r, const float *factors, model_rope_table *out);
-void model_rope_cos_sin(const model *m, uint32_t rope, const model_token *tokens, uint32_t n, bool as_kept, float *out);
 
 #endif

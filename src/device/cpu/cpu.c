@@ -1,11 +1,13 @@
 /* The CPU device: compute/'s kernels, split over the pool's threads. */
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "compute/compute.h"
 #include "compute/pool.h"
-#include "device/device.h"
+#include "device/cpu/cpu.h"
+#include "device/cpu/internal.h"
 
 typedef struct cpu {
     const compute_kernels *kernels;
@@ -460,6 +462,32 @@ static void cpu_add(device *d, float *y, const float *x, size_t x_stride, uint32
     for (uint32_t i = 0; i < n; i++) state(d)->kernels->add(y + (size_t)i * width, x + i * x_stride, width);
 }
 
+static void cpu_zero(device *d, float *x, size_t n) {
+    (void)d;
+    memset(x, 0, n * sizeof *x);
+}
+
+static void cpu_copy(device *d, const float *x, size_t n, float *out) {
+    (void)d;
+    memcpy(out, x, n * sizeof *x);
+}
+
+static const float *cpu_read(device *d, const float *x, size_t n) {
+    (void)d, (void)n;
+    return x;
+}
+
+static void cpu_rope_angles(device *d, const float *freqs, float mscale, const uint32_t *positions, uint32_t n,
+                            uint32_t pairs, float *cos_sin) {
+    (void)d;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < pairs; j++) {
+            double angle = positions[i] * (double)freqs[j];
+            *cos_sin++ = (float)cos(angle) * mscale;
+            *cos_sin++ = (float)sin(angle) * mscale;
+        }
+}
+
 static const device_ops cpu_ops = {
     .name = "cpu",
     .supports = compute_type_supported,
@@ -471,8 +499,14 @@ static const device_ops cpu_ops = {
     .rmsnorm = cpu_rmsnorm,
     .matmul = cpu_matmul,
     .matmul_runs = cpu_matmul_runs,
+    .zero = cpu_zero,
+    .copy = cpu_copy,
+    .read = cpu_read,
+    .sigmoid_dot = cpu_sigmoid_dot,
+    .route = cpu_route,
     .gather = cpu_gather,
     .add_weighted = cpu_add_weighted,
+    .rope_angles = cpu_rope_angles,
     .rope = cpu_rope,
     .kv_store = cpu_kv_store,
     .attend = cpu_attend,

@@ -36,7 +36,7 @@ typedef struct arch_traits {
     bool rope_interleaved; /* rotate (2i, 2i+1); otherwise (i, i + half) */
     bool head_norms;       /* each head's query and key are normed before they are rotated */
     device_activation activation;
-    model_gating gating;   /* of files that have experts; NONE: the family has none */
+    device_gating gating;   /* of files that have experts; NONE: the family has none */
     bool shared_expert;    /* beside them one for all tokens, in a share of its own */
     bool fused_gate_up;    /* ffn_up holds the rows of gate, then those of up */
     uint32_t window_pattern; /* where the file has a window and does not say: all layers but every n-th; 0: all */

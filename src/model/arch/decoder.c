@@ -35,7 +35,7 @@ static bool read_experts(const arch_reader *r, const arch_traits *t, uint32_t n_
     *x = (model_experts){.gating = t->gating, .activation = t->activation, .n_ff = n_ff};
     if (!arch_u32(r, "expert_count", false, 0, MODEL_MAX_EXPERTS, &x->n)) return false;
     if (!x->n) return true;
-    if (t->gating == MODEL_GATING_NONE)
+    if (t->gating == DEVICE_GATING_NONE)
         return err_set(r->e, ERR_UNSUPPORTED, "%s.expert_count is %u, but the family %s is known without experts only",
                        r->family, x->n, r->family);
     if (!arch_u32(r, "expert_used_count", true, 1, x->n, &x->n_used)) return false;

@@ -4,6 +4,6 @@
 
 bool describe_llama(const arch_reader *r, model_desc *d) {
     static const arch_traits traits = {
-        .rope_interleaved = true, .activation = DEVICE_SILU, .gating = MODEL_GATING_SUM_TO_ONE};
+        .rope_interleaved = true, .activation = DEVICE_SILU, .gating = DEVICE_GATING_SUM_TO_ONE};
     return arch_decoder(r, &traits, d);
 }

@@ -8,7 +8,7 @@ bool describe_qwen2(const arch_reader *r, model_desc *d) {
 
 bool describe_qwen2moe(const arch_reader *r, model_desc *d) {
     static const arch_traits traits = {
-        .activation = DEVICE_SILU, .gating = MODEL_GATING_SOFTMAX, .shared_expert = true};
+        .activation = DEVICE_SILU, .gating = DEVICE_GATING_SOFTMAX, .shared_expert = true};
     return arch_decoder(r, &traits, d);
 }
 
@@ -18,6 +18,6 @@ bool describe_qwen3(const arch_reader *r, model_desc *d) {
 
 bool describe_qwen3moe(const arch_reader *r, model_desc *d) {
     static const arch_traits traits = {
-        .activation = DEVICE_SILU, .head_norms = true, .gating = MODEL_GATING_SUM_TO_ONE};
+        .activation = DEVICE_SILU, .head_norms = true, .gating = DEVICE_GATING_SUM_TO_ONE};
     return arch_decoder(r, &traits, d);
 }

@@ -1,6 +1,4 @@
 /* Attention: queries of a step's tokens against the keys and values of all that they see, in pages. */
-#include <string.h>
-
 #include "model/step.h"
 
 static void layout(model_workspace *w, const model_desc *d, const device_ops *ops, mem_arena *a) {
@@ -37,7 +35,7 @@ static void norm_heads(const model_step *s, float *x, const float *weight, uint3
 static void rotate(const model_step *s, const model_attention *t, size_t q_stride, size_t k_stride) {
     device *dev = s->m->dev;
     model_workspace *w = s->w;
-    if (s->keeps) memcpy(w->q_sinks, w->q, s->n * q_stride * sizeof *w->q);
+    if (s->keeps) dev->ops->copy(dev, w->q, s->n * q_stride, w->q_sinks);
     if (t->rope == MODEL_NO_ROPE) return;
     const model_rope *r = &s->m->d->ropes[t->rope];
     device_rope rope = {t->head_dim, r->dims, r->interleaved, w->cos_sin[t->rope]};

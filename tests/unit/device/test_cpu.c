@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 #include "compute/compute.h"
-#include "device/device.h"
+#include "device/cpu/cpu.h"
 
 enum { MAX_TOKENS = 33, COLS = 96 };
 

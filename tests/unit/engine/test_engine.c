@@ -299,7 +299,7 @@ static void pages_run_out(void **state) {
     x.plan.rows.line_bytes = UINT64_MAX;
     assert_ok(engine_plan_make(x.en, &x.plan, &e), e);
     assert_int_equal(x.plan.n_pages, 8 * 8);
-    x.plan.rows.line_bytes = x.plan.rows.total_bytes - x.plan.page_bytes * 51;
+    x.plan.rows.line_bytes = x.plan.rows.total_bytes - x.plan.page_bytes * 50;
     assert_ok(engine_plan_make(x.en, &x.plan, &e), e);
     assert_int_equal(x.plan.n_pages, 14);
     assert_ok(engine_load(x.en, &x.plan, NULL, NULL, &e), e);

@@ -5,6 +5,7 @@
 
 #include "../test.h"
 
+#include "device/cpu/cpu.h"
 #include "mem/heap.h"
 #include "kv/pool.h"
 #include "model/arch/arch.h"

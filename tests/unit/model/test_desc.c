@@ -1,6 +1,7 @@
 /* A model's shape from its header: what is read, and each way to be refused, by the name of what is wrong. */
 #include "../test.h"
 
+#include "device/cpu/cpu.h"
 #include "model/model.h"
 #include "model_build.h"
 
@@ -137,18 +138,18 @@ static void reads_experts(void **state) {
     model_desc h;
     err e;
     assert_ok(read_spec(&plain, &h, &e), e);
-    assert_true(h.layers[0].experts.n == 0 && h.layers[0].experts.n_ff_shared == 0 && h.layers[0].experts.gating == MODEL_GATING_SUM_TO_ONE);
+    assert_true(h.layers[0].experts.n == 0 && h.layers[0].experts.n_ff_shared == 0 && h.layers[0].experts.gating == DEVICE_GATING_SUM_TO_ONE);
     double dense = model_matmul_macs(&h);
     assert_ok(read_spec(&mixtral, &h, &e), e);
     assert_true(h.layers[0].experts.n == 4 && h.layers[0].experts.n_used == 2 && h.layers[0].experts.n_ff == 40 && h.layers[0].experts.n_ff_shared == 0);
     assert_true(model_matmul_macs(&h) == dense + 2 * 24 * (3 * 40 + 4)); /* a token pays for two, and for the choice */
     model_spec s = mixture_of("qwen3moe");
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.layers[0].experts.n_ff == 10 && h.layers[0].experts.n_ff_shared == 0 && h.layers[0].experts.gating == MODEL_GATING_SUM_TO_ONE);
+    assert_true(h.layers[0].experts.n_ff == 10 && h.layers[0].experts.n_ff_shared == 0 && h.layers[0].experts.gating == DEVICE_GATING_SUM_TO_ONE);
     assert_true(norms_heads(&h) && !h.ropes[0].interleaved);
     s = mixture_of("qwen2moe");
     assert_ok(read_spec(&s, &h, &e), e);
-    assert_true(h.layers[0].experts.n_ff == 10 && h.layers[0].experts.n_ff_shared == 30 && h.layers[0].experts.gating == MODEL_GATING_SOFTMAX);
+    assert_true(h.layers[0].experts.n_ff == 10 && h.layers[0].experts.n_ff_shared == 30 && h.layers[0].experts.gating == DEVICE_GATING_SOFTMAX);
     s.n_ff_shexp = 40;
     s.omit = "qwen2moe.expert_shared_feed_forward_length"; /* then as wide as feed_forward_length says */
     assert_ok(read_spec(&s, &h, &e), e);

@@ -4,31 +4,35 @@
 #include <math.h>
 
 #include "base/rng.h"
-#include "model/channel/routes.h"
+#include "device/cpu/cpu.h"
+#include "model/step.h"
 
 enum { TOKENS = 40, EXPERTS = 12, USED = 3, STRIDE = 16 };
 
 typedef struct rig {
-    mem_ledger ledger;
-    mem_arena arena;
-    model_experts x;
-    model_routes r;
+    device dev;
+    device_gating gating;
+    float logits[TOKENS * STRIDE];
+    uint32_t chosen[TOKENS * USED], slot_token[TOKENS * USED], next_slot[EXPERTS];
+    float chosen_weights[TOKENS * USED], slot_weight[TOKENS * USED];
+    device_run runs[EXPERTS];
+    device_routes r;
 } rig;
 
-static void up(rig *r, model_gating kind) {
-    err e = {0};
-    mem_ledger_init(&r->ledger, UINT64_MAX);
-    assert_ok(mem_arena_init(&r->arena, &r->ledger, MEM_WORKSPACE, 1 << 20, false, &e), e);
-    r->x = (model_experts){.gating = kind, .n = EXPERTS, .n_used = USED};
-    model_routes_layout(&r->r, &r->x, 8, device_cpu_ops(), TOKENS, &r->arena);
-    assert_false(r->arena.failed);
+static void up(rig *r, device_gating gating) {
+    memset(r, 0, sizeof *r);
+    r->gating = gating;
+    r->dev.ops = device_cpu_ops(); /* routing needs no more of a device */
+    r->r = (device_routes){r->chosen, r->chosen_weights, r->slot_token, r->slot_weight, r->next_slot, r->runs, 0};
 }
 
-static void down(rig *r) { mem_arena_free(&r->arena); }
+static void route(rig *r, uint32_t n) {
+    r->dev.ops->route(&r->dev, r->gating, EXPERTS, USED, r->logits, STRIDE, n, &r->r);
+}
 
 static void choose_one(rig *r, const float logits[EXPERTS]) {
-    memcpy(r->r.logits, logits, EXPERTS * sizeof *logits);
-    model_routes_fill(&r->r, &r->x, STRIDE, 1);
+    memcpy(r->logits, logits, EXPERTS * sizeof *logits);
+    route(r, 1);
 }
 
 static void assert_chosen(const rig *r, uint32_t a, uint32_t b, uint32_t c) {
@@ -40,7 +44,7 @@ static void assert_chosen(const rig *r, uint32_t a, uint32_t b, uint32_t c) {
 static void the_greatest_and_of_equals_the_first(void **state) {
     (void)state;
     rig r;
-    up(&r, MODEL_GATING_SUM_TO_ONE);
+    up(&r, DEVICE_GATING_SUM_TO_ONE);
     choose_one(&r, (float[EXPERTS]){0, 1, 5, -3, 5, 2, 9, 5, 0, 0, 0, 4});
     assert_chosen(&r, 6, 2, 4);
     choose_one(&r, (float[EXPERTS]){0});
@@ -51,7 +55,6 @@ static void the_greatest_and_of_equals_the_first(void **state) {
         assert_int_equal(r.r.runs[i].matrix, ((uint32_t[]){0, 9, 11})[i]);
         assert_true(r.r.runs[i].first == (uint32_t)i && r.r.runs[i].n == 1);
     }
-    down(&r);
 }
 
 static void what_they_count_for(void **state) {
@@ -59,20 +62,19 @@ static void what_they_count_for(void **state) {
     static const float logits[EXPERTS] = {1, 3, 2, 0, 0, 0, -1, 0, 0.5f, 0, 0, 2.5f};
     double all = 0, three = exp(3) + exp(2.5) + exp(2);
     for (int i = 0; i < EXPERTS; i++) all += exp((double)logits[i]);
-    for (model_gating kind = MODEL_GATING_SOFTMAX; kind <= MODEL_GATING_SUM_TO_ONE; kind++) {
+    for (device_gating kind = DEVICE_GATING_SOFTMAX; kind <= DEVICE_GATING_SUM_TO_ONE; kind++) {
         rig r;
         up(&r, kind);
         choose_one(&r, logits);
         assert_chosen(&r, 1, 11, 2);
-        double total = kind == MODEL_GATING_SOFTMAX ? all : three, sum = 0;
+        double total = kind == DEVICE_GATING_SOFTMAX ? all : three, sum = 0;
         for (int i = 0; i < 3; i++) { /* slots are in the order of the experts: 1, 2, 11 */
             double want = exp((double[]){3, 2, 2.5}[i]) / total;
             assert_true(fabs((double)r.r.slot_weight[i] - want) < 1e-6);
             sum += want;
         }
-        assert_true((kind == MODEL_GATING_SUM_TO_ONE) == (fabs(sum - 1) < 1e-9));
-        down(&r);
-    }
+        assert_true((kind == DEVICE_GATING_SUM_TO_ONE) == (fabs(sum - 1) < 1e-9));
+        }
 }
 
 /* Whatever a broken file makes of them: as many experts as are wanted, and different ones. */
@@ -82,7 +84,7 @@ static void logits_that_are_no_numbers(void **state) {
     rig r;
     rng random;
     rng_seed(&random, 1);
-    up(&r, MODEL_GATING_SUM_TO_ONE);
+    up(&r, DEVICE_GATING_SUM_TO_ONE);
     for (int turn = 0; turn < 1000; turn++) {
         float logits[EXPERTS];
         for (int i = 0; i < EXPERTS; i++) logits[i] = odd[rng_next(&random) % 4];
@@ -92,7 +94,6 @@ static void logits_that_are_no_numbers(void **state) {
         assert_true(c[0] != c[1] && c[0] != c[2] && c[1] != c[2]);
         assert_int_equal(r.r.n_runs, 3);
     }
-    down(&r);
 }
 
 /* Each token at each of its experts in one slot; waves of whole experts that fit. */
@@ -101,18 +102,18 @@ static void slots_and_waves(void **state) {
     rig r;
     rng random;
     rng_seed(&random, 2);
-    up(&r, MODEL_GATING_SUM_TO_ONE);
+    up(&r, DEVICE_GATING_SUM_TO_ONE);
     for (uint32_t n = 1; n <= TOKENS; n++) {
         bool met[TOKENS][EXPERTS] = {{0}};
         uint32_t due = 0, waves = 0, last = 0;
-        for (uint32_t i = 0; i < n * STRIDE; i++) r.r.logits[i] = (float)(rng_unit(&random) * 3);
+        for (uint32_t i = 0; i < n * STRIDE; i++) r.logits[i] = (float)(rng_unit(&random) * 3);
         if (n % 3 == 0)
-            for (uint32_t i = 0; i < n; i++) r.r.logits[i * STRIDE + 5] = 9; /* one expert that all want */
-        model_routes_fill(&r.r, &r.x, STRIDE, n);
+            for (uint32_t i = 0; i < n; i++) r.logits[i * STRIDE + 5] = 9; /* one expert that all want */
+        route(&r, n);
         for (uint32_t run = 0, next; run < r.r.n_runs; run = next, waves++) {
-            uint32_t first, slots;
-            next = model_routes_wave(&r.r, run, TOKENS, &first, &slots);
-            assert_true(next > run && first == due && slots <= TOKENS && r.r.runs[run].first == 0);
+            uint32_t first = due, slots;
+            next = model_experts_wave(&r.r, run, TOKENS, &slots);
+            assert_true(next > run && slots <= TOKENS && r.r.runs[run].first == 0);
             for (; run < next; run++) {
                 const device_run *x = &r.r.runs[run];
                 assert_true(x->n > 0 && (x->matrix > last || due == 0));
@@ -131,7 +132,6 @@ static void slots_and_waves(void **state) {
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t k = 0; k < USED; k++) assert_true(met[i][r.r.chosen[i * USED + k]]);
     }
-    down(&r);
 }
 
 int main(void) {
