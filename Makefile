@@ -29,4 +29,4 @@ install: build ## into PREFIX (/usr/local)
 	@cmake --install build --prefix $(PREFIX)
 
 clean: ## remove everything that was built
-	@rm -rf build build-asan build-tsan build-fuzz build-cross
+	@rm -rf build build-asan build-tsan build-hostile build-fuzz build-cross

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every test a fresh clone can run, phase by phase; the logs stay in build/test-logs. Exit 1 when any failed.
-#   tools/test.sh [PHASE…]      only these phases (release unit scenario clients tidy cross asan tsan fuzz)
+#   tools/test.sh [PHASE…]      only these phases (release unit scenario clients tidy cross asan tsan fuzz; and hostile,
+#                               which runs only when it is named: it takes a build of its own)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=build/test-logs
@@ -57,6 +58,11 @@ asan() {
     cmake --preset asan && cmake --build --preset asan &&
         PLIMSOLL_PROPERTY_SECONDS=20 UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure -j "$jobs" --no-tests=error
 }
+# Memory, scheduler and HTTP with the smallest sizes (base/hostile.h) and all checks.
+hostile() {
+    cmake --preset hostile && cmake --build --preset hostile &&
+        ctest --test-dir build-hostile --output-on-failure -j "$jobs" --no-tests=error -L hostile
+}
 # Everything that has threads.
 tsan() {
     cmake --preset tsan && cmake --build --preset tsan &&
@@ -88,6 +94,7 @@ fuzz() {
 
 start=$SECONDS
 for p in release unit scenario clients tidy cross asan tsan fuzz; do phase $p $p; done
+[ ${#wanted[@]} = 0 ] || phase hostile hostile
 echo "took $((SECONDS - start))s"
 [ "$skipped" = 0 ] && echo "$passed passed, $failed failed" || echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

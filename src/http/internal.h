@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hostile.h"
 #include "base/json.h"
 #include "base/rng.h"
 #include "http/http.h"

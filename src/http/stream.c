@@ -5,7 +5,7 @@
 #include "http/internal.h"
 
 /* HTTP/1.0 clients get no chunks, so the library needs a buffer of its own for their streams. */
-enum { STREAM_BLOCK_BYTES = 4096 };
+enum { STREAM_BLOCK_BYTES = HOSTILE(4096, 64) };
 
 void http_set_header(http_request *r, const char *name, const char *value) {
     CHECK(r->header_count < HTTP_ANSWER_HEADERS);

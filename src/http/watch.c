@@ -17,7 +17,7 @@
 #include "http/internal.h"
 #include "plat/thread.h"
 
-enum { TICK_MS = 50, EVENTS_AT_ONCE = 32 };
+enum { TICK_MS = 50, EVENTS_AT_ONCE = HOSTILE(32, 1) };
 static const uint64_t POKED = UINT64_MAX;
 
 void http_watch_poke(http_server *s) {

@@ -4,13 +4,14 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/hostile.h"
 #include "plat/vm.h"
 
 /* A real base is page-aligned and a measuring one is 0: with align at most a page, padding is the same. */
 enum { MAX_ALIGN_BYTES = 4096 };
 
 /* One that grows takes a little of what it has, so that it asks the kernel rarely and holds little too much. */
-enum { GROW_LEAST_BYTES = 16 * 1024, GROW_SHARE = 32 };
+enum { GROW_LEAST_BYTES = HOSTILE(16 * 1024, 1), GROW_SHARE = 32 };
 
 void mem_arena_check(const mem_arena *a) {
     CHECK(a->used <= a->high && a->used <= a->size);

@@ -11,7 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MEM_BUDDY_LEAST_BYTES = 4096, MEM_BUDDY_ORDERS = 32 };
+#include "base/hostile.h"
+
+enum { MEM_BUDDY_LEAST_BYTES = HOSTILE(4096, 64), MEM_BUDDY_ORDERS = 32 };
 
 typedef struct mem_buddy {
     char *base;

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hostile.h"
 #include "base/log.h"
 #include "engine/draft.h"
 #include "plat/kernel.h"
@@ -12,13 +13,13 @@
 #include "sched/internal.h"
 
 enum {
-    FIRST_CHUNK = 8, LEAST_CHUNK = 1, /* tokens of a prompt beside decodes: to begin with; at least */
+    FIRST_CHUNK = HOSTILE(8, 1), LEAST_CHUNK = 1, /* tokens of a prompt beside decodes: to begin with; at least */
     BARE_STEP_EVERY = 32,             /* such a step is the decodes alone: what they take is measured anew, */
     CHANGED_STEP_EVERY = 3,           /* and at such a one when they are more or fewer than when it was */
     TRIM_AFTER_IDLE_MS = 1000,
     TIMEOUT_CHECK_MS = 100,
     RETRY_MS = 10, /* when the system refuses memory */
-    WRITE_BEHIND_PAGES = 8,
+    WRITE_BEHIND_PAGES = HOSTILE(8, 1),
 };
 
 /* A step with a piece of a prompt is to take so many times what the decodes alone take. The size of the piece follows

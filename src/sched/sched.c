@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hostile.h"
 #include "base/log.h"
 #include "plat/thread.h"
 #include "sched/internal.h"
@@ -469,7 +470,7 @@ bool sched_would_fit(sched *s, const sched_request *r, sched_fit *out, err *e) {
 
 /* ---- when memory is short ---- */
 
-enum { SHRINK_AT_ONCE_BYTES = 32 << 20 }; /* then the lock is let go */
+enum { SHRINK_AT_ONCE_BYTES = HOSTILE(32 << 20, 1) }; /* then the lock is let go */
 
 void sched_set_pressure(sched *s, mem_level level, bool hold, uint64_t room_bytes) {
     sched_lock(s);

@@ -552,6 +552,7 @@ static void the_pool_is_fit_to_the_largest(void **state) {
 
 /* Those that run and those that wait, as many at once as may. */
 static void retry_after_is_the_backlogs_length(void **state) {
+    enum { JOBS_MOST = 96 };
     (void)state;
     static const struct {
         uint32_t queued, active, at_once, after_s;
@@ -559,8 +560,20 @@ static void retry_after_is_the_backlogs_length(void **state) {
     } rows[] = {{0, 0, 4, 1, 9000},  {1, 0, 1, 10, 9000}, {0, 1, 1, 10, 9000}, {6, 2, 4, 19, 9000}, {5, 3, 4, 19, 9000},
                 {6, 2, 2, 37, 9000}, {6, 2, 8, 10, 9000}, {8, 0, 4, 2, 999},   {90, 4, 4, 59, 9000}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        sched s = {.config = {.max_concurrent = rows[i].at_once, .max_queue = 90 + 6},
-                   .counts = {.submitted = rows[i].queued + rows[i].active,
+        static sched_job jobs[JOBS_MOST];
+        uint32_t n_jobs = rows[i].queued + rows[i].active;
+        sched_tenant all = {.n_jobs = n_jobs};
+        for (uint32_t k = 0; k < n_jobs; k++) {
+            jobs[k] = (sched_job){.state = JOB_QUEUED, .block = jobs, .submit_ns = 1, .read_ns = 1, .number = k + 1};
+            if (k < rows[i].active)
+                jobs[k].state = JOB_PREFILL, jobs[k].admit_ns = 1, jobs[k].gen.session = (engine_session *)(void *)jobs;
+        }
+        sched s = {.config = {.max_concurrent = rows[i].at_once, .max_queue = JOBS_MOST},
+                   .jobs = jobs,
+                   .n_jobs = n_jobs,
+                   .last_number = n_jobs,
+                   .tenants = &all,
+                   .counts = {.submitted = n_jobs,
                               .queued = rows[i].queued,
                               .active = rows[i].active},
                    .mean_job_ms = rows[i].mean_job_ms};
