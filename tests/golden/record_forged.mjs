@@ -32,7 +32,7 @@ async function record(forge, shape, type, tokens, folder) {
     execFileSync(forge, ["--shape", shape, "--type", type, "--seed", String(SEED), "-o", model], {stdio: ["ignore", "ignore", "inherit"]});
     const peer = await openPeer({model, contextSize: POSITIONS + 1});
     await feed(peer, tokens, (_, row) => rows.push(logProbabilities(row)));
-    if (rows[0].length !== VOCAB) throw new Error(`${type}: a vocabulary of ${rows[0].length}, not ${VOCAB}`);
+    if (rows[0].length < VOCAB) throw new Error(`${type}: a vocabulary of ${rows[0].length}; ids up to ${VOCAB} are drawn`);
     const out = new URL(`forged/${shape === GOLDEN ? "" : `${shape}-`}${type}.bin`, import.meta.url).pathname;
     const error = writeFixed(out, tokens, rows, sha256(model));
     console.error(`${shape} ${type}: ${statSync(out).size} bytes, log p within ${error.toExponential(1)}`);

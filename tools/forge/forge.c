@@ -246,7 +246,7 @@ static void write_hparams(out *o, const job *j) {
         out_kv_u32(o, arch_key(s, "attention.value_length"), s->head_dim);
     }
     out_kv_f32(o, arch_key(s, "attention.layer_norm_rms_epsilon"), s->norm_eps);
-    out_kv_u32(o, arch_key(s, "rope.dimension_count"), s->head_dim);
+    out_kv_u32(o, arch_key(s, "rope.dimension_count"), s->rope_dims ? s->rope_dims : s->head_dim);
     out_kv_f32(o, arch_key(s, "rope.freq_base"), s->rope_theta);
     out_kv_u32(o, arch_key(s, "vocab_size"), s->n_tokens);
     if (s->experts) {

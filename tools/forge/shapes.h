@@ -20,6 +20,7 @@ typedef struct shape {
     uint32_t expert_ff; /* of each; 0: ff */
     uint32_t shared_ff; /* of the expert that all tokens meet; 0: there is none */
     uint32_t sliding_window;
+    uint32_t rope_dims; /* of a head, those that rotate; 0: all */
     float rope_theta, norm_eps;
     bool tied;     /* no output.weight */
     bool qkv_bias;

@@ -25,6 +25,7 @@ typedef struct model_family {
 const model_family *model_family_find(str name, err *e);
 
 bool describe_llama(const arch_reader *r, model_desc *d);
+bool describe_phi3(const arch_reader *r, model_desc *d);
 bool describe_qwen2(const arch_reader *r, model_desc *d);
 bool describe_qwen2moe(const arch_reader *r, model_desc *d);
 bool describe_qwen3(const arch_reader *r, model_desc *d);

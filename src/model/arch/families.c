@@ -1,12 +1,13 @@
-/* The table of families. A new one is a file here with its `describe`, a line below, its shape in tools/forge and its
- * golden facts (docs/ARCHITECTURE.md has the recipe). */
+/* The table of families. A new one is a file here with its `describe`, a prototype in arch.h, a line below, its shape
+ * in tools/forge and its golden facts (docs/ARCHITECTURE.md has the recipe). */
 #include <stdio.h>
 
+#include "base/check.h"
 #include "model/arch/arch.h"
 
 static const model_family families[] = {
-    {"llama", describe_llama},       {"qwen2", describe_qwen2},       {"qwen2moe", describe_qwen2moe},
-    {"qwen3", describe_qwen3},       {"qwen3moe", describe_qwen3moe},
+    {"llama", describe_llama},       {"phi3", describe_phi3},   {"qwen2", describe_qwen2},
+    {"qwen2moe", describe_qwen2moe}, {"qwen3", describe_qwen3}, {"qwen3moe", describe_qwen3moe},
 };
 
 const model_family *model_family_find(str name, err *e) {
@@ -15,6 +16,7 @@ const model_family *model_family_find(str name, err *e) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (str_is(name, families[i].name)) return &families[i];
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", families[i].name);
+        CHECK(used < sizeof known);
     }
     err_set(e, ERR_UNSUPPORTED, "architecture '%.*s' is not supported (known: %s)",
             (int)(name.len < 64 ? name.len : 64), name.data, known);

@@ -170,7 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         FORGED("F32"),  FORGED("F16"),  FORGED("BF16"), FORGED("Q4_0"), FORGED("Q4_1"), FORGED("Q5_0"),
         FORGED("Q5_1"), FORGED("Q8_0"), FORGED("Q4_K"), FORGED("Q5_K"), FORGED("Q6_K"),
-        FORGED("golden-qwen3-F32"), FORGED("golden-qwen3-Q8_0"),
+        FORGED("golden-qwen3-F32"), FORGED("golden-qwen3-Q8_0"), FORGED("golden-phi3-F32"), FORGED("golden-phi3-Q8_0"),
         FORGED("golden-mixtral-F32"),  FORGED("golden-mixtral-Q8_0"),  FORGED("golden-mixtral-Q4_0"),
         FORGED("golden-qwen2moe-F32"), FORGED("golden-qwen2moe-Q8_0"), FORGED("golden-qwen2moe-Q4_0"),
         FORGED("golden-qwen3moe-F32"), FORGED("golden-qwen3moe-Q8_0"), FORGED("golden-qwen3moe-Q4_0"),

@@ -30,6 +30,7 @@ typedef struct model_spec {
     const float *rope_factors; /* tensor rope_freqs.weight */
     uint64_t seed;
     /* damage */
+    const char *extra;   /* a tensor of this name is added: a vector of two */
     const char *omit;    /* this key or tensor is left out */
     const char *set_key; /* this key gets this value (added when there is none) */
     gguf_type set_type;
@@ -297,22 +298,26 @@ static inline void mb_qkv(model_file *f, const model_spec *s, rng *r, uint32_t l
     }
 }
 
+/* gate, up and down; of phi3 gate and up are one tensor, gate first. */
+static inline void mb_dense(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
+    char name[64];
+    uint32_t ff = spec_ff(s, layer), up = spec_is(s, "phi3") ? 2 * ff : ff;
+    mb_in_layer(name, layer, "ffn_gate.weight");
+    if (up == ff) mb_matrix(f, s, r, name, s->n_embd, ff);
+    mb_in_layer(name, layer, "ffn_up.weight"), mb_matrix(f, s, r, name, s->n_embd, up);
+    mb_in_layer(name, layer, "ffn_down.weight"), mb_matrix(f, s, r, name, ff, s->n_embd);
+}
+
 static inline void mb_layer(model_file *f, const model_spec *s, rng *r, uint32_t layer) {
     char name[64];
-    uint32_t ff = spec_ff(s, layer);
     mb_in_layer(name, layer, "attn_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
     mb_in_layer(name, layer, "ffn_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
     mb_head_norms(f, s, r, layer);
     mb_qkv(f, s, r, layer);
     mb_in_layer(name, layer, "attn_output.weight");
     mb_matrix(f, s, r, name, s->n_heads * spec_head_dim_v(s), s->n_embd);
-    if (s->n_experts) {
-        mb_experts(f, s, r, layer);
-    } else {
-        mb_in_layer(name, layer, "ffn_gate.weight"), mb_matrix(f, s, r, name, s->n_embd, ff);
-        mb_in_layer(name, layer, "ffn_up.weight"), mb_matrix(f, s, r, name, s->n_embd, ff);
-        mb_in_layer(name, layer, "ffn_down.weight"), mb_matrix(f, s, r, name, ff, s->n_embd);
-    }
+    if (s->n_experts) mb_experts(f, s, r, layer);
+    else mb_dense(f, s, r, layer);
     if (!s->post_norms) return;
     mb_in_layer(name, layer, "post_attention_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
     mb_in_layer(name, layer, "post_ffw_norm.weight"), mb_vector(f, s, r, name, s->n_embd, 1);
@@ -329,6 +334,7 @@ static inline void mb_tensors(model_file *f, const model_spec *s) {
         model_tensor *t = &f->tensors[f->n_tensors - 1];
         if (t->type == DTYPE_F32) memcpy(t->stored, s->rope_factors, t->bytes);
     }
+    if (s->extra) mb_vector(f, s, &r, s->extra, 2, 1);
     for (uint32_t i = 0; i < s->n_layers; i++) mb_layer(f, s, &r, i);
 }
 

@@ -49,7 +49,7 @@ static inline void normalize_heads(const float *w, uint32_t n_heads, uint32_t d,
 }
 
 static inline void rotate(const reference *r, double *x, uint32_t n_heads, uint32_t position) {
-    bool paired = !spec_is(r->s, "qwen");
+    bool paired = !spec_is(r->s, "qwen") && !spec_is(r->s, "phi3");
     uint32_t d = spec_head_dim(r->s), rot = r->s->rot_dim ? r->s->rot_dim : d;
     for (uint32_t h = 0; h < n_heads; h++, x += d)
         for (uint32_t i = 0; i < rot / 2; i++) {
@@ -98,10 +98,11 @@ static inline void reference_network(const reference *r, uint32_t layer, const c
     char name[3][64];
     static const char *const parts[] = {"gate", "up", "down"};
     for (int p = 0; p < 3; p++) snprintf(name[p], 64, "blk.ffn_%s%s.weight", parts[p], kind);
-    size_t at = (size_t)i * w * ff;
+    size_t at = (size_t)i * w * ff, up_at = at;
+    if (spec_is(r->s, "phi3")) memcpy(name[0], name[1], 64), up_at += (size_t)w * ff; /* one tensor, gate first */
     double *gate = calloc(ff, 8), *up = calloc(ff, 8), *out = calloc(w, 8);
     multiply(tensor_of(r, name[0], layer) + at, NULL, ff, w, norm, gate);
-    multiply(tensor_of(r, name[1], layer) + at, NULL, ff, w, norm, up);
+    multiply(tensor_of(r, name[1], layer) + up_at, NULL, ff, w, norm, up);
     for (uint32_t j = 0; j < ff; j++) gate[j] = gate[j] / (1 + exp(-gate[j])) * up[j];
     multiply(tensor_of(r, name[2], layer) + at, NULL, w, ff, gate, out);
     for (uint32_t j = 0; j < w; j++) x[j] += share * out[j];

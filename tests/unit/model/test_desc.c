@@ -282,7 +282,7 @@ static void what_is_not_supported(void **state) {
     (void)state;
     model_spec s = plain;
     s.arch = "mamba";
-    refuse(&s, ERR_UNSUPPORTED, "'mamba' is not supported (known: llama, qwen2");
+    refuse(&s, ERR_UNSUPPORTED, "'mamba' is not supported (known: llama, phi3, qwen2");
     s = plain;
     s.arch = "qwen2", s.set_key = "qwen2.expert_count", s.set_type = GGUF_U32, s.set_value = 8;
     refuse(&s, ERR_UNSUPPORTED, "qwen2.expert_count is 8");
@@ -297,6 +297,26 @@ static void what_is_not_supported(void **state) {
     s.bend = "blk.1.ffn_up.weight", s.bend_type = DTYPE_I16, s.bend_n_dims = 2, s.bend_dims[0] = 24,
     s.bend_dims[1] = 40;
     refuse(&s, ERR_UNSUPPORTED, "blk.1.ffn_up.weight has type I16");
+}
+
+/* Of phi3 the lists of factors are all that says so, and either is enough. */
+static void longrope_is_not_supported(void **state) {
+    (void)state;
+    model_desc h;
+    err e;
+    model_spec s = plain;
+    s.arch = "phi3", s.fused_qkv = true;
+    assert_ok(read_spec(&s, &h, &e), e);
+    assert_true(!h.ropes[0].interleaved && h.layers[0].dense.n_ff == 40);
+    s.extra = "rope_factors_long.weight";
+    refuse(&s, ERR_UNSUPPORTED, "tensor rope_factors_long.weight: ");
+    s.extra = "rope_factors_short.weight";
+    refuse(&s, ERR_UNSUPPORTED, "tensor rope_factors_short.weight: ");
+    s.extra = NULL, s.rope_scaling = "longrope";
+    refuse(&s, ERR_UNSUPPORTED, "'longrope'");
+    s.rope_scaling = NULL;
+    s.bend = "blk.1.ffn_up.weight", s.bend_type = DTYPE_F32, s.bend_n_dims = 2, s.bend_dims[0] = 24, s.bend_dims[1] = 40;
+    refuse(&s, ERR_FORMAT, "blk.1.ffn_up.weight is 24 × 40; this model's shape wants 24 × 80");
 }
 
 static void experts_that_cannot_be(void **state) {
@@ -477,6 +497,7 @@ int main(void) {
         cmocka_unit_test(values_out_of_range),
         cmocka_unit_test(combinations_that_cannot_be),
         cmocka_unit_test(what_is_not_supported),
+        cmocka_unit_test(longrope_is_not_supported),
         cmocka_unit_test(missing_tensors),
         cmocka_unit_test(tensors_of_another_shape),
         cmocka_unit_test(a_row_is_not_a_matrix),

@@ -97,6 +97,28 @@ static void another_row(void **state) { /* biases, halves instead of pairs */
             EXACT);
 }
 
+/* q, k and v in one tensor, gate and up in another, a part of each head rotated; borders within a panel of rows. */
+static void fused_networks(void **state) {
+    (void)state;
+    model_spec s = {.arch = "phi3",
+                    .n_vocab = 40,
+                    .n_layers = 2,
+                    .n_embd = 48,
+                    .n_heads = 4,
+                    .n_kv_heads = 2,
+                    .n_ff = 40,
+                    .context = 128,
+                    .rot_dim = 8,
+                    .window = 30,
+                    .fused_qkv = true,
+                    .seed = 36};
+    compare(&s, EXACT);
+    s.rot_dim = 0, s.window = 0, s.n_ff = 33, s.rope_attn_factor = 1.19f;
+    compare(&s, EXACT);
+    s.type = DTYPE_Q8_0, s.n_embd = 128, s.n_ff = 96;
+    compare(&s, 0.05);
+}
+
 static void norms_of_heads(void **state) { /* a head size that is not width / heads, rows with and without padding */
     (void)state;
     for (uint32_t heads = 2; heads <= 4; heads += 2)
@@ -362,7 +384,7 @@ static void progress_reaches_the_end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes),        cmocka_unit_test(windows), cmocka_unit_test(another_row),      cmocka_unit_test(types),
-        cmocka_unit_test(norms_of_heads), cmocka_unit_test(experts), cmocka_unit_test(experts_bits),
+        cmocka_unit_test(fused_networks), cmocka_unit_test(norms_of_heads), cmocka_unit_test(experts), cmocka_unit_test(experts_bits),
         cmocka_unit_test(each_expert_is_read_once_a_step),
         cmocka_unit_test(rope_scalings), cmocka_unit_test(bad_rope_factors), cmocka_unit_test(progress_reaches_the_end),
     };
